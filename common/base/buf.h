@@ -1,0 +1,50 @@
+#ifndef COMMON_BASE_BUF_H
+#define COMMON_BASE_BUF_H
+/*
+ * Two byte containers.
+ *
+ * struct buf: a growing byte string with one owner; errors are sticky (out of
+ * memory or over its maximum), so that encoders stay flat and check once.
+ *
+ * struct body: counted, fixed capacity bytes of up to 4 MiB that move between
+ * loops: object data. Immutable once shared (refs > 1).
+ */
+#include <stdarg.h>
+#include <stdint.h>
+#include <stddef.h>
+
+struct buf {
+	uint8_t *data;
+	size_t len;
+	size_t cap;
+	size_t max; /* 0: no limit; else adds beyond it set err */
+	int err;    /* 0 or negative errno, sticky */
+};
+
+void buf_init(struct buf *b, size_t max);
+void buf_fini(struct buf *b);
+void buf_reset(struct buf *b); /* len = 0, err = 0, memory kept */
+/* Makes room for len more bytes; returns where they go, or NULL (err set). */
+uint8_t *buf_reserve(struct buf *b, size_t len);
+void buf_add(struct buf *b, const void *data, size_t len);
+void buf_puts(struct buf *b, const char *s);
+void buf_printf(struct buf *b, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Gives the bytes away (free with mem_free()); the buf is empty afterwards. */
+uint8_t *buf_take(struct buf *b, size_t *ret_len);
+
+#define BODY_MAX (4u << 20)
+
+struct body {
+	uint32_t refs; /* atomic */
+	uint32_t len;  /* bytes used */
+	uint32_t cap;  /* bytes allocated */
+	uint8_t *data; /* 4 KiB aligned when cap >= 64 KiB */
+};
+
+/* New body with refs 1, len 0; NULL when out of memory or cap > BODY_MAX. */
+struct body *body_new(size_t cap);
+struct body *body_ref(struct body *b);   /* any thread */
+void body_unref(struct body *b);         /* any thread; NULL is fine */
+
+#endif

@@ -1,0 +1,2 @@
+noinst_LIBRARIES += %D%/libclient.a
+%C%_libclient_a_SOURCES =

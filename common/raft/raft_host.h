@@ -1,0 +1,147 @@
+#ifndef COMMON_RAFT_RAFT_HOST_H
+#define COMMON_RAFT_RAFT_HOST_H
+/*
+ * The multi-group host over libraft's raft_step(): the only code that
+ * includes <raft.h>. One host per loop and store; every group lives on one
+ * host. Entries and hard state go to the store's `log` head through one port;
+ * replies and messages that depend on them wait for the flush.
+ *
+ * Obeys reference traps: term and vote durable before any message that needs
+ * them; FIFO links with frame numbers (raft_host_link_reset on any gap or
+ * reconnect); stall cures A and B; version bytes; capacity; no membership
+ * change before an entry of the own term; a one-voter group's term is raised
+ * durably by one before START; no vote asked or granted during one election
+ * timeout after start (one-voter groups exempt).
+ *
+ * One loop only. Callbacks are never called inside a raft_host_* function,
+ * except apply() and send(), which are called from raft_host_step work.
+ */
+#include "common/base/env.h"
+#include "common/base/errbuf.h"
+#include "common/seg/seg.h"
+
+struct raft_host;
+struct raft_group;
+
+/* A committed and locally durable command for the state machine. */
+struct raft_cmd {
+	uint64_t index, term;
+	const uint8_t *data;  /* the submitted bytes; borrowed for the call */
+	size_t len;
+	uint64_t gen;         /* segment that holds the entry in this store */
+	uint64_t data_off;    /* offset of data[0] in that segment */
+	struct raft_submit *submit; /* this process's own request, or NULL */
+};
+
+/* A proposal. Embedded in its owner, lives until one of the two outcomes. */
+struct raft_submit {
+	struct buf data; /* taken over by raft_submit() */
+	/*
+	 * Not applied by this process: status is RPC_STATUS_NOT_LEADER (was
+	 * never in the log), _UNKNOWN_OUTCOME (leadership lost), _NOSPC. When
+	 * it is applied instead, apply() gets it as cmd->submit and failed()
+	 * is not called.
+	 */
+	void (*failed)(struct raft_submit *s, uint32_t status);
+	struct raft_submit *next; /* private */
+	uint64_t index, term;     /* private */
+};
+
+/* A read barrier: done(0) when all that was committed before is applied here
+ * and this process was leader after the call; else a status. */
+struct raft_barrier {
+	void (*done)(struct raft_barrier *b, uint32_t status);
+	struct raft_barrier *next; /* private */
+	uint64_t index, term;      /* private */
+};
+
+struct raft_host_config {
+	struct env *env;
+	struct seg_port *port; /* of the log head, on env's loop */
+	struct seg_head *log;  /* for reading entries back */
+	uint64_t id;           /* raft id of this store, > 0 */
+	uint32_t election_ms, heartbeat_ms; /* 0: 3000 / 500 */
+	size_t cache_bytes;    /* entries kept in memory; 0 = 16 MiB */
+	/*
+	 * Apply one command, in order. 0: applied. -EAGAIN: not now; the host
+	 * keeps this group's later entries and calls again after
+	 * raft_group_resume(). Anything else aborts the process.
+	 */
+	int (*apply)(void *arg, struct raft_group *g,
+		     const struct raft_cmd *cmd);
+	/* Leadership changed (posted). leader: this process leads now. */
+	void (*role)(void *arg, struct raft_group *g, bool leader);
+	/*
+	 * Sends one frame to the host of store `to`; FIFO per peer or lost as
+	 * a whole with everything behind it (then raft_host_link_reset).
+	 * frame is borrowed. May be NULL with one-voter groups only.
+	 */
+	void (*send)(void *arg, uint64_t to, const uint8_t *frame, size_t len);
+	void *arg;
+};
+
+int raft_host_new(const struct raft_host_config *config,
+		  struct raft_host **ret_host);
+/* Stops timers; pending submits fail with UNKNOWN_OUTCOME (called inline). */
+void raft_host_free(struct raft_host *h);
+
+/*
+ * Start-up, in this order: every record the log scan finds for groups of this
+ * host (types ENTRY and HARD) -> recover; then each group -> open; then start.
+ */
+int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
+
+struct raft_group_config {
+	uint16_t group;
+	uint64_t applied;     /* durable applied index of the rows, 0 = none */
+	/* used only when the log holds nothing of the group: its first voters */
+	const uint64_t *voters;
+	unsigned n_voters;
+	void *user;           /* raft_group_user() */
+};
+/* Makes the group known; -EIO when the log and `applied` cannot be true. */
+int raft_host_open_group(struct raft_host *h,
+			 const struct raft_group_config *config,
+			 struct raft_group **ret_group, struct errbuf *e);
+/* True when the log scan found records of that group. */
+bool raft_host_has_group(struct raft_host *h, uint16_t group);
+/* Starts timers and groups; one-voter groups lead as soon as their term and
+ * first entry are durable (role() tells). */
+int raft_host_start(struct raft_host *h);
+
+/* Proposes s->data; one of apply or failed follows. */
+void raft_submit(struct raft_group *g, struct raft_submit *s);
+void raft_group_barrier(struct raft_group *g, struct raft_barrier *b);
+/* After apply() returned -EAGAIN: go on (posted). */
+void raft_group_resume(struct raft_group *g);
+
+bool raft_group_is_leader(const struct raft_group *g);
+/*
+ * True when a local read now is linearizable without a barrier: a one-voter
+ * group that leads and has applied everything it committed, or (later) a
+ * lease. Else use raft_group_barrier().
+ */
+bool raft_group_can_read(const struct raft_group *g);
+/* Store id of the leader as far as known, 0 = unknown. */
+uint64_t raft_group_leader(const struct raft_group *g);
+uint64_t raft_group_applied(const struct raft_group *g);
+uint64_t raft_group_commit(const struct raft_group *g);
+uint64_t raft_group_term(const struct raft_group *g);
+/* True when no submitted entry of the group waits to be applied. */
+bool raft_group_idle(const struct raft_group *g);
+uint16_t raft_group_id(const struct raft_group *g);
+void *raft_group_user(const struct raft_group *g);
+
+/* A frame from store `from`, in order; bad bytes: -EPROTO, nothing changed. */
+int raft_host_receive(struct raft_host *h, uint64_t from, const uint8_t *frame,
+		      size_t len);
+/* The link to or from `peer` broke: frames may be missing. */
+void raft_host_link_reset(struct raft_host *h, uint64_t peer);
+
+/*
+ * What SEG_START of a new segment shall carry (DESIGN section 4); called by
+ * the flusher through seg_config.start_body: thread-safe.
+ */
+void raft_host_start_body(struct raft_host *h, struct buf *out);
+
+#endif

@@ -1,0 +1,2 @@
+noinst_LIBRARIES += %D%/librpc.a
+%C%_librpc_a_SOURCES =

@@ -1,0 +1,135 @@
+#ifndef COMMON_SEG_SEG_H
+#define COMMON_SEG_SEG_H
+/*
+ * Segments: the one on-disk log format (docs/DISK_FORMAT.md). A head is a
+ * directory of segment files with one append point and one flusher.
+ *
+ * A loop opens a port and posts appends; the flusher takes all that wait,
+ * assigns positions, writes, fdatasyncs, and posts one completion per port;
+ * `done` then runs on that port's loop, in append order. Nothing is durable
+ * before its done(). A failed write or fdatasync aborts the process
+ * (seg_fatal_hook in tests); a failed read is returned.
+ *
+ * Recovery (seg_head_open) reads every segment in order and hands each valid
+ * record to a callback. A bad record below the highest durable mark found in
+ * any valid record is bit rot: reported through on_rot and skipped (never
+ * taken for the end, never returned as data); above it, it is the end. After
+ * recovery appends go to a fresh segment.
+ */
+#include "common/base/env.h"
+#include "common/base/errbuf.h"
+#include "common/wire/wire.h"
+
+struct seg_head;
+struct seg_port;
+
+/* Where a record starts. gen: segment generation, never reused, from 1. */
+struct seg_pos {
+	uint64_t gen;
+	uint64_t off;
+};
+
+enum seg_type {
+	SEG_PAD = 1,        /* fills up to an alignment; no body */
+	SEG_START = 2,      /* first record of a segment */
+	SEG_MARK = 3,       /* carries only a durable mark */
+	SEG_ENTRY = 4,      /* raft entry: a = index, b = term, flags = type */
+	SEG_HARD = 5,       /* raft hard state: a = term, b = vote */
+	SEG_CHUNK = 6,      /* bulk: id = slice, a = index in slice */
+	SEG_CHECKPOINT = 7, /* durable applied index per group (body) */
+	SEG_VALUE = 8,      /* a value moved by the cleaner */
+};
+
+#define SEG_HEADER_LEN 128
+
+/* What a record says; all but body is in its header. */
+struct seg_rec {
+	uint8_t type;
+	uint8_t flags;
+	uint16_t group;
+	uint64_t a, b;
+	struct wire_u128 id;
+	uint64_t len;          /* bytes of the body */
+	struct wire_u128 hash; /* xxh3-128 of the body */
+	uint64_t seq;          /* of the record in its head, from 1, no gaps */
+	struct seg_pos pos;
+	const uint8_t *body;   /* scan only; borrowed for the callback */
+};
+
+#define SEG_IOV 4
+
+/* One append. Embedded in its owner; owner and bytes stay until done(). */
+struct seg_append {
+	struct seg_append *next; /* private */
+	uint8_t type;
+	uint8_t flags;
+	uint16_t group;
+	uint64_t a, b;
+	struct wire_u128 id;
+	struct iovec iov[SEG_IOV]; /* the body; borrowed until done */
+	int niov;
+	bool has_hash;             /* hash is set by the caller already */
+	struct wire_u128 hash;     /* xxh3-128 of the body; set by done() */
+	void (*done)(struct seg_append *a);
+	struct seg_pos pos;        /* set by done(): the record */
+	uint64_t body_off;         /* set by done(): first body byte in pos.gen */
+};
+
+struct seg_config {
+	const char *dir;          /* made when missing */
+	uint8_t store_id[16];     /* seeds header checksums */
+	uint64_t segment_size;    /* bytes of a full segment; 0 = 64 MiB */
+	uint64_t first_size;      /* bytes of the very first one; 0 = 4 MiB */
+	unsigned pool;            /* pre-written segments kept ready; 0 = 1 */
+	bool bulk;                /* records >= 1 MiB start and end on 4 KiB */
+	bool no_sync;             /* durability: memory (flushed by owner) */
+	/* recovery */
+	int (*on_record)(void *arg, const struct seg_rec *rec); /* < 0 stops */
+	void (*on_rot)(void *arg, struct seg_pos pos, uint64_t seq);
+	/*
+	 * Called by the flusher when it begins a segment: append to buf what
+	 * SEG_START's body shall hold beside the fixed part (hard state and
+	 * start index of groups, DESIGN section 4). May be NULL.
+	 */
+	void (*start_body)(void *arg, struct buf *buf);
+	void *arg;
+};
+
+struct seg_stats {
+	uint64_t segments, bytes, appended_records, appended_bytes, flushes,
+		sync_ns, rot;
+};
+
+/* env: for the flusher thread and the clock. Blocks (start-up). 0 or -errno. */
+int seg_head_open(struct env *env, const struct seg_config *config,
+		  struct seg_head **ret_head, struct errbuf *e);
+/* Waits for the flusher to write what was appended, then frees. */
+void seg_head_close(struct seg_head *head);
+void seg_head_stats(struct seg_head *head, struct seg_stats *ret);
+/* Sequence number of the last record recovered or appended so far. */
+uint64_t seg_head_last_seq(struct seg_head *head);
+
+/* A port of env's loop. Free it only when no append is under way. */
+int seg_port_new(struct seg_head *head, struct env *env,
+		 struct seg_port **ret_port);
+void seg_port_free(struct seg_port *port);
+/* Queues a; taken by the flusher with the next flush. Port's loop only. */
+void seg_append(struct seg_port *port, struct seg_append *a);
+/*
+ * Hands queued appends over. Appends are also handed over at the end of the
+ * loop turn by themselves; call it to start at once.
+ */
+void seg_port_kick(struct seg_port *port);
+
+/*
+ * Reads len bytes at (gen, off); any thread. flags: VFS_NOWAIT (-EAGAIN when
+ * it would block). Returns 0, -EIO, -ENOENT (segment gone), -EAGAIN. The
+ * caller verifies the hash.
+ */
+int seg_read(struct seg_head *head, uint64_t gen, uint64_t off, void *buf,
+	     size_t len, int flags);
+
+/* Tests replace it; default logs and aborts. */
+extern void (*seg_fatal_hook)(const char *what, int err);
+
+#endif

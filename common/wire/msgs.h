@@ -1,0 +1,359 @@
+#ifndef COMMON_WIRE_MSGS_H
+#define COMMON_WIRE_MSGS_H
+/*
+ * Every message between processes, once. Struct, encode, decode, tag, name,
+ * dispatch row, fuzz target and docs/PROTOCOL.md come from this table.
+ *
+ * Field order is wire order; only append; a tag is never reused. Replies have
+ * no tag: they answer a request id, carry a status in the frame header and,
+ * when it is OK, the rsp payload (else an `error` payload).
+ * Mutations begin with RPC_MUT: (client, slot, seq) makes them idempotent.
+ *
+ * Directory entries are named by *raw component* plus kind. A directory `d`
+ * is row "d/", a file `d` is row "d"; both may exist (S3). The mount decodes
+ * its escapes (DESIGN section 10) before it sends a name, and says which
+ * row it means with RPC_NAME_*.
+ */
+#include "common/wire/wire.h"
+
+/* how = */
+enum {
+	RPC_NAME_ANY = 0,  /* the directory if there is one, else the file */
+	RPC_NAME_FILE = 1, /* the row without slash */
+	RPC_NAME_DIR = 2,  /* the row with slash */
+};
+
+#define RPC_MUT(F) F(u64, client) F(u32, slot) F(u64, seq)
+
+#define RPC_ERROR_RSP(F) F(u64, hint) F(str, text)
+#define RPC_EMPTY(F)
+#define RPC_MUT_ONLY(F) RPC_MUT(F)
+
+/* --- any peer --- */
+/* role: "gateway" "mount" "storage" "manager" "admin" */
+#define RPC_HELLO_REQ(F) F(u32, proto) F(str, role) F(u128, store) F(str, version)
+#define RPC_HELLO_RSP(F) F(u32, proto) F(u128, cluster) F(u128, store) F(u64, epoch)
+
+/* --- managers --- */
+/* Long poll: answers when version > have or after wait_ms. Empty when not newer. */
+#define RPC_CLUSTER_GET_REQ(F) F(u64, have) F(u32, wait_ms)
+#define RPC_CLUSTER_GET_RSP(F) F(u64, version) F(blob, cluster)
+#define RPC_SESSION_OPEN_REQ(F) RPC_MUT(F) F(str, kind) F(str, host)
+#define RPC_SESSION_OPEN_RSP(F) F(u64, session) F(u64, now_sec) F(u32, lease_ms)
+#define RPC_SESSION_RENEW_REQ(F) F(u64, session)
+#define RPC_SESSION_RENEW_RSP(F) F(u32, lease_ms)
+#define RPC_BUCKET_CREATE_REQ(F) RPC_MUT(F) F(str, name) F(str, owner) \
+	F(u32, uid) F(u32, gid) F(u32, umask)
+#define RPC_BUCKET_CREATE_RSP(F) F(u64, version)
+#define RPC_BUCKET_DELETE_REQ(F) RPC_MUT(F) F(str, name) F(str, owner)
+#define RPC_BUCKET_DELETE_RSP(F) F(u64, version)
+#define RPC_STORE_JOIN_REQ(F) F(u128, store) F(str, addr) F(str, host) F(u64, total) F(u64, avail)
+#define RPC_STORE_JOIN_RSP(F) F(u64, raft_id) F(u64, epoch) F(blob, shards) /* u16 each */
+#define RPC_STORE_BEAT_REQ(F) F(u128, store) F(u64, total) F(u64, avail) F(u64, epoch)
+#define RPC_STORE_BEAT_RSP(F) F(u64, epoch)
+
+/* --- namespace: attributes and names (mount) --- */
+#define RPC_LOOKUP_REQ(F) F(u64, dir) F(str, name) F(u8, how)
+/* kind: the row found, RPC_NAME_FILE or _DIR; shadowed: a file row is hidden by it */
+#define RPC_LOOKUP_RSP(F) F(attr, attr) F(u8, kind) F(u8, shadowed)
+#define RPC_GETATTR_REQ(F) F(u64, ino)
+#define RPC_ATTR_RSP(F) F(attr, attr)
+#define RPC_SETATTR_REQ(F) RPC_MUT(F) F(u64, ino) F(u32, valid) F(u32, mode) \
+	F(u32, uid) F(u32, gid) F(u64, size) F(i64, atime) F(i64, mtime) F(i64, ctime)
+/* valid = */
+enum {
+	RPC_SET_MODE = 1, RPC_SET_UID = 2, RPC_SET_GID = 4, RPC_SET_SIZE = 8,
+	RPC_SET_ATIME = 16, RPC_SET_MTIME = 32, RPC_SET_ATIME_NOW = 64,
+	RPC_SET_MTIME_NOW = 128, RPC_SET_KILL_SUID = 256, RPC_SET_CTIME = 512,
+};
+/* mode carries S_IFMT: file, dir, symlink, fifo, socket, device */
+#define RPC_MKNOD_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u32, mode) \
+	F(u32, uid) F(u32, gid) F(u64, rdev) F(str, target) F(u32, flags) F(u64, session) \
+	F(u8, how)
+enum {
+	RPC_MKNOD_EXCL = 1, /* EEXIST when there; else the existing one is returned */
+	RPC_MKNOD_OPEN = 2, /* register an open for `session` as OPEN does */
+};
+#define RPC_MKNOD_RSP(F) F(attr, attr) F(u8, created)
+#define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
+	F(u8, how) F(u64, change) F(u8, held)
+#define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
+#define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir)
+#define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink)
+#define RPC_RENAME_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) \
+	F(u64, dir2) F(str, name2) F(u8, how2) F(u32, flags)
+enum { RPC_RENAME_NOREPLACE = 1 };
+/* replaced: the inode that lost its name, or 0 */
+#define RPC_RENAME_RSP(F) F(attr, attr) F(u64, replaced)
+#define RPC_LINK_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, dir) F(str, name)
+#define RPC_READLINK_REQ(F) F(u64, ino)
+#define RPC_READLINK_RSP(F) F(str, target)
+#define RPC_SETXATTR_REQ(F) RPC_MUT(F) F(u64, ino) F(str, name) F(blob, value) F(u32, flags)
+enum { RPC_XATTR_CREATE = 1, RPC_XATTR_REPLACE = 2 };
+#define RPC_GETXATTR_REQ(F) F(u64, ino) F(str, name)
+#define RPC_GETXATTR_RSP(F) F(blob, value)
+#define RPC_LISTXATTR_REQ(F) F(u64, ino)
+#define RPC_LISTXATTR_RSP(F) F(blob, names) /* NUL-terminated names */
+#define RPC_REMOVEXATTR_REQ(F) RPC_MUT(F) F(u64, ino) F(str, name)
+/* after: raw row name (with slash for directories) to go on behind; plus: attrs wanted */
+#define RPC_READDIR_REQ(F) F(u64, dir) F(str, after) F(u32, max) F(u8, plus)
+/* entries: (str row name, u64 ino, u32 mode, u8 shadowed, attr when plus) */
+#define RPC_READDIR_RSP(F) F(list, entries) F(u8, eof)
+/* Parent and name of a directory inode, for ".." and getparent */
+#define RPC_PARENT_REQ(F) F(u64, ino)
+#define RPC_PARENT_RSP(F) F(u64, parent) F(str, name)
+#define RPC_STATFS_REQ(F) F(u64, ino)
+#define RPC_STATFS_RSP(F) F(u64, total) F(u64, avail) F(u64, files)
+
+/* --- bytes of an inode (mount, and gateway beyond the first region) --- */
+/*
+ * Extents that overlap [off, off+len), at most one region's worth of rows.
+ * version 0 = any; else VERSION_GONE when data_version differs.
+ * Inline bytes follow as the reply's body. covered: the reply is complete for
+ * [off, off+covered).
+ */
+#define RPC_READ_REQ(F) F(u64, ino) F(u64, off) F(u64, len) F(u64, version)
+#define RPC_READ_RSP(F) F(attr, attr) F(extents, extents) F(u64, covered)
+/*
+ * Commits extents (in order; the last one wins). inline data of the extents
+ * is `data`. Chunks are durable before this is sent. APPEND: extents are
+ * relative to the end of the file; pos of the first byte is answered.
+ * if_version != 0: refused with PRECONDITION when data_version differs
+ * (rewriting of long extent lists).
+ */
+#define RPC_WRITE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session) F(u32, flags) \
+	F(i64, mtime) F(extents, extents) F(blob, data) F(u64, epoch) F(u64, if_version)
+enum {
+	RPC_WRITE_APPEND = 1,
+	RPC_WRITE_KEEP_TIME = 2, /* a rewrite of the same bytes: no version change */
+	RPC_WRITE_KILL_SUID = 4,
+};
+#define RPC_WRITE_RSP(F) F(attr, attr) F(u64, pos)
+
+/* --- objects (gateway): root = inode of the bucket's root, key = raw key --- */
+/* conditions: ETag texts without quotes, "*" = any; empty = none; times 0 = none */
+#define RPC_COND(F) F(str, if_match) F(str, if_none_match) \
+	F(i64, if_modified_since) F(i64, if_unmodified_since)
+/*
+ * HEAD and GET in one: resolves key, checks conditions, answers metadata and,
+ * when len > 0, the extents of [off, off+len) as READ does.
+ * suffix: off is ignored, the last len bytes are meant. part: 0 or number.
+ * OBJECT_OPEN: register a soft open for `session` (long GETs).
+ */
+#define RPC_OBJECT_REQ(F) F(u64, root) F(str, key) RPC_COND(F) F(u64, off) F(u64, len) \
+	F(u8, suffix) F(u32, flags) F(u64, session) F(u32, part)
+enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
+/*
+ * headers: (lower-case name, value) of stored standard headers;
+ * user: x-amz-meta-* without the prefix; sums: ("crc32" ..., base64),
+ * sum_type: "FULL_OBJECT" or "COMPOSITE" or empty; parts: number or 0.
+ * etag without quotes. special: "", "dir", "symlink", "fifo", ...
+ */
+#define RPC_OBJECT_RSP(F) F(attr, attr) F(str, etag) F(kvs, headers) F(kvs, user) \
+	F(kvs, sums) F(str, sum_type) F(u32, parts) F(str, special) \
+	F(u64, off) F(u64, len) F(extents, extents) F(u64, covered)
+/* What PUT, CREATE UPLOAD store beside the bytes */
+#define RPC_META(F) F(kvs, headers) F(kvs, user) F(kvs, sums) F(str, sum_type)
+/* Early look at a PUT: conditions as they are now (no record); home = shard for slice ids */
+#define RPC_PREPARE_REQ(F) F(u64, root) F(str, key) RPC_COND(F)
+#define RPC_PREPARE_RSP(F) F(u16, home)
+/* extents cover [0, size); data = inline bytes; one record swaps the entry */
+#define RPC_PUT_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F) \
+	F(u32, uid) F(u32, gid) F(u32, umask) F(u64, size) F(str, etag) RPC_META(F) \
+	F(extents, extents) F(blob, data) F(u64, epoch)
+#define RPC_PUT_RSP(F) F(attr, attr) F(str, etag)
+#define RPC_DELETE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F)
+/*
+ * Keys of `root` behind `after` (and >= prefix) in byte order. delimiter: any
+ * string. entries: (str key, u8 is_prefix, u64 size, i64 mtime, str etag,
+ * str sum_alg, str sum_type). next: go on with after = next.
+ */
+#define RPC_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, after) F(str, delimiter) F(u32, max)
+#define RPC_LIST_RSP(F) F(list, entries) F(u8, truncated) F(str, next)
+
+/* Adds `delta` references to slices whose home is this shard (server-side copy). */
+#define RPC_KREF_REQ(F) RPC_MUT(F) F(list, slices) /* u128 each */ F(i64, delta)
+
+/* --- multipart; the upload lives in the bucket root's shard for now --- */
+#define RPC_MPU_CREATE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_META(F) \
+	F(str, owner) F(str, sum_alg)
+#define RPC_MPU_CREATE_RSP(F) F(u128, upload) F(u16, home)
+#define RPC_MPU_PART_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) F(u128, upload) F(u32, part) \
+	F(u64, size) F(str, etag) F(kvs, sums) F(extents, extents) F(blob, data) F(u64, epoch)
+/* Look before a part is streamed: NO_UPLOAD early; answers what CREATE stored */
+#define RPC_MPU_GET_REQ(F) F(u64, root) F(str, key) F(u128, upload)
+#define RPC_MPU_GET_RSP(F) F(str, sum_alg) F(str, sum_type) F(u16, home)
+/* parts: (u32 number, str etag, kvs sums) as the client lists them */
+#define RPC_MPU_COMPLETE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) F(u128, upload) \
+	RPC_COND(F) F(u32, uid) F(u32, gid) F(u32, umask) F(list, parts) F(kvs, sums) \
+	F(str, sum_type) F(u64, min_part)
+#define RPC_MPU_ABORT_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) F(u128, upload)
+#define RPC_MPU_PARTS_REQ(F) F(u64, root) F(str, key) F(u128, upload) F(u32, after) F(u32, max)
+/* parts: (u32 number, u64 size, i64 mtime, str etag, kvs sums) */
+#define RPC_MPU_PARTS_RSP(F) F(list, parts) F(u8, truncated) F(u32, next) \
+	F(str, sum_alg) F(str, sum_type)
+#define RPC_MPU_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, key_after) \
+	F(u128, upload_after) F(u32, max)
+/* uploads: (str key, u128 upload, i64 created, str sum_alg, str sum_type) */
+#define RPC_MPU_LIST_RSP(F) F(list, uploads) F(u8, truncated) F(str, next_key) \
+	F(u128, next_upload)
+
+/* --- bucket roots (managers) --- */
+#define RPC_ROOT_CREATE_REQ(F) RPC_MUT(F) F(u64, bucket) F(u32, uid) F(u32, gid) F(u32, mode)
+#define RPC_ROOT_CREATE_RSP(F) F(u64, ino)
+/* NOTEMPTY when anything but empty directories is left; uploads are aborted */
+#define RPC_ROOT_REMOVE_REQ(F) RPC_MUT(F) F(u64, ino)
+#define RPC_USAGE_REQ(F) F(u64, ino)
+#define RPC_USAGE_RSP(F) F(u64, bytes) F(u64, files) F(u64, dirs)
+/* where: row for whereis: shard, inode, extents */
+#define RPC_WHEREIS_REQ(F) F(u64, root) F(str, key)
+#define RPC_WHEREIS_RSP(F) F(u16, shard) F(attr, attr) F(str, etag) F(u32, extents) F(u32, inlined)
+
+/* --- chunks; bytes are the frame's body --- */
+#define RPC_CHUNK_PUT_REQ(F) F(u128, slice) F(u32, index) F(u128, hash)
+#define RPC_CHUNK_GET_REQ(F) F(u128, slice) F(u32, index) F(u32, off) F(u32, len)
+
+/* --- raft between members of a group: a batch of frames, see common/raft --- */
+#define RPC_RAFT_REQ(F) F(u64, from) F(blob, frames)
+
+/*
+ * M(tag, name, REQ fields, rsp struct, roles, kind)
+ * kind: R read of a shard, W mutation of a shard (replicated), C chunk store,
+ *       P peer, G manager read, H manager mutation
+ */
+#define RPC_REQUESTS(M) \
+	M(0x01, hello, RPC_HELLO_REQ, hello_rsp, ANY, P) \
+	M(0x10, cluster_get, RPC_CLUSTER_GET_REQ, cluster_get_rsp, ANY, G) \
+	M(0x11, session_open, RPC_SESSION_OPEN_REQ, session_open_rsp, ANY, H) \
+	M(0x12, session_renew, RPC_SESSION_RENEW_REQ, session_renew_rsp, ANY, G) \
+	M(0x13, bucket_create, RPC_BUCKET_CREATE_REQ, bucket_create_rsp, GATEWAY, H) \
+	M(0x14, bucket_delete, RPC_BUCKET_DELETE_REQ, bucket_delete_rsp, GATEWAY, H) \
+	M(0x15, store_join, RPC_STORE_JOIN_REQ, store_join_rsp, STORAGE, G) \
+	M(0x16, store_beat, RPC_STORE_BEAT_REQ, store_beat_rsp, STORAGE, G) \
+	M(0x20, lookup, RPC_LOOKUP_REQ, lookup_rsp, CLIENT, R) \
+	M(0x21, getattr, RPC_GETATTR_REQ, attr_rsp, CLIENT, R) \
+	M(0x22, setattr, RPC_SETATTR_REQ, attr_rsp, CLIENT, W) \
+	M(0x23, mknod, RPC_MKNOD_REQ, mknod_rsp, CLIENT, W) \
+	M(0x24, open, RPC_OPEN_REQ, attr_rsp, CLIENT, R) \
+	M(0x25, close, RPC_CLOSE_REQ, empty_rsp, CLIENT, W) \
+	M(0x26, unlink, RPC_UNLINK_REQ, unlink_rsp, CLIENT, W) \
+	M(0x27, rename, RPC_RENAME_REQ, rename_rsp, CLIENT, W) \
+	M(0x28, link, RPC_LINK_REQ, attr_rsp, CLIENT, W) \
+	M(0x29, readlink, RPC_READLINK_REQ, readlink_rsp, CLIENT, R) \
+	M(0x2a, setxattr, RPC_SETXATTR_REQ, empty_rsp, CLIENT, W) \
+	M(0x2b, getxattr, RPC_GETXATTR_REQ, getxattr_rsp, CLIENT, R) \
+	M(0x2c, listxattr, RPC_LISTXATTR_REQ, listxattr_rsp, CLIENT, R) \
+	M(0x2d, removexattr, RPC_REMOVEXATTR_REQ, empty_rsp, CLIENT, W) \
+	M(0x2e, readdir, RPC_READDIR_REQ, readdir_rsp, CLIENT, R) \
+	M(0x2f, parent, RPC_PARENT_REQ, parent_rsp, CLIENT, R) \
+	M(0x30, statfs, RPC_STATFS_REQ, statfs_rsp, CLIENT, R) \
+	M(0x31, read, RPC_READ_REQ, read_rsp, CLIENT, R) \
+	M(0x32, write, RPC_WRITE_REQ, write_rsp, CLIENT, W) \
+	M(0x40, object, RPC_OBJECT_REQ, object_rsp, CLIENT, R) \
+	M(0x41, prepare, RPC_PREPARE_REQ, prepare_rsp, CLIENT, R) \
+	M(0x42, put, RPC_PUT_REQ, put_rsp, CLIENT, W) \
+	M(0x43, delete, RPC_DELETE_REQ, empty_rsp, CLIENT, W) \
+	M(0x44, list, RPC_LIST_REQ, list_rsp, CLIENT, R) \
+	M(0x45, kref, RPC_KREF_REQ, empty_rsp, CLIENT, W) \
+	M(0x48, mpu_create, RPC_MPU_CREATE_REQ, mpu_create_rsp, CLIENT, W) \
+	M(0x49, mpu_part, RPC_MPU_PART_REQ, empty_rsp, CLIENT, W) \
+	M(0x4a, mpu_get, RPC_MPU_GET_REQ, mpu_get_rsp, CLIENT, R) \
+	M(0x4b, mpu_complete, RPC_MPU_COMPLETE_REQ, put_rsp, CLIENT, W) \
+	M(0x4c, mpu_abort, RPC_MPU_ABORT_REQ, empty_rsp, CLIENT, W) \
+	M(0x4d, mpu_parts, RPC_MPU_PARTS_REQ, mpu_parts_rsp, CLIENT, R) \
+	M(0x4e, mpu_list, RPC_MPU_LIST_REQ, mpu_list_rsp, CLIENT, R) \
+	M(0x50, root_create, RPC_ROOT_CREATE_REQ, root_create_rsp, MANAGER, W) \
+	M(0x51, root_remove, RPC_ROOT_REMOVE_REQ, empty_rsp, MANAGER, W) \
+	M(0x52, usage, RPC_USAGE_REQ, usage_rsp, CLIENT, R) \
+	M(0x53, whereis, RPC_WHEREIS_REQ, whereis_rsp, MANAGER, R) \
+	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
+	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
+	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P)
+
+#define RPC_RESPONSES(M) \
+	M(error_rsp, RPC_ERROR_RSP) \
+	M(empty_rsp, RPC_EMPTY_RSP) \
+	M(hello_rsp, RPC_HELLO_RSP) \
+	M(cluster_get_rsp, RPC_CLUSTER_GET_RSP) \
+	M(session_open_rsp, RPC_SESSION_OPEN_RSP) \
+	M(session_renew_rsp, RPC_SESSION_RENEW_RSP) \
+	M(bucket_create_rsp, RPC_BUCKET_CREATE_RSP) \
+	M(bucket_delete_rsp, RPC_BUCKET_DELETE_RSP) \
+	M(store_join_rsp, RPC_STORE_JOIN_RSP) \
+	M(store_beat_rsp, RPC_STORE_BEAT_RSP) \
+	M(lookup_rsp, RPC_LOOKUP_RSP) \
+	M(attr_rsp, RPC_ATTR_RSP) \
+	M(mknod_rsp, RPC_MKNOD_RSP) \
+	M(unlink_rsp, RPC_UNLINK_RSP) \
+	M(rename_rsp, RPC_RENAME_RSP) \
+	M(readlink_rsp, RPC_READLINK_RSP) \
+	M(getxattr_rsp, RPC_GETXATTR_RSP) \
+	M(listxattr_rsp, RPC_LISTXATTR_RSP) \
+	M(readdir_rsp, RPC_READDIR_RSP) \
+	M(parent_rsp, RPC_PARENT_RSP) \
+	M(statfs_rsp, RPC_STATFS_RSP) \
+	M(read_rsp, RPC_READ_RSP) \
+	M(write_rsp, RPC_WRITE_RSP) \
+	M(object_rsp, RPC_OBJECT_RSP) \
+	M(prepare_rsp, RPC_PREPARE_RSP) \
+	M(put_rsp, RPC_PUT_RSP) \
+	M(list_rsp, RPC_LIST_RSP) \
+	M(mpu_create_rsp, RPC_MPU_CREATE_RSP) \
+	M(mpu_get_rsp, RPC_MPU_GET_RSP) \
+	M(mpu_parts_rsp, RPC_MPU_PARTS_RSP) \
+	M(mpu_list_rsp, RPC_MPU_LIST_RSP) \
+	M(root_create_rsp, RPC_ROOT_CREATE_RSP) \
+	M(usage_rsp, RPC_USAGE_RSP) \
+	M(whereis_rsp, RPC_WHEREIS_RSP)
+
+/* a reserved byte, so that the struct is not empty */
+#define RPC_EMPTY_RSP(F) F(u8, reserved)
+
+#define RPC_REQ_DECL(tag, name, FIELDS, rsp, roles, kind) \
+	enum { RPC_TAG_##name = (tag) }; \
+	WIRE_STRUCT(rpc, name, FIELDS)
+#define RPC_RSP_DECL(name, FIELDS) WIRE_STRUCT(rpc, name, FIELDS)
+RPC_REQUESTS(RPC_REQ_DECL)
+RPC_RESPONSES(RPC_RSP_DECL)
+
+/* What the table says about a tag. */
+struct rpc_info {
+	uint16_t tag;
+	const char *name;
+	char kind;      /* 'R' 'W' 'C' 'P' 'G' 'H' */
+	uint32_t roles; /* RPC_ROLE_* bits that may send it */
+	int (*check)(const void *payload, size_t len); /* decodes: 0 or -EBADMSG */
+};
+enum {
+	RPC_ROLE_GATEWAY = 1, RPC_ROLE_MOUNT = 2, RPC_ROLE_STORAGE = 4,
+	RPC_ROLE_MANAGER = 8, RPC_ROLE_ADMIN = 16,
+	RPC_ROLE_CLIENT = 1 | 2 | 8 | 16, RPC_ROLE_ANY = 31,
+};
+/* NULL for an unknown tag. */
+const struct rpc_info *rpc_info(uint16_t tag);
+/* All rows, for docs, metrics and fuzzing. */
+const struct rpc_info *rpc_info_all(size_t *ret_n);
+/* RPC_ROLE_* of a HELLO role text, 0 when unknown. */
+uint32_t rpc_role(struct wire_bytes text);
+
+/*
+ * Inode numbers: 0 | shard 16 | counter 47. Slice ids: see DESIGN section 7.
+ */
+#define INO_COUNTER_BITS 47
+static inline uint16_t ino_shard(uint64_t ino)
+{
+	return (uint16_t)(ino >> INO_COUNTER_BITS);
+}
+static inline uint64_t ino_make(uint16_t shard, uint64_t counter)
+{
+	return (uint64_t)shard << INO_COUNTER_BITS | counter;
+}
+/* home shard 16 | seconds 32 | session 48 | counter 32 */
+struct wire_u128 slice_make(uint16_t home, uint32_t second, uint64_t session,
+			    uint32_t counter);
+static inline uint16_t slice_home(struct wire_u128 id)
+{
+	return (uint16_t)(id.hi >> 48);
+}
+
+#endif

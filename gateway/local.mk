@@ -1,0 +1,2 @@
+noinst_LIBRARIES += %D%/libgateway.a
+%C%_libgateway_a_SOURCES =

@@ -1,0 +1,2 @@
+noinst_LIBRARIES += %D%/libstoraged.a
+%C%_libstoraged_a_SOURCES =

@@ -1,0 +1,100 @@
+#ifndef STORAGED_NS_H
+#define STORAGED_NS_H
+/*
+ * The namespace: the state machine of a shard (DESIGN section 6). Pure: a
+ * function of (rows, command); no clock, no randomness, no I/O, no globals.
+ *
+ * ns_apply() runs mutations (kind W of the message table), ns_read() the point
+ * reads (kind R but list, readdir, mpu_list, mpu_parts), both in the loop
+ * through a rows_txn; -EAGAIN means "load what is needed and call again".
+ * ns_scan_*() run on a worker over an iterator of the back.
+ *
+ * Row keys and values: storaged/ns_rows.h and docs/DISK_FORMAT.md.
+ */
+#include "common/rows/rows.h"
+#include "common/wire/msgs.h"
+#include "common/wire/status.h"
+
+/*
+ * Entry body in the log: version u8 = 1, tag u16, decisions u32, now i64 (ns
+ * since 1970, of the leader), seed u64 (random, of the leader), then the
+ * request's payload verbatim.
+ */
+#define NS_CMD_HEADER 23
+enum {
+	/* The leader's soft state, decided before the entry was made: */
+	NS_DECIDE_OPEN = 1,  /* the inode that loses its name is held open */
+	NS_DECIDE_LAST = 2,  /* close: no other open is left */
+	NS_DECIDE_OPEN2 = 4, /* spare */
+};
+struct ns_cmd {
+	uint16_t shard;
+	uint16_t tag;
+	uint32_t decisions;
+	int64_t now;
+	uint64_t seed;
+	const uint8_t *payload;
+	size_t len;
+	/* Where payload[0] lies in this store's log: values point there. */
+	uint64_t gen;
+	uint64_t payload_off;
+};
+int ns_cmd_encode(struct buf *out, uint16_t tag, uint32_t decisions,
+		  int64_t now, uint64_t seed, const void *payload, size_t len);
+/* data borrowed; gen and data_off as in raft_cmd. 0 or -EBADMSG. */
+int ns_cmd_decode(struct ns_cmd *c, const uint8_t *data, size_t len,
+		  uint64_t gen, uint64_t data_off);
+
+/* Bytes that the answer's body shall hold, in this order. */
+struct ns_value {
+	const uint8_t *mem;    /* in the row: borrowed from the txn, or NULL */
+	uint64_t gen, off;     /* in the log head */
+	uint32_t len;          /* bytes of the whole value */
+	struct wire_u128 hash; /* xxh3-128 of the whole value */
+	uint32_t from, want;   /* the part of it that is wanted */
+};
+
+struct ns_answer {
+	uint32_t status;      /* RPC_STATUS_* */
+	struct buf payload;   /* rsp encoded when status is OK */
+	struct ns_value *values; /* body parts; malloc'ed */
+	unsigned n_values;
+	/* Inodes whose bytes nobody needs any more: queued rows tell too. */
+};
+void ns_answer_init(struct ns_answer *a);
+void ns_answer_fini(struct ns_answer *a);
+
+/*
+ * 0: a is set, writes are in t (also when status is an error: then t holds
+ * at most the answer slot). -EAGAIN: needs rows. -ENOMEM, -EIO (a row that
+ * cannot be decoded): the process must stop.
+ */
+int ns_apply(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a);
+/* now: of the reading loop, for nothing but answers that carry a time. */
+int ns_read(struct rows_txn *t, uint16_t shard, uint16_t tag,
+	    const void *payload, size_t len, struct ns_answer *a);
+/*
+ * The inode that command would take a last name from (unlink, rename over,
+ * put over, delete), so that the leader can decide NS_DECIDE_OPEN; 0 = none.
+ * 0, -EAGAIN.
+ */
+int ns_victim(struct rows_txn *t, uint16_t shard, uint16_t tag,
+	      const void *payload, size_t len, uint64_t *ret_ino);
+
+/* Page reads: list, readdir, mpu_list, mpu_parts. Worker thread. 0 or -EIO. */
+int ns_scan(struct rows_back *back, uint16_t shard, uint16_t tag,
+	    const void *payload, size_t len, struct ns_answer *a);
+bool ns_is_scan(uint16_t tag);
+
+/*
+ * Checks every row of a shard against every other (links, usage, K rows,
+ * D/I/B agreement); calls report for each finding. Worker. 0 or -EIO.
+ */
+int ns_check(struct rows_back *back, uint16_t shard,
+	     void (*report)(void *arg, const char *text), void *arg);
+
+/* xxh3-128 over a shard's rows without store-local fields, for comparing
+ * replicas. Worker. */
+int ns_hash(struct rows_back *back, uint16_t shard, struct wire_u128 *ret);
+
+#endif

@@ -1,0 +1,51 @@
+#ifndef STORAGED_STORE_H
+#define STORAGED_STORE_H
+/*
+ * A store: one data directory (super block, log head, bulk head, rows and
+ * chunks databases), the shards it hosts, and the RPC handlers for them.
+ *
+ *   DIR/super  DIR/log/  DIR/bulk/  DIR/rows/  DIR/chunks/
+ *
+ * Shard s lives on loop s % loops. Happy path of a mutation: handler ->
+ * victim/decisions -> raft_submit -> flush -> apply (rows, answer slot) ->
+ * reply. Of a read: can_read or barrier -> ns_read -> values -> reply.
+ */
+#include "common/base/env.h"
+#include "common/base/errbuf.h"
+#include "common/rpc/rpc.h"
+
+struct store;
+struct loop_set;
+
+struct store_config {
+	struct loop_set *loops;
+	struct rpc_server *server; /* handlers are registered here */
+	const char *dir;
+	size_t rows_cache;         /* bytes per loop; 0 = 8 MiB */
+	size_t db_cache;           /* leveldb block cache; 0 = 8 MiB */
+};
+
+/*
+ * Opens or creates the store and recovers it (blocks). A new one gets a
+ * random id and no raft id yet. 0 or -errno with e set.
+ */
+int store_open(const struct store_config *config, struct store **ret_store,
+	       struct errbuf *e);
+struct wire_u128 store_id(const struct store *s);
+/* 0 until the managers gave one (store_assign). */
+uint64_t store_raft_id(const struct store *s);
+/*
+ * First contact with the managers: the raft id (written to the super block,
+ * must equal the one already there) and the shards to host as single voter.
+ * Then store_start().
+ */
+int store_assign(struct store *s, uint64_t raft_id, const uint16_t *shards,
+		 unsigned n, struct errbuf *e);
+/* Starts groups and serving; ready(arg) on loop 0 when every shard leads. */
+int store_start(struct store *s, void (*ready)(void *arg), void *arg,
+		struct errbuf *e);
+void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail);
+/* After the loops have stopped: checkpoint, close. */
+void store_close(struct store *s);
+
+#endif
