@@ -15,7 +15,7 @@
 
 #define FRAME_MAGIC 0x4c454f46u
 #define FRAME_VERSION 1
-#define FRAME_HEADER_LEN 88
+#define FRAME_HEADER_LEN 80
 #define FRAME_PAYLOAD_MAX (1u << 20) /* of REQUEST and REPLY */
 #define FRAME_BODY_MAX (4u << 20)    /* of one message, over BODY frames */
 #define FRAME_BODY_PART (256u << 10) /* payload of one BODY frame */

@@ -31,7 +31,10 @@ enum {
 
 /* --- any peer --- */
 /* role: "gateway" "mount" "storage" "manager" "admin" */
-#define RPC_HELLO_REQ(F) F(u32, proto) F(str, role) F(u128, store) F(str, version)
+#define RPC_HELLO_REQ(F) F(u32, proto) F(str, role) F(u128, store) F(str, version) \
+	F(u64, link) F(u8, channel)
+/* The two connections of a link say the same random link number. channel = */
+enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
 #define RPC_HELLO_RSP(F) F(u32, proto) F(u128, cluster) F(u128, store) F(u64, epoch)
 
 /* --- managers --- */
@@ -335,6 +338,8 @@ const struct rpc_info *rpc_info(uint16_t tag);
 const struct rpc_info *rpc_info_all(size_t *ret_n);
 /* RPC_ROLE_* of a HELLO role text, 0 when unknown. */
 uint32_t rpc_role(struct wire_bytes text);
+/* The HELLO text of one RPC_ROLE_* bit, NULL when there is none. */
+const char *rpc_role_text(uint32_t role);
 
 /*
  * Inode numbers: 0 | shard 16 | counter 47. Slice ids: see DESIGN section 7.

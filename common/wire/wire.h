@@ -23,7 +23,8 @@ struct wire_writer {
 struct wire_reader {
 	const uint8_t *p;
 	size_t left;
-	int err;
+	int err;     /* 0 or -EBADMSG, sticky */
+	bool strict; /* no tail rule: set for elements of a vector */
 };
 
 typedef uint8_t wire_u8_t;
@@ -152,7 +153,12 @@ struct wire_writer wire_vec_add(struct wire_vec *v);
 /* The encoded vector (count + elements), or empty with err in v->buf.err. */
 struct wire_bytes wire_vec_bytes(struct wire_vec *v);
 
-/* Reading one: ret_count is checked against the least size of an element. */
+/*
+ * Reading one: ret_count is at most the bytes left, and an element that is not
+ * there is -EBADMSG, not zeros. extents and kvs of a decoded message were
+ * walked already: extents have a known kind, a length > 0 and no sum above
+ * INT64_MAX.
+ */
 struct wire_reader wire_vec_reader(struct wire_bytes vec, uint32_t *ret_count);
 /* Looks a name up in a kvs vector; false when it is not there. */
 bool wire_kvs_find(struct wire_bytes kvs, const char *name,
@@ -186,7 +192,7 @@ bool wire_kvs_find(struct wire_bytes kvs, const char *name,
 	int prefix##_##name##_decode(struct prefix##_##name *m, \
 				     const void *p, size_t len) \
 	{ \
-		struct wire_reader r = { p, len, 0 }; \
+		struct wire_reader r = { .p = p, .left = len }; \
 		FIELDS(WIRE_F_GET) \
 		return r.err; \
 	}
