@@ -57,6 +57,9 @@ struct raft_barrier {
 
 struct raft_host_config {
 	struct env *env;
+	/* Both may be NULL here and set with raft_host_set_log() later: the
+	 * host must exist while the head is scanned (recover), the port is
+	 * made after that. */
 	struct seg_port *port; /* of the log head, on env's loop */
 	struct seg_head *log;  /* for reading entries back */
 	uint64_t id;           /* raft id of this store, > 0 */
@@ -84,6 +87,10 @@ int raft_host_new(const struct raft_host_config *config,
 		  struct raft_host **ret_host);
 /* Stops timers; pending submits fail with UNKNOWN_OUTCOME (called inline). */
 void raft_host_free(struct raft_host *h);
+
+/* After seg_head_open() and seg_port_new(); before any open_group. */
+void raft_host_set_log(struct raft_host *h, struct seg_head *log,
+		       struct seg_port *port);
 
 /*
  * Start-up, in this order: every record the log scan finds for groups of this
