@@ -74,6 +74,10 @@ struct http_handler {
 int http_server_new(struct loop_set *set, const char *addr,
 		    const struct http_handler *handler,
 		    struct http_server **ret_server);
+/* The same on one loop only: handlers that live on a single loop. */
+int http_server_new_on(struct loop *loop, const char *addr,
+		       const struct http_handler *handler,
+		       struct http_server **ret_server);
 unsigned http_server_port(const struct http_server *s);
 void http_server_free(struct http_server *s);
 
