@@ -1,0 +1,82 @@
+#ifndef TESTS_LIB_CRASHFS_H
+#define TESTS_LIB_CRASHFS_H
+/*
+ * A file system in memory that knows what a power cut may take.
+ *
+ * Each file has a current and a durable image. Of every 512-byte sector
+ * written since the file's last fsync a power cut leaves the new bytes, the
+ * old ones, or a part of the new ones and garbage behind (only bytes that a
+ * write changed can become garbage); some sectors reach the durable image by
+ * themselves before that, as write-back would do it. The length ends anywhere
+ * between the durable and the current one. Creates, renames, unlinks and
+ * mkdirs since the directory's last sync_dir survive as a prefix or as any
+ * subset that still makes sense in order.
+ *
+ * Any thread (one mutex inside). Deterministic: same seed and calls, same
+ * bytes. Open files stay usable until closed, on their own file system only.
+ */
+#include "common/base/env.h"
+
+struct crashfs;
+
+/* Aborts when out of memory, like all of this library. */
+struct crashfs *crashfs_new(uint64_t seed);
+void crashfs_free(struct crashfs *fs); /* after all files are closed */
+struct vfs *crashfs_vfs(struct crashfs *fs);
+
+/*
+ * The disk after a power cut now, as a new file system; fs goes on unchanged
+ * (many images of one moment can be drawn with different seeds). Everything
+ * in the image is durable. Faults are not inherited.
+ */
+struct crashfs *crashfs_image(struct crashfs *fs, uint64_t seed);
+/* What a killed process leaves: the current state, still not durable. */
+struct crashfs *crashfs_clone(struct crashfs *fs);
+/*
+ * Power cut in place: fs becomes one such image. Files that are open go dead:
+ * writes and syncs on them succeed and do nothing, reads give -EIO. So
+ * abandon or close the old process before new files are opened.
+ */
+void crashfs_crash(struct crashfs *fs, uint64_t seed);
+/*
+ * true: from now on everything that changes the disk succeeds and does
+ * nothing (a process torn down after its power was cut). crashfs_crash()
+ * switches it off.
+ */
+void crashfs_freeze(struct crashfs *fs, bool frozen);
+
+/* Faults. Counts are of calls from now on; 0 switches off. */
+struct crashfs_faults {
+	uint64_t fail_sync_at;    /* n-th fdatasync/fsync/sync_dir: -EIO */
+	uint64_t fail_write_at;   /* n-th pwritev: -EIO, wrote a part */
+	uint64_t fail_read_at;    /* n-th pread: -EIO */
+	uint64_t flip_read_at;    /* n-th pread: one bit of the result */
+	uint64_t flip_read_every; /* one pread of this many, at random */
+	uint64_t capacity;        /* bytes; writes beyond: -ENOSPC */
+	bool ignore_sync;         /* a disk that lies: syncs do nothing */
+};
+void crashfs_set_faults(struct crashfs *fs, const struct crashfs_faults *f);
+
+struct crashfs_stats {
+	uint64_t reads, writes, syncs, dir_syncs, read_bytes, write_bytes;
+	uint64_t calls;           /* of all kinds that can change the disk */
+	uint64_t files;           /* names now */
+	uint64_t dirty_sectors;   /* a power cut could take */
+	uint64_t pending_dir_ops;
+};
+void crashfs_get_stats(struct crashfs *fs, struct crashfs_stats *ret);
+
+/*
+ * Called before every call that can change the disk (write, sync, create,
+ * rename, ...): a test draws images here, between any two system calls. The
+ * mutex is not held; the hook must not write to fs.
+ */
+void crashfs_set_hook(struct crashfs *fs, void (*hook)(void *arg), void *arg);
+
+/* Rot: flips one bit of the stored file, durable and current. 0 or -errno. */
+int crashfs_flip(struct crashfs *fs, const char *path, uint64_t off,
+		 unsigned bit);
+/* Hash over all names, lengths and current bytes: equal disks, equal hash. */
+uint64_t crashfs_hash(struct crashfs *fs);
+
+#endif
