@@ -89,6 +89,13 @@ const char *http_peer(const struct http_req *r);
 /* Value of a header, or NULL; the first when there are several. */
 const struct wire_bytes *http_find(const struct http_req *r, const char *name);
 
+/*
+ * Body bytes of on_body without libevent: the first contiguous run (0 when
+ * empty), and taking n bytes off the front.
+ */
+size_t http_body_peek(struct evbuffer *buf, const uint8_t **ret_data);
+void http_body_drain(struct evbuffer *buf, size_t n);
+
 /* Starts the body: sends 100 Continue when it was expected. Without it the
  * body is never asked for, and the connection is closed after the response
  * unless it was empty or small enough to drain. */
