@@ -21,7 +21,9 @@ struct gateway_config {
 int gateway_start(const struct gateway_config *config,
 		  struct gateway **ret_gateway, struct errbuf *e);
 unsigned gateway_port(const struct gateway *g);
-/* After the loops have stopped. */
+/* Reopens the access log after logrotate; loop 0. */
+void gateway_reopen_log(struct gateway *g);
+/* After the loops have stopped. NULL is fine. */
 void gateway_free(struct gateway *g);
 
 #endif

@@ -33,16 +33,17 @@ struct client_config {
 	struct rpc_server *server;
 };
 
-/* One client per loop of config->loops. 0 or -errno. */
+/* One client per loop of config->loops. Strings are copied. 0 or -errno. */
 int client_set_new(const struct client_config *config,
 		   struct client_set **ret_set, struct errbuf *e);
 /*
  * Opens the session and fetches the first snapshot; ready(arg, status) on
- * loop 0 once done (retries until it works). Later snapshots come by
+ * loop 0 once done (retries until it works); ready may be NULL. Later snapshots come by
  * themselves (long poll) and are shared by all loops. Sessions renew.
  */
 void client_set_start(struct client_set *set, void (*ready)(void *arg, int status),
 		      void *arg);
+/* NULL is fine. */
 void client_set_free(struct client_set *set);
 struct client *client_of(struct client_set *set, struct loop *loop);
 

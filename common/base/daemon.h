@@ -1,0 +1,39 @@
+#ifndef COMMON_BASE_DAEMON_H
+#define COMMON_BASE_DAEMON_H
+/*
+ * What every daemon does around its loops: data directory lock, pid file,
+ * service manager notification, signals. Loop 0's thread, at start and stop.
+ */
+#include "common/base/errbuf.h"
+
+struct loop_set;
+
+struct daemon_signals;
+/*
+ * SIGTERM and SIGINT stop the set, SIGHUP calls hup (may be NULL), SIGPIPE is
+ * ignored. Before loop_set_run(). 0 or -errno.
+ */
+int daemon_signals_new(struct loop_set *set, void (*hup)(void *arg), void *arg,
+		       struct daemon_signals **ret_signals);
+void daemon_signals_free(struct daemon_signals *s);
+
+/* Writes our pid and a newline; removed by daemon_pid_remove(). NULL: none. */
+int daemon_pid_write(const char *path, struct errbuf *e);
+void daemon_pid_remove(const char *path);
+
+/* sd_notify(3) text to $NOTIFY_SOCKET, e.g. "READY=1"; nothing without it. */
+void daemon_notify(const char *text);
+
+/*
+ * Makes dir (0700) and takes an exclusive lock on dir/lock, held until exit.
+ * Refuses a directory inside a mount of ours. 0 or -errno with e set.
+ */
+int daemon_lock_dir(const char *dir, struct errbuf *e);
+
+/* realpath, or the path made absolute when it does not exist yet; allocated. */
+char *daemon_abs_path(const char *path);
+
+/* Raises RLIMIT_NOFILE to its hard limit. */
+void daemon_raise_files(void);
+
+#endif

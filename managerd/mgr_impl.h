@@ -1,0 +1,130 @@
+#ifndef MANAGERD_MGR_IMPL_H
+#define MANAGERD_MGR_IMPL_H
+/*
+ * Inside of the manager; loop 0 only unless said otherwise.
+ */
+#include "common/base/buf.h"
+#include "common/base/env.h"
+#include "common/client/client.h"
+#include "common/raft/raft_host.h"
+#include "common/rows/rows.h"
+#include "common/seg/seg.h"
+#include "common/seg/super.h"
+#include "managerd/manager.h"
+#include "managerd/mgr_state.h"
+
+struct http_server;
+
+/* The encoded cluster snapshot; immutable and counted. */
+struct mgr_image {
+	unsigned refs; /* loop 0 only */
+	uint64_t version;
+	uint8_t *bytes;
+	size_t len;
+};
+
+/* Someone who waits for a version; called back with the newest image. */
+struct mgr_waiter {
+	struct mgr_waiter *next;
+	uint64_t version; /* wake when image->version >= version */
+	uint64_t until_ns; /* or at this time (env clock) */
+	void (*done)(struct mgr_waiter *w, struct mgr_image *image);
+};
+
+typedef void (*mgr_done_fn)(void *arg, uint32_t status,
+			    struct wire_bytes payload);
+
+struct manager {
+	struct env *env;
+	struct loop *loop;
+	struct loop_set *loops;
+	struct rpc_server *server; /* borrowed */
+	char *dir, *conf_dir, *rpc_addr, *admin_addr, *region;
+	struct super super;
+
+	struct seg_head *log;
+	struct seg_port *port;
+	struct rows_back *back;
+	struct rows *rows;
+	struct raft_host *host;
+	struct raft_group *group;
+
+	/* apply: one command at a time, parked while its rows are loaded */
+	struct rows_txn *txn;
+	struct mgr_answer answer;
+	bool leading;
+	void (*ready)(void *arg);
+	void *ready_arg;
+
+	/* the snapshot handed out */
+	struct mgr_image *image;    /* newest built, NULL before the first */
+	bool building;              /* one build at a time */
+	bool stale;                 /* rows changed since the build began */
+	struct mgr_waiter *waiters;
+	struct env_timer wait_timer;
+	uint64_t checkpoint_ns;     /* of the last one */
+	uint64_t applied_checkpoint; /* applied index it covered */
+	struct env_timer checkpoint_timer;
+	bool checkpointing;
+
+	struct client_set *clients; /* towards the shards */
+	struct http_server *http;
+	char *token;                /* of the admin API */
+	uint64_t started_ns;
+	uint64_t store_total, store_avail; /* last heartbeat */
+	uint64_t beat_ns;
+};
+
+/* --- mgr_apply.c --- */
+
+/*
+ * Replicates a command; done once with what mgr_apply answered, or with
+ * NOT_LEADER / UNKNOWN_OUTCOME. payload is taken. Never inline.
+ */
+void mgr_submit(struct manager *m, uint8_t cmd, struct buf *payload,
+		mgr_done_fn done, void *arg);
+/* Encodes a command struct and submits it. */
+#define MGR_SUBMIT(m, name, cmd, done, arg) \
+	do { \
+		struct buf mgr_payload; \
+		buf_init(&mgr_payload, 0); \
+		(void)mgr_##name##_encode((cmd), &mgr_payload); \
+		mgr_submit((m), MGR_CMD_##name, &mgr_payload, (done), (arg)); \
+	} while (0)
+int mgr_on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd);
+struct wire_bytes mgr_applied_key(void);
+
+/* --- mgr_watch.c --- */
+
+/* Rows changed: build a new image when somebody waits. */
+void mgr_watch_changed(struct manager *m);
+/* w->done is called once (maybe inside this call) with an image, borrowed. */
+void mgr_watch_wait(struct manager *m, struct mgr_waiter *w, uint64_t version,
+		    uint64_t wait_ms);
+void mgr_watch_stop(struct manager *m);
+
+/* --- mgr_bucket.c: multi-step, resumable --- */
+
+/* done(arg, status, encoded bucket_create_rsp / bucket_delete_rsp) */
+void mgr_bucket_create(struct manager *m, const struct rpc_bucket_create *req,
+		       mgr_done_fn done, void *arg);
+void mgr_bucket_delete(struct manager *m, const struct rpc_bucket_delete *req,
+		       bool any_owner, mgr_done_fn done, void *arg);
+/* After becoming leader: goes on with what an earlier one left. */
+void mgr_bucket_resume(struct manager *m);
+
+/* --- mgr_rpc.c --- */
+void mgr_rpc_register(struct manager *m);
+
+/* --- mgr_first.c --- */
+/* First start: cluster id, user, key, credentials file, admin token. */
+int mgr_first_files(struct manager *m, struct errbuf *e);
+void mgr_first_init(struct manager *m, mgr_done_fn done, void *arg);
+/* A fresh access key id (20) and secret (40 characters); buffers hold NUL. */
+void mgr_make_key(struct env *env, char access[21], char secret[41]);
+
+/* --- admin.c --- */
+int mgr_admin_start(struct manager *m, struct errbuf *e);
+void mgr_admin_stop(struct manager *m);
+
+#endif

@@ -1,0 +1,210 @@
+/*
+ * Joining the managers.
+ *
+ *   JOINING -> (STORE_JOIN answered) -> STARTING -> (shards lead) -> UP
+ *
+ * Failure modes: the managers do not answer: tried again every half second;
+ * they refuse: the process ends; heartbeats fail: tried again with the next,
+ * the store serves on.
+ */
+#include "storaged/storaged.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/mem.h"
+
+#define STORAGED_RETRY_NS 500000000u
+#define STORAGED_BEAT_NS 5000000000u
+
+enum storaged_state { STORAGED_JOINING, STORAGED_STARTING, STORAGED_UP };
+
+struct storaged {
+	enum storaged_state state;
+	struct env *env;
+	struct store *store;
+	struct rpc_link *manager;
+	char *addr;
+	char host[65];
+	uint64_t epoch;
+	struct env_timer timer;
+	void (*ready)(void *arg);
+	void *ready_arg;
+};
+
+static void storaged_on_timer(struct env_timer *timer);
+
+int storaged_open(const struct storaged_config *config,
+		  struct storaged **ret_storaged, struct errbuf *e)
+{
+	struct storaged *s = mem_zalloc(sizeof *s);
+	struct loop *loop = loop_set_get(config->loops, 0);
+	struct store_config sc = {
+		.loops = config->loops,
+		.server = config->server,
+		.dir = config->dir,
+	};
+	int rv;
+
+	if (s == NULL)
+		return errbuf_set(e, -ENOMEM, "out of memory");
+	s->env = loop_env(loop);
+	s->timer.cb = storaged_on_timer;
+	s->addr = mem_strdup(config->addr);
+	(void)gethostname(s->host, sizeof s->host - 1);
+	rv = s->addr == NULL ? errbuf_set(e, -ENOMEM, "out of memory") : 0;
+	if (rv == 0)
+		rv = store_open(&sc, &s->store, e);
+	if (rv == 0) {
+		rv = rpc_link_new(loop, config->manager, RPC_ROLE_STORAGE,
+				  config->manager_is_local ? config->server
+							   : NULL,
+				  &s->manager);
+		if (rv != 0)
+			errbuf_set(e, rv, "cannot reach the managers");
+	}
+	if (rv != 0) {
+		storaged_close(s);
+		return rv;
+	}
+	*ret_storaged = s;
+	return 0;
+}
+
+static void storaged_up(void *arg)
+{
+	struct storaged *s = arg;
+
+	s->state = STORAGED_UP;
+	env_timer_set(s->env, &s->timer, STORAGED_BEAT_NS);
+	s->ready(s->ready_arg);
+}
+
+static void storaged_joined(struct storaged *s,
+			    const struct rpc_store_join_rsp *rsp)
+{
+	struct errbuf e = { "" };
+	size_t n = rsp->shards.len / 2;
+	uint16_t *shards = mem_calloc(n + 1, sizeof *shards);
+	int rv = shards == NULL ? -ENOMEM : 0;
+
+	for (size_t i = 0; rv == 0 && i < n; i++)
+		shards[i] = (uint16_t)(rsp->shards.p[2 * i] << 8 |
+				       rsp->shards.p[2 * i + 1]);
+	s->state = STORAGED_STARTING;
+	s->epoch = rsp->epoch;
+	if (rv == 0)
+		rv = store_assign(s->store, rsp->raft_id, shards, (unsigned)n,
+				  &e);
+	if (rv == 0)
+		rv = store_start(s->store, storaged_up, s, &e);
+	mem_free(shards);
+	if (rv != 0)
+		fatal("cannot start the store: %s",
+		      e.text[0] != '\0' ? e.text : strerror(-rv));
+}
+
+static void storaged_on_join(void *arg, const struct rpc_reply *reply)
+{
+	struct storaged *s = arg;
+	struct rpc_store_join_rsp rsp;
+
+	if (reply->status == RPC_STATUS_NOTSUP)
+		fatal("the managers refuse this store: another one is already "
+		      "part of the cluster, and one is what this version can "
+		      "serve");
+	if (reply->status != RPC_STATUS_OK) {
+		env_timer_set(s->env, &s->timer, STORAGED_RETRY_NS);
+		return;
+	}
+	if (rpc_store_join_rsp_decode(&rsp, reply->payload, reply->len) != 0)
+		fatal("the managers answer what this version cannot read");
+	storaged_joined(s, &rsp);
+}
+
+static void storaged_on_beat(void *arg, const struct rpc_reply *reply)
+{
+	struct storaged *s = arg;
+
+	(void)reply; /* the next one is the retry */
+	env_timer_set(s->env, &s->timer, STORAGED_BEAT_NS);
+}
+
+static void storaged_send(struct storaged *s, uint16_t tag, struct buf *payload,
+			  rpc_done_fn done)
+{
+	struct rpc_send send = {
+		.tag = tag,
+		.payload = payload,
+		.timeout_ms = 5000,
+		.done = done,
+		.arg = s,
+	};
+
+	if (payload->err != 0 || rpc_link_send(s->manager, &send) == NULL)
+		env_timer_set(s->env, &s->timer, STORAGED_RETRY_NS);
+	buf_fini(payload);
+}
+
+static void storaged_join(struct storaged *s)
+{
+	struct rpc_store_join req = {
+		.store = store_id(s->store),
+		.addr = wire_cstr(s->addr),
+		.host = wire_cstr(s->host),
+	};
+	struct buf b;
+
+	store_space(s->store, &req.total, &req.avail);
+	buf_init(&b, 0);
+	(void)rpc_store_join_encode(&req, &b);
+	storaged_send(s, RPC_TAG_store_join, &b, storaged_on_join);
+}
+
+static void storaged_beat(struct storaged *s)
+{
+	struct rpc_store_beat req = { .store = store_id(s->store),
+				      .epoch = s->epoch };
+	struct buf b;
+
+	store_space(s->store, &req.total, &req.avail);
+	buf_init(&b, 0);
+	(void)rpc_store_beat_encode(&req, &b);
+	storaged_send(s, RPC_TAG_store_beat, &b, storaged_on_beat);
+}
+
+static void storaged_on_timer(struct env_timer *timer)
+{
+	struct storaged *s = CONTAINER_OF(timer, struct storaged, timer);
+
+	if (s->state == STORAGED_JOINING)
+		storaged_join(s);
+	else if (s->state == STORAGED_UP)
+		storaged_beat(s);
+}
+
+int storaged_start(struct storaged *s, void (*ready)(void *arg), void *arg,
+		   struct errbuf *e)
+{
+	(void)e;
+	s->ready = ready;
+	s->ready_arg = arg;
+	storaged_join(s);
+	return 0;
+}
+
+void storaged_close(struct storaged *s)
+{
+	if (s == NULL)
+		return;
+	env_timer_cancel(s->env, &s->timer);
+	if (s->manager != NULL)
+		rpc_link_free(s->manager);
+	if (s->store != NULL)
+		store_close(s->store);
+	mem_free(s->addr);
+	mem_free(s);
+}
