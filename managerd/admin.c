@@ -332,7 +332,7 @@ int mgr_admin_start(struct manager *m, struct errbuf *e)
 	if (rv != 0)
 		return errbuf_set(e, rv, "cannot listen on %s: %s",
 				  m->admin_addr, strerror(-rv));
-	return 0;
+	return mgr_write_admin_url(m, e);
 }
 
 void mgr_admin_stop(struct manager *m)

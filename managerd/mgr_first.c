@@ -114,6 +114,23 @@ int mgr_first_files(struct manager *m, struct errbuf *e)
 	return 0;
 }
 
+int mgr_write_admin_url(struct manager *m, struct errbuf *e)
+{
+	const char *colon = strrchr(m->admin_addr, ':');
+	char *text = mem_printf("http://%.*s:%u\n",
+				(int)(colon - m->admin_addr), m->admin_addr,
+				manager_admin_port(m));
+	int rv = text != NULL ? mgr_write_secret(m->conf_dir, "admin.url",
+						 text, m->env->vfs)
+			      : -ENOMEM;
+
+	mem_free(text);
+	if (rv != 0)
+		return errbuf_set(e, rv, "cannot write %s/admin.url: %s",
+				  m->conf_dir, strerror(-rv));
+	return 0;
+}
+
 /* --- the first user and key --- */
 
 struct mgr_first {

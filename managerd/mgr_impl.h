@@ -119,6 +119,8 @@ void mgr_rpc_register(struct manager *m);
 /* --- mgr_first.c --- */
 /* First start: cluster id, user, key, credentials file, admin token. */
 int mgr_first_files(struct manager *m, struct errbuf *e);
+/* Tells leofs-adm --data where the admin port is: conf_dir/admin.url. */
+int mgr_write_admin_url(struct manager *m, struct errbuf *e);
 void mgr_first_init(struct manager *m, mgr_done_fn done, void *arg);
 /* A fresh access key id (20) and secret (40 characters); buffers hold NUL. */
 void mgr_make_key(struct env *env, char access[21], char secret[41]);
