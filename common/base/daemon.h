@@ -33,6 +33,19 @@ int daemon_lock_dir(const char *dir, struct errbuf *e);
 /* realpath, or the path made absolute when it does not exist yet; allocated. */
 char *daemon_abs_path(const char *path);
 
+/*
+ * The command line that all configured daemons share:
+ *   -c FILE  configuration   -n  check it, print the effective one, exit
+ *   -x conf  print the settings as manual page source, exit
+ *   --help, --version
+ * Fills conf from the table (defaults, then the file). Exits the process on
+ * -n, -x, --help, --version (0) and on any error (1 or 2, one sentence).
+ */
+struct conf_setting;
+void daemon_configure(const char *name, int argc, char **argv,
+		      const struct conf_setting *table, unsigned n,
+		      void *conf);
+
 /* Raises RLIMIT_NOFILE to its hard limit. */
 void daemon_raise_files(void);
 
