@@ -32,7 +32,10 @@ struct rows_iter;
  */
 int rows_back_open(const char *path, size_t cache_bytes,
 		   struct rows_back **ret_back, struct errbuf *e);
-/* The memory back; survives rows_back_close as `image` for reopen. */
+/*
+ * The memory back. A close without a checkpoint is a crash: the next one over
+ * the same image begins with its last checkpoint.
+ */
 struct rows_mem_image; /* what a crash leaves: the last checkpoint */
 int rows_back_mem(struct rows_mem_image *image, struct rows_back **ret_back);
 struct rows_mem_image *rows_mem_image_new(void);
@@ -42,7 +45,10 @@ void rows_back_close(struct rows_back *back);
 /* ret_value is malloc'ed (mem_free). 0, -ENOENT, -EIO. */
 int rows_back_get(struct rows_back *back, struct wire_bytes key,
 		  uint8_t **ret_value, size_t *ret_len);
-/* Makes everything written so far durable; 0 or -EIO (sticky). */
+/*
+ * Makes everything written before the call durable; 0 or -EIO (sticky). The
+ * back may be written and read by other threads meanwhile.
+ */
 int rows_back_checkpoint(struct rows_back *back);
 
 /*
@@ -72,20 +78,29 @@ void rows_batch_free(struct rows_batch *b);
 /* cache_bytes bounds clean rows kept (0 = 8 MiB). 0 or -errno. */
 int rows_new(struct env *env, struct rows_back *back, size_t cache_bytes,
 	     struct rows **ret_rows);
-/* Waits for nothing: unwritten rows are lost (the log has them). */
+/*
+ * Waits for nothing: unwritten rows are lost (the log has them). Its txns are
+ * freed before, and the env runs nothing of it any more: loop and workers have
+ * stopped, or (simulator) dropped what this process had queued.
+ */
 void rows_free(struct rows *rows);
 
 /*
  * done(status) when everything committed before the call is in the back, so
  * an iterator made on a worker after that sees it. LIST and READDIR stand on
- * this. Posted, never inline.
+ * this. Never inline. status: 0, or the error of a batch that could not be
+ * written (sticky: the process must stop). Returns 0, or -ENOMEM and done is
+ * not called.
  */
 typedef void (*rows_sync_fn)(void *arg, int status);
-void rows_sync(struct rows *rows, rows_sync_fn done, void *arg);
+int rows_sync(struct rows *rows, rows_sync_fn done, void *arg);
+/* Bytes that wait to be written: hosts push back when it grows. */
+size_t rows_dirty_bytes(const struct rows *rows);
 
 /* --- one command --- */
 
-struct rows_txn *rows_txn_new(struct rows *rows);
+struct rows_txn *rows_txn_new(struct rows *rows); /* NULL: out of memory */
+/* Also while a load is under way: its done() is not called then. */
 void rows_txn_free(struct rows_txn *t);
 /* Drops writes, needs and pins; ready for another run. */
 void rows_txn_reset(struct rows_txn *t);
@@ -98,8 +113,10 @@ void rows_txn_reset(struct rows_txn *t);
 int rows_get(struct rows_txn *t, struct wire_bytes key,
 	     struct wire_bytes *ret_value);
 /*
- * The first row with from <= key < to. 0, -ENOENT (none), -EAGAIN (noted).
- * Sees the txn's own writes.
+ * The first row with from <= key < to (to.len 0 = no end). 0, -ENOENT (none),
+ * -EAGAIN (noted). Sees the txn's own writes and every commit so far. What was
+ * loaded of a range serves this txn alone, until its reset: unlike rows_get()
+ * a new txn always loads first, so keep it out of hot paths.
  */
 int rows_first(struct rows_txn *t, struct wire_bytes from,
 	       struct wire_bytes to, struct wire_bytes *ret_key,
@@ -118,7 +135,10 @@ bool rows_txn_needs(const struct rows_txn *t);
  * -EIO means the back cannot be read: the process must stop.
  */
 void rows_txn_load(struct rows_txn *t, rows_sync_fn done, void *arg);
-/* Moves the writes into the overlay and resets t. 0 or -ENOMEM. */
+/*
+ * Moves the writes into the overlay and resets t. 0; -ENOMEM of a put or del;
+ * the sticky error of rows_sync().
+ */
 int rows_txn_commit(struct rows_txn *t);
 
 /*

@@ -1,0 +1,189 @@
+/*
+ * The one writer of a loop's rows.
+ *
+ * Happy path:
+ * - the first commit of a loop turn posts a task; when it runs, all that was
+ *   committed in that turn is dirty: one batch. A row that was written many
+ *   times since the last batch is in it once.
+ * - a worker writes the batch; commits go on and make the next one.
+ * - back on the loop its rows linger (see rows_impl.h), the waiters of
+ *   rows_sync() whose commits it held are called, the next batch starts.
+ *
+ * Failure modes:
+ * - no memory: the rows are made dirty again, one more try after 10 ms.
+ * - the back fails: sticky; waiters and commits get it and the host stops.
+ */
+#include "common/rows/rows_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "common/base/mem.h"
+
+#define ROWS_RETRY_NS 10000000u
+
+static void writer_run(struct env_work *work)
+{
+	struct rows *rows = CONTAINER_OF(work, struct rows, work);
+	struct rows_batch *b = rows_batch_new();
+
+	if (b == NULL) {
+		rows->batch_status = -ENOMEM;
+		return;
+	}
+	for (struct row *r = rows->batch; r != NULL; r = r->batch_next) {
+		if (r->batch_val == NULL)
+			rows_batch_del(b, row_key(r));
+		else
+			rows_batch_put(b, row_key(r),
+				       wire_bytes(r->batch_val->bytes,
+						  r->batch_val->len));
+	}
+	rows->batch_status = rows_batch_write(rows->back, b);
+	rows_batch_free(b);
+}
+
+static void writer_start(struct rows *rows)
+{
+	struct row *r;
+
+	assert(!rows->writing);
+	if (rows->dirty.head == NULL || rows->err != 0)
+		return;
+	while ((r = rows->dirty.head) != NULL) {
+		row_list_remove(&rows->dirty, r);
+		r->state = ROW_WRITING;
+		r->batch_val = r->val;
+		if (r->val != NULL)
+			r->val->refs++;
+		r->batch_next = rows->batch;
+		rows->batch = r;
+	}
+	rows->dirty_bytes = 0;
+	rows->batch_commit = rows->committed;
+	rows->writing = true;
+	env_work(rows->env, &rows->work);
+}
+
+/* The rows of the batch leave it; unwritten ones are dirty again. */
+static void writer_end_batch(struct rows *rows, bool written)
+{
+	struct row *r;
+
+	while ((r = rows->batch) != NULL) {
+		rows->batch = r->batch_next;
+		r->batch_next = NULL;
+		rows_val_unref(r->batch_val);
+		r->batch_val = NULL;
+		if (r->state != ROW_WRITING)
+			continue; /* written again meanwhile: dirty */
+		if (written) {
+			rows_linger(rows, r);
+			continue;
+		}
+		r->state = ROW_DIRTY;
+		row_list_push(&rows->dirty, r);
+		rows->dirty_bytes += row_bytes(r);
+	}
+}
+
+static void writer_done(struct env_work *work)
+{
+	struct rows *rows = CONTAINER_OF(work, struct rows, work);
+	int status = rows->batch_status;
+
+	rows->writing = false;
+	writer_end_batch(rows, status == 0);
+	if (status == -ENOMEM) {
+		env_timer_set(rows->env, &rows->retry, ROWS_RETRY_NS);
+		return;
+	}
+	if (status == 0)
+		rows->written = rows->batch_commit;
+	else
+		rows->err = status;
+	rows_release(rows);
+	writer_start(rows);
+	rows_waiters_run(rows);
+}
+
+static void writer_start_task(struct env_task *task)
+{
+	struct rows *rows = CONTAINER_OF(task, struct rows, start);
+
+	rows->start_posted = false;
+	if (!rows->writing)
+		writer_start(rows);
+}
+
+static void writer_retry(struct env_timer *timer)
+{
+	struct rows *rows = CONTAINER_OF(timer, struct rows, retry);
+
+	if (!rows->writing)
+		writer_start(rows);
+}
+
+void rows_writer_kick(struct rows *rows)
+{
+	if (rows->start_posted || rows->writing)
+		return;
+	rows->start_posted = true;
+	env_post(rows->env, &rows->start);
+}
+
+/* A waiter may call rows_sync() again: then it waits for a later turn. */
+void rows_waiters_run(struct rows *rows)
+{
+	struct rows_waiter *ready = NULL, **tail = &ready, *w;
+
+	while ((w = rows->waiters) != NULL &&
+	       (w->target <= rows->written || rows->err != 0)) {
+		rows->waiters = w->next;
+		w->next = NULL;
+		*tail = w;
+		tail = &w->next;
+	}
+	if (rows->waiters == NULL)
+		rows->waiters_tail = &rows->waiters;
+	while ((w = ready) != NULL) {
+		ready = w->next;
+		w->done(w->arg, rows->err);
+		mem_free(w);
+	}
+}
+
+static void writer_sync_task(struct env_task *task)
+{
+	struct rows *rows = CONTAINER_OF(task, struct rows, sync_task);
+
+	rows->sync_posted = false;
+	rows_waiters_run(rows);
+}
+
+int rows_sync(struct rows *rows, rows_sync_fn done, void *arg)
+{
+	struct rows_waiter *w = mem_alloc(sizeof *w);
+
+	if (w == NULL)
+		return -ENOMEM;
+	*w = (struct rows_waiter){ rows->committed, done, arg, NULL };
+	*rows->waiters_tail = w;
+	rows->waiters_tail = &w->next;
+	if (!rows->sync_posted &&
+	    (w->target <= rows->written || rows->err != 0)) {
+		rows->sync_posted = true;
+		env_post(rows->env, &rows->sync_task);
+	}
+	return 0;
+}
+
+void rows_writer_init(struct rows *rows)
+{
+	rows->start.run = writer_start_task;
+	rows->sync_task.run = writer_sync_task;
+	rows->retry.cb = writer_retry;
+	rows->work.run = writer_run;
+	rows->work.done = writer_done;
+	rows->waiters_tail = &rows->waiters;
+}
