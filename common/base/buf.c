@@ -1,0 +1,251 @@
+#include "common/base/buf.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+#define BUF_FIRST 64
+
+void buf_init(struct buf *b, size_t max)
+{
+	memset(b, 0, sizeof(*b));
+	b->max = max;
+}
+
+void buf_fini(struct buf *b)
+{
+	mem_free(b->data);
+	b->data = NULL;
+	b->len = b->cap = 0;
+}
+
+void buf_reset(struct buf *b)
+{
+	b->len = 0;
+	b->err = 0;
+}
+
+/* Grows by doubling to at least `need` bytes in all. */
+static int buf_grow(struct buf *b, size_t need)
+{
+	size_t cap = b->cap < BUF_FIRST ? BUF_FIRST : b->cap;
+	uint8_t *p;
+
+	while (cap < need) {
+		if (cap > SIZE_MAX / 2)
+			return -ENOMEM;
+		cap *= 2;
+	}
+	p = mem_realloc(b->data, cap);
+	if (p == NULL)
+		return -ENOMEM;
+	b->data = p;
+	b->cap = cap;
+	return 0;
+}
+
+uint8_t *buf_reserve(struct buf *b, size_t len)
+{
+	if (b->err != 0)
+		return NULL;
+	if (len > SIZE_MAX - b->len ||
+	    (b->max != 0 && b->len + len > b->max)) {
+		b->err = -EMSGSIZE;
+		return NULL;
+	}
+	/* data is never NULL on success, also for len 0 */
+	if (b->len + len > b->cap || b->data == NULL) {
+		b->err = buf_grow(b, b->len + len);
+		if (b->err != 0)
+			return NULL;
+	}
+	return b->data + b->len;
+}
+
+void buf_add(struct buf *b, const void *data, size_t len)
+{
+	uint8_t *p = buf_reserve(b, len);
+
+	if (p == NULL || len == 0)
+		return;
+	memcpy(p, data, len);
+	b->len += len;
+}
+
+void buf_puts(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s));
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+	size_t room;
+	va_list ap;
+	uint8_t *p;
+	int n;
+
+	p = buf_reserve(b, 0);
+	if (p == NULL)
+		return;
+	room = b->cap - b->len;
+	va_start(ap, fmt);
+	n = vsnprintf((char *)p, room, fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		b->err = -EINVAL;
+		return;
+	}
+	if ((size_t)n >= room) {
+		/* the NUL needs a place during the second try */
+		size_t max = b->max;
+
+		if (max != 0 && b->len + (size_t)n > max) {
+			b->err = -EMSGSIZE;
+			return;
+		}
+		b->max = 0;
+		p = buf_reserve(b, (size_t)n + 1);
+		b->max = max;
+		if (p == NULL)
+			return;
+		va_start(ap, fmt);
+		(void)vsnprintf((char *)p, (size_t)n + 1, fmt, ap);
+		va_end(ap);
+	} else if (b->max != 0 && b->len + (size_t)n > b->max) {
+		b->err = -EMSGSIZE;
+		return;
+	}
+	b->len += (size_t)n;
+}
+
+uint8_t *buf_take(struct buf *b, size_t *ret_len)
+{
+	uint8_t *p = b->data;
+
+	*ret_len = b->len;
+	b->data = NULL;
+	b->len = b->cap = 0;
+	return p;
+}
+
+/*
+ * Bodies. Small ones are one block; from 64 KiB on the data is a block of its
+ * own, aligned for O_DIRECT. The largest size is kept in a short free list:
+ * otherwise every chunk costs a thousand page faults and their zeroing.
+ */
+#define BODY_ALIGN_FROM (64u << 10)
+#define BODY_ALIGN 4096u
+#define BODY_POOL_MAX 8
+
+static struct {
+	pthread_mutex_t lock;
+	unsigned n;
+	struct body *free[BODY_POOL_MAX];
+} body_pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct body *body_pool_get(void)
+{
+	struct body *b = NULL;
+
+	pthread_mutex_lock(&body_pool.lock);
+	if (body_pool.n > 0)
+		b = body_pool.free[--body_pool.n];
+	pthread_mutex_unlock(&body_pool.lock);
+	return b;
+}
+
+static bool body_pool_put(struct body *b)
+{
+	bool kept = false;
+
+	pthread_mutex_lock(&body_pool.lock);
+	if (body_pool.n < BODY_POOL_MAX) {
+		body_pool.free[body_pool.n++] = b;
+		kept = true;
+	}
+	pthread_mutex_unlock(&body_pool.lock);
+	return kept;
+}
+
+static struct body *body_new_aligned(size_t cap)
+{
+	struct body *b;
+	void *data;
+
+	if (cap > BODY_MAX / 2)
+		cap = BODY_MAX; /* so that it fits the free list */
+	if (cap == BODY_MAX) {
+		b = body_pool_get();
+		if (b != NULL)
+			return b;
+	}
+	cap = (cap + BODY_ALIGN - 1) & ~(size_t)(BODY_ALIGN - 1);
+	b = malloc(sizeof(*b));
+	if (b == NULL)
+		return NULL;
+	if (posix_memalign(&data, BODY_ALIGN, cap) != 0) {
+		free(b);
+		return NULL;
+	}
+	b->data = data;
+	b->cap = (uint32_t)cap;
+	return b;
+}
+
+struct body *body_new(size_t cap)
+{
+	struct body *b;
+
+	if (cap > BODY_MAX)
+		return NULL;
+	if (mem_fault_hook != NULL && mem_fault_hook() != 0)
+		return NULL;
+	if (cap >= BODY_ALIGN_FROM) {
+		b = body_new_aligned(cap);
+	} else {
+		b = malloc(sizeof(*b) + cap);
+		if (b != NULL) {
+			b->data = (uint8_t *)(b + 1);
+			b->cap = (uint32_t)cap;
+		}
+	}
+	if (b == NULL)
+		return NULL;
+	b->len = 0;
+	__atomic_store_n(&b->refs, 1, __ATOMIC_RELAXED);
+	return b;
+}
+
+struct body *body_ref(struct body *b)
+{
+	uint32_t old = __atomic_fetch_add(&b->refs, 1, __ATOMIC_RELAXED);
+
+	assert(old > 0 && old < UINT32_MAX);
+	return b;
+}
+
+void body_unref(struct body *b)
+{
+	uint32_t old;
+
+	if (b == NULL)
+		return;
+	old = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
+	assert(old > 0);
+	if (old > 1)
+		return;
+	if (b->cap < BODY_ALIGN_FROM) {
+		free(b);
+		return;
+	}
+	if (b->cap == BODY_MAX && body_pool_put(b))
+		return;
+	free(b->data);
+	free(b);
+}

@@ -1,0 +1,101 @@
+#ifndef COMMON_BASE_LOOP_IMPL_H
+#define COMMON_BASE_LOOP_IMPL_H
+/*
+ * Inside of the loop, shared by common/base only (loop, workers, threads,
+ * connections).
+ *
+ * One turn of a loop: posted tasks and finished work, then the hooks queued
+ * for the end of the turn (connections write what the turn produced), then
+ * libevent, which sleeps only when nothing was posted meanwhile.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "common/base/loop.h"
+
+/* Something to do at the end of the turn; can be taken back. */
+struct loop_hook {
+	void (*run)(struct loop_hook *hook);
+	TAILQ_ENTRY(loop_hook) link;
+	bool queued;
+};
+TAILQ_HEAD(loop_hooks, loop_hook);
+
+struct loop_timer; /* a timer's libevent event, loop.c */
+
+struct loop {
+	struct env env;
+	struct loop_set *set; /* borrowed */
+	unsigned index;
+	struct event_base *base;
+	struct event wake_ev; /* on wake_fd, edge-triggered: never read */
+	int wake_fd;
+	pthread_t thread; /* loops 1..n-1, while running */
+
+	pthread_mutex_t lock;        /* guards the two queues */
+	struct env_task *task_head;  /* posted, oldest first */
+	struct env_task **task_tail;
+	struct env_work *done_head;  /* finished work, oldest first */
+	struct env_work **done_tail;
+	/* May be waiting: whoever posts first must wake it. Set under lock. */
+	atomic_bool asleep;
+
+	struct loop_hooks hooks;        /* loop only */
+	struct loop_timer *free_timers; /* loop only: for reuse */
+	unsigned n_free_timers;
+};
+
+/* A worker pool: first come, first served. */
+struct workers {
+	pthread_mutex_t lock;
+	pthread_cond_t more;  /* work was queued, or stop */
+	pthread_cond_t quiet; /* queue empty and nobody busy */
+	struct env_work *head;
+	struct env_work **tail;
+	unsigned queued;
+	unsigned n;       /* wanted */
+	unsigned started;
+	unsigned idle;    /* waiting on `more` */
+	unsigned busy;
+	bool stop;
+	pthread_t *threads;
+};
+
+struct loop_set {
+	unsigned n;
+	struct loop *loops;
+	struct workers workers;
+	atomic_bool running;
+	atomic_bool stop;
+	pthread_mutex_t stop_lock; /* held while stop() wakes the loops */
+};
+
+/* Runs hook once at the end of this turn; does nothing when queued. */
+void loop_hook_add(struct loop *loop, struct loop_hook *hook);
+void loop_hook_del(struct loop *loop, struct loop_hook *hook);
+/* An event callback of the loop runs: posting need not wake it. */
+void loop_note_awake(struct loop *loop);
+/* Queues work->done() on the loop of its env; any thread. */
+void loop_post_done(struct loop *loop, struct env_work *work);
+
+int workers_init(struct workers *w, unsigned n);
+void workers_add(struct workers *w, struct env_work *work);
+/* Waits until all work given so far has run. */
+void workers_wait_quiet(struct workers *w);
+/* Runs what is queued, then joins. */
+void workers_fini(struct workers *w);
+
+/* pthread_create() with all signals blocked in the new thread. */
+int loop_thread_create(pthread_t *ret_thread, const char *name,
+		       void *(*fn)(void *), void *arg);
+
+int serial_new(struct env *env, const char *name, env_thread_fn run, void *arg,
+	       struct env_thread **ret_thread);
+void serial_kick(struct env_thread *t);
+void serial_free(struct env_thread *t);
+
+#endif
