@@ -1,0 +1,66 @@
+#!/bin/sh
+# All tests: installs what they need, builds with ASan and UBSan, runs unit,
+# fault, simulation, functional and interop suites, ends with the counts.
+#   ./check.sh [SUITE...]     unit fault sim functional interop tsan
+set -eu
+
+top=$(cd "$(dirname "$0")" && pwd -P)
+cd "$top"
+begin=$(date +%s)
+suites=${*:-unit fault sim functional interop tsan}
+has() { case " $suites " in *" $1 "*) return 0 ;; esac; return 1; }
+
+"$top/dist/packages.sh" test
+
+if [ ! -x configure ] || [ configure.ac -nt configure ]; then
+	./autogen.sh >autogen.log 2>&1 || { tail -n 20 autogen.log; exit 1; }
+	rm -f autogen.log
+fi
+# build DIR CONFIGURE-ARGS...: quiet unless it fails
+build() {
+	dir=$1
+	shift
+	mkdir -p "$dir"
+	(
+		cd "$dir"
+		[ -f Makefile ] || "$top/configure" --quiet --enable-werror "$@"
+		make -j"$(nproc)" --no-print-directory all check-programs
+	) >"$dir.log" 2>&1 || {
+		tail -n 40 "$dir.log"
+		echo "building in $dir failed; all of it: $dir.log"
+		exit 1
+	}
+}
+build build-check --enable-sanitize CFLAGS='-O1 -g'
+echo "built in $(($(date +%s) - begin)) s"
+
+export LEO_BUILD="$top/build-check"
+export LEO_SLOW=3
+export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export PYTHONDONTWRITEBYTECODE=1
+
+# programs KIND: what automake built for that kind, comma separated
+programs() {
+	make -s -C build-check list-tests | tr ' ' '\n' |
+		sed -n "s|^\(tests/$1/[^.]*\)$|$top/build-check/\1|p" | paste -sd, -
+}
+scripts() {
+	find "$top/tests/$1" -maxdepth 1 -name '[0-9]*' -perm -u+x | sort |
+		paste -sd, -
+}
+
+set --
+if has unit; then
+	set -- "$@" "unit:2=$top/tests/layering.sh,$(programs unit),$(programs fuzz)"
+fi
+if has fault; then set -- "$@" "fault:2=$(programs fault)"; fi
+if has sim; then set -- "$@" "sim:2=$(programs sim)"; fi
+if has functional; then set -- "$@" "functional=$(scripts functional)"; fi
+if has interop; then set -- "$@" "interop=$(scripts interop)"; fi
+if has tsan; then set -- "$@" "tsan=$top/tests/tsan.sh"; fi
+
+status=0
+python3 tests/runner.py "$top/build-check/logs" "$@" || status=$?
+echo "all of it took $(($(date +%s) - begin)) s"
+exit $status

@@ -1,0 +1,506 @@
+"""What functional and interop tests share: servers, mounts, a small S3 client.
+
+The S3 client signs by itself (SigV4, standard library only), so that tests
+share no code with the server. Everything started here is ended at exit, by
+pid. Tests print TAP through Tap.
+"""
+
+import atexit
+import datetime
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("LEO_BUILD", os.path.join(TOP, "build"))
+LEOFS = os.path.join(BUILD, "leofs", "leofs")
+MOUNT = os.path.join(BUILD, "fuse", "leo-mount")
+ADM = os.path.join(BUILD, "adm", "leofs-adm")
+# sanitized builds are several times slower
+SLOW = float(os.environ.get("LEO_SLOW", "1"))
+REGION = "us-east-1"
+
+_cleanup = []
+
+
+def _run_cleanup():
+    for step in reversed(_cleanup):
+        try:
+            step()
+        except Exception as err:  # the next step must still run
+            print(f"# cleanup: {err}", file=sys.stderr)
+
+
+atexit.register(_run_cleanup)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+class Skip(Exception):
+    """Raised in a test with the reason why it cannot run here."""
+
+
+class Tap:
+    """Runs functions as tests and prints TAP 13; exit status is the verdict."""
+
+    def __init__(self):
+        self.n = 0
+        self.failed = 0
+
+    def run(self, name, fn, *args, **kw):
+        self.n += 1
+        start = time.monotonic()
+        try:
+            fn(*args, **kw)
+            line = f"ok {self.n} - {name}"
+        except Skip as why:
+            line = f"ok {self.n} - {name} # SKIP {why}"
+        except BaseException as err:
+            self.failed += 1
+            import traceback
+
+            for text in traceback.format_exc().splitlines():
+                print(f"# {text}")
+            line = f"not ok {self.n} - {name}"
+            if isinstance(err, (KeyboardInterrupt, SystemExit)):
+                print(line, flush=True)
+                raise
+        print(f"{line}\n# {time.monotonic() - start:.1f} s", flush=True)
+
+    def end(self):
+        print(f"1..{self.n}", flush=True)
+        sys.exit(1 if self.failed else 0)
+
+
+def seed_from_argv():
+    """--seed N, else a fresh one; printed either way."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    if "--seed" in sys.argv:
+        seed = int(sys.argv[sys.argv.index("--seed") + 1])
+    print(f"# seed {seed}", flush=True)
+    return seed
+
+
+def wait_for(what, condition, seconds=20):
+    """Polls condition() until it is true; fails with what after the deadline."""
+    end = time.monotonic() + seconds * SLOW
+    while True:
+        got = condition()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError(f"timed out waiting for {what}")
+        time.sleep(0.02)
+
+
+def tmpdir():
+    path = tempfile.mkdtemp(prefix="leotest-")
+    if not os.environ.get("LEO_KEEP"):
+        _cleanup.append(lambda: shutil.rmtree(path, ignore_errors=True))
+    return path
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def run(*cmd, check=True, stdin=None, env=None, cwd=None, timeout=300):
+    """Runs a command, returns CompletedProcess with text output."""
+    p = subprocess.run(
+        [str(c) for c in cmd],
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        cwd=cwd,
+        timeout=timeout * SLOW,
+    )
+    if check and p.returncode != 0:
+        raise AssertionError(
+            f"{' '.join(map(str, cmd))}: exit {p.returncode}\n{p.stdout[-2000:]}{p.stderr[-2000:]}"
+        )
+    return p
+
+
+class Process:
+    """A child with a log file; killed at exit."""
+
+    def __init__(self, name, cmd, log):
+        self.name = name
+        self.log = log
+        with open(log, "ab") as out:
+            self.popen = subprocess.Popen(
+                [str(c) for c in cmd], stdout=out, stderr=out, stdin=subprocess.DEVNULL
+            )
+        self.pid = self.popen.pid
+        _cleanup.append(self.kill)
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def kill(self, sig=signal.SIGKILL):
+        if self.alive():
+            self.popen.send_signal(sig)
+            self.popen.wait()
+
+    def stop(self, seconds=20):
+        """SIGTERM; returns the seconds it took, fails when it was not clean."""
+        start = time.monotonic()
+        if self.alive():
+            self.popen.send_signal(signal.SIGTERM)
+        try:
+            code = self.popen.wait(seconds * SLOW)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} does not stop on SIGTERM; {self.tail()}")
+        if code != 0:
+            raise AssertionError(f"{self.name} ended with {code}; {self.tail()}")
+        return time.monotonic() - start
+
+    def tail(self):
+        with open(self.log, "rb") as f:
+            return f.read()[-4000:].decode(errors="replace")
+
+
+class Server:
+    """A store: `leofs server`, or the three daemons (shape="daemons")."""
+
+    def __init__(self, loops=None, shape="server", base=None, extra=()):
+        self.base = base or tmpdir()
+        self.data = os.path.join(self.base, "data")
+        self.shape = shape
+        self.loops = loops
+        self.extra = list(extra)
+        self.port = free_port()
+        self.admin_port = free_port()
+        self.procs = []
+        self.start()
+
+    # --- life ---
+
+    def _spawn(self, name, cmd):
+        p = Process(name, cmd, os.path.join(self.base, f"{name}.log"))
+        self.procs.append(p)
+        return p
+
+    def _start_daemons(self):
+        loops = self.loops or 1
+        os.makedirs(self.data, exist_ok=True)
+        manager = f"unix:{self.data}/rpc.sock"
+        confs = {
+            "leo-managerd": {
+                "data": self.data,
+                "rpc": manager,
+                "admin": f"127.0.0.1:{self.admin_port}",
+            },
+            "leo-storaged": {
+                "data": os.path.join(self.data, "storage"),
+                "rpc": f"unix:{self.data}/storage.sock",
+                "manager": manager,
+                "loops": loops,
+            },
+            "leo-gateway": {
+                "listen": f"127.0.0.1:{self.port}",
+                "manager": manager,
+                "loops": loops,
+            },
+        }
+        where = {"leo-managerd": "managerd", "leo-storaged": "storaged", "leo-gateway": "gateway"}
+        for name, conf in confs.items():
+            path = os.path.join(self.base, f"{name}.yaml")
+            with open(path, "w") as f:
+                for key, value in conf.items():
+                    f.write(f"{key}: {value}\n")
+            self._spawn(name, [os.path.join(BUILD, where[name], name), "-c", path])
+
+    def start(self, wait=True):
+        self.procs = []
+        if self.shape == "daemons":
+            self._start_daemons()
+        else:
+            cmd = [LEOFS, "server", "--data", self.data]
+            cmd += ["--s3", f"127.0.0.1:{self.port}"]
+            cmd += ["--admin", f"127.0.0.1:{self.admin_port}"]
+            if self.loops:
+                cmd += ["--loops", self.loops]
+            self._spawn("server", cmd + self.extra)
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self):
+        def ready():
+            for p in self.procs:
+                if not p.alive():
+                    raise AssertionError(f"{p.name} ended: {p.tail()}")
+            try:
+                c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                c.request("GET", "/")
+                return c.getresponse().status == 403
+            except OSError:
+                return False
+
+        wait_for("the server", ready, 30)
+
+    def kill(self):
+        for p in self.procs:
+            p.kill()
+
+    def stop(self):
+        return max(p.stop() for p in reversed(self.procs))
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    # --- talking to it ---
+
+    @property
+    def rpc(self):
+        return f"unix:{self.data}/rpc.sock"
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def credentials(self):
+        found = {}
+        with open(os.path.join(self.data, "credentials")) as f:
+            for line in f:
+                if "=" in line:
+                    key, value = line.split("=", 1)
+                    found[key.strip()] = value.strip()
+        return found["aws_access_key_id"], found["aws_secret_access_key"]
+
+    def env(self):
+        """Environment for aws, boto3 and others."""
+        access, secret = self.credentials()
+        return dict(
+            os.environ,
+            AWS_ACCESS_KEY_ID=access,
+            AWS_SECRET_ACCESS_KEY=secret,
+            AWS_DEFAULT_REGION=REGION,
+            AWS_EC2_METADATA_DISABLED="true",
+            AWS_CONFIG_FILE="/dev/null",
+            AWS_SHARED_CREDENTIALS_FILE="/dev/null",
+        )
+
+    def adm(self, *args, check=True):
+        return run(
+            ADM,
+            "--url",
+            f"http://127.0.0.1:{self.admin_port}",
+            "--token-file",
+            os.path.join(self.data, "admin.token"),
+            *args,
+            check=check,
+        )
+
+    def adm_json(self, *args):
+        return json.loads(self.adm("--json", *args).stdout)
+
+    def s3(self, access=None, secret=None):
+        if access is None:
+            access, secret = self.credentials()
+        return S3("127.0.0.1", self.port, access, secret)
+
+
+class Mount:
+    """leo-mount on a fresh directory."""
+
+    def __init__(self, server, spec="/", options=""):
+        if not os.path.exists("/dev/fuse"):
+            raise Skip("no /dev/fuse here")
+        self.server = server
+        self.dir = os.path.join(tmpdir(), "mnt")
+        os.mkdir(self.dir)
+        self.spec = f"{server.rpc}:{spec}"
+        self.options = options
+        self.log = os.path.join(server.base, f"mount-{os.path.basename(os.path.dirname(self.dir))}.log")
+        self.proc = None
+        self.start()
+
+    def mounted(self):
+        with open("/proc/self/mountinfo") as f:
+            return any(f" {self.dir} " in line for line in f)
+
+    def start(self):
+        cmd = [MOUNT, self.spec, self.dir, "-f"]
+        if self.options:
+            cmd += ["-o", self.options]
+        self.proc = Process("leo-mount", cmd, self.log)
+        _cleanup.append(self.kill)
+        wait_for("the mount", lambda: self.mounted() or not self.proc.alive())
+        if not self.mounted():
+            raise AssertionError(f"leo-mount ended: {self.proc.tail()}")
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def umount(self):
+        run("umount", self.dir)
+        wait_for("leo-mount to end", lambda: not self.proc.alive())
+        if self.proc.popen.returncode != 0:
+            raise AssertionError(f"leo-mount ended badly: {self.proc.tail()}")
+
+    def kill(self):
+        if self.proc:
+            self.proc.kill()
+        if self.mounted():
+            subprocess.run(["umount", "-l", self.dir], stderr=subprocess.DEVNULL)
+
+
+class Response:
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:300]!r}>"
+
+    def header(self, name):
+        return self.headers.get(name.lower())
+
+    def code(self):
+        """The S3 error code of an error body."""
+        text = self.body.decode(errors="replace")
+        if "<Code>" not in text:
+            return ""
+        return text.split("<Code>")[1].split("</Code>")[0]
+
+
+class S3:
+    """A plain SigV4 client over http.client; one connection."""
+
+    def __init__(self, host, port, access, secret):
+        self.host, self.port = host, port
+        self.access, self.secret = access, secret
+        self.conn = None
+
+    @staticmethod
+    def quote(key):
+        if isinstance(key, str):
+            key = key.encode()
+        return urllib.parse.quote(key, safe="/-_.~")
+
+    def sign(self, method, path, query, headers, payload_hash):
+        """Adds Authorization for path (quoted) and query (list of pairs)."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        headers["host"] = f"{self.host}:{self.port}"
+        headers["x-amz-date"] = stamp
+        headers["x-amz-content-sha256"] = payload_hash
+        names = sorted(headers)
+        canonical_query = "&".join(
+            f"{urllib.parse.quote(k, safe='-_.~')}={urllib.parse.quote(v, safe='-_.~')}"
+            for k, v in sorted(query)
+        )
+        canonical = "\n".join(
+            [method, path, canonical_query]
+            + [f"{n}:{headers[n].strip()}" for n in names]
+            + ["", ";".join(names), payload_hash]
+        )
+        scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
+        to_sign = "\n".join(
+            ["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()]
+        )
+        key = ("AWS4" + self.secret).encode()
+        for part in (stamp[:8], REGION, "s3", "aws4_request", to_sign):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        headers["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={self.access}/{scope}, "
+            f"SignedHeaders={';'.join(names)}, Signature={key.hex()}"
+        )
+        return canonical_query
+
+    def request(self, method, path, query=(), headers=None, body=b"", payload_hash=None):
+        """path: "/bucket/key" as bytes or text, unquoted. Returns Response."""
+        if isinstance(body, str):
+            body = body.encode()
+        headers = {k.lower(): v for k, v in (headers or {}).items()}
+        quoted = self.quote(path)
+        digest = payload_hash or hashlib.sha256(body).hexdigest()
+        q = self.sign(method, quoted, list(query), headers, digest)
+        url = quoted + ("?" + q if q else "")
+        for attempt in (0, 1):
+            if self.conn is None:
+                self.conn = http.client.HTTPConnection(self.host, self.port, timeout=60 * SLOW)
+                fresh = True
+            else:
+                fresh = False
+            try:
+                self.conn.request(method, url, body=body or None, headers=headers)
+                r = self.conn.getresponse()
+                data = r.read()
+                break
+            except (OSError, http.client.HTTPException):
+                self.close()
+                if fresh or attempt:
+                    raise
+        if r.will_close:
+            self.close()
+        return Response(r.status, {k.lower(): v for k, v in r.getheaders()}, data)
+
+    def close(self):
+        if self.conn is not None:
+            self.conn.close()
+        self.conn = None
+
+    def put(self, path, body=b"", **headers):
+        return self.request("PUT", path, headers=headers, body=body)
+
+    def get(self, path, **headers):
+        return self.request("GET", path, headers=headers)
+
+    def head(self, path):
+        return self.request("HEAD", path)
+
+    def delete(self, path):
+        return self.request("DELETE", path)
+
+    def list(self, bucket, prefix="", delimiter="", max_keys=None):
+        """All keys (bytes) and common prefixes in the order listed (V2)."""
+        import xml.etree.ElementTree as ET
+
+        ns = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+        out, token = [], None
+        while True:
+            q = [("list-type", "2"), ("encoding-type", "url")]
+            if prefix:
+                q.append(("prefix", prefix))
+            if delimiter:
+                q.append(("delimiter", delimiter))
+            if max_keys:
+                q.append(("max-keys", str(max_keys)))
+            if token:
+                q.append(("continuation-token", token))
+            r = self.request("GET", f"/{bucket}", query=q)
+            if r.status != 200:
+                raise AssertionError(f"LIST: {r}")
+            root = ET.fromstring(r.body)
+            page = []
+            for e in root.findall(f"{ns}Contents"):
+                page.append(urllib.parse.unquote_to_bytes(e.find(f"{ns}Key").text or ""))
+            for e in root.findall(f"{ns}CommonPrefixes"):
+                page.append(urllib.parse.unquote_to_bytes(e.find(f"{ns}Prefix").text or ""))
+            out += sorted(page)
+            if root.find(f"{ns}IsTruncated").text != "true":
+                return out
+            token = root.find(f"{ns}NextContinuationToken").text
+
+
+def eq(got, want, what=""):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
