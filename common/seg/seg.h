@@ -38,9 +38,11 @@ enum seg_type {
 	SEG_CHUNK = 6,      /* bulk: id = slice, a = index in slice */
 	SEG_CHECKPOINT = 7, /* durable applied index per group (body) */
 	SEG_VALUE = 8,      /* a value moved by the cleaner */
+	SEG_FREED = 9,      /* kept for the cleaner */
 };
 
 #define SEG_HEADER_LEN 128
+#define SEG_BODY_MAX (64u << 20) /* longest body; more is our mistake */
 
 /* What a record says; all but body is in its header. */
 struct seg_rec {
@@ -53,7 +55,12 @@ struct seg_rec {
 	struct wire_u128 hash; /* xxh3-128 of the body */
 	uint64_t seq;          /* of the record in its head, from 1, no gaps */
 	struct seg_pos pos;
-	const uint8_t *body;   /* scan only; borrowed for the callback */
+	/*
+	 * Scan only; borrowed for the callback. NULL in a bulk head. Of START
+	 * body and len are what start_body() had added; PAD and MARK are not
+	 * handed out.
+	 */
+	const uint8_t *body;
 };
 
 #define SEG_IOV 4
@@ -83,8 +90,11 @@ struct seg_config {
 	unsigned pool;            /* pre-written segments kept ready; 0 = 1 */
 	bool bulk;                /* records >= 1 MiB start and end on 4 KiB */
 	bool no_sync;             /* durability: memory (flushed by owner) */
-	/* recovery */
-	int (*on_record)(void *arg, const struct seg_rec *rec); /* < 0 stops */
+	/*
+	 * Recovery. on_record: < 0 stops, and is what open returns. on_rot:
+	 * once for each lost sequence. Either may be NULL.
+	 */
+	int (*on_record)(void *arg, const struct seg_rec *rec);
 	void (*on_rot)(void *arg, struct seg_pos pos, uint64_t seq);
 	/*
 	 * Called by the flusher when it begins a segment: append to buf what
@@ -103,13 +113,24 @@ struct seg_stats {
 /* env: for the flusher thread and the clock. Blocks (start-up). 0 or -errno. */
 int seg_head_open(struct env *env, const struct seg_config *config,
 		  struct seg_head **ret_head, struct errbuf *e);
-/* Waits for the flusher to write what was appended, then frees. */
+/*
+ * Writes and syncs what was handed over, posts the completions, frees. Queued
+ * appends that no kick handed over yet are not written. NULL is fine.
+ */
 void seg_head_close(struct seg_head *head);
+/*
+ * Frees without writing anything more: the process is about to go (a
+ * simulated crash, an error at start-up). Appends under way never end.
+ */
+void seg_head_abandon(struct seg_head *head);
 void seg_head_stats(struct seg_head *head, struct seg_stats *ret);
 /* Sequence number of the last record recovered or appended so far. */
 uint64_t seg_head_last_seq(struct seg_head *head);
 
-/* A port of env's loop. Free it only when no append is under way. */
+/*
+ * A port of env's loop. Free it only when no append is under way (or after
+ * the head was closed or abandoned and the loop ended).
+ */
 int seg_port_new(struct seg_head *head, struct env *env,
 		 struct seg_port **ret_port);
 void seg_port_free(struct seg_port *port);
@@ -129,7 +150,11 @@ void seg_port_kick(struct seg_port *port);
 int seg_read(struct seg_head *head, uint64_t gen, uint64_t off, void *buf,
 	     size_t len, int flags);
 
-/* Tests replace it; default logs and aborts. */
+/*
+ * A head that cannot keep its promise. Tests replace it; the default logs and
+ * aborts. When it returns, the head writes no more and completes nothing.
+ * Called on the flusher's thread (or in seg_head_close()).
+ */
 extern void (*seg_fatal_hook)(const char *what, int err);
 
 #endif

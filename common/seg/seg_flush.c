@@ -1,0 +1,436 @@
+/*
+ * The flusher: the only one that assigns positions, writes and syncs.
+ *
+ * Happy path: take all pending appends of all ports; for each: hash, header,
+ * gather; pwritev of what is gathered; one fdatasync; completions to each
+ * port. While that goes on new appends queue up: group commit without a timer.
+ * When nothing came for 10 ms, one MARK.
+ *
+ * Failure modes: anything that fails (write, sync, a new segment, memory)
+ * goes to seg_fatal_hook, which aborts; what the page cache holds afterwards
+ * is not trusted by the next process either (seg_recover.c writes it again).
+ */
+#include "common/seg/seg_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+static void seg_fatal_abort(const char *what, int err)
+{
+	fatal_abort("segments: %s: %s", what, strerror(-err));
+}
+
+void (*seg_fatal_hook)(const char *what, int err) = seg_fatal_abort;
+
+/* Notes the first failure; returns err. */
+static int seg_fail(struct seg_head *head, const char *what, int err)
+{
+	if (!head->failed) {
+		head->failed = true;
+		seg_fatal_hook(what, err);
+	}
+	return err;
+}
+
+static void seg_stat_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+/* --- gathering one contiguous run of bytes --- */
+
+static int seg_run_write(struct seg_head *head)
+{
+	int rv;
+
+	if (head->n_run == 0)
+		return 0;
+	rv = head->vfs->ops->pwritev(head->cur, head->run, head->n_run,
+				     head->run_off);
+	if (rv != 0)
+		return seg_fail(head, "write to segment", rv);
+	head->run_off += head->run_bytes;
+	head->run_bytes = 0;
+	head->n_run = 0;
+	head->stage_len = 0;
+	return 0;
+}
+
+static bool seg_run_full(const struct seg_head *head)
+{
+	return head->n_run == SEG_RUN_IOV || head->run_bytes > SEG_RUN_BYTES;
+}
+
+/* Adds borrowed bytes. */
+static int seg_run_ref(struct seg_head *head, const void *p, size_t len)
+{
+	int rv;
+
+	if (len == 0)
+		return 0;
+	if (seg_run_full(head)) {
+		rv = seg_run_write(head);
+		if (rv != 0)
+			return rv;
+	}
+	head->run[head->n_run].iov_base = (void *)(uintptr_t)p;
+	head->run[head->n_run++].iov_len = len;
+	head->run_bytes += len;
+	return 0;
+}
+
+/* Room for len bytes that the caller fills at once; NULL: failed. */
+static uint8_t *seg_run_stage(struct seg_head *head, size_t len)
+{
+	struct iovec *last;
+	uint8_t *p;
+
+	assert(len <= SEG_STAGE);
+	if ((seg_run_full(head) || head->stage_len + len > SEG_STAGE) &&
+	    seg_run_write(head) != 0)
+		return NULL;
+	p = head->stage + head->stage_len;
+	head->stage_len += len;
+	last = head->n_run > 0 ? &head->run[head->n_run - 1] : NULL;
+	if (last != NULL && (uint8_t *)last->iov_base + last->iov_len == p) {
+		last->iov_len += len;
+		head->run_bytes += len;
+	} else {
+		(void)seg_run_ref(head, p, len); /* there is room */
+	}
+	return p;
+}
+
+/* --- records --- */
+
+/* Adds one record at the append point; h->seq, gen, off, first, durable are
+ * set here. The room was checked. */
+static int seg_put(struct seg_head *head, struct seg_hdr *h,
+		   const struct iovec *iov, int niov)
+{
+	size_t pad = (size_t)(seg_pad8(h->len) - h->len);
+	uint8_t *p;
+
+	h->gen = head->gen;
+	h->off = head->off;
+	h->seq = ++head->seq;
+	h->first = head->first;
+	h->durable = head->durable;
+	p = seg_run_stage(head, SEG_HEADER_LEN);
+	if (p == NULL)
+		return -EIO;
+	seg_hdr_encode(h, head->seed, p);
+	for (int i = 0; i < niov; i++) {
+		if (iov[i].iov_len == 0)
+			continue;
+		if (iov[i].iov_len > SEG_COPY_MAX) {
+			if (seg_run_ref(head, iov[i].iov_base,
+					iov[i].iov_len) != 0)
+				return -EIO;
+			continue;
+		}
+		p = seg_run_stage(head, iov[i].iov_len);
+		if (p == NULL)
+			return -EIO;
+		memcpy(p, iov[i].iov_base, iov[i].iov_len);
+	}
+	if (pad > 0) {
+		p = seg_run_stage(head, pad);
+		if (p == NULL)
+			return -EIO;
+		memset(p, 0, pad);
+	}
+	head->off += seg_rec_size(h->len);
+	return 0;
+}
+
+static int seg_put_pad(struct seg_head *head, uint64_t gap)
+{
+	static const uint8_t zeros[2 * SEG_BULK_ALIGN];
+	struct seg_hdr h = { .type = SEG_PAD };
+	struct iovec iov;
+
+	assert(gap >= SEG_HEADER_LEN && gap <= sizeof(zeros));
+	h.len = gap - SEG_HEADER_LEN;
+	iov.iov_base = (void *)(uintptr_t)zeros;
+	iov.iov_len = (size_t)h.len;
+	return seg_put(head, &h, &iov, 1);
+}
+
+/* Bytes of padding that put a large body on an alignment. */
+static uint64_t seg_bulk_gap(const struct seg_head *head, uint64_t off,
+			     uint64_t len)
+{
+	uint64_t gap;
+
+	if (!head->config.bulk || len < SEG_BULK_LARGE)
+		return 0;
+	gap = (0 - off - SEG_HEADER_LEN) % SEG_BULK_ALIGN;
+	return gap > 0 && gap < SEG_HEADER_LEN ? gap + SEG_BULK_ALIGN : gap;
+}
+
+/* Writes and syncs all that was put; then it is durable. */
+static int seg_sync(struct seg_head *head)
+{
+	uint64_t start;
+	int rv = seg_run_write(head);
+
+	if (rv != 0)
+		return rv;
+	if (head->config.no_sync || head->durable == head->seq)
+		return 0;
+	start = env_now_ns(head->env);
+	if (seg_mutation != SEG_MUTATE_NO_SYNC)
+		rv = head->vfs->ops->fdatasync(head->cur);
+	if (rv != 0)
+		return seg_fail(head, "fdatasync of segment", rv);
+	head->durable = head->seq;
+	seg_stat_add(&head->stats.sync_ns, env_now_ns(head->env) - start);
+	return 0;
+}
+
+static int seg_put_start(struct seg_head *head)
+{
+	struct seg_hdr h = { .type = SEG_START };
+	struct seg_start start = {
+		.gen = head->gen,
+		.seq = head->seq + 1,
+		.prev_gen = head->prev_gen,
+		.prev_seq = head->prev_seq,
+		.prev_end = head->prev_end,
+		.size = head->size,
+	};
+	struct iovec iov[2];
+	uint8_t fixed[SEG_START_FIXED];
+
+	memcpy(start.store_id, head->config.store_id, 16);
+	seg_start_encode(&start, fixed);
+	iov[0].iov_base = fixed;
+	iov[0].iov_len = sizeof(fixed);
+	iov[1].iov_base = head->start_buf.data;
+	iov[1].iov_len = head->start_buf.len;
+	h.len = sizeof(fixed) + head->start_buf.len;
+	h.hash = seg_hash_iov(iov, 2);
+	head->first = head->seq + 1;
+	if (seg_put(head, &h, iov, 2) != 0)
+		return -EIO;
+	/* start_buf and fixed do not outlive this call */
+	return seg_run_write(head);
+}
+
+/* Ends the current segment and begins one with room for a body of len. */
+static int seg_begin(struct seg_head *head, uint64_t len)
+{
+	struct vfs_file *f = NULL;
+	uint64_t size = 0, need;
+	int rv;
+
+	if (head->cur != NULL) {
+		rv = seg_sync(head);
+		if (rv != 0)
+			return rv;
+		head->prev_gen = head->gen;
+		head->prev_seq = head->seq;
+		head->prev_end = head->off;
+		seg_file_close(head, head->gen, head->cur);
+		head->cur = NULL;
+	}
+	buf_reset(&head->start_buf);
+	if (head->config.start_body != NULL)
+		head->config.start_body(head->config.arg, &head->start_buf);
+	if (head->start_buf.err != 0)
+		return seg_fail(head, "start of segment", head->start_buf.err);
+	need = seg_rec_size(SEG_START_FIXED + head->start_buf.len);
+	need += seg_bulk_gap(head, need, len) + seg_rec_size(len) +
+		SEG_HEADER_LEN;
+	rv = seg_pool_take(head, head->last_gen + 1, need, &f, &size);
+	if (rv != 0)
+		return seg_fail(head, "new segment", rv);
+	head->cur = f;
+	head->gen = ++head->last_gen;
+	head->seed = seg_seed(head->config.store_id, head->gen);
+	head->size = size;
+	head->off = 0;
+	head->run_off = 0;
+	(void)seg_file_keep(head, head->gen, f);
+	seg_stat_add(&head->stats.segments, 1);
+	seg_stat_add(&head->stats.bytes, size);
+	rv = seg_put_start(head);
+	if (head->filler != NULL)
+		env_thread_kick(head->env, head->filler);
+	return rv;
+}
+
+static int seg_put_append(struct seg_head *head, struct seg_append *a)
+{
+	struct seg_hdr h = {
+		.type = a->type,
+		.flags = a->flags,
+		.group = a->group,
+		.a = a->a,
+		.b = a->b,
+		.id = a->id,
+	};
+	uint64_t gap;
+	int rv;
+
+	for (int i = 0; i < a->niov; i++)
+		h.len += a->iov[i].iov_len;
+	if (!a->has_hash)
+		a->hash = seg_hash_iov(a->iov, a->niov);
+	h.hash = a->hash;
+	gap = seg_bulk_gap(head, head->off, h.len);
+	if (head->cur == NULL || head->off + gap + seg_rec_size(h.len) +
+						 SEG_HEADER_LEN >
+					 head->size) {
+		rv = seg_begin(head, h.len);
+		if (rv != 0)
+			return rv;
+		gap = seg_bulk_gap(head, head->off, h.len);
+	}
+	if (gap > 0) {
+		rv = seg_put_pad(head, gap);
+		if (rv != 0)
+			return rv;
+	}
+	a->pos.gen = head->gen;
+	a->pos.off = head->off;
+	a->body_off = head->off + SEG_HEADER_LEN;
+	seg_stat_add(&head->stats.appended_records, 1);
+	seg_stat_add(&head->stats.appended_bytes, h.len);
+	return seg_put(head, &h, a->iov, a->niov);
+}
+
+static int seg_put_mark(struct seg_head *head)
+{
+	struct seg_hdr h = { .type = SEG_MARK, .hash = seg_hash("", 0) };
+	int rv;
+
+	assert(head->off + SEG_HEADER_LEN <= head->size);
+	rv = seg_put(head, &h, NULL, 0);
+	if (rv == 0)
+		rv = seg_run_write(head);
+	head->marked = head->seq;
+	return rv;
+}
+
+/* --- batches --- */
+
+/* Takes what all ports have; the busy ones, linked by next_busy. */
+static struct seg_port *seg_batch_take(struct seg_head *head)
+{
+	struct seg_port *busy = NULL, **tail = &busy;
+
+	(void)pthread_mutex_lock(&head->lock);
+	for (struct seg_port *p = head->ports; p != NULL; p = p->next) {
+		if (p->pending == NULL)
+			continue;
+		p->batch = p->pending;
+		p->pending = NULL;
+		p->pending_tail = &p->pending;
+		p->next_busy = NULL;
+		*tail = p;
+		tail = &p->next_busy;
+	}
+	(void)pthread_mutex_unlock(&head->lock);
+	return busy;
+}
+
+/* Hands p's batch back to its loop. p may be gone when this returns. */
+static void seg_batch_complete(struct seg_head *head, struct seg_port *p)
+{
+	struct seg_append *a = p->batch, **tail = &p->batch;
+	bool post;
+
+	while (*tail != NULL)
+		tail = &(*tail)->next;
+	p->batch = NULL;
+	(void)pthread_mutex_lock(&head->lock);
+	*p->ready_tail = a;
+	p->ready_tail = tail;
+	post = !p->done_posted;
+	p->done_posted = true;
+	/* under the lock: afterwards the loop may free the port */
+	if (post)
+		env_post(p->env, &p->done);
+	(void)pthread_mutex_unlock(&head->lock);
+}
+
+/* Segments that do not count go once a newer one is durable. */
+static void seg_unlink_voids(struct seg_head *head)
+{
+	for (size_t i = 0; i < head->n_voids; i++) {
+		char name[SEG_NAME_MAX];
+		char *path;
+
+		seg_name(head->voids[i], name);
+		path = seg_path(head, name);
+		/* what stays is found void again at the next start */
+		if (path != NULL)
+			(void)head->vfs->ops->unlink(head->vfs, path);
+		mem_free(path);
+	}
+	head->n_voids = 0;
+	mem_free(head->voids);
+	head->voids = NULL;
+}
+
+/* One group commit. False when nothing was pending or the head failed. */
+static bool seg_flush(struct seg_head *head)
+{
+	struct seg_port *busy = seg_batch_take(head);
+
+	if (busy == NULL || head->failed)
+		return false;
+	for (struct seg_port *p = busy; p != NULL; p = p->next_busy)
+		for (struct seg_append *a = p->batch; a != NULL; a = a->next)
+			if (seg_put_append(head, a) != 0)
+				return false;
+	if (seg_sync(head) != 0)
+		return false;
+	if (head->n_voids > 0)
+		seg_unlink_voids(head);
+	__atomic_store_n(&head->last_seq, head->seq, __ATOMIC_RELAXED);
+	seg_stat_add(&head->stats.flushes, 1);
+	while (busy != NULL) {
+		struct seg_port *p = busy;
+
+		busy = p->next_busy;
+		seg_batch_complete(head, p);
+	}
+	return true;
+}
+
+uint64_t seg_flush_run(void *arg)
+{
+	struct seg_head *head = arg;
+	bool worked = false;
+
+	while (seg_flush(head))
+		worked = true;
+	if (head->failed || head->cur == NULL || head->marked == head->seq)
+		return ENV_THREAD_IDLE;
+	if (worked)
+		return SEG_MARK_DELAY_NS;
+	(void)seg_put_mark(head);
+	__atomic_store_n(&head->last_seq, head->seq, __ATOMIC_RELAXED);
+	return ENV_THREAD_IDLE;
+}
+
+void seg_flush_close(struct seg_head *head)
+{
+	while (seg_flush(head))
+		continue;
+	if (head->failed || head->cur == NULL)
+		return;
+	if (head->marked != head->seq && seg_put_mark(head) != 0)
+		return;
+	head->config.no_sync = false;
+	if (head->durable != head->seq)
+		(void)seg_sync(head);
+}

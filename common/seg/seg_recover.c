@@ -1,0 +1,656 @@
+/*
+ * Recovery: docs/DISK_FORMAT.md, "Rules for readers", whose numbers are used
+ * below.
+ *
+ * Happy path: list the directory; look at the begin of each segment to learn
+ * at which sequence it starts (rule 1); walk the records in order, handing
+ * each to the owner, and remember those above the highest durable mark seen;
+ * at the end of the log write these again and sync them (rule 5).
+ *
+ * A bad record makes us look ahead for a mark that proves that it was durable
+ * once (rule 3). Only the newest segment is ever searched to its end for that:
+ * a later segment's START proves all before it.
+ */
+#include "common/seg/seg_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+#define SEG_WINDOW (1u << 20)
+#define SEG_WINDOW_BULK (16u << 10)
+
+/* A segment found. */
+struct seg_ent {
+	uint64_t gen, size;
+	uint64_t first;    /* sequence of its START; 0: nothing valid in it */
+	uint64_t limit;    /* records from this sequence on do not count */
+	uint64_t prev_gen; /* what START says; valid if has_start */
+	bool has_start;
+	uint64_t accepted; /* records that count */
+	uint64_t end;      /* offset behind the last of them */
+	bool lost;         /* rot was reported for all it held */
+};
+
+/* A record that counts and is not known to be durable. */
+struct seg_above {
+	size_t ent;
+	struct seg_hdr hdr;
+};
+
+struct seg_rcv {
+	struct seg_head *head;
+	struct errbuf *e;
+	struct seg_ent *ents;
+	size_t n, cap;
+	struct seg_scan scan;
+	struct vfs_file *f;   /* of the segment being walked */
+	bool verify;          /* check bodies while walking */
+	uint64_t expect;      /* next sequence; 0 before the first segment */
+	uint64_t dmax;        /* highest durable mark seen */
+	struct seg_above *above;
+	size_t above_at, above_n, above_cap;
+	int err;
+};
+
+/* --- the directory --- */
+
+static int seg_rcv_name(void *arg, const char *name)
+{
+	struct seg_rcv *r = arg;
+	uint64_t gen;
+
+	if (!seg_name_parse(name, &gen))
+		return 0;
+	if (r->n == r->cap) {
+		size_t cap = r->cap == 0 ? 64 : r->cap * 2;
+		struct seg_ent *p = mem_realloc(r->ents, cap * sizeof(*p));
+
+		if (p == NULL) {
+			r->err = -ENOMEM;
+			return -ENOMEM;
+		}
+		r->ents = p;
+		r->cap = cap;
+	}
+	r->ents[r->n++] = (struct seg_ent){ .gen = gen, .limit = UINT64_MAX };
+	return 0;
+}
+
+static int seg_ent_cmp(const void *a, const void *b)
+{
+	const struct seg_ent *x = a, *y = b;
+
+	return x->gen < y->gen ? -1 : x->gen > y->gen;
+}
+
+static int seg_rcv_open(struct seg_rcv *r, const struct seg_ent *ent,
+			struct vfs_file **ret_file)
+{
+	struct vfs_file *f = seg_file_get(r->head, ent->gen);
+	int rv;
+
+	if (f == NULL) {
+		rv = seg_file_open(r->head, ent->gen, O_RDWR, &f);
+		if (rv != 0)
+			return errbuf_set(r->e, rv,
+					  "cannot open segment %016llx in %s",
+					  (unsigned long long)ent->gen,
+					  r->head->dir);
+		(void)seg_file_keep(r->head, ent->gen, f);
+	}
+	*ret_file = f;
+	return 0;
+}
+
+/* The segment's START is not ours, but valid for the store it names. */
+static bool seg_rcv_foreign(struct seg_rcv *r, const struct seg_ent *ent)
+{
+	const uint8_t *p = seg_scan_at(&r->scan, 0, SEG_HEADER_LEN + 16);
+	struct seg_hdr h;
+
+	return p != NULL &&
+	       memcmp(p + SEG_HEADER_LEN, r->head->config.store_id, 16) != 0 &&
+	       seg_hdr_decode(p, seg_seed(p + SEG_HEADER_LEN, ent->gen),
+			      ent->gen, 0, &h);
+}
+
+/* Learns where ent starts in the log. */
+static int seg_rcv_look(struct seg_rcv *r, struct seg_ent *ent)
+{
+	struct seg_start start;
+	struct vfs_file *f = NULL;
+	const uint8_t *body;
+	struct seg_hdr h;
+	uint64_t off = 0;
+	int rv = seg_rcv_open(r, ent, &f);
+
+	if (rv != 0)
+		return rv;
+	rv = f->vfs->ops->size(f, &ent->size);
+	if (rv != 0)
+		goto out;
+	/* START and little more: this is done for every segment */
+	r->scan.window = 4096;
+	seg_scan_file(&r->scan, ent->gen, f, ent->size);
+	if (seg_scan_header(&r->scan, 0, &h) && h.type == SEG_START) {
+		body = seg_scan_body(&r->scan, &h);
+		if (body != NULL &&
+		    seg_start_decode(body, (size_t)h.len, &start)) {
+			ent->has_start = true;
+			ent->prev_gen = start.prev_gen;
+		}
+	} else if (seg_rcv_foreign(r, ent)) {
+		rv = errbuf_set(r->e, -EINVAL,
+				"segment %016llx in %s belongs to another "
+				"store",
+				(unsigned long long)ent->gen, r->head->dir);
+		goto out;
+	} else if (!seg_scan_next(&r->scan, &off, &h)) {
+		goto out; /* nothing in it */
+	}
+	ent->first = h.first;
+out:
+	seg_file_close(r->head, ent->gen, f);
+	return rv != 0 ? rv : r->scan.err;
+}
+
+static int seg_rcv_list(struct seg_rcv *r)
+{
+	struct seg_head *head = r->head;
+	uint64_t limit = UINT64_MAX;
+	int rv;
+
+	rv = head->vfs->ops->list(head->vfs, head->dir, seg_rcv_name, r);
+	if (rv == 0)
+		rv = r->err;
+	if (rv != 0)
+		return errbuf_set(r->e, rv, "cannot list %s", head->dir);
+	if (r->n > 0)
+		qsort(r->ents, r->n, sizeof(*r->ents), seg_ent_cmp);
+	for (size_t i = 0; i < r->n; i++) {
+		rv = seg_rcv_look(r, &r->ents[i]);
+		if (rv != 0)
+			return rv;
+		head->last_gen = r->ents[i].gen;
+	}
+	for (size_t i = r->n; i-- > 0;) {
+		struct seg_ent *ent = &r->ents[i];
+
+		ent->limit = limit;
+		if (ent->first != 0 && ent->first < limit)
+			limit = ent->first;
+	}
+	return 0;
+}
+
+/* Rule 1: may hold records that count. */
+static bool seg_ent_counts(const struct seg_ent *ent)
+{
+	return ent->first != 0 && ent->first < ent->limit;
+}
+
+/* --- what the owner gets --- */
+
+static int seg_rcv_deliver(struct seg_rcv *r, const struct seg_hdr *h,
+			   const uint8_t *body)
+{
+	struct seg_config *c = &r->head->config;
+	struct seg_rec rec = {
+		.type = h->type,
+		.flags = h->flags,
+		.group = h->group,
+		.a = h->a,
+		.b = h->b,
+		.id = h->id,
+		.len = h->len,
+		.hash = h->hash,
+		.seq = h->seq,
+		.pos = { h->gen, h->off },
+		.body = c->bulk ? NULL : body,
+	};
+	int rv;
+
+	if (h->type == SEG_PAD || h->type == SEG_MARK || c->on_record == NULL)
+		return 0;
+	if (h->type == SEG_START) {
+		if (h->len < SEG_START_FIXED)
+			return 0;
+		rec.len -= SEG_START_FIXED;
+		if (rec.body != NULL)
+			rec.body += SEG_START_FIXED;
+	}
+	rv = c->on_record(c->arg, &rec);
+	return rv < 0 ? rv : 0;
+}
+
+static void seg_rcv_rot(struct seg_rcv *r, uint64_t gen, uint64_t off,
+			uint64_t from, uint64_t to)
+{
+	struct seg_config *c = &r->head->config;
+
+	r->head->stats.rot += to - from;
+	if (c->on_rot == NULL)
+		return;
+	for (uint64_t seq = from; seq < to; seq++)
+		c->on_rot(c->arg, (struct seg_pos){ gen, off }, seq);
+}
+
+/* --- records above the durable mark --- */
+
+static int seg_rcv_push(struct seg_rcv *r, size_t ent, const struct seg_hdr *h)
+{
+	if (r->above_at > 64 && r->above_at * 2 > r->above_n) {
+		r->above_n -= r->above_at;
+		memmove(r->above, r->above + r->above_at,
+			r->above_n * sizeof(*r->above));
+		r->above_at = 0;
+	}
+	if (r->above_n == r->above_cap) {
+		size_t cap = r->above_cap == 0 ? 64 : r->above_cap * 2;
+		struct seg_above *p = mem_realloc(r->above, cap * sizeof(*p));
+
+		if (p == NULL)
+			return -ENOMEM;
+		r->above = p;
+		r->above_cap = cap;
+	}
+	r->above[r->above_n].ent = ent;
+	r->above[r->above_n++].hdr = *h;
+	return 0;
+}
+
+/* Notes a mark; what it covers needs no more attention. */
+static int seg_rcv_mark(struct seg_rcv *r, uint64_t durable)
+{
+	if (durable > r->dmax)
+		r->dmax = durable;
+	while (r->above_at < r->above_n &&
+	       r->above[r->above_at].hdr.seq <= r->dmax) {
+		const struct seg_hdr *h = &r->above[r->above_at++].hdr;
+
+		if (!r->verify) {
+			int rv = seg_rcv_deliver(r, h, NULL);
+
+			if (rv != 0)
+				return rv;
+		}
+	}
+	return 0;
+}
+
+static int seg_rcv_accept(struct seg_rcv *r, size_t i, const struct seg_hdr *h,
+			  const uint8_t *body)
+{
+	struct seg_ent *ent = &r->ents[i];
+	int rv = seg_rcv_mark(r, h->durable);
+
+	if (rv == 0 && (r->verify || h->seq <= r->dmax))
+		rv = seg_rcv_deliver(r, h, body);
+	if (rv == 0 && h->seq > r->dmax &&
+	    !(r->verify && r->head->config.no_sync))
+		rv = seg_rcv_push(r, i, h);
+	ent->accepted++;
+	ent->end = h->off + seg_rec_size(h->len);
+	r->expect = h->seq + 1;
+	return rv;
+}
+
+/* --- rule 3 --- */
+
+/* The next valid header at or behind *off that can be a later record of ent. */
+static bool seg_rcv_next(struct seg_rcv *r, const struct seg_ent *ent,
+			 struct seg_scan *s, uint64_t *off, uint64_t seq,
+			 struct seg_hdr *ret)
+{
+	uint64_t from = *off;
+
+	while (seg_scan_next(s, off, ret)) {
+		/* no more records than have room between */
+		if (ret->first == ent->first && ret->seq > seq &&
+		    ret->seq < ent->limit &&
+		    ret->seq - seq <= (*off - from) / SEG_HEADER_LEN + 1)
+			return true;
+		*off += 8;
+	}
+	if (s->err != 0)
+		r->err = s->err;
+	return false;
+}
+
+/* Is there proof, at (i, off) or behind, that record seq was durable? */
+static int seg_rcv_proven(struct seg_rcv *r, size_t i, uint64_t off,
+			  uint64_t seq, bool *ret)
+{
+	struct seg_scan s;
+	int rv = 0;
+
+	if (seg_mutation == SEG_MUTATE_ROT_IS_END) {
+		*ret = false;
+		return 0;
+	}
+	seg_scan_init(&s, r->head, SEG_WINDOW);
+	for (; i < r->n && r->dmax < seq && rv == 0; i++, off = 0) {
+		struct seg_ent *ent = &r->ents[i];
+		struct vfs_file *f = NULL;
+		struct seg_hdr h;
+		uint64_t after;
+
+		if (!seg_ent_counts(ent))
+			continue;
+		rv = seg_rcv_open(r, ent, &f);
+		if (rv != 0)
+			break;
+		seg_scan_file(&s, ent->gen, f, ent->size);
+		after = off == 0 ? ent->first - 1 : seq;
+		while (r->dmax < seq && rv == 0 &&
+		       seg_rcv_next(r, ent, &s, &off, after, &h)) {
+			rv = seg_rcv_mark(r, h.durable);
+			off += seg_rec_size(h.len);
+			after = h.seq;
+		}
+		if (s.io_error)
+			r->scan.io_error = true;
+		seg_file_close(r->head, ent->gen, f);
+	}
+	seg_scan_fini(&s);
+	*ret = r->dmax >= seq;
+	return rv != 0 ? rv : r->err;
+}
+
+/*
+ * The record at (i, off) is bad: h is its header if that is good. 1: go on at
+ * *off; 2: nothing more in this segment; 0: the log ended here.
+ */
+static int seg_rcv_bad(struct seg_rcv *r, size_t i, uint64_t *off,
+		       const struct seg_hdr *h)
+{
+	struct seg_ent *ent = &r->ents[i];
+	uint64_t at = *off;
+	struct seg_hdr next;
+	bool proven = false;
+	int rv;
+
+	rv = seg_rcv_proven(r, i, at, r->expect, &proven);
+	if (rv != 0)
+		return rv;
+	if (!proven)
+		return 0;
+	if (h != NULL) {
+		*off += seg_rec_size(h->len);
+		next.seq = r->expect + 1;
+	} else if (!seg_rcv_next(r, ent, &r->scan, off, r->expect, &next)) {
+		return r->err != 0 ? r->err : 2; /* then seg_rcv_gap() */
+	}
+	seg_rcv_rot(r, ent->gen, at, r->expect, next.seq);
+	r->expect = next.seq;
+	return 1;
+}
+
+/* --- the walk --- */
+
+/* Reads what counts in segment i. */
+static int seg_rcv_walk(struct seg_rcv *r, size_t i)
+{
+	struct seg_ent *ent = &r->ents[i];
+	uint64_t off = 0;
+	int rv = 0;
+
+	seg_scan_file(&r->scan, ent->gen, r->f, ent->size);
+	while (r->expect < ent->limit) {
+		const uint8_t *body = NULL;
+		struct seg_hdr h;
+		bool head_ok;
+
+		head_ok = seg_scan_header(&r->scan, off, &h) &&
+			  (h.first == ent->first ||
+			   seg_mutation == SEG_MUTATE_HEADER_SUM) &&
+			  (h.seq == r->expect ||
+			   seg_mutation == SEG_MUTATE_ANY_SEQ);
+		if (head_ok && r->verify)
+			body = seg_scan_body(&r->scan, &h);
+		if (r->scan.err != 0)
+			return r->scan.err;
+		if (head_ok && (!r->verify || body != NULL)) {
+			rv = seg_rcv_accept(r, i, &h, body);
+			if (rv != 0)
+				return rv;
+			off += seg_rec_size(h.len);
+			continue;
+		}
+		rv = seg_rcv_bad(r, i, &off, head_ok ? &h : NULL);
+		if (rv != 1)
+			break;
+	}
+	if (rv == 0 && r->scan.io_error && r->expect < ent->limit)
+		return errbuf_set(r->e, -EIO,
+				  "cannot read segment %016llx in %s, so the "
+				  "end of the log cannot be told",
+				  (unsigned long long)ent->gen, r->head->dir);
+	return rv < 0 ? rv : 0;
+}
+
+/*
+ * Segment i starts behind what is expected. 1: the records between were lost
+ * and reported; 0: the log ended before.
+ */
+static int seg_rcv_gap(struct seg_rcv *r, size_t i, size_t prev)
+{
+	struct seg_ent *ent = &r->ents[i];
+	bool proven = false, there = false;
+	int rv;
+
+	rv = seg_rcv_proven(r, i, 0, r->expect, &proven);
+	if (rv != 0)
+		return rv;
+	if (!proven)
+		return 0;
+	for (size_t j = 0; j < i; j++)
+		if (r->ents[j].gen == ent->prev_gen)
+			there = true;
+	if (ent->has_start && !there)
+		return errbuf_set(r->e, -EIO,
+				  "segment %016llx is missing in %s",
+				  (unsigned long long)ent->prev_gen,
+				  r->head->dir);
+	seg_rcv_rot(r, r->ents[prev].gen, r->ents[prev].end, r->expect,
+		    ent->first);
+	for (size_t j = prev + 1; j < i; j++)
+		r->ents[j].lost = true;
+	r->expect = ent->first;
+	return 1;
+}
+
+static int seg_rcv_run(struct seg_rcv *r)
+{
+	size_t prev = 0;
+	int rv;
+
+	r->scan.window = r->head->config.bulk ? SEG_WINDOW_BULK : SEG_WINDOW;
+	for (size_t i = 0; i < r->n; i++) {
+		struct seg_ent *ent = &r->ents[i];
+
+		if (!seg_ent_counts(ent))
+			continue;
+		if (r->expect == 0)
+			r->expect = ent->first;
+		if (ent->first != r->expect) {
+			rv = seg_rcv_gap(r, i, prev);
+			if (rv <= 0)
+				return rv;
+		}
+		rv = seg_rcv_open(r, ent, &r->f);
+		if (rv != 0)
+			return rv;
+		rv = seg_rcv_walk(r, i);
+		seg_file_close(r->head, ent->gen, r->f);
+		if (rv != 0)
+			return rv;
+		prev = i;
+	}
+	return 0;
+}
+
+/* --- the end --- */
+
+/* The log ends before above[k]. */
+static void seg_rcv_cut(struct seg_rcv *r, size_t k)
+{
+	const struct seg_above *above = &r->above[k];
+
+	r->expect = above->hdr.seq;
+	r->above_n = k;
+	for (size_t i = above->ent; i < r->n; i++)
+		r->ents[i].accepted = 0;
+	r->ents[above->ent].accepted = above->hdr.off > 0;
+	r->ents[above->ent].end = above->hdr.off;
+}
+
+/* Rule 6: bodies of what may not have been durable. */
+static int seg_rcv_verify(struct seg_rcv *r)
+{
+	for (size_t k = r->above_at; k < r->above_n; k++) {
+		struct seg_above *above = &r->above[k];
+		struct seg_ent *ent = &r->ents[above->ent];
+		struct vfs_file *f = NULL;
+		bool good;
+		int rv;
+
+		rv = seg_rcv_open(r, ent, &f);
+		if (rv != 0)
+			return rv;
+		seg_scan_file(&r->scan, ent->gen, f, ent->size);
+		good = seg_scan_body(&r->scan, &above->hdr) != NULL;
+		seg_file_close(r->head, ent->gen, f);
+		if (r->scan.err != 0)
+			return r->scan.err;
+		if (!good && r->scan.io_error)
+			return errbuf_set(r->e, -EIO,
+					  "cannot read segment %016llx in %s",
+					  (unsigned long long)ent->gen,
+					  r->head->dir);
+		if (!good) {
+			seg_rcv_cut(r, k);
+			return 0;
+		}
+		rv = seg_rcv_deliver(r, &above->hdr, NULL);
+		if (rv != 0)
+			return rv;
+	}
+	return 0;
+}
+
+/* Rule 5, for one segment. */
+static int seg_rcv_rewrite(struct seg_rcv *r, struct seg_ent *ent, uint64_t off)
+{
+	struct vfs_file *f = NULL;
+	int rv = seg_rcv_open(r, ent, &f);
+
+	if (rv != 0)
+		return rv;
+	seg_scan_file(&r->scan, ent->gen, f, ent->size);
+	while (off < ent->end && rv == 0) {
+		size_t len = ent->end - off < SEG_WINDOW
+				     ? (size_t)(ent->end - off)
+				     : SEG_WINDOW;
+		const uint8_t *p = seg_scan_at(&r->scan, off, len);
+		struct iovec iov;
+
+		if (p == NULL || r->scan.io_error) {
+			rv = -EIO;
+			break;
+		}
+		iov.iov_base = (void *)(uintptr_t)p;
+		iov.iov_len = len;
+		rv = f->vfs->ops->pwritev(f, &iov, 1, off);
+		off += len;
+	}
+	if (rv == 0)
+		rv = f->vfs->ops->fdatasync(f);
+	seg_file_close(r->head, ent->gen, f);
+	if (rv != 0)
+		return errbuf_set(r->e, rv,
+				  "cannot make segment %016llx in %s durable",
+				  (unsigned long long)ent->gen, r->head->dir);
+	return 0;
+}
+
+static int seg_rcv_settle(struct seg_rcv *r)
+{
+	struct seg_head *head = r->head;
+	struct seg_above *above = r->above + r->above_at;
+	int rv;
+
+	if (head->config.no_sync || r->above_at == r->above_n ||
+	    seg_mutation == SEG_MUTATE_NO_REWRITE)
+		return 0;
+	for (size_t i = above->ent; i < r->n; i++) {
+		if (r->ents[i].accepted == 0)
+			continue;
+		rv = seg_rcv_rewrite(r, &r->ents[i],
+				     i == above->ent ? above->hdr.off : 0);
+		if (rv != 0)
+			return rv;
+	}
+	return head->vfs->ops->sync_dir(head->vfs, head->dir);
+}
+
+/* Where the head goes on, and what is left from crashes. */
+static int seg_rcv_finish(struct seg_rcv *r)
+{
+	struct seg_head *head = r->head;
+
+	head->seq = r->expect == 0 ? 0 : r->expect - 1;
+	head->durable = head->config.no_sync ? r->dmax : head->seq;
+	head->marked = head->seq;
+	head->last_seq = head->seq;
+	if (r->n > 0) {
+		head->voids = mem_calloc(r->n, sizeof(*head->voids));
+		if (head->voids == NULL)
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < r->n; i++) {
+		struct seg_ent *ent = &r->ents[i];
+
+		head->stats.segments++;
+		head->stats.bytes += ent->size;
+		if (ent->accepted > 0) {
+			head->prev_gen = ent->gen;
+			head->prev_end = ent->end;
+		} else if (!ent->lost) {
+			head->voids[head->n_voids++] = ent->gen;
+		}
+	}
+	head->prev_seq = head->seq;
+	return 0;
+}
+
+int seg_recover(struct seg_head *head, struct errbuf *e)
+{
+	struct seg_rcv r = { .head = head, .e = e };
+	int rv;
+
+	r.verify = !head->config.bulk || head->config.no_sync;
+	seg_scan_init(&r.scan, head, SEG_WINDOW);
+	errbuf_set(e, 0, "%s", "");
+	rv = seg_rcv_list(&r);
+	if (rv == 0)
+		rv = seg_rcv_run(&r);
+	if (rv == 0 && !r.verify)
+		rv = seg_rcv_verify(&r);
+	if (rv == 0)
+		rv = seg_rcv_settle(&r);
+	if (rv == 0)
+		rv = seg_rcv_finish(&r);
+	seg_scan_fini(&r.scan);
+	mem_free(r.ents);
+	mem_free(r.above);
+	if (rv != 0 && e->text[0] == '\0')
+		errbuf_set(e, rv, "cannot recover %s: %s", head->dir,
+			   strerror(-rv));
+	return rv;
+}

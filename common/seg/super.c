@@ -1,0 +1,138 @@
+#include "common/seg/super.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "common/base/buf.h"
+#include "common/base/mem.h"
+
+#define SUPER_SIZE 4096u
+#define SUPER_SUM (SUPER_SIZE - 8)
+
+static const char super_magic[8] = "LEOFSSUP";
+
+static uint64_t super_be64(const uint8_t *p)
+{
+	uint64_t v = 0;
+
+	for (int i = 0; i < 8; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+static void super_put(uint8_t *p, uint64_t v, int len)
+{
+	for (int i = len - 1; i >= 0; i--, v >>= 8)
+		p[i] = (uint8_t)v;
+}
+
+static int super_decode(const uint8_t *p, const char *path, struct super *ret,
+			struct errbuf *e)
+{
+	uint32_t format = (uint32_t)(super_be64(p + 8) >> 32);
+
+	if (memcmp(p, super_magic, sizeof(super_magic)) != 0)
+		return errbuf_set(e, -EINVAL, "%s is no super block", path);
+	if (format != SUPER_FORMAT)
+		return errbuf_set(e, -EINVAL,
+				  "%s has format version %u, this program "
+				  "knows version %u only",
+				  path, format, SUPER_FORMAT);
+	if (super_be64(p + SUPER_SUM) != XXH3_64bits(p, SUPER_SUM))
+		return errbuf_set(e, -EBADMSG, "%s is damaged (checksum)",
+				  path);
+	if (p[12] != SUPER_STORE && p[12] != SUPER_MANAGER)
+		return errbuf_set(e, -EINVAL, "%s has unknown role %u", path,
+				  p[12]);
+	ret->role = p[12];
+	memcpy(ret->store_id, p + 16, 16);
+	memcpy(ret->cluster_id, p + 32, 16);
+	ret->raft_id = super_be64(p + 48);
+	return 0;
+}
+
+int super_read(struct vfs *vfs, const char *dir, struct super *ret,
+	       struct errbuf *e)
+{
+	char *path = mem_printf("%s/super", dir);
+	struct vfs_file *f = NULL;
+	uint8_t data[SUPER_SIZE];
+	uint64_t size = 0;
+	ssize_t n = 0;
+	int rv;
+
+	if (path == NULL)
+		return errbuf_set(e, -ENOMEM, "out of memory");
+	rv = vfs->ops->open(vfs, path, O_RDONLY, 0, &f);
+	if (rv == 0)
+		rv = vfs->ops->size(f, &size);
+	if (rv == 0 && size != sizeof(data)) {
+		rv = errbuf_set(e, -EINVAL, "%s is no super block", path);
+		goto out;
+	}
+	for (size_t at = 0; rv == 0 && at < sizeof(data); at += (size_t)n) {
+		n = vfs->ops->pread(f, data + at, sizeof(data) - at, at, 0);
+		if (n <= 0)
+			rv = n < 0 ? (int)n : -EIO;
+	}
+	if (rv != 0)
+		errbuf_set(e, rv, "cannot read %s: %s", path, strerror(-rv));
+	else
+		rv = super_decode(data, path, ret, e);
+out:
+	if (f != NULL)
+		vfs->ops->close(f);
+	mem_free(path);
+	return rv;
+}
+
+static int super_replace(struct vfs *vfs, const char *dir, const char *path,
+			 const char *temp, uint8_t *data)
+{
+	struct iovec iov = { data, SUPER_SIZE };
+	struct vfs_file *f = NULL;
+	int rv;
+
+	rv = vfs->ops->open(vfs, temp, O_RDWR | O_CREAT, 0600, &f);
+	if (rv != 0)
+		return rv;
+	rv = vfs->ops->truncate(f, 0);
+	if (rv == 0)
+		rv = vfs->ops->pwritev(f, &iov, 1, 0);
+	if (rv == 0)
+		rv = vfs->ops->fdatasync(f);
+	vfs->ops->close(f);
+	if (rv == 0)
+		rv = vfs->ops->rename(vfs, temp, path);
+	if (rv == 0)
+		rv = vfs->ops->sync_dir(vfs, dir);
+	return rv;
+}
+
+int super_write(struct vfs *vfs, const char *dir, const struct super *s,
+		struct errbuf *e)
+{
+	uint8_t data[SUPER_SIZE] = { 0 };
+	char *path = mem_printf("%s/super", dir);
+	char *temp = mem_printf("%s/super.tmp", dir);
+	int rv = -ENOMEM;
+
+	memcpy(data, super_magic, sizeof(super_magic));
+	super_put(data + 8, SUPER_FORMAT, 4);
+	data[12] = s->role;
+	memcpy(data + 16, s->store_id, 16);
+	memcpy(data + 32, s->cluster_id, 16);
+	super_put(data + 48, s->raft_id, 8);
+	super_put(data + SUPER_SUM, XXH3_64bits(data, SUPER_SUM), 8);
+	if (path != NULL && temp != NULL)
+		rv = super_replace(vfs, dir, path, temp, data);
+	if (rv != 0)
+		errbuf_set(e, rv, "cannot write %s/super: %s", dir,
+			   strerror(-rv));
+	mem_free(path);
+	mem_free(temp);
+	return rv;
+}

@@ -1,0 +1,33 @@
+#ifndef COMMON_SEG_SUPER_H
+#define COMMON_SEG_SUPER_H
+/*
+ * The super block of a store directory: who this store is and which format it
+ * has (docs/DISK_FORMAT.md). Read at start-up, written when the store joins a
+ * cluster; both block.
+ */
+#include "common/base/env.h"
+#include "common/base/errbuf.h"
+#include "common/wire/wire.h"
+
+#define SUPER_FORMAT 1
+
+enum super_role { SUPER_STORE = 1, SUPER_MANAGER = 2 };
+
+struct super {
+	uint8_t store_id[16];
+	uint8_t cluster_id[16];
+	uint64_t raft_id; /* 0: not given yet */
+	uint8_t role;     /* enum super_role */
+};
+
+/*
+ * 0, -ENOENT when there is none, -EINVAL when it is no super block or of
+ * another format, -EBADMSG when damaged, or what reading gave; e says it.
+ */
+int super_read(struct vfs *vfs, const char *dir, struct super *ret,
+	       struct errbuf *e);
+/* Replaces it as a whole; durable when it returns 0. dir must be there. */
+int super_write(struct vfs *vfs, const char *dir, const struct super *s,
+		struct errbuf *e);
+
+#endif
