@@ -44,12 +44,14 @@ static int super_decode(const uint8_t *p, const char *path, struct super *ret,
 	if (super_be64(p + SUPER_SUM) != XXH3_64bits(p, SUPER_SUM))
 		return errbuf_set(e, -EBADMSG, "%s is damaged (checksum)",
 				  path);
-	if (p[12] != SUPER_STORE && p[12] != SUPER_MANAGER)
+	if (p[12] != SUPER_ROLE_STORE && p[12] != SUPER_ROLE_MANAGER)
 		return errbuf_set(e, -EINVAL, "%s has unknown role %u", path,
 				  p[12]);
 	ret->role = p[12];
-	memcpy(ret->store_id, p + 16, 16);
-	memcpy(ret->cluster_id, p + 32, 16);
+	ret->store = (struct wire_u128){ super_be64(p + 16),
+					 super_be64(p + 24) };
+	ret->cluster = (struct wire_u128){ super_be64(p + 32),
+					   super_be64(p + 40) };
 	ret->raft_id = super_be64(p + 48);
 	return 0;
 }
@@ -112,8 +114,13 @@ static int super_replace(struct vfs *vfs, const char *dir, const char *path,
 	return rv;
 }
 
-int super_write(struct vfs *vfs, const char *dir, const struct super *s,
-		struct errbuf *e)
+void super_store_bytes(const struct super *s, uint8_t ret_id[16])
+{
+	super_put(ret_id, s->store.hi, 8);
+	super_put(ret_id + 8, s->store.lo, 8);
+}
+
+int super_write(struct vfs *vfs, const char *dir, const struct super *s)
 {
 	uint8_t data[SUPER_SIZE] = { 0 };
 	char *path = mem_printf("%s/super", dir);
@@ -123,15 +130,13 @@ int super_write(struct vfs *vfs, const char *dir, const struct super *s,
 	memcpy(data, super_magic, sizeof(super_magic));
 	super_put(data + 8, SUPER_FORMAT, 4);
 	data[12] = s->role;
-	memcpy(data + 16, s->store_id, 16);
-	memcpy(data + 32, s->cluster_id, 16);
+	super_store_bytes(s, data + 16);
+	super_put(data + 32, s->cluster.hi, 8);
+	super_put(data + 40, s->cluster.lo, 8);
 	super_put(data + 48, s->raft_id, 8);
 	super_put(data + SUPER_SUM, XXH3_64bits(data, SUPER_SUM), 8);
 	if (path != NULL && temp != NULL)
 		rv = super_replace(vfs, dir, path, temp, data);
-	if (rv != 0)
-		errbuf_set(e, rv, "cannot write %s/super: %s", dir,
-			   strerror(-rv));
 	mem_free(path);
 	mem_free(temp);
 	return rv;

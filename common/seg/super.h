@@ -11,11 +11,11 @@
 
 #define SUPER_FORMAT 1
 
-enum super_role { SUPER_STORE = 1, SUPER_MANAGER = 2 };
+enum super_role { SUPER_ROLE_STORE = 1, SUPER_ROLE_MANAGER = 2 };
 
 struct super {
-	uint8_t store_id[16];
-	uint8_t cluster_id[16];
+	struct wire_u128 store;   /* store id */
+	struct wire_u128 cluster; /* 0: none yet */
 	uint64_t raft_id; /* 0: not given yet */
 	uint8_t role;     /* enum super_role */
 };
@@ -26,8 +26,12 @@ struct super {
  */
 int super_read(struct vfs *vfs, const char *dir, struct super *ret,
 	       struct errbuf *e);
-/* Replaces it as a whole; durable when it returns 0. dir must be there. */
-int super_write(struct vfs *vfs, const char *dir, const struct super *s,
-		struct errbuf *e);
+/*
+ * Replaces it as a whole; durable when it returns 0, else -errno. dir must be
+ * there.
+ */
+int super_write(struct vfs *vfs, const char *dir, const struct super *s);
+/* The store id as seg_config wants it. */
+void super_store_bytes(const struct super *s, uint8_t ret_id[16]);
 
 #endif
