@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Two mounts and S3 over the same files: close-to-open, and a server that goes away."""
+
+import os
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from leo import *
+
+
+def close_to_open(server, a, b):
+    for i in range(30):
+        with open(a.path("two", "f"), "w") as f:
+            f.write(f"round {i} " * (i * 300))
+        with open(b.path("two", "f")) as f:
+            eq(f.read(), f"round {i} " * (i * 300), "what the other mount closed")
+        a, b = b, a
+
+
+def s3_and_mount(server, a, b):
+    s3 = server.s3()
+    for i in range(20):
+        s3.put("/two/g", f"from S3 {i}")
+        with open(a.path("two", "g")) as f:
+            eq(f.read(), f"from S3 {i}", "mount after PUT")
+        with open(a.path("two", "g"), "w") as f:
+            f.write(f"from mount {i}")
+        eq(s3.get("/two/g").body, f"from mount {i}".encode(), "S3 after close")
+
+
+def names_in_turn(server, a, b):
+    for i in range(20):
+        os.mkdir(a.path("two", f"d{i}"))
+        os.rename(b.path("two", f"d{i}"), b.path("two", f"e{i}"))
+        wait_for("the rename", lambda: os.path.isdir(a.path("two", f"e{i}")), 5)
+        os.rmdir(a.path("two", f"e{i}"))
+    eq(sorted(os.listdir(b.path("two"))), ["f", "g"], "nothing left")
+
+
+def appends(server, a, b):
+    path = "log"
+    n = 60
+
+    def work(mount, tag):
+        for i in range(n):
+            fd = os.open(mount.path("two", path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(fd, f"{tag}{i:04d}\n".encode())
+            os.close(fd)
+
+    threads = [threading.Thread(target=work, args=x) for x in ((a, "a"), (b, "b"))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    lines = server.s3().get("/two/log").body.split()
+    want = sorted(f"{tag}{i:04d}".encode() for tag in "ab" for i in range(n))
+    eq(sorted(lines), want, "no append is lost or torn")
+
+
+def server_gone(server, a, b):
+    short = Mount(server, "/two", "timeout=2")
+    with open(short.path("f"), "w") as f:
+        f.write("before")
+    server.kill()
+    start = time.monotonic()
+    try:
+        os.stat(short.path("never-looked-up"))
+        raise AssertionError("stat without a server")
+    except FileNotFoundError:
+        raise AssertionError("ENOENT without a server")
+    except OSError as err:
+        eq(err.strerror, "Input/output error", "after timeout=")
+    took = time.monotonic() - start
+    assert took < 10 * SLOW, took
+    server.start()
+    with open(short.path("f")) as f:
+        eq(f.read(), "before", "the mount recovers")
+    with open(a.path("two", "f")) as f:
+        eq(f.read(), "before", "the other one too")
+    short.umount()
+
+
+def waits_through_a_restart(server, a, b):
+    done = []
+
+    def writer():
+        for i in range(40):
+            with open(a.path("two", f"w{i}"), "w") as f:
+                f.write(str(i))
+            done.append(i)
+
+    t = threading.Thread(target=writer)
+    t.start()
+    wait_for("some writes", lambda: len(done) > 5)
+    server.kill()
+    server.start()
+    t.join(60 * SLOW)
+    eq(len(done), 40, "writes go on after the restart, without an error")
+    for i in range(40):
+        eq(server.s3().get(f"/two/w{i}").body, str(i).encode(), f"w{i}")
+
+
+def main():
+    server = Server(loops=2)
+    eq(server.s3().put("/two").status, 200, "bucket")
+    t = Tap()
+    try:
+        a, b = Mount(server), Mount(server)
+    except Skip as why:
+        t.run("mounts", lambda: (_ for _ in ()).throw(Skip(str(why))))
+        t.end()
+    for fn in (close_to_open, s3_and_mount, names_in_turn, appends, server_gone, waits_through_a_restart):
+        t.run(fn.__name__.replace("_", " "), fn, server, a, b)
+    t.end()
+
+
+main()
