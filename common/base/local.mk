@@ -1,8 +1,11 @@
 noinst_LIBRARIES += %D%/libbase.a
 %C%_libbase_a_SOURCES = \
 	%D%/buf.c %D%/buf.h \
-	%D%/conf.h \
-	%D%/conn.h \
+	%D%/conf.c %D%/conf.h \
+	%D%/conf_value.c %D%/conf_value.h \
+	%D%/conn.c %D%/conn.h \
+	%D%/conn_addr.c %D%/conn_addr.h \
+	%D%/conn_listen.c \
 	%D%/daemon.c %D%/daemon.h %D%/daemon_args.c \
 	%D%/env.h \
 	%D%/errbuf.c %D%/errbuf.h \
