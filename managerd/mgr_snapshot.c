@@ -39,7 +39,7 @@ static int mgr_snap_store(struct mgr_snap *s, struct wire_bytes id,
 {
 	struct mgr_row_store row;
 	struct cluster_store o = { 0 };
-	struct wire_reader r = { id.p, id.len, 0 };
+	struct wire_reader r = { .p = id.p, .left = id.len };
 
 	wire_get_u128(&r, &o.id);
 	if (r.err != 0 || id.len != 16 ||

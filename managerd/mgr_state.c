@@ -745,7 +745,7 @@ int mgr_apply(struct rows_txn *t, const uint8_t *data, size_t len,
 	      struct mgr_answer *a)
 {
 	struct mgr_ctx c = { .t = t, .a = a };
-	struct wire_reader r = { data, len, 0 };
+	struct wire_reader r = { .p = data, .left = len };
 	uint8_t version, cmd;
 	int rv;
 
