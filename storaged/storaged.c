@@ -26,7 +26,7 @@ struct storaged {
 	enum storaged_state state;
 	struct env *env;
 	struct store *store;
-	struct rpc_link *manager;
+	struct rpc_peer_link *manager;
 	char *addr;
 	char host[65];
 	uint64_t epoch;

@@ -1,2 +1,13 @@
 noinst_LIBRARIES += %D%/librpc.a
-%C%_librpc_a_SOURCES =
+%C%_librpc_a_SOURCES = \
+	%D%/chan.c %D%/chan.h \
+	%D%/greet.c \
+	%D%/link.c \
+	%D%/peer.c \
+	%D%/rpc.h %D%/rpc_impl.h \
+	%D%/server.c
+
+check_PROGRAMS += tests/unit/test_rpc
+tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c
+tests_unit_test_rpc_LDADD = $(LIB_RPC) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_rpc

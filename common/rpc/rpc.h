@@ -38,6 +38,7 @@ struct rpc_req {
 	uint16_t group;       /* shard */
 	uint32_t role;        /* RPC_ROLE_* of the peer */
 	uint64_t epoch;
+	struct wire_u128 store; /* the one meant; zero: any */
 	const uint8_t *payload; /* borrowed until the reply */
 	size_t payload_len;
 	struct body *body;    /* borrowed until the reply; ref it to keep it */
@@ -59,6 +60,12 @@ void rpc_server_handle(struct rpc_server *s, uint16_t tag, rpc_handler_fn fn,
 /* For kinds R, W, C ("storage") and G, H ("manager") routes may differ. */
 void rpc_server_route(struct rpc_server *s, char kind, rpc_route_fn fn,
 		      void *arg);
+/*
+ * Who we are, told in HELLO; requests for another store end with WRONG_STORE.
+ * Before listening and before any link to this server sends.
+ */
+void rpc_server_identify(struct rpc_server *s, struct wire_u128 cluster,
+			 struct wire_u128 store);
 /* addr: "unix:PATH". 0 or -errno. */
 int rpc_server_listen(struct rpc_server *s, const char *addr);
 /* Stops accepting, closes connections; replies still owed are dropped. */
@@ -75,7 +82,8 @@ void rpc_reply_error(struct rpc_req *req, uint32_t status, uint64_t hint,
 
 /* --- links --- */
 
-struct rpc_link;
+/* Not "rpc_link": that is the request for a hard link. */
+struct rpc_peer_link;
 
 struct rpc_reply {
 	uint32_t status;        /* RPC_STATUS_* */
@@ -94,9 +102,9 @@ struct rpc_call; /* a request under way */
  * the first request. 0 or -errno.
  */
 int rpc_link_new(struct loop *loop, const char *addr, uint32_t role,
-		 struct rpc_server *server, struct rpc_link **ret_link);
+		 struct rpc_server *server, struct rpc_peer_link **ret_link);
 /* Every request under way ends with UNAVAILABLE first (posted). */
-void rpc_link_free(struct rpc_link *l);
+void rpc_link_free(struct rpc_peer_link *l);
 
 struct rpc_send {
 	uint16_t tag;
@@ -111,7 +119,7 @@ struct rpc_send {
 };
 /* Never fails inline: errors come to done(). Returns NULL when out of memory
  * (then done() is not called and payload and body are gone). */
-struct rpc_call *rpc_link_send(struct rpc_link *l, struct rpc_send *send);
+struct rpc_call *rpc_link_send(struct rpc_peer_link *l, struct rpc_send *send);
 /* done() will not be called; the server may or may not act. */
 void rpc_call_cancel(struct rpc_call *c);
 

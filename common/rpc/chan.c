@@ -1,0 +1,297 @@
+/*
+ * Framing.
+ *
+ * Happy path of receiving: header -> payload -> (BODY header -> part) * until
+ * the announced body is complete. A message without a body is lent straight
+ * from the input buffer; one with a body has its payload copied once, because
+ * the parts follow behind it.
+ *
+ * Failure modes: bad header, gap in the numbers, checksum, a BODY frame that
+ * belongs to nothing or is longer than announced, out of memory. All end the
+ * connection; the peer's calls then end as UNAVAILABLE.
+ */
+#include "common/rpc/chan.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <event2/buffer.h>
+
+#include "common/base/mem.h"
+
+/* Payloads from here on are handed to the output by reference. */
+#define CHAN_COPY_MAX 2048
+
+enum {
+	CHAN_HEAD = 0,
+	CHAN_PAYLOAD,
+	CHAN_PART_HEAD,
+	CHAN_PART,
+};
+
+void rpc_chan_init(struct rpc_chan *ch, struct conn *conn)
+{
+	memset(ch, 0, sizeof(*ch));
+	ch->conn = conn;
+}
+
+/* What the last message borrowed goes back. */
+static void chan_release(struct rpc_chan *ch)
+{
+	if (ch->lent > 0)
+		evbuffer_drain(conn_input(ch->conn), ch->lent);
+	ch->lent = 0;
+}
+
+void rpc_in_fini(struct rpc_in *in)
+{
+	mem_free(in->own);
+	in->own = NULL;
+	body_unref(in->body);
+	in->body = NULL;
+}
+
+void rpc_chan_fini(struct rpc_chan *ch)
+{
+	if (ch->conn != NULL)
+		conn_free(ch->conn);
+	mem_free(ch->payload);
+	body_unref(ch->body);
+	memset(ch, 0, sizeof(*ch));
+}
+
+/* Reads one header: 1, 0 when it is not there yet, or -errno. */
+static int chan_header(struct rpc_chan *ch, struct frame *f)
+{
+	struct evbuffer *in = conn_input(ch->conn);
+	const uint8_t *p;
+	int rv;
+
+	if (evbuffer_get_length(in) < FRAME_HEADER_LEN)
+		return 0;
+	p = evbuffer_pullup(in, FRAME_HEADER_LEN);
+	if (p == NULL)
+		return -ENOMEM;
+	rv = frame_decode(f, p);
+	if (rv != 0)
+		return rv;
+	if (f->number != ch->received + 1)
+		return -EPROTO;
+	ch->received++;
+	evbuffer_drain(in, FRAME_HEADER_LEN);
+	return 1;
+}
+
+static int chan_head(struct rpc_chan *ch)
+{
+	int rv = chan_header(ch, &ch->head);
+
+	if (rv <= 0)
+		return rv;
+	if (ch->head.type == FRAME_BODY)
+		return -EPROTO;
+	ch->state = CHAN_PAYLOAD;
+	return 1;
+}
+
+static void chan_deliver(struct rpc_chan *ch, const uint8_t *payload,
+			 struct rpc_in *ret_in)
+{
+	ret_in->head = ch->head;
+	ret_in->payload = payload;
+	ret_in->own = ch->payload;
+	ret_in->body = ch->body;
+	ch->payload = NULL;
+	ch->body = NULL;
+	ch->state = CHAN_HEAD;
+}
+
+/* 1: go on, 2: message complete, 0: more bytes needed. */
+static int chan_payload(struct rpc_chan *ch, struct rpc_in *ret_in)
+{
+	struct evbuffer *in = conn_input(ch->conn);
+	size_t len = ch->head.payload_len;
+	const uint8_t *p = NULL;
+
+	if (evbuffer_get_length(in) < len)
+		return 0;
+	if (len > 0) {
+		p = evbuffer_pullup(in, (ev_ssize_t)len);
+		if (p == NULL)
+			return -ENOMEM;
+	}
+	if (frame_sum(p, len) != ch->head.payload_sum)
+		return -EBADMSG;
+	if (ch->head.body_len == 0) {
+		ch->lent = len;
+		chan_deliver(ch, p, ret_in);
+		return 2;
+	}
+	ch->payload = mem_dup(p, len);
+	ch->body = body_new(ch->head.body_len);
+	if (ch->payload == NULL || ch->body == NULL)
+		return -ENOMEM;
+	evbuffer_drain(in, len);
+	ch->state = CHAN_PART_HEAD;
+	return 1;
+}
+
+static int chan_part_head(struct rpc_chan *ch)
+{
+	struct frame f;
+	int rv = chan_header(ch, &f);
+
+	if (rv <= 0)
+		return rv;
+	if (f.type != FRAME_BODY || f.id != ch->head.id ||
+	    f.payload_len > ch->head.body_len - ch->body->len)
+		return -EPROTO;
+	ch->part = f.payload_len;
+	ch->part_sum = f.payload_sum;
+	ch->state = CHAN_PART;
+	return 1;
+}
+
+static int chan_part(struct rpc_chan *ch, struct rpc_in *ret_in)
+{
+	struct evbuffer *in = conn_input(ch->conn);
+	uint8_t *to = ch->body->data + ch->body->len;
+
+	if (evbuffer_get_length(in) < ch->part)
+		return 0;
+	evbuffer_remove(in, to, ch->part);
+	if (frame_sum(to, ch->part) != ch->part_sum)
+		return -EBADMSG;
+	ch->body->len += ch->part;
+	if (ch->body->len < ch->head.body_len) {
+		ch->state = CHAN_PART_HEAD;
+		return 1;
+	}
+	chan_deliver(ch, ch->payload, ret_in);
+	return 2;
+}
+
+int rpc_chan_next(struct rpc_chan *ch, struct rpc_in *ret_in)
+{
+	int rv = 1;
+
+	chan_release(ch);
+	while (rv == 1) {
+		switch (ch->state) {
+		case CHAN_HEAD:
+			rv = chan_head(ch);
+			break;
+		case CHAN_PAYLOAD:
+			rv = chan_payload(ch, ret_in);
+			break;
+		case CHAN_PART_HEAD:
+			rv = chan_part_head(ch);
+			break;
+		default:
+			rv = chan_part(ch, ret_in);
+			break;
+		}
+	}
+	return rv == 2 ? 1 : rv;
+}
+
+/* --- sending --- */
+
+static void chan_free_cb(const void *data, size_t len, void *arg)
+{
+	(void)data;
+	(void)len;
+	mem_free(arg);
+}
+
+static void chan_unref_cb(const void *data, size_t len, void *arg)
+{
+	(void)data;
+	(void)len;
+	body_unref(arg);
+}
+
+static int chan_put_head(struct rpc_chan *ch, struct frame *f,
+			 const uint8_t *payload, size_t len)
+{
+	uint8_t bytes[FRAME_HEADER_LEN];
+
+	f->payload_len = (uint32_t)len;
+	f->payload_sum = frame_sum(payload, len);
+	f->number = ++ch->sent;
+	frame_encode(f, bytes);
+	return evbuffer_add(conn_output(ch->conn), bytes, sizeof(bytes)) == 0 ?
+		       0 : -ENOMEM;
+}
+
+/* Takes payload. */
+static int chan_put_payload(struct rpc_chan *ch, struct frame *f,
+			    struct buf *payload)
+{
+	struct evbuffer *out = conn_output(ch->conn);
+	uint8_t *p;
+	size_t len;
+	int rv;
+
+	rv = chan_put_head(ch, f, payload->data, payload->len);
+	if (rv != 0 || payload->len == 0)
+		return rv;
+	if (payload->len <= CHAN_COPY_MAX)
+		return evbuffer_add(out, payload->data, payload->len) == 0 ?
+			       0 : -ENOMEM;
+	p = buf_take(payload, &len);
+	if (evbuffer_add_reference(out, p, len, chan_free_cb, p) == 0)
+		return 0;
+	mem_free(p);
+	return -ENOMEM;
+}
+
+static int chan_put_body(struct rpc_chan *ch, const struct frame *head,
+			 struct body *body)
+{
+	struct frame f = *head;
+	int rv;
+
+	f.type = FRAME_BODY;
+	f.flags = head->type == FRAME_REPLY ? FRAME_F_REPLY_BODY : 0;
+	for (uint32_t at = 0; at < body->len; at += f.payload_len) {
+		uint32_t n = body->len - at;
+
+		if (n > FRAME_BODY_PART)
+			n = FRAME_BODY_PART;
+		rv = chan_put_head(ch, &f, body->data + at, n);
+		if (rv != 0)
+			return rv;
+		if (evbuffer_add_reference(conn_output(ch->conn),
+					   body->data + at, n, chan_unref_cb,
+					   body_ref(body)) != 0) {
+			body_unref(body);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+int rpc_chan_send(struct rpc_chan *ch, const struct frame *head,
+		  struct buf *payload, struct body *body)
+{
+	struct buf none;
+	struct frame f = *head;
+	int rv;
+
+	buf_init(&none, 0);
+	if (payload == NULL)
+		payload = &none;
+	f.body_len = body == NULL ? 0 : body->len;
+	if (payload->len > FRAME_PAYLOAD_MAX || f.body_len > FRAME_BODY_MAX)
+		rv = -EMSGSIZE;
+	else
+		rv = chan_put_payload(ch, &f, payload);
+	if (rv == 0 && f.body_len > 0)
+		rv = chan_put_body(ch, &f, body);
+	buf_fini(payload);
+	body_unref(body);
+	if (rv == 0)
+		conn_flush(ch->conn);
+	return rv;
+}
