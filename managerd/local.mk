@@ -14,3 +14,8 @@ noinst_LIBRARIES += %D%/libmanagerd.a
 	%D%/mgr_state.c \
 	%D%/mgr_state.h \
 	%D%/mgr_watch.c
+
+check_PROGRAMS += tests/unit/test_mgr_state
+tests_unit_test_mgr_state_SOURCES = tests/unit/test_mgr_state.c
+tests_unit_test_mgr_state_LDADD = $(LIB_MANAGERD) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_mgr_state
