@@ -90,7 +90,7 @@ static int conf_set_number(const struct conf_setting *s, const char *text,
 			   void *conf, struct errbuf *e)
 {
 	uint64_t max = s->max == 0 ? UINT64_MAX : s->max;
-	uint64_t v;
+	uint64_t v = 0;
 	int rv = conf_parse_number(s, text, &v, e);
 
 	if (rv != 0)

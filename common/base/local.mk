@@ -15,3 +15,17 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/metrics.c %D%/metrics.h \
 	%D%/vfs_posix.c \
 	%D%/workers.c
+
+check_PROGRAMS += tests/unit/test_base_buf tests/unit/test_base_conf \
+	tests/unit/test_base_conn tests/unit/test_base_loop
+tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
+tests_unit_test_base_buf_LDADD = tests/lib/libfault.a $(LIB_BASE) $(CMOCKA_LIBS)
+tests_unit_test_base_conf_SOURCES = tests/unit/test_base_conf.c
+tests_unit_test_base_conf_LDADD = tests/lib/libfault.a $(LIB_BASE) $(CMOCKA_LIBS)
+tests_unit_test_base_conn_SOURCES = tests/unit/test_base_conn.c
+tests_unit_test_base_conn_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
+tests_unit_test_base_loop_SOURCES = tests/unit/test_base_loop.c
+tests_unit_test_base_loop_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_base_buf tests/unit/test_base_conf \
+	tests/unit/test_base_conn tests/unit/test_base_loop
+EXTRA_DIST += tests/conf

@@ -29,11 +29,12 @@ void *mem_zalloc(size_t size)
 
 void *mem_calloc(size_t n, size_t size)
 {
-	if (mem_faulted())
+	size_t all;
+
+	/* checked here: a sanitizer takes calloc's own check for our bug */
+	if (__builtin_mul_overflow(n, size, &all))
 		return NULL;
-	if (n == 0 || size == 0)
-		return calloc(1, 1);
-	return calloc(n, size);
+	return mem_zalloc(all);
 }
 
 void *mem_realloc(void *p, size_t size)
