@@ -1,2 +1,24 @@
 noinst_LIBRARIES += %D%/libgateway.a
-%C%_libgateway_a_SOURCES =
+%C%_libgateway_a_SOURCES = \
+	%D%/s3_auth.c %D%/s3_auth.h \
+	%D%/s3_chunked.c %D%/s3_chunked.h \
+	%D%/s3_crc.c \
+	%D%/s3_error.c %D%/s3_error.h \
+	%D%/s3_range.c \
+	%D%/s3_sum.c %D%/s3_sum.h \
+	%D%/s3_time.c %D%/s3_time.h \
+	%D%/s3_uri.c %D%/s3_uri.h \
+	%D%/s3_xml.h %D%/s3_xml_read.c %D%/s3_xml_write.c
+
+check_PROGRAMS += tests/unit/test_s3_auth tests/unit/test_s3_chunked \
+	tests/unit/test_s3_sum tests/unit/test_s3_text
+tests_unit_test_s3_auth_SOURCES = tests/unit/test_s3_auth.c
+tests_unit_test_s3_auth_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
+tests_unit_test_s3_chunked_SOURCES = tests/unit/test_s3_chunked.c
+tests_unit_test_s3_chunked_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
+tests_unit_test_s3_sum_SOURCES = tests/unit/test_s3_sum.c
+tests_unit_test_s3_sum_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
+tests_unit_test_s3_text_SOURCES = tests/unit/test_s3_text.c
+tests_unit_test_s3_text_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_s3_auth tests/unit/test_s3_chunked \
+	tests/unit/test_s3_sum tests/unit/test_s3_text
