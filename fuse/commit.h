@@ -1,0 +1,28 @@
+#ifndef FUSE_COMMIT_H
+#define FUSE_COMMIT_H
+/*
+ * Sends written bytes of one inode and commits them with one WRITE: inline in
+ * that message when they are few, else as one slice whose chunks are durable
+ * before the WRITE leaves (metadata never before its bytes).
+ * Loop only; done is called once, never inside commit_start().
+ */
+#include "common/wire/msgs.h"
+#include "fuse/wbuf.h"
+
+struct commit;
+struct finode;
+
+struct commit_result {
+	int err;               /* 0 or negative errno */
+	struct wire_attr attr; /* after it, when err is 0 */
+};
+typedef void (*commit_done_fn)(void *arg, const struct commit_result *result);
+
+/*
+ * bytes are borrowed until done; flags are RPC_WRITE_*. With RPC_WRITE_APPEND
+ * offsets count from the end of the file. 0 or -ENOMEM (done is not called).
+ */
+int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
+		 uint32_t flags, commit_done_fn done, void *arg);
+
+#endif

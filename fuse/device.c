@@ -1,0 +1,210 @@
+/*
+ * The kernel's side: the libfuse session and its descriptor on our loop.
+ *
+ * The loop reads at most DEVICE_BATCH requests per turn, so that replies of
+ * shards get their share, and none while DEVICE_FOPS_MAX are under way.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/mem.h"
+#include "fuse/inval.h"
+#include "fuse/mount.h"
+#include "fuse/ops.h"
+
+#define DEVICE_BATCH 32
+#define DEVICE_FOPS_MAX 4096u
+#define DEVICE_MAX_WRITE (1u << 20)
+
+static void device_on_init(void *arg, struct fuse_conn_info *conn)
+{
+	const unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+			      FUSE_CAP_ATOMIC_O_TRUNC |
+			      FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_READDIRPLUS |
+			      FUSE_CAP_READDIRPLUS_AUTO |
+			      FUSE_CAP_HANDLE_KILLPRIV |
+			      FUSE_CAP_CACHE_SYMLINKS;
+	const unsigned refuse = FUSE_CAP_WRITEBACK_CACHE |
+				FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
+				FUSE_CAP_SPLICE_MOVE |
+				/* device of ours tells what changed elsewhere */
+				FUSE_CAP_AUTO_INVAL_DATA;
+	struct mount *m = arg;
+
+	conn->want |= conn->capable & want;
+	conn->want &= ~refuse;
+	/* Symlinks never change, but one may be replaced: entry timeout. */
+	conn->max_write = DEVICE_MAX_WRITE;
+	conn->max_readahead = DEVICE_MAX_WRITE;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+	conn->time_gran = 1;
+	m->state = MOUNT_RUNNING;
+	m->cbs.on_ready(m->cbs.arg);
+}
+
+static const struct fuse_lowlevel_ops device_ops = {
+	.init = device_on_init,
+	.lookup = ops_lookup,
+	.forget = ops_forget,
+	.forget_multi = ops_forget_multi,
+	.getattr = ops_getattr,
+	.setattr = ops_setattr,
+	.readlink = ops_readlink,
+	.mknod = ops_mknod,
+	.mkdir = ops_mkdir,
+	.unlink = ops_unlink,
+	.rmdir = ops_rmdir,
+	.symlink = ops_symlink,
+	.rename = ops_rename,
+	.link = ops_link,
+	.open = ops_open,
+	.create = ops_create,
+	.read = ops_read,
+	.write = ops_write,
+	.flush = ops_flush,
+	.fsync = ops_fsync,
+	.release = ops_release,
+	.opendir = ops_opendir,
+	.readdir = ops_readdir,
+	.readdirplus = ops_readdirplus,
+	.releasedir = ops_releasedir,
+	.fsyncdir = ops_fsyncdir,
+	.statfs = ops_statfs,
+	.setxattr = ops_setxattr,
+	.getxattr = ops_getxattr,
+	.listxattr = ops_listxattr,
+	.removexattr = ops_removexattr,
+	.fallocate = ops_fallocate,
+};
+
+static bool device_is_full(const struct mount *m)
+{
+	return m->fops >= DEVICE_FOPS_MAX;
+}
+
+static void device_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct mount *m = arg;
+
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < DEVICE_BATCH && !device_is_full(m); i++) {
+		int rv = fuse_session_receive_buf(m->se, &m->dev_buf);
+
+		if (rv == -EINTR)
+			continue;
+		if (rv == -EAGAIN)
+			return;
+		if (rv <= 0 || fuse_session_exited(m->se)) {
+			event_del(m->dev_event);
+			mount_end(m, rv < 0 ? rv : 0);
+			return;
+		}
+		fuse_session_process_buf(m->se, &m->dev_buf);
+	}
+	if (device_is_full(m)) {
+		m->dev_paused = true;
+		event_del(m->dev_event);
+	}
+}
+
+void device_check(struct mount *m)
+{
+	if (!m->dev_paused || m->fops > DEVICE_FOPS_MAX / 2)
+		return;
+	m->dev_paused = false;
+	event_add(m->dev_event, NULL);
+}
+
+void device_pause(struct mount *m)
+{
+	m->dev_paused = false;
+	if (m->dev_event != NULL)
+		event_del(m->dev_event);
+}
+
+static int device_args(struct mount *m, struct fuse_args *args)
+{
+	const struct mount_options *o = m->opt;
+	struct buf text;
+	int rv = 0;
+
+	buf_init(&text, 0);
+	/* libfuse takes commas of a name apart unless they are escaped. */
+	buf_puts(&text, "fsname=");
+	for (const char *p = o->fsname != NULL ? o->fsname : o->spec;
+	     *p != '\0'; p++) {
+		if (*p == ',' || *p == '\\')
+			buf_puts(&text, "\\");
+		buf_add(&text, p, 1);
+	}
+	buf_printf(&text, ",subtype=%s",
+		   o->subtype != NULL ? o->subtype : "leofs");
+	buf_add(&text, o->kernel.data, o->kernel.len);
+	if (o->allow_other)
+		buf_puts(&text, ",allow_other");
+	if (o->default_permissions)
+		buf_puts(&text, ",default_permissions");
+	if (o->read_only)
+		buf_puts(&text, ",ro");
+	buf_add(&text, "", 1);
+	if (text.err != 0 || fuse_opt_add_arg(args, "leo-mount") != 0 ||
+	    fuse_opt_add_arg(args, "-o") != 0 ||
+	    fuse_opt_add_arg(args, (const char *)text.data) != 0)
+		rv = -ENOMEM;
+	buf_fini(&text);
+	return rv;
+}
+
+int device_open(struct mount *m, struct errbuf *e)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int fd, flags;
+	int rv = device_args(m, &args);
+
+	if (rv == 0)
+		m->se = fuse_session_new(&args, &device_ops,
+					 sizeof(device_ops), m);
+	fuse_opt_free_args(&args);
+	if (m->se == NULL)
+		return errbuf_set(e, -EINVAL, "cannot make a FUSE session");
+	if (fuse_session_mount(m->se, m->opt->mountpoint) != 0)
+		return errbuf_set(e, -EIO, "cannot mount on %.150s "
+				  "(is it a directory, and /dev/fuse there?)",
+				  m->opt->mountpoint);
+	fd = fuse_session_fd(m->se);
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+		rv = -errno;
+	if (rv == 0)
+		rv = inval_start(m);
+	if (rv != 0)
+		return errbuf_set(e, rv, "cannot start: %s", strerror(-rv));
+	m->dev_event = event_new(loop_base(m->loop), fd, EV_READ | EV_PERSIST,
+				 device_on_readable, m);
+	if (m->dev_event == NULL || event_add(m->dev_event, NULL) != 0)
+		return errbuf_set(e, -ENOMEM, "out of memory");
+	return 0;
+}
+
+void device_close(struct mount *m)
+{
+	if (m->dev_event != NULL)
+		event_free(m->dev_event);
+	m->dev_event = NULL;
+	if (m->se == NULL)
+		return;
+	/* Unmounts unless that is done, and ends a notification that waits. */
+	fuse_session_unmount(m->se);
+	inval_stop(m);
+	fuse_session_destroy(m->se);
+	m->se = NULL;
+	free(m->dev_buf.mem); /* libfuse's malloc */
+	m->dev_buf.mem = NULL;
+}

@@ -1,0 +1,112 @@
+#ifndef FUSE_FOP_H
+#define FUSE_FOP_H
+/*
+ * One request of the kernel, from its handler until its answer.
+ *
+ * fop_new() ... exactly one fop_*reply*(), which frees it. In between it may
+ * wait in one RPC (FOP_SEND) or in one queue (flush.h, open). An interrupted
+ * request that changes nothing ends with EINTR; others go on.
+ * Loop only.
+ */
+#include "fuse/mount.h"
+
+struct fhandle;
+struct fname;
+struct rstream;
+
+typedef void (*fop_then_fn)(struct fop *op);
+
+/* A raw component and which row it means. */
+struct fname {
+	uint8_t how;    /* RPC_NAME_* */
+	bool if_hidden; /* right only if a directory hides this file */
+	bool is_long;   /* longer than NAME_MAX: may be found, not made */
+	uint32_t len;
+	uint8_t comp[];
+};
+
+struct fop {
+	fuse_req_t req;
+	struct mount *m;
+	struct finode *f;  /* ref'd; the inode or directory of the request */
+	struct finode *f2; /* ref'd; second directory, or new inode */
+	struct fhandle *h; /* borrowed: the kernel keeps it until RELEASE */
+	struct fname *name, *name2;
+	struct client_call *call; /* RPC under way */
+	rpc_done_fn done;         /* its callback */
+	bool readonly;            /* may end with EINTR */
+	bool interrupted;
+	bool ended;               /* answered; the task still points here */
+	bool task_queued;
+	struct env_task task;     /* interrupt */
+	struct fop *next;         /* queue link */
+	fop_then_fn then;         /* what to do after the wait */
+	fop_then_fn after;        /* and after that */
+	uint64_t wait_flush;      /* flush number that must have ended */
+
+	/* Arguments, by kind of request. */
+	mode_t mode;
+	dev_t rdev;
+	unsigned flags;
+	int open_flags;
+	uint64_t off;
+	size_t size;
+	char *text;       /* symlink target, xattr name; owned */
+	void *value;      /* xattr value, bytes to append; owned */
+	size_t value_len;
+	struct stat st;
+	int valid;        /* FUSE_SET_ATTR_* */
+	bool plus;        /* readdirplus */
+	uint64_t number;  /* next entry of a directory to give */
+	uint8_t *out;     /* buffer being filled; owned */
+	size_t out_len;
+	struct wbuf snap;       /* unsent bytes when a read began; append */
+	uint64_t snap_end;
+	struct rstream *stream; /* own stream of a read; owned */
+	uint64_t stamp;         /* when a page was asked for */
+};
+
+/* NULL: no memory, and the request was answered so. node 0: no inode. */
+struct fop *fop_new(fuse_req_t req, uint64_t node);
+struct mount *fop_mount(fuse_req_t req);
+
+/* Decodes a name: 0, -EINVAL (no row is shown so), -ENOMEM. */
+int fop_decode_name(const char *name, struct fname **ret_name);
+/* The same for op. 0, or the request was answered with an error. */
+int fop_set_name(struct fop *op, const char *name, struct fname **ret_name);
+
+/* --- answers: each frees op --- */
+void fop_reply_err(struct fop *op, int err); /* 0 or negative errno */
+void fop_reply_attr(struct fop *op);         /* of op->f */
+/* A name was found or made: counts a lookup. */
+void fop_reply_entry(struct fop *op, struct finode *f);
+void fop_reply_buf(struct fop *op, const void *data, size_t len);
+void fop_reply_iov(struct fop *op, const struct iovec *iov, int n);
+void fop_reply_write(struct fop *op, size_t n);
+void fop_end(struct fop *op); /* answered by other means */
+/* Fills what LOOKUP, CREATE and READDIRPLUS tell about f. */
+void fop_fill_entry(const struct mount *m, struct finode *f,
+		    struct fuse_entry_param *ret_entry);
+
+/* --- RPC --- */
+/* Sends for op; done gets op as arg and calls fop_status() first. */
+#define FOP_SEND(op, msg, ino, request, done_) \
+	fop_sent((op), CLIENT_SEND((op)->m->client, msg, ino_shard(ino), \
+				   (request), (done_), (op)))
+/* No call: answers ENOMEM. */
+void fop_sent(struct fop *op, struct client_call *call);
+/* 0, or op was answered with the error. */
+int fop_status(struct fop *op, const struct rpc_reply *reply);
+/* The same with the decode of the payload checked: FOP_REPLY(op, r, lookup_rsp, &rsp) */
+#define FOP_REPLY(op, reply, msg, ret_rsp) \
+	(fop_status((op), (reply)) == 0 && \
+	 fop_decoded((op), rpc_##msg##_decode((ret_rsp), (reply)->payload, \
+					      (reply)->len)))
+bool fop_decoded(struct fop *op, int rv);
+
+/* --- queues --- */
+void fop_queue_init(struct fop_queue *q);
+void fop_queue_add(struct fop_queue *q, struct fop *op);
+struct fop *fop_queue_take(struct fop_queue *q); /* NULL: empty */
+
+#endif

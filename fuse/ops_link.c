@@ -1,0 +1,179 @@
+/* Removing, renaming and linking names. */
+#include "fuse/ops.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE (1 << 0)
+#endif
+
+static struct wire_bytes link_name(const struct fname *n)
+{
+	return wire_bytes(n->comp, n->len);
+}
+
+/* An inode is not found under this name any more. */
+static void link_lost_name(struct mount *m, uint64_t ino)
+{
+	struct finode *f = ino == 0 ? NULL : finode_find(m, ino);
+
+	if (f == NULL)
+		return;
+	mem_free(f->name);
+	f->name = NULL;
+	f->name_len = 0;
+	f->parent = 0;
+}
+
+/* --- unlink, rmdir --- */
+
+static void unlink_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct rpc_unlink_rsp rsp;
+
+	if (!FOP_REPLY(op, reply, unlink_rsp, &rsp))
+		return;
+	ops_names_changed(op->f);
+	link_lost_name(op->m, rsp.ino);
+	fop_reply_err(op, 0);
+}
+
+static void unlink_start(fuse_req_t req, fuse_ino_t dir, const char *name,
+			 bool rmdir)
+{
+	struct fop *op = fop_new(req, dir);
+	struct rpc_unlink q;
+
+	if (op == NULL || fop_set_name(op, name, &op->name) != 0)
+		return;
+	if (ops_is_buckets(op->f)) {
+		fop_reply_err(op, -EPERM);
+		return;
+	}
+	q = (struct rpc_unlink){ .dir = op->f->ino,
+				 .name = link_name(op->name),
+				 .how = op->name->how, .rmdir = rmdir };
+	FOP_SEND(op, unlink, q.dir, &q, unlink_on_reply);
+}
+
+void ops_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	unlink_start(req, dir, name, false);
+}
+
+void ops_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	unlink_start(req, dir, name, true);
+}
+
+/* --- rename --- */
+
+static void rename_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct rpc_rename_rsp rsp;
+	struct finode *f;
+
+	if (!FOP_REPLY(op, reply, rename_rsp, &rsp))
+		return;
+	ops_names_changed(op->f);
+	ops_names_changed(op->f2);
+	if (rsp.replaced != rsp.attr.ino)
+		link_lost_name(op->m, rsp.replaced);
+	f = finode_find(op->m, rsp.attr.ino);
+	if (f != NULL) {
+		finode_update_own(f, &rsp.attr);
+		finode_set_name(f, op->f2, op->name2->comp, op->name2->len,
+				S_ISDIR(rsp.attr.mode) ? RPC_NAME_DIR
+						       : RPC_NAME_FILE);
+	}
+	fop_reply_err(op, 0);
+}
+
+static void rename_send(struct fop *op)
+{
+	struct rpc_rename q = {
+		.dir = op->f->ino, .name = link_name(op->name),
+		.how = op->name->how,
+		.dir2 = op->f2->ino, .name2 = link_name(op->name2),
+		.how2 = op->name2->how,
+		.flags = op->flags,
+	};
+
+	FOP_SEND(op, rename, q.dir2, &q, rename_on_reply);
+}
+
+/* Both known and not the same: a rename or link would cross buckets. */
+static bool link_crosses(const struct finode *a, const struct finode *b)
+{
+	return a->bucket != 0 && b->bucket != 0 && a->bucket != b->bucket;
+}
+
+void ops_rename(fuse_req_t req, fuse_ino_t dir, const char *name,
+		fuse_ino_t dir2, const char *name2, unsigned flags)
+{
+	struct fop *op = fop_new(req, dir);
+
+	if (op == NULL || fop_set_name(op, name, &op->name) != 0 ||
+	    fop_set_name(op, name2, &op->name2) != 0)
+		return;
+	op->f2 = finode_get_node(op->m, dir2);
+	if (op->f2 == NULL) {
+		fop_reply_err(op, -ENOMEM);
+	} else if (flags & ~(unsigned)RENAME_NOREPLACE) {
+		fop_reply_err(op, -EINVAL);
+	} else if (ops_is_buckets(op->f) || ops_is_buckets(op->f2)) {
+		fop_reply_err(op, -EPERM);
+	} else if (link_crosses(op->f, op->f2)) {
+		fop_reply_err(op, -EXDEV);
+	} else {
+		op->flags = flags & RENAME_NOREPLACE ? RPC_RENAME_NOREPLACE
+						     : 0;
+		ops_check_new_name(op, op->f2, op->name2, -1, rename_send);
+	}
+}
+
+/* --- link --- */
+
+static void link_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct rpc_attr_rsp rsp;
+
+	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
+		return;
+	ops_names_changed(op->f2);
+	finode_update_own(op->f, &rsp.attr);
+	finode_set_name(op->f, op->f2, op->name->comp, op->name->len,
+			RPC_NAME_FILE);
+	fop_reply_entry(op, op->f);
+}
+
+static void link_send(struct fop *op)
+{
+	struct rpc_link q = { .ino = op->f->ino, .dir = op->f2->ino,
+			      .name = link_name(op->name) };
+
+	FOP_SEND(op, link, q.ino, &q, link_on_reply);
+}
+
+void ops_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t dir,
+	      const char *name)
+{
+	struct fop *op = fop_new(req, node);
+
+	if (op == NULL || fop_set_name(op, name, &op->name) != 0)
+		return;
+	op->f2 = finode_get_node(op->m, dir);
+	if (op->f2 == NULL)
+		fop_reply_err(op, -ENOMEM);
+	else if (link_crosses(op->f, op->f2))
+		fop_reply_err(op, -EXDEV);
+	else
+		ops_check_new_name(op, op->f2, op->name, 0, link_send);
+}

@@ -1,0 +1,250 @@
+/*
+ * Opens of files. The shard's leader keeps, as soft state, which inodes this
+ * mount has open: OPEN (or CREATE) of the first handle registers, CLOSE after
+ * the last one takes it back, and in between it is told again every 20
+ * seconds, so that a new leader knows it before it would drop an unlinked
+ * inode.
+ *
+ * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle.
+ * Failure modes: ESTALE (the name leads elsewhere: the kernel looks up again
+ * and comes back), no memory (the open is taken back).
+ */
+#include "fuse/ops.h"
+
+#include <errno.h>
+
+#include "fuse/flush.h"
+#include "fuse/handle.h"
+#include "fuse/inval.h"
+
+#define OPEN_ASSERT_NS UINT64_C(20000000000)
+#define OPEN_ASSERT_MAX 1000 /* per tick of 1 s */
+#define OPEN_TICK_NS UINT64_C(1000000000)
+
+static void open_send(struct fop *op);
+
+/* --- close --- */
+
+static void close_ended(struct finode *f)
+{
+	struct fop_queue q = f->open_queue;
+	struct fop *op;
+
+	f->closing = f->held = false;
+	f->m->calls--;
+	if (q.first != NULL) {
+		fop_queue_init(&f->open_queue);
+		while ((op = fop_queue_take(&q)) != NULL)
+			open_send(op);
+	}
+	finode_unref(f);
+}
+
+static void close_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	(void)reply; /* not taken back: ends with the session */
+	close_ended(arg);
+}
+
+void ops_close(struct finode *f)
+{
+	struct rpc_close q = { .ino = f->ino,
+			       .session = client_session(f->m->client) };
+
+	f->opens--;
+	if (f->opens > 0 || !f->held || f->closing)
+		return;
+	f->closing = true;
+	f->m->calls++;
+	finode_ref(f);
+	if (CLIENT_SEND(f->m->client, close, ino_shard(f->ino), &q,
+			close_on_reply, f) == NULL)
+		close_ended(f);
+}
+
+/* --- open --- */
+
+bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
+		    bool created, struct fuse_file_info *ret_fi)
+{
+	struct fhandle *h = fhandle_new(f, open_flags);
+	uint64_t version = f->attr.data_version;
+
+	if (h == NULL) {
+		ops_close(f);
+		fop_reply_err(op, -ENOMEM);
+		return false;
+	}
+	h->append = (open_flags & O_APPEND) &&
+		    (open_flags & O_ACCMODE) != O_RDONLY;
+	ret_fi->fh = (uint64_t)(uintptr_t)h;
+	ret_fi->direct_io = h->append;
+	ret_fi->keep_cache = created ||
+			     (f->kept && f->kept_version == version);
+	f->kept = true;
+	f->kept_version = version;
+	if (created)
+		f->no_caps = true;
+	return true;
+}
+
+static void open_answer(struct fop *op)
+{
+	struct fuse_file_info fi = { .flags = op->open_flags };
+	struct finode *f = op->f;
+
+	if (!ops_reply_open(op, f, op->open_flags, false, &fi))
+		return;
+	if (f->told != f->attr.change) {
+		/* The next open sees the new size, whatever the timeout. */
+		inval_attr(op->m, finode_node(f));
+		f->no_caps = false;
+	}
+	if (fuse_reply_open(op->req, &fi) != 0) {
+		fhandle_free(fhandle_of(&fi));
+		ops_close(f);
+	}
+	fop_end(op);
+}
+
+static void open_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct finode *f = op->f;
+	struct rpc_attr_rsp rsp;
+
+	if (reply->status != RPC_STATUS_OK) {
+		ops_close(f);
+		(void)fop_status(op, reply);
+		return;
+	}
+	f->held = true;
+	f->asserted_ns = env_now_ns(op->m->env);
+	if (rpc_attr_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
+		ops_close(f);
+		(void)fop_decoded(op, -EBADMSG);
+		return;
+	}
+	finode_update(f, &rsp.attr);
+	op->call = NULL;
+	if (op->open_flags & O_TRUNC)
+		ops_truncate_open(op, open_answer);
+	else
+		open_answer(op);
+}
+
+static void open_fill(const struct finode *f, struct rpc_open *q)
+{
+	*q = (struct rpc_open){
+		.ino = f->ino, .session = client_session(f->m->client),
+		.parent = f->parent, .name = wire_bytes(f->name, f->name_len),
+		.how = f->how, .change = f->attr.change, .held = f->held,
+	};
+}
+
+static void open_send(struct fop *op)
+{
+	struct finode *f = op->f;
+	struct rpc_open q;
+
+	if (f->closing) {
+		fop_queue_add(&f->open_queue, op);
+		return;
+	}
+	f->opens++;
+	open_fill(f, &q);
+	op->call = CLIENT_SEND(op->m->client, open, ino_shard(f->ino), &q,
+			       open_on_reply, op);
+	if (op->call == NULL) {
+		ops_close(f);
+		fop_reply_err(op, -ENOMEM);
+	}
+}
+
+void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct fop *op = fop_new(req, node);
+
+	if (op == NULL)
+		return;
+	op->open_flags = fi->flags;
+	open_send(op);
+}
+
+/* --- release --- */
+
+static void release_flushed(struct fop *op)
+{
+	struct finode *f = op->f;
+
+	fhandle_free(op->h);
+	ops_close(f);
+	fop_reply_err(op, 0);
+}
+
+void ops_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct fop *op = fop_new(req, node);
+
+	if (op == NULL)
+		return;
+	op->h = fhandle_of(fi);
+	if (!flush_wait(op->f, op, release_flushed))
+		release_flushed(op);
+}
+
+/* --- telling again --- */
+
+static void assert_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct finode *f = arg;
+
+	(void)reply; /* failed: told again at the next turn */
+	f->m->calls--;
+	finode_unref(f);
+}
+
+static void assert_one(struct finode *f)
+{
+	struct rpc_open q;
+
+	f->asserted_ns = env_now_ns(f->m->env);
+	open_fill(f, &q);
+	q.parent = 0; /* whatever its names are now */
+	q.name = wire_bytes(NULL, 0);
+	if (CLIENT_SEND(f->m->client, open, ino_shard(f->ino), &q,
+			assert_on_reply, f) == NULL)
+		return;
+	f->m->calls++;
+	finode_ref(f);
+}
+
+static void assert_on_timer(struct env_timer *timer)
+{
+	struct mount *m = CONTAINER_OF(timer, struct mount, assert_timer);
+	uint64_t now = env_now_ns(m->env);
+	unsigned told = 0;
+
+	for (size_t i = 0; i <= m->inodes.mask; i++)
+		for (struct finode *f = m->inodes.bucket[i]; f != NULL;
+		     f = f->next) {
+			if (!f->held || f->closing || f->opens == 0 ||
+			    now - f->asserted_ns < OPEN_ASSERT_NS)
+				continue;
+			if (++told > OPEN_ASSERT_MAX)
+				break;
+			assert_one(f);
+		}
+	env_timer_set(m->env, &m->assert_timer, OPEN_TICK_NS);
+}
+
+void ops_open_start(struct mount *m)
+{
+	m->assert_timer.cb = assert_on_timer;
+	env_timer_set(m->env, &m->assert_timer, OPEN_TICK_NS);
+}
+
+void ops_open_stop(struct mount *m)
+{
+	env_timer_cancel(m->env, &m->assert_timer);
+}

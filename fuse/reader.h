@@ -1,0 +1,29 @@
+#ifndef FUSE_READER_H
+#define FUSE_READER_H
+/*
+ * Reading through one handle: a READ that goes on where the last one ended is
+ * served from streams fetched ahead (256 KiB, doubling to 8 MiB); any other
+ * one fetches its own range. Unsent bytes of this mount are laid over what
+ * the shard gives. Streams are dropped when the file's data_version moves.
+ * Loop only.
+ */
+#include "fuse/fop.h"
+
+struct rstream;
+
+struct reader {
+	struct rstream *first; /* streams that follow each other */
+	struct rstream *last;
+	uint64_t next_off;     /* where a sequential reader goes on */
+	uint32_t window;       /* length of the next stream */
+	uint64_t version;      /* data_version of the streams */
+	struct fop_queue waiting;
+};
+
+void reader_init(struct reader *r);
+void reader_fini(struct reader *r, struct mount *m);
+/* Answers op (h, off, size set). */
+void reader_read(struct fop *op);
+void rstream_free(struct rstream *s); /* NULL is fine */
+
+#endif
