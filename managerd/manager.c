@@ -294,8 +294,9 @@ static void mgr_checkpoint_tick(struct env_timer *timer)
 	c->applied = applied;
 	c->work.run = mgr_checkpoint_run;
 	c->work.done = mgr_checkpoint_done;
-	m->checkpointing = true;
-	rows_sync(m->rows, mgr_checkpoint_synced, c);
+	m->checkpointing = rows_sync(m->rows, mgr_checkpoint_synced, c) == 0;
+	if (!m->checkpointing)
+		mem_free(c);
 }
 
 /* --- start and stop --- */
@@ -327,6 +328,18 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg,
 	return m->admin_addr != NULL ? mgr_admin_start(m, e) : 0;
 }
 
+/* A clean end leaves nothing to replay; what fails is in the log. */
+static void mgr_close_rows(struct manager *m)
+{
+	int rv = rows_flush(m->rows);
+
+	if (rv == 0)
+		rv = rows_back_checkpoint(m->back);
+	if (rv != 0)
+		log_warn(rv, "cannot write the manager's rows");
+	rows_free(m->rows);
+}
+
 void manager_close(struct manager *m)
 {
 	if (m == NULL)
@@ -338,7 +351,8 @@ void manager_close(struct manager *m)
 	if (m->host != NULL)
 		raft_host_free(m->host);
 	rows_txn_free(m->txn);
-	rows_free(m->rows);
+	if (m->rows != NULL)
+		mgr_close_rows(m);
 	if (m->port != NULL)
 		seg_port_free(m->port);
 	if (m->log != NULL)

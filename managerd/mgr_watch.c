@@ -119,7 +119,11 @@ static void mgr_watch_build(struct manager *m)
 	b->work.run = mgr_watch_run;
 	b->work.done = mgr_watch_built;
 	buf_init(&b->bytes, 0);
-	rows_sync(m->rows, mgr_watch_synced, b);
+	if (rows_sync(m->rows, mgr_watch_synced, b) != 0) {
+		m->building = false; /* the tick tries again */
+		m->stale = true;
+		mem_free(b);
+	}
 }
 
 void mgr_watch_changed(struct manager *m)
