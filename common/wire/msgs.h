@@ -78,6 +78,12 @@ enum {
 	RPC_MKNOD_OPEN = 2, /* register an open for `session` as OPEN does */
 };
 #define RPC_MKNOD_RSP(F) F(attr, attr) F(u8, created)
+/*
+ * parent 0: the name is not checked. held: this session has the inode open
+ * already (never STALE); it is registered again only if the leader does not
+ * know: a mount sends one CLOSE, after its last handle, and tells a possibly
+ * new leader now and then.
+ */
 #define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
 	F(u8, how) F(u64, change) F(u8, held)
 #define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
