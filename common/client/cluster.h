@@ -30,6 +30,8 @@ WIRE_STRUCT(cluster, key, CLUSTER_KEY)
 WIRE_STRUCT(cluster, user, CLUSTER_USER)
 WIRE_STRUCT(cluster, top, CLUSTER_TOP)
 
+struct ring;
+
 struct cluster {
 	uint32_t refs; /* atomic */
 	uint8_t *bytes; /* everything below borrows from it */
@@ -39,6 +41,7 @@ struct cluster {
 	struct cluster_bucket *buckets; /* sorted by name */
 	struct cluster_key *keys;       /* sorted by access key */
 	struct cluster_user *users;     /* sorted by name */
+	struct ring *ring;              /* NULL while there is no store */
 	unsigned n_stores, n_shards, n_buckets, n_keys, n_users;
 };
 
@@ -57,5 +60,9 @@ const struct cluster_user *cluster_find_user(const struct cluster *c,
 /* Store that leads a shard (or the only one); NULL when unknown. */
 const struct cluster_store *cluster_shard_store(const struct cluster *c,
 						uint16_t shard);
+/* The nth owner of a chunk by RING; NULL when unknown or beyond N. */
+const struct cluster_store *cluster_chunk_store(const struct cluster *c,
+						struct wire_u128 slice,
+						uint32_t index, unsigned nth);
 
 #endif

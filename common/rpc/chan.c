@@ -224,23 +224,14 @@ static int chan_put_head(struct rpc_chan *ch, struct frame *f,
 		       0 : -ENOMEM;
 }
 
-/* Takes payload. */
-static int chan_put_payload(struct rpc_chan *ch, struct frame *f,
-			    struct buf *payload)
+/* Large ones by reference, the buf is empty then. */
+static int chan_take_payload(struct rpc_chan *ch, struct buf *payload)
 {
-	struct evbuffer *out = conn_output(ch->conn);
-	uint8_t *p;
 	size_t len;
-	int rv;
+	uint8_t *p = buf_take(payload, &len);
 
-	rv = chan_put_head(ch, f, payload->data, payload->len);
-	if (rv != 0 || payload->len == 0)
-		return rv;
-	if (payload->len <= CHAN_COPY_MAX)
-		return evbuffer_add(out, payload->data, payload->len) == 0 ?
-			       0 : -ENOMEM;
-	p = buf_take(payload, &len);
-	if (evbuffer_add_reference(out, p, len, chan_free_cb, p) == 0)
+	if (evbuffer_add_reference(conn_output(ch->conn), p, len,
+				   chan_free_cb, p) == 0)
 		return 0;
 	mem_free(p);
 	return -ENOMEM;
@@ -272,26 +263,49 @@ static int chan_put_body(struct rpc_chan *ch, const struct frame *head,
 	return 0;
 }
 
-int rpc_chan_send(struct rpc_chan *ch, const struct frame *head,
-		  struct buf *payload, struct body *body)
+/* Takes body, and the bytes of owner (may be NULL) when they are many. */
+static int chan_send(struct rpc_chan *ch, const struct frame *head,
+		     struct wire_bytes payload, struct buf *owner,
+		     struct body *body)
 {
-	struct buf none;
 	struct frame f = *head;
 	int rv;
 
-	buf_init(&none, 0);
-	if (payload == NULL)
-		payload = &none;
 	f.body_len = body == NULL ? 0 : body->len;
-	if (payload->len > FRAME_PAYLOAD_MAX || f.body_len > FRAME_BODY_MAX)
+	if (payload.len > FRAME_PAYLOAD_MAX || f.body_len > FRAME_BODY_MAX)
 		rv = -EMSGSIZE;
 	else
-		rv = chan_put_payload(ch, &f, payload);
+		rv = chan_put_head(ch, &f, payload.p, payload.len);
+	if (rv == 0 && owner != NULL && payload.len > CHAN_COPY_MAX)
+		rv = chan_take_payload(ch, owner);
+	else if (rv == 0 && payload.len > 0 &&
+		 evbuffer_add(conn_output(ch->conn), payload.p,
+			      payload.len) != 0)
+		rv = -ENOMEM;
 	if (rv == 0 && f.body_len > 0)
 		rv = chan_put_body(ch, &f, body);
-	buf_fini(payload);
 	body_unref(body);
 	if (rv == 0)
 		conn_flush(ch->conn);
 	return rv;
+}
+
+int rpc_chan_send(struct rpc_chan *ch, const struct frame *head,
+		  struct buf *payload, struct body *body)
+{
+	struct wire_bytes bytes = { NULL, 0 };
+	int rv;
+
+	if (payload != NULL)
+		bytes = wire_bytes(payload->data, payload->len);
+	rv = chan_send(ch, head, bytes, payload, body);
+	if (payload != NULL)
+		buf_fini(payload);
+	return rv;
+}
+
+int rpc_chan_send_copy(struct rpc_chan *ch, const struct frame *head,
+		       struct wire_bytes payload, struct body *body)
+{
+	return chan_send(ch, head, payload, NULL, body);
 }

@@ -49,5 +49,8 @@ int rpc_chan_next(struct rpc_chan *ch, struct rpc_in *ret_in);
  */
 int rpc_chan_send(struct rpc_chan *ch, const struct frame *head,
 		  struct buf *payload, struct body *body);
+/* As above, but copies payload: the caller may need it again. */
+int rpc_chan_send_copy(struct rpc_chan *ch, const struct frame *head,
+		       struct wire_bytes payload, struct body *body);
 
 #endif

@@ -226,13 +226,14 @@ static void link_run_ending(struct rpc_peer_link *l)
 	while (!rpc_ring_empty(&l->ending)) {
 		struct rpc_call *c = CONTAINER_OF(l->ending.next,
 						  struct rpc_call, list);
-		struct rpc_reply reply = { .status = c->end_status };
-		rpc_done_fn done = c->done;
-		void *arg = c->arg;
+		struct rpc_reply reply = {
+			.status = c->end_status,
+			.request = c->out ? NULL : &c->msg.request,
+		};
 
 		call_detach(c);
+		c->done(c->arg, &reply);
 		call_drop(c);
-		done(arg, &reply);
 	}
 }
 
@@ -354,7 +355,8 @@ static void link_local_deliver(struct rpc_msg *m)
 	struct rpc_reply reply = { .status = m->status,
 				   .payload = m->reply.data,
 				   .len = m->reply.len,
-				   .body = m->reply_body };
+				   .body = m->reply_body,
+				   .request = &m->request };
 	struct rpc_error_rsp err;
 
 	c->out = false;
@@ -408,8 +410,9 @@ static void link_send_call(struct rpc_peer_link *l, struct rpc_call *c,
 		l->credit += c->credit;
 		body_ref(m->req.body);
 	}
-	rv = rpc_chan_send(&l->chans[channel].ch, &f, &m->request,
-			   m->req.body);
+	rv = rpc_chan_send_copy(&l->chans[channel].ch, &f,
+				wire_bytes(m->request.data, m->request.len),
+				m->req.body);
 	if (rv != 0) {
 		l->broken = true;
 		link_post_end(l);
@@ -467,6 +470,8 @@ static int link_on_reply(struct rpc_peer_link *l, const struct rpc_in *in)
 				   .body = in->body };
 	struct rpc_error_rsp err;
 
+	if (c != NULL)
+		reply.request = &c->msg.request;
 	if (in->head.type != FRAME_REPLY)
 		return -EPROTO;
 	if (c == NULL)

@@ -91,6 +91,11 @@ struct rpc_reply {
 	size_t len;
 	struct body *body;      /* borrowed for the callback; may be NULL */
 	uint64_t hint;          /* of an error */
+	/*
+	 * The payload that was sent: the callback may take it (leave an empty
+	 * buf) to send it again. NULL when it is still at its handler.
+	 */
+	struct buf *request;
 };
 typedef void (*rpc_done_fn)(void *arg, const struct rpc_reply *reply);
 
