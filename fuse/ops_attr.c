@@ -24,10 +24,14 @@ void ops_buckets_attr(const struct mount *m, struct wire_attr *ret_attr)
 		.ino = MOUNT_ROOT_INO, .mode = S_IFDIR | 0755, .nlink = 2,
 		.size = 4096, .generation = 1,
 	};
-	if (cluster != NULL) {
-		ret_attr->nlink += cluster->n_buckets;
-		ret_attr->change = cluster->top.version;
-	}
+	if (cluster == NULL)
+		return;
+	ret_attr->nlink += cluster->n_buckets;
+	ret_attr->change = cluster->top.version;
+	for (unsigned i = 0; i < cluster->n_buckets; i++)
+		if (cluster->buckets[i].created > ret_attr->mtime)
+			ret_attr->mtime = cluster->buckets[i].created;
+	ret_attr->atime = ret_attr->ctime = ret_attr->mtime;
 }
 
 static bool attr_is_unsent(const struct fop *op)
@@ -138,7 +142,7 @@ static uint32_t setattr_valid(const struct fop *op)
 	return valid;
 }
 
-static void setattr_send(struct fop *op)
+static void setattr_send_for(struct fop *op, rpc_done_fn done)
 {
 	struct rpc_setattr q = {
 		.ino = op->f->ino, .valid = setattr_valid(op),
@@ -148,7 +152,12 @@ static void setattr_send(struct fop *op)
 		.mtime = attr_ns(op->st.st_mtim),
 	};
 
-	FOP_SEND(op, setattr, q.ino, &q, setattr_on_reply);
+	FOP_SEND(op, setattr, q.ino, &q, done);
+}
+
+static void setattr_send(struct fop *op)
+{
+	setattr_send_for(op, setattr_on_reply);
 }
 
 void ops_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int valid,
@@ -212,6 +221,17 @@ void ops_truncate_open(struct fop *op, fop_then_fn then)
 
 /* --- fallocate: only what a sparse file gives anyway --- */
 
+static void fallocate_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct rpc_attr_rsp rsp;
+
+	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
+		return;
+	finode_update_own(op->f, &rsp.attr);
+	fop_reply_err(op, 0);
+}
+
 static void fallocate_send(struct fop *op)
 {
 	if ((uint64_t)op->st.st_size <= op->f->attr.size) {
@@ -219,7 +239,7 @@ static void fallocate_send(struct fop *op)
 		return;
 	}
 	op->valid = FUSE_SET_ATTR_SIZE;
-	setattr_send(op);
+	setattr_send_for(op, fallocate_on_reply);
 }
 
 void ops_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
