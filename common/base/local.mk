@@ -10,7 +10,7 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/env.h \
 	%D%/errbuf.c %D%/errbuf.h \
 	%D%/log.c %D%/log.h \
-	%D%/loop.c %D%/loop.h %D%/loop_impl.h \
+	%D%/loop.c %D%/loop.h %D%/loop_hook.h %D%/loop_impl.h \
 	%D%/mem.c %D%/mem.h \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/vfs_posix.c \

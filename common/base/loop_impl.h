@@ -10,20 +10,11 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/queue.h>
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-#include "common/base/loop.h"
-
-/* Something to do at the end of the turn; can be taken back. */
-struct loop_hook {
-	void (*run)(struct loop_hook *hook);
-	TAILQ_ENTRY(loop_hook) link;
-	bool queued;
-};
-TAILQ_HEAD(loop_hooks, loop_hook);
+#include "common/base/loop_hook.h"
 
 struct loop_timer; /* a timer's libevent event, loop.c */
 
@@ -74,9 +65,6 @@ struct loop_set {
 	pthread_mutex_t stop_lock; /* held while stop() wakes the loops */
 };
 
-/* Runs hook once at the end of this turn; does nothing when queued. */
-void loop_hook_add(struct loop *loop, struct loop_hook *hook);
-void loop_hook_del(struct loop *loop, struct loop_hook *hook);
 /* An event callback of the loop runs: posting need not wake it. */
 void loop_note_awake(struct loop *loop);
 /* Queues work->done() on the loop of its env; any thread. */
