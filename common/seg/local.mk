@@ -8,3 +8,21 @@ noinst_LIBRARIES += %D%/libseg.a
 	%D%/seg_recover.c \
 	%D%/seg_scan.c \
 	%D%/super.c %D%/super.h
+
+# Also what the simulator needs: a disk that crashes, a small env.
+check_LIBRARIES += tests/lib/libcrash.a
+tests_lib_libcrash_a_SOURCES = \
+	tests/lib/crashfs.c tests/lib/crashfs.h \
+	tests/lib/minienv.c tests/lib/minienv.h \
+	tests/lib/seglog.c tests/lib/seglog.h
+LIB_CRASH = tests/lib/libcrash.a $(LIB_SEG)
+
+check_PROGRAMS += tests/unit/test_seg tests/unit/test_seg_super \
+	tests/fault/crash_seg
+tests_unit_test_seg_SOURCES = tests/unit/test_seg.c
+tests_unit_test_seg_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
+tests_unit_test_seg_super_SOURCES = tests/unit/test_seg_super.c
+tests_unit_test_seg_super_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
+tests_fault_crash_seg_SOURCES = tests/fault/crash_seg.c
+tests_fault_crash_seg_LDADD = $(LIB_CRASH)
+TESTS += tests/unit/test_seg tests/unit/test_seg_super tests/fault/crash_seg

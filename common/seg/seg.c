@@ -214,8 +214,7 @@ int seg_head_open(struct env *env, const struct seg_config *config,
 	buf_init(&head->start_buf, SEG_BODY_MAX - SEG_START_FIXED);
 	head->dir = mem_strdup(config->dir);
 	head->config.dir = head->dir;
-	head->stage = mem_alloc(SEG_STAGE);
-	if (head->dir == NULL || head->stage == NULL) {
+	if (head->dir == NULL) {
 		errbuf_set(e, rv, "out of memory");
 		goto fail;
 	}

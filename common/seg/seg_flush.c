@@ -240,6 +240,10 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 		seg_file_close(head, head->gen, head->cur);
 		head->cur = NULL;
 	}
+	if (head->stage == NULL)
+		head->stage = mem_alloc(SEG_STAGE);
+	if (head->stage == NULL)
+		return seg_fail(head, "memory for writing", -ENOMEM);
 	buf_reset(&head->start_buf);
 	if (head->config.start_body != NULL)
 		head->config.start_body(head->config.arg, &head->start_buf);
@@ -383,9 +387,9 @@ static void seg_unlink_voids(struct seg_head *head)
 /* One group commit. False when nothing was pending or the head failed. */
 static bool seg_flush(struct seg_head *head)
 {
-	struct seg_port *busy = seg_batch_take(head);
+	struct seg_port *busy = head->failed ? NULL : seg_batch_take(head);
 
-	if (busy == NULL || head->failed)
+	if (busy == NULL)
 		return false;
 	for (struct seg_port *p = busy; p != NULL; p = p->next_busy)
 		for (struct seg_append *a = p->batch; a != NULL; a = a->next)

@@ -23,7 +23,7 @@
 #define SEG_COPY_MAX 4096u       /* bodies up to this are copied to it */
 #define SEG_RUN_IOV 512
 #define SEG_RUN_BYTES (32u << 20)
-#define SEG_LEAF 1024            /* two-level table of open files */
+#define SEG_LEAF 256             /* two-level table of open files */
 #define SEG_ROOT 4096
 #define SEG_OPEN_MAX 4096        /* files kept open for reading */
 
@@ -98,7 +98,7 @@ struct seg_head {
 	struct buf start_buf;
 
 	/* the write being gathered: flusher */
-	uint8_t *stage;
+	uint8_t *stage; /* SEG_STAGE bytes; made with the first segment */
 	size_t stage_len;
 	struct iovec run[SEG_RUN_IOV];
 	int n_run;
@@ -120,7 +120,7 @@ enum seg_mutation {
 	SEG_MUTATE_NONE,
 	SEG_MUTATE_HEADER_SUM, /* header checksums are not looked at */
 	SEG_MUTATE_BODY_HASH,  /* nor the body's */
-	SEG_MUTATE_ANY_SEQ,    /* any sequence is taken for the next */
+	SEG_MUTATE_ANY_SEQ,    /* any sequence counts and is the next */
 	SEG_MUTATE_NO_SYNC,    /* acknowledges before fdatasync */
 	SEG_MUTATE_NO_DIR_SYNC, /* a new segment's name is not synced */
 	SEG_MUTATE_NO_REWRITE, /* recovery does not make durable what it found */

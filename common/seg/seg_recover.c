@@ -401,7 +401,8 @@ static int seg_rcv_walk(struct seg_rcv *r, size_t i)
 	int rv = 0;
 
 	seg_scan_file(&r->scan, ent->gen, r->f, ent->size);
-	while (r->expect < ent->limit) {
+	while (r->expect < ent->limit ||
+	       seg_mutation == SEG_MUTATE_ANY_SEQ) {
 		const uint8_t *body = NULL;
 		struct seg_hdr h;
 		bool head_ok;
@@ -548,15 +549,18 @@ static int seg_rcv_verify(struct seg_rcv *r)
 static int seg_rcv_rewrite(struct seg_rcv *r, struct seg_ent *ent, uint64_t off)
 {
 	struct vfs_file *f = NULL;
+	uint64_t end = ent->end;
 	int rv = seg_rcv_open(r, ent, &f);
 
 	if (rv != 0)
 		return rv;
+	/* zeros behind the last body may be missing */
+	if (end > ent->size)
+		end = ent->size;
 	seg_scan_file(&r->scan, ent->gen, f, ent->size);
-	while (off < ent->end && rv == 0) {
-		size_t len = ent->end - off < SEG_WINDOW
-				     ? (size_t)(ent->end - off)
-				     : SEG_WINDOW;
+	while (off < end && rv == 0) {
+		size_t len = end - off < SEG_WINDOW ? (size_t)(end - off)
+						    : SEG_WINDOW;
 		const uint8_t *p = seg_scan_at(&r->scan, off, len);
 		struct iovec iov;
 

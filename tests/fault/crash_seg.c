@@ -1,0 +1,350 @@
+/*
+ * Crash states of a head, judged by its real recovery code.
+ *
+ *   crash_seg [-s SEED | -r] [-n STATES]      (-r: seed from the clock)
+ *
+ * A history is several lives on one disk. In each life records are appended
+ * in random sizes, flushed, left idle; before every call that changes the disk
+ * some power cuts are drawn (crashfs), each image is recovered and compared:
+ * acknowledged <= recovered <= issued, in order, every byte equal, no rot
+ * reported. Of some images recovery itself is cut, too; of all of them it is
+ * run again and must find the same and change nothing; and some go on: append,
+ * cut, recover. A life ends by a power cut, by the death of the process, by a
+ * failed sync, or cleanly; what it recovered counts as acknowledged in the
+ * next one.
+ *
+ * Mutations leave out one thing of the format; each must be noticed.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/seg/seg_int.h"
+#include "tests/lib/crashfs.h"
+#include "tests/lib/minienv.h"
+#include "tests/lib/seglog.h"
+
+struct run {
+	uint64_t rng;
+	uint64_t states, histories, bad;
+	uint64_t max_states;
+	char first_bad[256];
+	uint64_t bad_history;
+};
+
+/* What a power cut is compared with, and where it can be drawn. */
+struct life {
+	struct run *run;
+	struct crashfs *fs;
+	const struct seglog *l;
+	unsigned depth; /* of cuts within what follows a cut */
+	unsigned one_in, images;
+};
+
+static bool failed; /* the fatal hook was called */
+
+static void note_fatal(const char *what, int err)
+{
+	(void)what;
+	(void)err;
+	failed = true;
+}
+
+static uint64_t rng_next(struct run *r)
+{
+	uint64_t x = (r->rng += 0x9e3779b97f4a7c15ull);
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+static uint64_t rng(struct run *r, uint64_t below)
+{
+	return rng_next(r) % below;
+}
+
+static void run_bad(struct run *r, const char *what)
+{
+	if (r->bad++ > 0)
+		return;
+	(void)snprintf(r->first_bad, sizeof(r->first_bad), "%s", what);
+	r->bad_history = r->histories; /* the one that runs */
+}
+
+static void life_draw(void *arg);
+
+/* Lengths that hit paddings, sectors, copies and whole segments. */
+static size_t some_len(struct run *r)
+{
+	switch (rng(r, 16)) {
+	case 0:
+		return 0;
+	case 1:
+		return 4000 + (size_t)rng(r, 1000);
+	case 2:
+		return (size_t)rng(r, 20000);
+	case 3:
+		return 384 - 8 + (size_t)rng(r, 16);
+	default:
+		return (size_t)rng(r, 700);
+	}
+}
+
+static void some_work(struct run *r, struct minienv *m, struct seglog *l,
+		      unsigned ops)
+{
+	for (unsigned i = 0; i < ops && !failed; i++) {
+		switch (rng(r, 8)) {
+		case 0:
+			minienv_run(m);
+			break;
+		case 1:
+			minienv_advance(m, rng(r, 30000000));
+			break;
+		case 2:
+			seg_port_kick(l->port);
+			(void)minienv_step(m);
+			break;
+		default:
+			seglog_append(l, some_len(r));
+			break;
+		}
+	}
+}
+
+/* Recovers with model l; the head stays open when all is well. */
+static bool check_open(struct run *r, struct minienv *m, struct seglog *l)
+{
+	if (seglog_open(l, minienv_env(m)) == 0 && l->bad[0] == '\0')
+		return true;
+	run_bad(r, l->bad);
+	seglog_abandon(l);
+	return false;
+}
+
+/* One image: recover, recover again, sometimes cut within and behind it. */
+static void check_image(struct life *life, struct crashfs *image)
+{
+	struct run *r = life->run;
+	struct minienv *m = minienv_new(crashfs_vfs(image), r->rng);
+	struct life next = { r, image, life->l, life->depth + 1, 2, 1 };
+	uint64_t hash;
+	struct seglog l;
+	size_t n;
+
+	r->states++;
+	seglog_copy(&l, life->l);
+	if (life->depth < 2 && rng(r, 4) == 0)
+		crashfs_set_hook(image, life_draw, &next);
+	if (!check_open(r, m, &l))
+		goto out;
+	crashfs_set_hook(image, NULL, NULL);
+	n = l.n;
+	seglog_abandon(&l);
+
+	hash = crashfs_hash(image);
+	if (!check_open(r, m, &l))
+		goto out;
+	if (l.n != n)
+		run_bad(r, "recovered again, another end");
+	if (crashfs_hash(image) != hash)
+		run_bad(r, "recovered again, the disk changed");
+	if (life->depth < 2 && rng(r, 8) == 0) {
+		/* go on, and cut that */
+		next.l = &l;
+		crashfs_set_hook(image, life_draw, &next);
+		some_work(r, m, &l, 1 + (unsigned)rng(r, 6));
+		minienv_run(m);
+		crashfs_set_hook(image, NULL, NULL);
+		if (l.bad[0] != '\0')
+			run_bad(r, l.bad);
+	}
+	seglog_abandon(&l);
+out:
+	seglog_fini(&l);
+	minienv_free(m);
+}
+
+static void life_draw(void *arg)
+{
+	struct life *life = arg;
+	struct run *r = life->run;
+
+	if (rng(r, life->one_in) != 0)
+		return;
+	for (unsigned i = 0; i < life->images; i++) {
+		struct crashfs *image = crashfs_image(life->fs, rng_next(r));
+
+		check_image(life, image);
+		crashfs_free(image);
+	}
+}
+
+/* One life; false when the history cannot go on. */
+static bool run_life(struct run *r, struct crashfs *fs, struct seglog *l)
+{
+	struct minienv *m = minienv_new(crashfs_vfs(fs), r->rng);
+	struct life life = { r, fs, l, 0, 3, 2 };
+	struct crashfs_faults faults = { 0 };
+	bool good = true;
+
+	failed = false;
+	l->config.segment_size = 4096u << rng(r, 4);
+	l->config.first_size = 2048u << rng(r, 3);
+	l->config.pool = (unsigned)rng(r, 3);
+	if (!check_open(r, m, l)) {
+		minienv_free(m);
+		return false;
+	}
+	crashfs_set_hook(fs, life_draw, &life);
+	if (rng(r, 4) == 0) {
+		faults.fail_sync_at = 1 + rng(r, 12);
+		crashfs_set_faults(fs, &faults);
+	}
+	some_work(r, m, l, 5 + (unsigned)rng(r, 30));
+	if (!failed && rng(r, 4) == 0) {
+		minienv_run(m);
+		if (!failed)
+			seglog_close(l);
+	}
+	crashfs_set_hook(fs, NULL, NULL);
+	if (l->bad[0] != '\0') {
+		run_bad(r, l->bad);
+		good = false;
+	}
+	seglog_abandon(l);
+	faults.fail_sync_at = 0;
+	crashfs_set_faults(fs, &faults);
+	/* else the process alone died: the page cache lives on */
+	if (rng(r, 2) == 0)
+		crashfs_crash(fs, rng_next(r));
+	minienv_free(m);
+	return good;
+}
+
+static void run_history(struct run *r, bool bulk)
+{
+	struct crashfs *fs = crashfs_new(rng_next(r));
+	unsigned lives = 2 + (unsigned)rng(r, 4);
+	struct seglog l;
+
+	seglog_renumber();
+	seglog_init(&l, "log");
+	l.config.bulk = bulk;
+	for (unsigned i = 0; i < lives; i++)
+		if (!run_life(r, fs, &l))
+			break;
+	seglog_fini(&l);
+	crashfs_free(fs);
+	r->histories++;
+}
+
+static const struct {
+	const char *name;
+	enum seg_mutation mutation;
+} mutations[] = {
+	{ "header checksum not tested", SEG_MUTATE_HEADER_SUM },
+	{ "body hash not tested", SEG_MUTATE_BODY_HASH },
+	{ "any sequence accepted", SEG_MUTATE_ANY_SEQ },
+	{ "acknowledged before fdatasync", SEG_MUTATE_NO_SYNC },
+	{ "directory not synced", SEG_MUTATE_NO_DIR_SYNC },
+	{ "recovered bytes not made durable", SEG_MUTATE_NO_REWRITE },
+};
+
+#define N_MUTATIONS (sizeof(mutations) / sizeof(mutations[0]))
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void run_states(struct run *r, uint64_t seed, bool bulk)
+{
+	uint64_t n = 0;
+
+	while (r->states < r->max_states) {
+		/* each history from its own seed, so that it replays alone */
+		r->rng = seed + n++ * 1000003;
+		run_history(r, bulk);
+		if (r->bad > 0)
+			break;
+	}
+}
+
+static int test_number;
+
+static bool report(bool good, const char *what)
+{
+	printf("%sok %d - %s\n", good ? "" : "not ", ++test_number, what);
+	(void)fflush(stdout);
+	return good;
+}
+
+static bool test_head(uint64_t seed, uint64_t states, bool bulk)
+{
+	struct run r = { .max_states = states };
+	double start = seconds(), took;
+
+	run_states(&r, seed, bulk);
+	took = seconds() - start;
+	printf("# %s: seed %llu, %llu histories, %llu states, %.1f s, "
+	       "%.0f states/s\n",
+	       bulk ? "bulk" : "log", (unsigned long long)seed,
+	       (unsigned long long)r.histories, (unsigned long long)r.states,
+	       took, (double)r.states / took);
+	if (r.bad > 0)
+		printf("# history %llu (-s %llu): %s\n",
+		       (unsigned long long)r.bad_history,
+		       (unsigned long long)(seed + r.bad_history * 1000003),
+		       r.first_bad);
+	return report(r.bad == 0, bulk ? "bulk head" : "log head");
+}
+
+static bool test_mutation(uint64_t seed, size_t i, bool bulk)
+{
+	struct run r = { .max_states = 20000 };
+	char what[100];
+
+	seg_mutation = mutations[i].mutation;
+	run_states(&r, seed, bulk);
+	seg_mutation = SEG_MUTATE_NONE;
+	printf("# noticed after %llu states: %s\n",
+	       (unsigned long long)r.states,
+	       r.bad > 0 ? r.first_bad : "never");
+	(void)snprintf(what, sizeof(what), "%s head notices: %s",
+		       bulk ? "bulk" : "log", mutations[i].name);
+	return report(r.bad > 0, what);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = 1, states = 20000;
+	bool good = true;
+	int c;
+
+	while ((c = getopt(argc, argv, "s:n:r")) != -1) {
+		if (c == 's')
+			seed = strtoull(optarg, NULL, 10);
+		else if (c == 'n')
+			states = strtoull(optarg, NULL, 10);
+		else if (c == 'r')
+			seed = (uint64_t)time(NULL);
+		else
+			return 2;
+	}
+	seg_fatal_hook = note_fatal;
+	printf("1..%zu\n", 2 + 2 * N_MUTATIONS);
+	good &= test_head(seed, states, false);
+	good &= test_head(seed, states, true);
+	for (size_t i = 0; i < N_MUTATIONS; i++) {
+		good &= test_mutation(seed, i, false);
+		good &= test_mutation(seed, i, true);
+	}
+	return good ? 0 : 1;
+}

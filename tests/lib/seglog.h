@@ -1,0 +1,59 @@
+#ifndef TESTS_LIB_SEGLOG_H
+#define TESTS_LIB_SEGLOG_H
+/*
+ * A head under test and what it must hold. Each appended record has a number
+ * (in a) from which all its fields and bytes follow, so whatever recovery
+ * returns can be judged alone; the model is the list of numbers in order.
+ *
+ * What was recovered counts as acknowledged: the owner acts on it.
+ */
+#include "common/seg/seg.h"
+#include "tests/lib/minienv.h"
+
+struct seglog_item {
+	uint64_t num;
+	uint64_t len;
+	struct seg_pos pos; /* known once acked */
+	uint64_t seq;       /* known once recovered */
+};
+
+struct seglog {
+	struct seg_config config;
+	struct seg_head *head;
+	struct seg_port *port;
+	/* the model: items [0, acked) must survive, the rest may */
+	struct seglog_item *items;
+	size_t n, cap, acked;
+	/* what the last open returned */
+	size_t found;      /* items; in order, from the first */
+	size_t lost;       /* items that rot took */
+	uint64_t rot;      /* sequences reported lost */
+	uint64_t starts;   /* START records */
+	char bad[200];     /* first thing that is wrong, or "" */
+	bool allow_rot;
+	uint64_t pending;  /* appends without done() */
+};
+
+/* Numbers start at 1 again: a history replays alone. No two models at a time. */
+void seglog_renumber(void);
+/* Defaults for small tests: 16 KiB segments, the first of 8 KiB. */
+void seglog_init(struct seglog *l, const char *dir);
+void seglog_fini(struct seglog *l);
+/* A second one with the same model, not open. */
+void seglog_copy(struct seglog *to, const struct seglog *from);
+/*
+ * Opens (recovers) and compares with the model: bad is set when an item is
+ * missing, different, out of order or never was. Then the model is what was
+ * found. 0 or what seg_head_open() gave.
+ */
+int seglog_open(struct seglog *l, struct env *env);
+/* Appends an item of len bytes; acked in done(). */
+void seglog_append(struct seglog *l, size_t len);
+void seglog_close(struct seglog *l);   /* port, then head */
+void seglog_abandon(struct seglog *l);
+/* Body byte i of record num. */
+void seglog_fill(uint64_t num, uint8_t *buf, size_t len);
+/* Reads item i back through seg_read() and compares; 0 or -errno. */
+int seglog_read(struct seglog *l, size_t i);
+
+#endif

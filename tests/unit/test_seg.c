@@ -1,0 +1,610 @@
+/* Segments on one thread: minienv over crashfs. Seeds are printed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "common/seg/seg_int.h"
+#include "tests/lib/crashfs.h"
+#include "tests/lib/minienv.h"
+#include "tests/lib/seglog.h"
+
+struct fixture {
+	struct crashfs *fs;
+	struct minienv *m;
+	struct seglog l;
+};
+
+static int fatal_calls;
+
+static void note_fatal(const char *what, int err)
+{
+	(void)what;
+	(void)err;
+	fatal_calls++;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	f->fs = crashfs_new(1);
+	f->m = minienv_new(crashfs_vfs(f->fs), 1);
+	seglog_init(&f->l, "log");
+	*state = f;
+	fatal_calls = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f->l.head != NULL)
+		seglog_abandon(&f->l);
+	seglog_fini(&f->l);
+	minienv_free(f->m);
+	crashfs_free(f->fs);
+	free(f);
+	return 0;
+}
+
+static void f_open(struct fixture *f)
+{
+	int rv = seglog_open(&f->l, minienv_env(f->m));
+
+	assert_string_equal(f->l.bad, "");
+	assert_int_equal(rv, 0);
+}
+
+static void f_reopen(struct fixture *f)
+{
+	size_t n = f->l.n;
+
+	seglog_close(&f->l);
+	f_open(f);
+	assert_int_equal(f->l.n, n);
+}
+
+static void f_run(struct fixture *f)
+{
+	minienv_run(f->m);
+	assert_int_equal(f->l.pending, 0);
+	assert_int_equal(f->l.acked, f->l.n);
+}
+
+static void f_read_all(struct fixture *f)
+{
+	for (size_t i = 0; i < f->l.n; i++)
+		assert_int_equal(seglog_read(&f->l, i), 0);
+}
+
+static void test_empty(void **state)
+{
+	struct fixture *f = *state;
+
+	f_open(f);
+	assert_int_equal(seg_head_last_seq(f->l.head), 0);
+	f_reopen(f);
+	assert_int_equal(f->l.n, 0);
+	assert_int_equal(seg_read(f->l.head, 1, 0, &(char){ 0 }, 1, 0),
+			 -ENOENT);
+}
+
+static void test_append_read_reopen(void **state)
+{
+	struct fixture *f = *state;
+	static const size_t lens[] = { 0, 1, 7, 8, 9, 100, 4096, 4097, 5000 };
+	uint64_t starts;
+
+	f_open(f);
+	for (size_t i = 0; i < sizeof(lens) / sizeof(*lens); i++)
+		seglog_append(&f->l, lens[i]);
+	assert_int_equal(f->l.acked, 0); /* never inside the call */
+	f_run(f);
+	f_read_all(f);
+	f_reopen(f);
+	assert_int_equal(f->l.n, 9);
+	f_read_all(f);
+	/* nothing was appended: nothing changes */
+	uint64_t hash = crashfs_hash(f->fs);
+
+	f_reopen(f);
+	assert_int_equal(crashfs_hash(f->fs), hash);
+	starts = f->l.starts;
+	seglog_append(&f->l, 10);
+	f_run(f);
+	f_reopen(f);
+	assert_int_equal(f->l.starts, starts + 1);
+}
+
+static void test_header_bytes(void **state)
+{
+	uint8_t b[SEG_HEADER_LEN], id[16] = { 1, 2, 3 };
+	struct seg_hdr h = { .type = SEG_ENTRY,
+			     .flags = 2,
+			     .group = 0x0304,
+			     .len = 5,
+			     .gen = 6,
+			     .seq = 7,
+			     .epoch = 8,
+			     .durable = 6,
+			     .a = 9,
+			     .b = 10,
+			     .id = { 11, 12 },
+			     .hash = { 13, 14 },
+			     .off = 16,
+			     .first = 1 };
+	struct seg_hdr back;
+	uint64_t seed = seg_seed(id, 6);
+
+	(void)state;
+	seg_hdr_encode(&h, seed, b);
+	assert_memory_equal(b, "LSR1\x01\x04\x02\x00\x03\x04", 10);
+	assert_int_equal(b[23], 5);
+	assert_int_equal(b[31], 6);
+	assert_int_equal(b[39], 7);
+	assert_int_equal(b[55], 6);
+	assert_int_equal(b[87], 12);
+	assert_int_equal(b[103], 14);
+	assert_int_equal(b[111], 16);
+	assert_int_equal(b[119], 1);
+	assert_true(seg_hdr_decode(b, seed, 6, 16, &back));
+	uint8_t again[SEG_HEADER_LEN];
+
+	seg_hdr_encode(&back, seed, again);
+	assert_memory_equal(again, b, sizeof(b));
+	assert_false(seg_hdr_decode(b, seed, 6, 24, &back));
+	assert_false(seg_hdr_decode(b, seg_seed(id, 7), 7, 16, &back));
+	for (int i = 0; i < SEG_HEADER_LEN * 8; i++) {
+		b[i / 8] ^= (uint8_t)(1u << i % 8);
+		assert_false(seg_hdr_decode(b, seed, 6, 16, &back));
+		b[i / 8] ^= (uint8_t)(1u << i % 8);
+	}
+}
+
+static void test_rollover(void **state)
+{
+	struct fixture *f = *state;
+	struct seg_stats st;
+
+	f_open(f);
+	for (int i = 0; i < 200; i++) {
+		seglog_append(&f->l, 500);
+		if (i % 7 == 0)
+			f_run(f);
+	}
+	f_run(f);
+	seg_head_stats(f->l.head, &st);
+	assert_in_range(st.segments, 8, 12);
+	assert_int_equal(st.appended_records, 200);
+	assert_int_equal(st.appended_bytes, 200 * 500);
+	f_read_all(f);
+	f_reopen(f);
+	f_read_all(f);
+}
+
+static void test_larger_than_segment(void **state)
+{
+	struct fixture *f = *state;
+
+	f_open(f);
+	seglog_append(&f->l, 100);
+	seglog_append(&f->l, 100000);
+	seglog_append(&f->l, 16 << 20);
+	seglog_append(&f->l, 100);
+	f_run(f);
+	f_read_all(f);
+	f_reopen(f);
+	assert_int_equal(f->l.n, 4);
+	f_read_all(f);
+}
+
+static void test_bulk(void **state)
+{
+	struct fixture *f = *state;
+
+	f->l.config.bulk = true;
+	f->l.config.segment_size = 8 << 20;
+	f_open(f);
+	for (int i = 0; i < 20; i++) {
+		seglog_append(&f->l, i % 3 == 0 ? 1000 : (1u << 20) + (unsigned)i);
+		if (i % 4 == 0)
+			f_run(f);
+	}
+	f_run(f);
+	for (size_t i = 0; i < f->l.n; i++)
+		if (f->l.items[i].len >= 1 << 20)
+			assert_int_equal((f->l.items[i].pos.off +
+					  SEG_HEADER_LEN) %
+						 4096,
+					 0);
+	f_read_all(f);
+	f_reopen(f);
+	f_read_all(f);
+}
+
+/* Bytes that the first START carries beside the fixed part. */
+static void add_extra(void *arg, struct buf *buf)
+{
+	(void)arg;
+	buf_add(buf, "extra bytes", 11);
+}
+
+static char extra_seen[32];
+
+static int see_extra(void *arg, const struct seg_rec *rec)
+{
+	(void)arg;
+	if (rec->type == SEG_START && rec->len < sizeof(extra_seen))
+		memcpy(extra_seen, rec->body, (size_t)rec->len);
+	return 0;
+}
+
+static void test_start_body(void **state)
+{
+	struct fixture *f = *state;
+	struct errbuf e = { "" };
+	struct seg_head *head = NULL;
+	struct seg_config c;
+
+	f->l.config.start_body = add_extra;
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	seglog_close(&f->l);
+	c = f->l.config;
+	c.on_record = see_extra;
+	assert_int_equal(seg_head_open(minienv_env(f->m), &c, &head, &e), 0);
+	assert_string_equal(extra_seen, "extra bytes");
+	seg_head_close(head);
+}
+
+static void test_idle_mark(void **state)
+{
+	struct fixture *f = *state;
+	struct crashfs_stats a, b;
+	uint64_t seq;
+
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	seq = seg_head_last_seq(f->l.head);
+	crashfs_get_stats(f->fs, &a);
+	minienv_advance(f->m, 9000000);
+	assert_int_equal(seg_head_last_seq(f->l.head), seq);
+	minienv_advance(f->m, 2000000);
+	assert_int_equal(seg_head_last_seq(f->l.head), seq + 1);
+	minienv_advance(f->m, 1000000000);
+	assert_int_equal(seg_head_last_seq(f->l.head), seq + 1);
+	crashfs_get_stats(f->fs, &b);
+	assert_int_equal(a.syncs, b.syncs);
+}
+
+static void test_one_sync_for_many(void **state)
+{
+	struct fixture *f = *state;
+	struct crashfs_stats a, b;
+
+	f->l.config.first_size = f->l.config.segment_size = 1 << 20;
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	crashfs_get_stats(f->fs, &a);
+	for (int i = 0; i < 1000; i++)
+		seglog_append(&f->l, 100);
+	f_run(f);
+	crashfs_get_stats(f->fs, &b);
+	assert_int_equal(b.syncs - a.syncs, 1);
+	assert_int_equal(b.writes - a.writes, 1);
+}
+
+static void test_kick_starts_at_once(void **state)
+{
+	struct fixture *f = *state;
+
+	f_open(f);
+	seglog_append(&f->l, 10);
+	seg_port_kick(f->l.port);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	/* what was handed over is written by close, and completed */
+	seglog_append(&f->l, 10);
+	seg_port_kick(f->l.port);
+	seg_head_close(f->l.head);
+	f->l.head = NULL;
+	minienv_run(f->m);
+	assert_int_equal(f->l.acked, 3);
+	seg_port_free(f->l.port);
+	f->l.port = NULL;
+	f_open(f);
+	assert_int_equal(f->l.n, 3);
+}
+
+static void run_fault(struct fixture *f, const struct crashfs_faults *faults)
+{
+	size_t acked;
+
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	acked = f->l.acked;
+	crashfs_set_faults(f->fs, faults);
+	seg_fatal_hook = note_fatal;
+	seglog_append(&f->l, 20000); /* a segment of its own */
+	seglog_append(&f->l, 10);
+	minienv_run(f->m);
+	assert_int_equal(fatal_calls, 1);
+	assert_int_equal(f->l.acked, acked); /* nothing more, ever */
+	seglog_append(&f->l, 10);
+	minienv_run(f->m);
+	assert_int_equal(f->l.acked, acked);
+	assert_int_equal(fatal_calls, 1);
+	seglog_abandon(&f->l);
+	crashfs_set_faults(f->fs, &(struct crashfs_faults){ 0 });
+	crashfs_crash(f->fs, 7);
+	f_open(f);
+	assert_true(f->l.n >= acked);
+}
+
+static void test_failed_sync(void **state)
+{
+	run_fault(*state, &(struct crashfs_faults){ .fail_sync_at = 1 });
+}
+
+static void test_failed_write(void **state)
+{
+	run_fault(*state, &(struct crashfs_faults){ .fail_write_at = 1 });
+}
+
+static void test_disk_full(void **state)
+{
+	run_fault(*state, &(struct crashfs_faults){ .capacity = 1 });
+}
+
+static void test_failed_read(void **state)
+{
+	struct fixture *f = *state;
+
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	crashfs_set_faults(f->fs,
+			   &(struct crashfs_faults){ .fail_read_at = 1 });
+	assert_int_equal(seglog_read(&f->l, 0), -EIO);
+	assert_int_equal(seglog_read(&f->l, 0), 0);
+	assert_int_equal(seg_read(f->l.head, 1, 1 << 20, &(char){ 0 }, 1, 0),
+			 -EIO);
+}
+
+static void test_pool_is_used(void **state)
+{
+	struct fixture *f = *state;
+
+	f_open(f);
+	for (int i = 0; i < 40; i++) {
+		seglog_append(&f->l, 1000);
+		f_run(f);
+	}
+	seglog_close(&f->l);
+	/* a pool file is there now, and the next life takes it */
+	struct crashfs_stats st;
+
+	crashfs_get_stats(f->fs, &st);
+	f_open(f);
+	seglog_append(&f->l, 10);
+	minienv_step(f->m); /* hand over */
+	minienv_run(f->m);
+	seglog_close(&f->l);
+	f_open(f);
+	assert_int_equal(f->l.n, 41);
+}
+
+/* --- rot --- */
+
+static void fill_some(struct fixture *f, int n)
+{
+	f_open(f);
+	for (int i = 0; i < n; i++) {
+		seglog_append(&f->l, 300);
+		if (i % 3 == 0)
+			f_run(f);
+	}
+	f_run(f);
+	seglog_close(&f->l);
+}
+
+static void test_rot_in_the_middle(void **state)
+{
+	struct fixture *f = *state;
+	struct seg_pos pos;
+	size_t n;
+
+	fill_some(f, 60);
+	f_open(f);
+	pos = f->l.items[20].pos;
+	seglog_close(&f->l);
+	n = f->l.n;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "log/%016llx.seg",
+		       (unsigned long long)pos.gen);
+	/* the body, then the header too */
+	for (uint64_t at = SEG_HEADER_LEN + 5; ; at = 17) {
+		assert_int_equal(crashfs_flip(f->fs, path, pos.off + at, 3), 0);
+		f->l.allow_rot = true;
+		f_open(f);
+		assert_int_equal(f->l.rot, 1);
+		assert_int_equal(f->l.lost, 1);
+		assert_int_equal(f->l.found, n);
+		seglog_close(&f->l);
+		if (at == 17)
+			break;
+	}
+}
+
+static void test_rot_of_every_byte(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t lost_items = 0;
+
+	f->l.config.segment_size = 4096;
+	f->l.config.first_size = 4096;
+	fill_some(f, 25);
+	for (uint64_t gen = 1; gen < 20; gen++) {
+		char path[64];
+
+		(void)snprintf(path, sizeof(path), "log/%016llx.seg",
+			       (unsigned long long)gen);
+		for (uint64_t off = gen; off < 4096; off += 5) {
+			struct seglog l;
+
+			unsigned bit = (unsigned)(gen + off);
+
+			if (crashfs_flip(f->fs, path, off, bit) != 0)
+				break;
+			seglog_copy(&l, &f->l);
+			l.allow_rot = true;
+			assert_int_equal(seglog_open(&l, minienv_env(f->m)),
+					 0);
+			assert_string_equal(l.bad, "");
+			assert_int_equal(l.found, f->l.n);
+			assert_true(l.lost <= l.rot);
+			lost_items += l.lost;
+			seglog_abandon(&l);
+			seglog_fini(&l);
+			assert_int_equal(crashfs_flip(f->fs, path, off, bit),
+					 0);
+		}
+	}
+	assert_true(lost_items > 100); /* it did something */
+}
+
+/* The tests above would notice a recovery that takes rot for the end. */
+static void test_rot_mutation(void **state)
+{
+	struct fixture *f = *state;
+	char path[] = "log/0000000000000001.seg";
+
+	fill_some(f, 60);
+	assert_int_equal(crashfs_flip(f->fs, path, 1000, 0), 0);
+	f->l.allow_rot = true;
+	seg_mutation = SEG_MUTATE_ROT_IS_END;
+	assert_int_equal(seglog_open(&f->l, minienv_env(f->m)), 0);
+	seg_mutation = SEG_MUTATE_NONE;
+	assert_non_null(strstr(f->l.bad, "acknowledged, but gone"));
+}
+
+static void test_missing_segment(void **state)
+{
+	struct fixture *f = *state;
+	struct vfs *vfs = crashfs_vfs(f->fs);
+
+	fill_some(f, 100);
+	assert_int_equal(vfs->ops->unlink(vfs, "log/0000000000000002.seg"), 0);
+	assert_int_equal(seglog_open(&f->l, minienv_env(f->m)), -EIO);
+	assert_string_equal(
+		f->l.bad, "open: segment 0000000000000002 is missing in log");
+}
+
+static void test_foreign_store(void **state)
+{
+	struct fixture *f = *state;
+
+	fill_some(f, 3);
+	f->l.config.store_id[0] ^= 1;
+	assert_int_equal(seglog_open(&f->l, minienv_env(f->m)), -EINVAL);
+	assert_non_null(strstr(f->l.bad, "belongs to another store"));
+}
+
+/* --- random --- */
+
+static uint64_t rng_state;
+
+static uint64_t rng(uint64_t below)
+{
+	rng_state = rng_state * 6364136223846793005ull + 1442695040888963407ull;
+	return (rng_state >> 33) % below;
+}
+
+static void test_random_against_model(void **state)
+{
+	struct fixture *f = *state;
+
+	rng_state = (uint64_t)time(NULL);
+	print_message("# seed %llu\n", (unsigned long long)rng_state);
+	f->l.config.bulk = rng(2) == 0;
+	f_open(f);
+	for (int i = 0; i < 3000; i++) {
+		switch (rng(12)) {
+		default:
+			seglog_append(&f->l, rng(40) == 0 ? rng(100000)
+							  : rng(600));
+			break;
+		case 0:
+			minienv_step(f->m);
+			break;
+		case 1:
+			f_run(f);
+			break;
+		case 2:
+			minienv_advance(f->m, rng(20000000));
+			break;
+		case 3:
+			seg_port_kick(f->l.port);
+			break;
+		case 4:
+			f_run(f);
+			if (rng(4) == 0)
+				f_reopen(f);
+			break;
+		case 5:
+			if (f->l.acked > 0)
+				assert_int_equal(
+					seglog_read(&f->l, rng(f->l.acked)),
+					0);
+			break;
+		}
+	}
+	f_run(f);
+	f_reopen(f);
+	f_read_all(f);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_empty),
+		T(test_append_read_reopen),
+		T(test_header_bytes),
+		T(test_rollover),
+		T(test_larger_than_segment),
+		T(test_bulk),
+		T(test_start_body),
+		T(test_idle_mark),
+		T(test_one_sync_for_many),
+		T(test_kick_starts_at_once),
+		T(test_failed_sync),
+		T(test_failed_write),
+		T(test_disk_full),
+		T(test_failed_read),
+		T(test_pool_is_used),
+		T(test_rot_in_the_middle),
+		T(test_rot_of_every_byte),
+		T(test_rot_mutation),
+		T(test_missing_segment),
+		T(test_foreign_store),
+		T(test_random_against_model),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
