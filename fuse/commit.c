@@ -61,6 +61,7 @@ static void commit_on_write(void *arg, const struct rpc_reply *reply)
 		return;
 	}
 	result.attr = rsp.attr;
+	result.pos = rsp.pos;
 	commit_end(c, &result);
 }
 

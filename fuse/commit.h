@@ -15,6 +15,7 @@ struct finode;
 struct commit_result {
 	int err;               /* 0 or negative errno */
 	struct wire_attr attr; /* after it, when err is 0 */
+	uint64_t pos;          /* where the first byte went: append */
 };
 typedef void (*commit_done_fn)(void *arg, const struct commit_result *result);
 

@@ -42,7 +42,8 @@ static void flush_list(struct finode *f)
 		return;
 	f->is_listed = true;
 	f->dirty_ns = env_now_ns(m->env);
-	TAILQ_INSERT_TAIL(&m->dirty, finode_ref(f), dirty_link);
+	finode_ref(f);
+	TAILQ_INSERT_TAIL(&m->dirty, f, dirty_link);
 	if (m->flush_timer_on)
 		return;
 	m->flush_timer_on = true;

@@ -73,6 +73,7 @@ struct mount {
 	struct env_timer assert_timer;
 	struct env_timer start_timer; /* start, and waiting for the end */
 	uint64_t drain_ns; /* when draining began */
+	struct env_task init_task;
 	struct env_task end_task;
 	int end_err;
 	struct errbuf end_text;

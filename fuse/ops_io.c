@@ -33,8 +33,11 @@ static void append_on_commit(void *arg, const struct commit_result *result)
 		fop_reply_err(op, result->err);
 		return;
 	}
-	/* The kernel's pages at the old end are not what it thinks. */
-	finode_update(op->f, &result->attr);
+	/* The kernel dropped its pages where it thought the end to be. */
+	if (result->pos == op->off)
+		finode_update_own(op->f, &result->attr);
+	else
+		finode_update(op->f, &result->attr);
 	fop_reply_write(op, op->size);
 }
 
@@ -71,6 +74,7 @@ void ops_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size,
 	f = op->f;
 	op->h = fhandle_of(fi);
 	op->size = size;
+	op->off = (uint64_t)off;
 	if (size == 0) {
 		fop_reply_write(op, 0);
 		return;
