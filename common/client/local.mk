@@ -1,2 +1,13 @@
 noinst_LIBRARIES += %D%/libclient.a
-%C%_libclient_a_SOURCES =
+%C%_libclient_a_SOURCES = \
+	%D%/call.c \
+	%D%/client.h %D%/client_impl.h \
+	%D%/cluster.c %D%/cluster.h \
+	%D%/read.c \
+	%D%/set.c \
+	%D%/slice.c
+
+check_PROGRAMS += tests/unit/test_client
+tests_unit_test_client_SOURCES = tests/unit/test_client.c
+tests_unit_test_client_LDADD = $(LIB_CLIENT) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_client

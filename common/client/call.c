@@ -1,0 +1,420 @@
+/*
+ * Calls: routing, retries, answer slots.
+ *
+ *   TRY -> SENT -> (definite answer) -> done
+ *    ^      |
+ *    |      v  retriable status: backoff 5 .. 200 ms
+ *    +--- WAIT      (also: no snapshot, no session, no owner yet)
+ *   SLOT: a mutation while all answer slots are in use -> TRY
+ *   END:  the result is known, the timer tells it
+ *
+ * A mutation gets (session, slot, seq) once and keeps them in all tries, so
+ * the shard answers a repetition instead of applying it again. A slot is given
+ * back when its call had a definite answer; after anything else (deadline,
+ * cancel) the try may still be under way somewhere, so that number is never
+ * used again.
+ */
+#include "common/client/client_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+/* While nobody knows the way: how often to look again. */
+#define CALL_WAIT_NS 100000000u
+#define CALL_MUT_LEN 20
+
+enum call_state { CALL_WAIT, CALL_SENT, CALL_SLOT, CALL_END };
+
+struct client_call {
+	struct client_list list;      /* of the client */
+	struct client_list slot_list; /* while waiting for a slot */
+	struct client *c;
+	enum call_state state;
+	uint16_t tag;
+	uint16_t shard;
+	char kind;
+	bool has_chunk;
+	bool has_slot;
+	struct client_chunk chunk;
+	struct buf payload; /* empty while the rpc call has it */
+	struct body *body;  /* our reference */
+	uint32_t slot;
+	uint64_t seq;
+	uint64_t deadline; /* ns */
+	unsigned tries;
+	uint32_t status;   /* END: the result; else of the last try */
+	struct rpc_call *rpc;
+	struct env_timer timer;
+	rpc_done_fn done;
+	void *arg;
+};
+
+static void call_try(struct client_call *call);
+
+/* --- slots --- */
+
+static bool call_is_mutation(const struct client_call *call)
+{
+	return call->kind == 'W' || call->kind == 'H';
+}
+
+static bool call_take_slot(struct client_call *call)
+{
+	struct client_slots *s = &call->c->slots;
+
+	if (s->in_use == CLIENT_SLOTS)
+		return false;
+	s->in_use++;
+	call->has_slot = true;
+	if (s->n_free > 0) {
+		s->n_free--;
+		call->slot = s->free[s->n_free].slot;
+		call->seq = s->free[s->n_free].seq;
+	} else {
+		call->slot = call->c->index << 24 | (s->next++ & 0xffffff);
+		call->seq = 1;
+	}
+	return true;
+}
+
+/* definite: the server answered, so no try of this call is under way. */
+static void call_drop_slot(struct client_call *call, bool definite)
+{
+	struct client_slots *s = &call->c->slots;
+	struct client_call *next;
+
+	if (!call->has_slot)
+		return;
+	call->has_slot = false;
+	s->in_use--;
+	if (definite) {
+		s->free[s->n_free].slot = call->slot;
+		s->free[s->n_free].seq = call->seq + 1;
+		s->n_free++;
+	}
+	if (client_list_empty(&s->waiting))
+		return;
+	next = CONTAINER_OF(s->waiting.next, struct client_call, slot_list);
+	client_list_del(&next->slot_list);
+	next->state = CALL_WAIT;
+	env_timer_set(call->c->env, &next->timer, 0);
+}
+
+static void call_store(uint8_t *p, uint64_t v, unsigned n)
+{
+	while (n > 0) {
+		p[--n] = (uint8_t)v;
+		v >>= 8;
+	}
+}
+
+/* (client, slot, seq) are the first bytes of every mutation. */
+static void call_stamp(struct client_call *call)
+{
+	uint8_t *p = call->payload.data;
+
+	call_store(p, call->c->session, 8);
+	call_store(p + 8, call->slot, 4);
+	call_store(p + 12, call->seq, 8);
+}
+
+/* --- ends --- */
+
+/* Takes the call out of everything; nothing of it runs afterwards. */
+static void call_unhook(struct client_call *call, bool definite)
+{
+	client_list_del(&call->list);
+	client_list_del(&call->slot_list);
+	env_timer_cancel(call->c->env, &call->timer);
+	call_drop_slot(call, definite);
+}
+
+static void call_free(struct client_call *call)
+{
+	buf_fini(&call->payload);
+	body_unref(call->body);
+	mem_free(call);
+}
+
+static void call_end(struct client_call *call, const struct rpc_reply *r,
+		     bool definite)
+{
+	call_unhook(call, definite);
+	call->done(call->arg, r);
+	call_free(call);
+}
+
+/* From wherever: done() comes from the timer. */
+static void call_end_soon(struct client_call *call, uint32_t status)
+{
+	call->state = CALL_END;
+	call->status = status;
+	env_timer_set(call->c->env, &call->timer, 0);
+}
+
+static uint64_t call_left_ns(const struct client_call *call)
+{
+	uint64_t now = env_now_ns(call->c->env);
+
+	return call->deadline > now ? call->deadline - now : 0;
+}
+
+static void call_wait(struct client_call *call, uint64_t ns)
+{
+	uint64_t left = call_left_ns(call);
+
+	call->state = CALL_WAIT;
+	env_timer_set(call->c->env, &call->timer, ns < left ? ns : left);
+}
+
+static void call_on_timer(struct env_timer *timer)
+{
+	struct client_call *call = CONTAINER_OF(timer, struct client_call,
+						timer);
+	struct rpc_reply r = { .status = call->status };
+
+	if (call->state == CALL_END) {
+		call_end(call, &r, false);
+	} else if (call_left_ns(call) == 0) {
+		if (r.status == RPC_STATUS_OK)
+			r.status = RPC_STATUS_TIMEDOUT;
+		else
+			r.status = RPC_STATUS_UNAVAILABLE;
+		call_end(call, &r, false);
+	} else if (call->state == CALL_WAIT) {
+		call_try(call);
+	}
+}
+
+/* --- tries --- */
+
+static bool call_may_retry(uint32_t status)
+{
+	switch (status) {
+	case RPC_STATUS_NOT_LEADER:
+	case RPC_STATUS_STALE_EPOCH:
+	case RPC_STATUS_WRONG_STORE:
+	case RPC_STATUS_UNAVAILABLE:
+	case RPC_STATUS_UNKNOWN_OUTCOME:
+	case RPC_STATUS_BUSY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void call_refreshed(void *arg, int status)
+{
+	(void)arg;
+	(void)status; /* a newer snapshot wakes calls by itself */
+}
+
+static void call_on_reply(void *arg, const struct rpc_reply *r)
+{
+	struct client_call *call = arg;
+	struct client *c = call->c;
+
+	call->rpc = NULL;
+	if (!call_may_retry(r->status)) {
+		call_end(call, r, r->status != RPC_STATUS_TIMEDOUT);
+		return;
+	}
+	call->status = r->status;
+	if (r->request == NULL || r->request->len == 0) {
+		call_end(call, r, false);
+		return;
+	}
+	call->payload = *r->request;
+	buf_init(r->request, 0);
+	/* the map may be old; BUSY and the like say nothing about it */
+	if (call->tries == 0 && (r->status == RPC_STATUS_NOT_LEADER ||
+				 r->status == RPC_STATUS_STALE_EPOCH ||
+				 r->status == RPC_STATUS_WRONG_STORE))
+		client_refresh(c, UINT64_MAX, call_refreshed, NULL);
+	call_wait(call, client_backoff_ns(c, call->tries++));
+}
+
+/* Address and store, or false when they are not known (yet). */
+static bool call_route(const struct client_call *call, struct wire_bytes *addr,
+		       struct wire_u128 *store)
+{
+	const struct client *c = call->c;
+	const struct cluster_store *s = NULL;
+
+	if (call->kind == 'G' || call->kind == 'H') {
+		*addr = wire_cstr(c->set->manager);
+		*store = (struct wire_u128){ 0, 0 };
+		return true;
+	}
+	if (c->cluster == NULL)
+		return false;
+	if (call->has_chunk)
+		s = cluster_chunk_store(c->cluster, call->chunk.slice,
+					call->chunk.index, call->chunk.nth);
+	else
+		s = cluster_shard_store(c->cluster, call->shard);
+	if (s == NULL || s->addr.len == 0)
+		return false;
+	*addr = s->addr;
+	*store = s->id;
+	return true;
+}
+
+/* A mutation without slot gets one: true, or it waits. */
+static bool call_prepare(struct client_call *call)
+{
+	if (!call_is_mutation(call) || call->has_slot)
+		return true;
+	if (call->c->session == 0) {
+		call_wait(call, CALL_WAIT_NS);
+		return false;
+	}
+	if (!call_take_slot(call)) {
+		call->state = CALL_SLOT;
+		client_list_add(&call->c->slots.waiting, &call->slot_list);
+		env_timer_set(call->c->env, &call->timer, call_left_ns(call));
+		return false;
+	}
+	call_stamp(call);
+	return true;
+}
+
+static void call_try(struct client_call *call)
+{
+	struct client *c = call->c;
+	uint64_t left = call_left_ns(call);
+	struct rpc_send send = {
+		.tag = call->tag, .group = call->shard,
+		.payload = &call->payload, .done = call_on_reply,
+		.arg = call, .timeout_ms = (uint32_t)(left / 1000000) + 1,
+	};
+	struct rpc_peer_link *link;
+	struct wire_bytes addr;
+
+	if (!call_route(call, &addr, &send.store)) {
+		call_wait(call, CALL_WAIT_NS);
+		return;
+	}
+	if (!call_prepare(call))
+		return;
+	link = client_link_to(c, addr);
+	if (link == NULL) {
+		call_end_soon(call, RPC_STATUS_NOMEM);
+		return;
+	}
+	if (c->cluster != NULL)
+		send.epoch = c->cluster->top.epoch;
+	if (call->body != NULL)
+		send.body = body_ref(call->body);
+	env_timer_cancel(c->env, &call->timer);
+	call->state = CALL_SENT;
+	call->rpc = rpc_link_send(link, &send);
+	if (call->rpc == NULL)
+		call_end_soon(call, RPC_STATUS_NOMEM);
+}
+
+void client_calls_wake(struct client *c)
+{
+	for (struct client_list *i = c->calls.next; i != &c->calls;
+	     i = i->next) {
+		struct client_call *call = CONTAINER_OF(i, struct client_call,
+							list);
+
+		if (call->state == CALL_WAIT)
+			env_timer_set(c->env, &call->timer, 0);
+	}
+}
+
+/* --- the interface --- */
+
+struct client_call *client_send_chunk(struct client *c,
+				      struct client_send *send,
+				      const struct client_chunk *chunk)
+{
+	struct client_call *call = mem_zalloc(sizeof(*call));
+	const struct rpc_info *info = rpc_info(send->tag);
+	uint32_t ms = send->timeout_ms == 0 ? c->set->timeout_ms :
+					      send->timeout_ms;
+
+	assert(info != NULL && info->kind != 'P');
+	assert((info->kind == 'C') == (chunk != NULL));
+	if (call == NULL) {
+		buf_fini(send->payload);
+		body_unref(send->body);
+		return NULL;
+	}
+	call->payload = *send->payload;
+	buf_init(send->payload, 0);
+	call->c = c;
+	call->tag = send->tag;
+	call->shard = send->shard;
+	call->kind = info->kind;
+	if (chunk != NULL) {
+		call->has_chunk = true;
+		call->chunk = *chunk;
+	}
+	call->body = send->body;
+	call->deadline = env_now_ns(c->env) + ms * 1000000ull;
+	call->timer.cb = call_on_timer;
+	call->done = send->done;
+	call->arg = send->arg;
+	CLIENT_LIST_INIT(&call->slot_list);
+	client_list_add(&c->calls, &call->list);
+	if (call->payload.err != 0)
+		call_end_soon(call, rpc_status_from_errno(call->payload.err));
+	else if (call_is_mutation(call) && call->payload.len < CALL_MUT_LEN)
+		call_end_soon(call, RPC_STATUS_INVAL);
+	else
+		call_try(call);
+	return call;
+}
+
+struct client_call *client_send(struct client *c, struct client_send *send)
+{
+	struct client_chunk chunk = { .nth = 0 };
+	struct wire_reader r;
+
+	if (rpc_info(send->tag) == NULL || rpc_info(send->tag)->kind != 'C')
+		return client_send_chunk(c, send, NULL);
+	/* chunk messages begin with (slice, index) */
+	r = (struct wire_reader){ .p = send->payload->data,
+				  .left = send->payload->len };
+	wire_get_u128(&r, &chunk.slice);
+	wire_get_u32(&r, &chunk.index);
+	return client_send_chunk(c, send, &chunk);
+}
+
+struct client_call *client_send_encoded(struct client *c, uint16_t tag,
+					uint16_t shard,
+					int (*encode)(const void *req,
+						      struct buf *out),
+					const void *req, rpc_done_fn done,
+					void *arg)
+{
+	struct buf out;
+	struct client_send send = { .tag = tag, .shard = shard,
+				    .payload = &out, .done = done,
+				    .arg = arg };
+
+	buf_init(&out, 0);
+	(void)encode(req, &out); /* out.err is looked at by client_send() */
+	return client_send(c, &send);
+}
+
+void client_cancel(struct client_call *call)
+{
+	if (call->rpc != NULL)
+		rpc_call_cancel(call->rpc);
+	call_unhook(call, false);
+	call_free(call);
+}
+
+void client_calls_drop(struct client *c)
+{
+	while (!client_list_empty(&c->calls))
+		client_cancel(CONTAINER_OF(c->calls.next, struct client_call,
+					   list));
+}

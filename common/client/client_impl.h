@@ -1,0 +1,156 @@
+#ifndef COMMON_CLIENT_CLIENT_IMPL_H
+#define COMMON_CLIENT_CLIENT_IMPL_H
+/*
+ * Inside of common/client. One struct client per loop; struct client_set holds
+ * what loop 0 does for all: the session, the snapshot, its distribution.
+ */
+#include "common/base/loop.h"
+#include "common/client/client.h"
+
+#define CLIENT_TIMEOUT_MS 30000u
+#define CLIENT_SLOTS 1024u
+#define CLIENT_LIST_INIT(l) ((l)->prev = (l)->next = (l))
+
+struct client_list {
+	struct client_list *prev, *next;
+};
+
+static inline bool client_list_empty(const struct client_list *l)
+{
+	return l->next == l;
+}
+
+static inline void client_list_add(struct client_list *head,
+				   struct client_list *item)
+{
+	item->prev = head->prev;
+	item->next = head;
+	head->prev->next = item;
+	head->prev = item;
+}
+
+static inline void client_list_del(struct client_list *item)
+{
+	item->prev->next = item->next;
+	item->next->prev = item->prev;
+	CLIENT_LIST_INIT(item);
+}
+
+/* Moves all of `from` behind the empty head `to`. */
+static inline void client_list_move(struct client_list *to,
+				    struct client_list *from)
+{
+	CLIENT_LIST_INIT(to);
+	if (client_list_empty(from))
+		return;
+	*to = *from;
+	to->next->prev = to;
+	to->prev->next = to;
+	CLIENT_LIST_INIT(from);
+}
+
+struct client_link {
+	char *addr;
+	struct rpc_peer_link *link;
+};
+
+/* Answer slots of mutations, see call.c. */
+struct client_slots {
+	uint32_t next;      /* number never used so far */
+	unsigned in_use;
+	unsigned n_free;
+	struct {
+		uint32_t slot;
+		uint64_t seq; /* of its next call */
+	} free[CLIENT_SLOTS];
+	struct client_list waiting; /* calls that need one */
+};
+
+struct client {
+	struct client_set *set;
+	struct loop *loop; /* borrowed */
+	struct env *env;
+	unsigned index;
+	struct cluster *cluster; /* a reference; NULL before the first */
+	uint64_t session;        /* 0 before it is open */
+	uint64_t session_sec;    /* cluster time when it was opened ... */
+	uint64_t session_at;     /* ... and our clock then, ns */
+	struct client_link *links;
+	unsigned n_links;
+	struct client_list calls; /* client_call, all */
+	struct client_slots slots;
+};
+
+/* A snapshot or session on its way to a loop and back. */
+struct client_news {
+	struct env_task task;
+	struct client *c;
+	struct cluster *cluster; /* a reference, or NULL */
+	uint64_t session, session_sec, session_at;
+};
+
+/* A wish for a newer snapshot, on its way to loop 0 and back. */
+struct client_wish {
+	struct env_task task;
+	struct client_list list; /* loop 0 */
+	struct client *c;
+	uint64_t version;
+	uint64_t deadline; /* ns, of loop 0 */
+	int status;
+	void (*done)(void *arg, int status);
+	void *arg;
+};
+
+struct client_set {
+	uint32_t refs; /* atomic: owner, messages under way */
+	struct loop_set *loops; /* borrowed */
+	unsigned n;
+	char *manager, *kind, *local;
+	uint32_t role, timeout_ms;
+	struct rpc_server *server;
+	uint32_t cut_off;       /* atomic */
+	uint32_t slice_counter; /* atomic */
+	uint32_t closing;       /* atomic */
+
+	/* loop 0 only */
+	void (*ready)(void *arg, int status);
+	void *ready_arg;
+	bool started, was_ready;
+	unsigned news_out; /* client_news under way */
+	uint64_t open_client; /* random: identity of session_open */
+	uint32_t lease_ms;
+	unsigned open_tries, poll_tries, fetch_tries;
+	uint64_t poll_at; /* when the poll was sent, ns */
+	struct rpc_call *open_call, *poll_call, *renew_call, *fetch_call;
+	struct env_timer open_timer, poll_timer, renew_timer, fetch_timer;
+	struct client_list wishes;  /* not yet asked for */
+	struct client_list fetching; /* fetch_call answers these */
+
+	struct client clients[];
+};
+
+void client_set_unref(struct client_set *set);
+static inline bool client_set_closing(struct client_set *set)
+{
+	return __atomic_load_n(&set->closing, __ATOMIC_ACQUIRE) != 0;
+}
+/* The link of this loop to addr, made when new; NULL when out of memory. */
+struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr);
+/* 5 .. 200 ms, doubling with each try, random upper half; ns. */
+uint64_t client_backoff_ns(struct client *c, unsigned tries);
+/* call.c: a newer snapshot or session came: waiting calls look again. */
+void client_calls_wake(struct client *c);
+/* call.c: all calls end without done(). */
+void client_calls_drop(struct client *c);
+/* Where a chunk goes, when not by shard. */
+struct client_chunk {
+	struct wire_u128 slice;
+	uint32_t index;
+	unsigned nth; /* owner */
+};
+/* client_send() of a kind C message: routed by chunk. */
+struct client_call *client_send_chunk(struct client *c,
+				      struct client_send *send,
+				      const struct client_chunk *chunk);
+
+#endif

@@ -1,0 +1,369 @@
+/*
+ * Writing a slice.
+ *
+ * Happy path of a chunk: filled -> hash on a worker (small ones at once) ->
+ * CHUNK_PUT to each owner -> all durable -> under_way goes down, on_drain when
+ * the slice was full. After client_slice_finish(): done when none is under
+ * way.
+ * Failure modes: the first error is kept, nothing more is sent, done tells it
+ * when the last chunk has ended. A slice freed early cancels its requests;
+ * chunks on a worker free themselves when they come back.
+ */
+#include "common/client/client_impl.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "common/base/mem.h"
+
+/* Below this a hash costs less than a trip to a worker. */
+#define SLICE_HASH_HERE (64u << 10)
+#define SLICE_COPIES_MAX 8u
+
+struct slice_put {
+	struct slice_chunk *chunk;
+	struct client_call *call; /* NULL when ended */
+};
+
+struct slice_chunk {
+	struct client_list list;    /* of the slice */
+	struct client_slice *slice; /* NULL: freed while on a worker */
+	struct env_work work;
+	struct body *body;
+	uint32_t index;
+	struct wire_u128 hash;
+	bool hashing;
+	unsigned pending; /* puts without an answer */
+	struct slice_put puts[SLICE_COPIES_MAX];
+};
+
+struct client_slice {
+	struct client *c;
+	const struct client_slice_cbs *cbs; /* borrowed */
+	void *arg;
+	struct wire_u128 id;
+	struct body *cur;    /* chunk being filled, or NULL */
+	uint32_t next_index;
+	uint64_t len;        /* bytes added */
+	struct client_list chunks; /* under way */
+	unsigned under_way;
+	uint32_t status;
+	bool was_full; /* on_drain is owed */
+	bool finished;
+	bool told;     /* done was called */
+	bool freed;
+	struct env_task task; /* done from here when nothing is under way */
+	bool posted;
+};
+
+static void slice_release(struct client_slice *s)
+{
+	if (s->freed && !s->posted)
+		mem_free(s);
+}
+
+static void slice_fail(struct client_slice *s, uint32_t status)
+{
+	if (s->status == RPC_STATUS_OK)
+		s->status = status;
+}
+
+static void slice_tell_done(struct client_slice *s)
+{
+	s->told = true;
+	s->cbs->done(s->arg, s->status);
+}
+
+static void slice_task(struct env_task *task)
+{
+	struct client_slice *s = CONTAINER_OF(task, struct client_slice, task);
+
+	s->posted = false;
+	if (s->freed) {
+		slice_release(s);
+		return;
+	}
+	if (s->finished && !s->told && s->under_way == 0)
+		slice_tell_done(s);
+}
+
+static void slice_post(struct client_slice *s)
+{
+	if (s->posted)
+		return;
+	s->posted = true;
+	env_post(s->c->env, &s->task);
+}
+
+/* --- chunks --- */
+
+static void chunk_free(struct slice_chunk *k)
+{
+	body_unref(k->body);
+	mem_free(k);
+}
+
+/* A chunk has ended; in a callback. */
+static void chunk_end(struct slice_chunk *k)
+{
+	struct client_slice *s = k->slice;
+
+	client_list_del(&k->list);
+	chunk_free(k);
+	s->under_way--;
+	if (s->finished) {
+		if (s->under_way == 0 && !s->told)
+			slice_tell_done(s);
+		return;
+	}
+	if (s->was_full) {
+		s->was_full = false;
+		s->cbs->on_drain(s->arg);
+	}
+}
+
+static void chunk_on_put(void *arg, const struct rpc_reply *r)
+{
+	struct slice_put *p = arg;
+	struct slice_chunk *k = p->chunk;
+
+	p->call = NULL;
+	if (r->status != RPC_STATUS_OK)
+		slice_fail(k->slice, r->status);
+	if (--k->pending == 0)
+		chunk_end(k);
+}
+
+static unsigned chunk_copies(const struct client *c)
+{
+	unsigned n = c->cluster == NULL ? 1 : c->cluster->top.n;
+
+	if (n == 0)
+		n = 1;
+	return n > SLICE_COPIES_MAX ? SLICE_COPIES_MAX : n;
+}
+
+/* To every owner; in a callback when it may fail at once. */
+static void chunk_send(struct slice_chunk *k)
+{
+	struct client_slice *s = k->slice;
+	struct rpc_chunk_put m = { .slice = s->id, .index = k->index,
+				   .hash = k->hash };
+	struct client_chunk where = { .slice = s->id, .index = k->index };
+	unsigned n = chunk_copies(s->c);
+
+	for (where.nth = 0; where.nth < n; where.nth++) {
+		struct slice_put *p = &k->puts[where.nth];
+		struct buf out;
+		struct client_send send = {
+			.tag = RPC_TAG_chunk_put, .shard = slice_home(s->id),
+			.payload = &out, .body = body_ref(k->body),
+			.done = chunk_on_put, .arg = p,
+		};
+
+		buf_init(&out, 0);
+		(void)rpc_chunk_put_encode(&m, &out);
+		p->chunk = k;
+		p->call = client_send_chunk(s->c, &send, &where);
+		if (p->call == NULL)
+			slice_fail(s, RPC_STATUS_NOMEM);
+		else
+			k->pending++;
+	}
+}
+
+static void chunk_hash(struct slice_chunk *k)
+{
+	XXH128_hash_t h = XXH3_128bits(k->body->data, k->body->len);
+
+	k->hash = (struct wire_u128){ h.high64, h.low64 };
+}
+
+static void chunk_hash_run(struct env_work *work)
+{
+	chunk_hash(CONTAINER_OF(work, struct slice_chunk, work));
+}
+
+static void chunk_hash_done(struct env_work *work)
+{
+	struct slice_chunk *k = CONTAINER_OF(work, struct slice_chunk, work);
+
+	k->hashing = false;
+	if (k->slice == NULL) {
+		chunk_free(k);
+		return;
+	}
+	if (k->slice->status == RPC_STATUS_OK)
+		chunk_send(k);
+	if (k->pending == 0)
+		chunk_end(k);
+}
+
+/* The current chunk is complete and goes its way; not in a callback. */
+static void slice_push(struct client_slice *s)
+{
+	struct slice_chunk *k;
+	struct body *b = s->cur;
+
+	s->cur = NULL;
+	k = s->status == RPC_STATUS_OK ? mem_zalloc(sizeof(*k)) : NULL;
+	if (k == NULL) {
+		slice_fail(s, RPC_STATUS_NOMEM);
+		body_unref(b);
+		return;
+	}
+	k->slice = s;
+	k->body = b;
+	k->index = s->next_index++;
+	k->work.run = chunk_hash_run;
+	k->work.done = chunk_hash_done;
+	client_list_add(&s->chunks, &k->list);
+	s->under_way++;
+	if (b->len >= SLICE_HASH_HERE) {
+		k->hashing = true;
+		env_work(s->c->env, &k->work);
+		return;
+	}
+	chunk_hash(k);
+	chunk_send(k);
+	if (k->pending > 0)
+		return;
+	client_list_del(&k->list);
+	chunk_free(k);
+	s->under_way--;
+}
+
+/* --- the interface --- */
+
+struct client_slice *client_slice_new(struct client *c, uint16_t home,
+				      const struct client_slice_cbs *cbs,
+				      void *arg)
+{
+	struct client_slice *s = mem_zalloc(sizeof(*s));
+	uint64_t sec;
+	uint32_t counter;
+
+	if (s == NULL)
+		return NULL;
+	counter = __atomic_add_fetch(&c->set->slice_counter, 1,
+				     __ATOMIC_RELAXED);
+	sec = c->session_sec +
+	      (env_now_ns(c->env) - c->session_at) / 1000000000;
+	s->c = c;
+	s->cbs = cbs;
+	s->arg = arg;
+	s->id = slice_make(home, (uint32_t)sec, c->session, counter);
+	s->task.run = slice_task;
+	CLIENT_LIST_INIT(&s->chunks);
+	/* without a session the id would not be unique */
+	if (c->session == 0)
+		s->status = RPC_STATUS_UNAVAILABLE;
+	return s;
+}
+
+struct wire_u128 client_slice_id(const struct client_slice *s)
+{
+	return s->id;
+}
+
+uint64_t client_slice_len(const struct client_slice *s)
+{
+	return s->len;
+}
+
+bool client_slice_full(const struct client_slice *s)
+{
+	return s->under_way >= CLIENT_WRITE_AHEAD;
+}
+
+uint32_t client_slice_error(const struct client_slice *s)
+{
+	return s->status;
+}
+
+uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room)
+{
+	assert(!s->finished);
+	if (s->status != RPC_STATUS_OK)
+		return NULL;
+	if (s->cur == NULL && client_slice_full(s)) {
+		s->was_full = true;
+		return NULL;
+	}
+	if (s->cur == NULL)
+		s->cur = body_new(WIRE_CHUNK);
+	if (s->cur == NULL) {
+		slice_fail(s, RPC_STATUS_NOMEM);
+		return NULL;
+	}
+	*ret_room = WIRE_CHUNK - s->cur->len;
+	return s->cur->data + s->cur->len;
+}
+
+void client_slice_commit(struct client_slice *s, size_t n)
+{
+	assert(s->cur != NULL && n <= WIRE_CHUNK - s->cur->len);
+	s->cur->len += (uint32_t)n;
+	s->len += n;
+	if (s->cur->len < WIRE_CHUNK)
+		return;
+	slice_push(s);
+	if (client_slice_full(s))
+		s->was_full = true;
+}
+
+size_t client_slice_add(struct client_slice *s, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	size_t taken = 0, room;
+
+	while (taken < len) {
+		uint8_t *to = client_slice_reserve(s, &room);
+
+		if (to == NULL)
+			break;
+		if (room > len - taken)
+			room = len - taken;
+		memcpy(to, p + taken, room);
+		client_slice_commit(s, room);
+		taken += room;
+	}
+	return taken;
+}
+
+void client_slice_finish(struct client_slice *s)
+{
+	assert(!s->finished);
+	if (s->cur != NULL && s->cur->len > 0)
+		slice_push(s);
+	body_unref(s->cur);
+	s->cur = NULL;
+	s->finished = true;
+	if (s->under_way == 0)
+		slice_post(s);
+}
+
+void client_slice_free(struct client_slice *s)
+{
+	if (s == NULL)
+		return;
+	assert(!s->freed);
+	while (!client_list_empty(&s->chunks)) {
+		struct slice_chunk *k = CONTAINER_OF(
+			s->chunks.next, struct slice_chunk, list);
+
+		client_list_del(&k->list);
+		k->slice = NULL;
+		for (unsigned i = 0; i < SLICE_COPIES_MAX; i++)
+			if (k->puts[i].call != NULL)
+				client_cancel(k->puts[i].call);
+		if (!k->hashing)
+			chunk_free(k);
+	}
+	body_unref(s->cur);
+	s->cur = NULL;
+	s->freed = true;
+	slice_release(s);
+}
