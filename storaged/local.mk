@@ -1,2 +1,22 @@
 noinst_LIBRARIES += %D%/libstoraged.a
 %C%_libstoraged_a_SOURCES =
+# hosting of shards and chunks, life of a store
+%C%_libstoraged_a_SOURCES += \
+	%D%/chunk.c %D%/chunk.h %D%/chunk_get.c %D%/chunk_impl.h \
+	%D%/chunk_index.c \
+	%D%/opens.c %D%/opens.h \
+	%D%/shard.c %D%/shard.h %D%/shard_check.c %D%/shard_close.c \
+	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_read.c \
+	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
+	%D%/store.c %D%/store.h %D%/store_impl.h %D%/store_open.c \
+	%D%/store_rpc.c
+
+check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_store
+tests_unit_test_store_shard_SOURCES = tests/unit/test_store_shard.c \
+	tests/lib/crashfs.c tests/lib/crashfs.h \
+	tests/lib/minienv.c tests/lib/minienv.h
+tests_unit_test_store_shard_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
+tests_unit_test_store_SOURCES = tests/unit/test_store.c
+tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_store_shard tests/unit/test_store

@@ -44,8 +44,15 @@ int store_assign(struct store *s, uint64_t raft_id, const uint16_t *shards,
 /* Starts groups and serving; ready(arg) on loop 0 when every shard leads. */
 int store_start(struct store *s, void (*ready)(void *arg), void *arg,
 		struct errbuf *e);
+/* As seen within the last second; any thread. */
 void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail);
-/* After the loops have stopped: checkpoint, close. */
+struct store_stats {
+	uint64_t rot; /* values, records and chunks without their hash */
+	uint64_t chunk_puts, chunk_gets, chunk_put_bytes, chunk_get_bytes;
+	bool full;    /* below the reserve: what adds bytes gets NOSPC */
+};
+void store_stats(struct store *s, struct store_stats *ret); /* any thread */
+/* After the loops have stopped: checkpoint, close. NULL is fine. */
 void store_close(struct store *s);
 
 #endif

@@ -94,6 +94,11 @@ void rows_free(struct rows *rows);
  */
 typedef void (*rows_sync_fn)(void *arg, int status);
 int rows_sync(struct rows *rows, rows_sync_fn done, void *arg);
+/*
+ * Blocks: writes all that waits. Only when loop and workers have stopped, on a
+ * clean way out. 0 or -errno.
+ */
+int rows_flush(struct rows *rows);
 /* Bytes that wait to be written: hosts push back when it grows. */
 size_t rows_dirty_bytes(const struct rows *rows);
 
@@ -104,6 +109,12 @@ struct rows_txn *rows_txn_new(struct rows *rows); /* NULL: out of memory */
 void rows_txn_free(struct rows_txn *t);
 /* Drops writes, needs and pins; ready for another run. */
 void rows_txn_reset(struct rows_txn *t);
+
+/*
+ * Drops writes and needs, keeps pins and what was loaded: for a second run
+ * of a command that was tried out before.
+ */
+void rows_txn_rewind(struct rows_txn *t);
 
 /*
  * 0 with *ret_value borrowed until the txn is reset, committed or freed;

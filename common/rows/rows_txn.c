@@ -73,6 +73,14 @@ void rows_txn_reset(struct rows_txn *t)
 	rows_hold_end(t->rows, &t->hold);
 }
 
+void rows_txn_rewind(struct rows_txn *t)
+{
+	assert(!t->loading);
+	rows_txn_drop_writes(t);
+	rows_txn_drop_needs(t);
+	t->err = 0;
+}
+
 void rows_txn_destroy(struct rows_txn *t)
 {
 	mem_free(t->held);

@@ -43,13 +43,11 @@ static void writer_run(struct env_work *work)
 	rows_batch_free(b);
 }
 
-static void writer_start(struct rows *rows)
+/* What is dirty becomes the batch. */
+static void writer_gather(struct rows *rows)
 {
 	struct row *r;
 
-	assert(!rows->writing);
-	if (rows->dirty.head == NULL || rows->err != 0)
-		return;
 	while ((r = rows->dirty.head) != NULL) {
 		row_list_remove(&rows->dirty, r);
 		r->state = ROW_WRITING;
@@ -62,6 +60,14 @@ static void writer_start(struct rows *rows)
 	rows->dirty_bytes = 0;
 	rows->batch_commit = rows->committed;
 	rows->writing = true;
+}
+
+static void writer_start(struct rows *rows)
+{
+	assert(!rows->writing);
+	if (rows->dirty.head == NULL || rows->err != 0)
+		return;
+	writer_gather(rows);
 	env_work(rows->env, &rows->work);
 }
 
@@ -122,6 +128,21 @@ static void writer_retry(struct env_timer *timer)
 
 	if (!rows->writing)
 		writer_start(rows);
+}
+
+int rows_flush(struct rows *rows)
+{
+	if (rows->writing) /* its worker never came: no clean way out */
+		return -EBUSY;
+	if (rows->err != 0 || rows->dirty.head == NULL)
+		return rows->err;
+	writer_gather(rows);
+	writer_run(&rows->work);
+	rows->writing = false;
+	writer_end_batch(rows, rows->batch_status == 0);
+	if (rows->batch_status == 0)
+		rows->written = rows->batch_commit;
+	return rows->batch_status;
 }
 
 void rows_writer_kick(struct rows *rows)

@@ -1,0 +1,72 @@
+#ifndef STORAGED_CHUNK_H
+#define STORAGED_CHUNK_H
+/*
+ * The chunks of a store: immutable bytes of up to 4 MiB in the bulk head, found
+ * through an index in a database of its own (slice, index -> segment, offset,
+ * length, xxh3-128).
+ *
+ * A put is answered when its bytes are durable and the index knows them. Every
+ * read of the disk is compared with the hash; bytes that do not have it are
+ * never handed out. The index is derived: rows that a crash took are made
+ * again from the headers of the bulk head at start.
+ *
+ * One chunk_store per store, one chunk_loop per event loop. done() is called
+ * on that loop, exactly once, never inside the call.
+ */
+#include "common/base/buf.h"
+#include "common/rows/rows.h"
+#include "common/seg/seg.h"
+
+struct chunk_store;
+struct chunk_loop;
+
+struct chunk_stats {
+	uint64_t puts, gets, put_bytes, get_bytes;
+	uint64_t rot;       /* chunks whose bytes do not have their hash */
+	uint64_t recovered; /* index rows made again at start */
+};
+
+/* --- start-up: blocks --- */
+
+/*
+ * Opens the index at path; a damaged one is removed and made again. Then every
+ * record of the bulk head's scan -> recover, then the head -> set_bulk.
+ */
+int chunk_store_open(const char *path, size_t cache_bytes,
+		     struct chunk_store **ret_store, struct errbuf *e);
+int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec);
+int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk);
+/* Loops and workers have stopped. Saves the index when clean. NULL is fine. */
+void chunk_store_close(struct chunk_store *cs, bool clean);
+void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret);
+
+/* port: of the bulk head on env's loop; borrowed. */
+int chunk_loop_new(struct chunk_store *cs, struct env *env,
+		   struct seg_port *port, struct chunk_loop **ret_loop);
+/* The env runs nothing of it any more; calls under way are dropped. */
+void chunk_loop_free(struct chunk_loop *cl);
+/* On one of the loops: saves the index now and then. */
+void chunk_loop_start_saving(struct chunk_loop *cl);
+
+/* --- requests --- */
+
+/* body: a reference that is the callee's; NULL unless status is OK. */
+typedef void (*chunk_done_fn)(void *arg, uint32_t status, struct body *body);
+
+/*
+ * Stores body (a reference is taken). BAD_DIGEST when it does not have hash,
+ * or when other bytes are stored under that name; the same bytes again are OK.
+ * INVAL: empty or too long. Returns 0, or -ENOMEM and done is not called.
+ */
+int chunk_put(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
+	      struct wire_u128 hash, struct body *body, chunk_done_fn done,
+	      void *arg);
+/*
+ * Bytes [off, off + len) of a chunk, less where it is shorter; len 0: up to
+ * its end. NOENT, INVAL
+ * (off behind its end), IO (the bytes rotted).
+ */
+int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
+	      uint32_t off, uint32_t len, chunk_done_fn done, void *arg);
+
+#endif

@@ -1,0 +1,263 @@
+/*
+ * Reading chunks.
+ *
+ * Happy path: a worker finds the row, reads the chunk whole and compares its
+ * hash; the part that is wanted is answered. Gets of the same chunk that come
+ * meanwhile follow the first one. A chunk that was read for a part of it stays
+ * for a moment: readers go through it in pieces.
+ *
+ * Failure modes: no row: NOENT; bytes without their hash: IO, counted as rot.
+ */
+#include "storaged/chunk_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+/* --- the little cache --- */
+
+static struct chunk_cached *cache_find(struct chunk_loop *cl,
+				       const struct chunk_id *id)
+{
+	for (unsigned i = 0; i < CHUNK_CACHE; i++)
+		if (cl->cache[i].body != NULL &&
+		    chunk_id_eq(&cl->cache[i].id, id))
+			return &cl->cache[i];
+	return NULL;
+}
+
+static void cache_put(struct chunk_loop *cl, const struct chunk_id *id,
+		      struct body *body)
+{
+	struct chunk_cached *c = &cl->cache[0];
+
+	for (unsigned i = 1; i < CHUNK_CACHE; i++)
+		if (cl->cache[i].used_ns < c->used_ns)
+			c = &cl->cache[i];
+	body_unref(c->body);
+	*c = (struct chunk_cached){ *id, body_ref(body),
+				    env_now_ns(cl->env) };
+	if (!cl->cache_armed) {
+		cl->cache_armed = true;
+		env_timer_set(cl->env, &cl->cache_timer, CHUNK_CACHE_NS);
+	}
+}
+
+static void cache_tick(struct env_timer *timer)
+{
+	struct chunk_loop *cl = CONTAINER_OF(timer, struct chunk_loop,
+					     cache_timer);
+	uint64_t now = env_now_ns(cl->env);
+	bool any = false;
+
+	for (unsigned i = 0; i < CHUNK_CACHE; i++) {
+		struct chunk_cached *c = &cl->cache[i];
+
+		if (c->body != NULL && now - c->used_ns >= CHUNK_CACHE_NS) {
+			body_unref(c->body);
+			*c = (struct chunk_cached){ 0 };
+		}
+		any |= c->body != NULL;
+	}
+	cl->cache_armed = any;
+	if (any)
+		env_timer_set(cl->env, timer, CHUNK_CACHE_NS);
+}
+
+/* --- gets --- */
+
+/* The part of whole that g wants. */
+static uint32_t get_part(const struct chunk_get *g, struct body *whole,
+			 struct body **ret_body)
+{
+	uint32_t len = g->len;
+	struct body *part;
+
+	if (g->off >= whole->len)
+		return RPC_STATUS_INVAL;
+	if (len == 0 || len > whole->len - g->off)
+		len = whole->len - g->off;
+	if (len == whole->len) {
+		*ret_body = body_ref(whole);
+		return RPC_STATUS_OK;
+	}
+	part = body_new(len);
+	if (part == NULL)
+		return RPC_STATUS_NOMEM;
+	memcpy(part->data, whole->data + g->off, len);
+	part->len = len;
+	*ret_body = part;
+	return RPC_STATUS_OK;
+}
+
+static void get_finish(struct chunk_get *g, uint32_t status,
+		       struct body *whole)
+{
+	struct chunk_store *cs = g->cl->cs;
+	struct body *body = NULL;
+
+	if (status == RPC_STATUS_OK)
+		status = get_part(g, whole, &body);
+	if (body != NULL)
+		cs->stats.get_bytes += body->len;
+	g->cl->n_gets--;
+	g->done(g->arg, status, body);
+	mem_free(g);
+}
+
+static uint32_t get_read(struct chunk_get *g)
+{
+	struct chunk_store *cs = g->cl->cs;
+	struct chunk_row row;
+	struct body *b;
+	int rv;
+
+	rv = chunk_index_get(cs, &g->id, &row);
+	if (rv != 0)
+		return rpc_status_from_errno(rv);
+	b = body_new(row.len);
+	if (b == NULL)
+		return RPC_STATUS_NOMEM;
+	rv = seg_read(cs->bulk, row.gen, row.off, b->data, row.len, 0);
+	b->len = row.len;
+	if (rv == 0 && chunk_hash_ok(b, row.hash)) {
+		g->whole = b;
+		return RPC_STATUS_OK;
+	}
+	body_unref(b);
+	cs->stats.rot++;
+	log_warn(rv == 0 ? -EBADMSG : rv,
+		 "chunk cannot be read slice=%016llx%016llx index=%u "
+		 "segment=%llx offset=%llu",
+		 (unsigned long long)g->id.slice.hi,
+		 (unsigned long long)g->id.slice.lo, g->id.index,
+		 (unsigned long long)row.gen, (unsigned long long)row.off);
+	return RPC_STATUS_IO;
+}
+
+static void get_run(struct env_work *work)
+{
+	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work);
+
+	g->status = get_read(g);
+}
+
+static void get_done(struct env_work *work)
+{
+	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work), *next;
+	struct chunk_loop *cl = g->cl;
+	struct body *whole = g->whole;
+	uint32_t status = g->status;
+
+	if (g->prev != NULL)
+		g->prev->next = g->next;
+	else
+		cl->gets = g->next;
+	if (g->next != NULL)
+		g->next->prev = g->prev;
+	if (whole != NULL && (g->follower != NULL ||
+			      (g->len != 0 && g->len < whole->len)))
+		cache_put(cl, &g->id, whole);
+	for (; g != NULL; g = next) {
+		next = g->follower;
+		get_finish(g, status, whole);
+	}
+	body_unref(whole);
+}
+
+/* From the cache, or refused: g->whole or g->status says. */
+static void get_task(struct env_task *task)
+{
+	struct chunk_get *g = CONTAINER_OF(task, struct chunk_get, task);
+	struct chunk_loop *cl = g->cl;
+	struct body *whole = g->whole;
+
+	if (g->prev != NULL)
+		g->prev->next = g->next;
+	else
+		cl->gets = g->next;
+	if (g->next != NULL)
+		g->next->prev = g->prev;
+	get_finish(g, g->status, whole);
+	body_unref(whole);
+}
+
+static struct chunk_get *get_leader(struct chunk_loop *cl,
+				    const struct chunk_id *id)
+{
+	struct chunk_get *g = cl->gets;
+
+	while (g != NULL && (g->work.run == NULL || !chunk_id_eq(&g->id, id)))
+		g = g->next;
+	return g;
+}
+
+int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
+	      uint32_t off, uint32_t len, chunk_done_fn done, void *arg)
+{
+	struct chunk_get *g = mem_zalloc(sizeof *g), *leader;
+	struct chunk_cached *c;
+
+	if (g == NULL)
+		return -ENOMEM;
+	g->cl = cl;
+	g->id = (struct chunk_id){ slice, index };
+	g->off = off;
+	g->len = len;
+	g->done = done;
+	g->arg = arg;
+	g->task.run = get_task;
+	cl->n_gets++;
+	cl->cs->stats.gets++;
+	leader = get_leader(cl, &g->id);
+	if (leader != NULL && cl->n_gets <= CHUNK_GETS_MAX) {
+		g->follower = leader->follower;
+		leader->follower = g;
+		return 0;
+	}
+	g->next = cl->gets;
+	if (cl->gets != NULL)
+		cl->gets->prev = g;
+	cl->gets = g;
+	c = cache_find(cl, &g->id);
+	if (c != NULL) {
+		c->used_ns = env_now_ns(cl->env);
+		g->whole = body_ref(c->body);
+		env_post(cl->env, &g->task);
+	} else if (cl->n_gets > CHUNK_GETS_MAX) {
+		g->status = RPC_STATUS_BUSY;
+		env_post(cl->env, &g->task);
+	} else {
+		g->work.run = get_run;
+		g->work.done = get_done;
+		env_work(cl->env, &g->work);
+	}
+	return 0;
+}
+
+void chunk_get_init(struct chunk_loop *cl)
+{
+	cl->cache_timer.cb = cache_tick;
+}
+
+void chunk_get_fini(struct chunk_loop *cl)
+{
+	struct chunk_get *g;
+
+	env_timer_cancel(cl->env, &cl->cache_timer);
+	for (unsigned i = 0; i < CHUNK_CACHE; i++)
+		body_unref(cl->cache[i].body);
+	while ((g = cl->gets) != NULL) {
+		cl->gets = g->next;
+		while (g != NULL) {
+			struct chunk_get *next = g->follower;
+
+			body_unref(g->whole);
+			mem_free(g);
+			g = next;
+		}
+	}
+}

@@ -1,0 +1,125 @@
+#include "storaged/opens.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+#define OPENS_BUCKETS_FIRST 64
+
+struct opens_node {
+	struct opens_node *next;
+	uint64_t ino, session;
+	uint64_t count;
+};
+
+void opens_init(struct opens *o)
+{
+	memset(o, 0, sizeof *o);
+}
+
+void opens_fini(struct opens *o)
+{
+	struct opens_node *n;
+
+	for (size_t i = 0; i < o->n_buckets; i++)
+		while ((n = o->buckets[i]) != NULL) {
+			o->buckets[i] = n->next;
+			mem_free(n);
+		}
+	mem_free(o->buckets);
+	opens_init(o);
+}
+
+static struct opens_node **opens_bucket(const struct opens *o, uint64_t ino)
+{
+	/* counters are dense, so their low bits after a mix are even enough */
+	uint64_t h = ino * 0x9e3779b97f4a7c15u;
+
+	return &o->buckets[(h >> 32) & (o->n_buckets - 1)];
+}
+
+static int opens_grow(struct opens *o)
+{
+	struct opens grown = { .n_buckets = o->n_buckets * 2, .n = o->n };
+	struct opens_node *n, **b;
+
+	if (grown.n_buckets == 0)
+		grown.n_buckets = OPENS_BUCKETS_FIRST;
+	grown.buckets = mem_calloc(grown.n_buckets, sizeof *grown.buckets);
+	if (grown.buckets == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->n_buckets; i++)
+		while ((n = o->buckets[i]) != NULL) {
+			o->buckets[i] = n->next;
+			b = opens_bucket(&grown, n->ino);
+			n->next = *b;
+			*b = n;
+		}
+	mem_free(o->buckets);
+	*o = grown;
+	return 0;
+}
+
+static struct opens_node **opens_find(const struct opens *o, uint64_t ino,
+				      uint64_t session)
+{
+	struct opens_node **p;
+
+	if (o->n == 0)
+		return NULL;
+	for (p = opens_bucket(o, ino); *p != NULL; p = &(*p)->next)
+		if ((*p)->ino == ino && (*p)->session == session)
+			return p;
+	return NULL;
+}
+
+int opens_add(struct opens *o, uint64_t ino, uint64_t session)
+{
+	struct opens_node **p = opens_find(o, ino, session), *n;
+
+	if (p != NULL) {
+		(*p)->count++;
+		return 0;
+	}
+	if (o->n >= OPENS_MAX)
+		return -EBUSY;
+	if (o->n >= o->n_buckets && opens_grow(o) != 0)
+		return -ENOMEM;
+	n = mem_alloc(sizeof *n);
+	if (n == NULL)
+		return -ENOMEM;
+	p = opens_bucket(o, ino);
+	*n = (struct opens_node){ *p, ino, session, 1 };
+	*p = n;
+	o->n++;
+	return 0;
+}
+
+int opens_del(struct opens *o, uint64_t ino, uint64_t session)
+{
+	struct opens_node **p = opens_find(o, ino, session), *n;
+
+	if (p == NULL)
+		return -ENOENT;
+	n = *p;
+	if (--n->count > 0)
+		return 0;
+	*p = n->next;
+	mem_free(n);
+	o->n--;
+	return 0;
+}
+
+uint64_t opens_count(const struct opens *o, uint64_t ino)
+{
+	uint64_t count = 0;
+
+	if (o->n == 0)
+		return 0;
+	for (const struct opens_node *n = *opens_bucket(o, ino); n != NULL;
+	     n = n->next)
+		if (n->ino == ino)
+			count += n->count;
+	return count;
+}

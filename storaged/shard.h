@@ -1,0 +1,117 @@
+#ifndef STORAGED_SHARD_H
+#define STORAGED_SHARD_H
+/*
+ * The shards of one loop: Raft groups whose state machine is the namespace
+ * (ns.h) over rows. No sockets and no event loop in here: the simulator runs
+ * this as it is.
+ *
+ * Happy path of a mutation: decisions from the open table -> raft_submit ->
+ * flush -> apply (rows, answer slot, applied index in one commit) -> done. Of
+ * a read: can_read or barrier -> ns_read -> values -> done. Of a page read:
+ * barrier -> rows_sync -> ns_scan on a worker -> done.
+ *
+ * One loop only. done() is called exactly once and never inside shard_call();
+ * not at all once shard_set_free() was called. A state machine that cannot
+ * read or write its rows aborts the process.
+ */
+#include "common/raft/raft_host.h"
+#include "common/rows/rows.h"
+#include "common/seg/seg.h"
+
+struct shard_set;
+
+struct shard_config {
+	struct env *env;        /* borrowed */
+	struct rows_back *back; /* borrowed; may be shared by several sets */
+	size_t rows_cache;      /* bytes; 0 = 8 MiB */
+	uint64_t id;            /* raft id of this store */
+	uint32_t election_ms, heartbeat_ms; /* 0: defaults of the host */
+	size_t entry_cache;     /* raft_host_config.cache_bytes */
+	/* Between stores; NULL with one-voter groups only. */
+	void (*send)(void *arg, uint64_t to, const uint8_t *frame, size_t len);
+	/* Leadership of a shard changed (posted). May be NULL. */
+	void (*role)(void *arg, uint16_t group, bool leader);
+	/* A value in the log did not have its hash. May be NULL. */
+	void (*rot)(void *arg, uint16_t group, uint64_t gen, uint64_t off);
+	/* Bytes of the file system, for statfs. May be NULL. */
+	void (*space)(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
+	void *arg;
+};
+
+struct shard_stats {
+	uint64_t calls, mutations, reads, scans;
+	uint64_t parks;       /* applies that had to wait for rows */
+	uint64_t dry_runs;    /* commands tried out before they were proposed */
+	uint64_t rot;
+	uint64_t checkpoints;
+	uint64_t opens;       /* now */
+	uint64_t in_flight;   /* calls now */
+};
+
+int shard_set_new(const struct shard_config *config,
+		  struct shard_set **ret_set);
+/*
+ * Drops all that is under way. The env runs nothing of it any more (see
+ * rows_free()). Writes nothing: see shard_set_flush(). NULL is fine.
+ */
+void shard_set_free(struct shard_set *set);
+
+/*
+ * Start-up: each record of the log scan -> recover, then the log head and this
+ * loop's port -> set_log, each shard -> open, then start.
+ */
+int shard_set_recover(struct shard_set *set, const struct seg_rec *rec);
+void shard_set_log(struct shard_set *set, struct seg_head *log,
+		   struct seg_port *port);
+/* voters: of a group that the log knows nothing of. Blocks. 0 or -errno. */
+int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
+	       unsigned n_voters, struct errbuf *e);
+int shard_set_start(struct shard_set *set);
+
+/*
+ * Clean way out, loop and workers have stopped: puts all rows into the back.
+ * Blocks. Then the caller makes the checkpoint. 0 or -errno.
+ */
+int shard_set_flush(struct shard_set *set);
+
+/*
+ * Answers: payload (struct rpc_X_rsp encoded) when status is RPC_STATUS_OK; it
+ * is the callee's to take with its bytes, else it is freed after the call.
+ * body: a reference that is the callee's, or NULL.
+ */
+typedef void (*shard_done_fn)(void *arg, uint32_t status, struct buf *payload,
+			      struct body *body);
+/*
+ * A request of kind R or W for a shard. payload: struct rpc_X encoded and
+ * checked (rpc_info()->check); taken, empty afterwards. A group that is not
+ * here ends with WRONG_STORE, one that does not lead with NOT_LEADER. Returns
+ * 0, or -ENOMEM and done is not called.
+ */
+int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
+	       struct buf *payload, shard_done_fn done, void *arg);
+
+/*
+ * Makes rows durable and notes it in the log; done(status) unless NULL. Runs
+ * by itself after 64 MiB of log and after 30 s with changes. One at a time: a
+ * call while one runs is done with the next. 0, or -ENOMEM and done is not
+ * called.
+ */
+int shard_set_checkpoint(struct shard_set *set,
+			 void (*done)(void *arg, int status), void *arg);
+/* Body of a SEG_CHECKPOINT record: (group u16, applied u64) of each group. */
+void shard_set_applied(struct shard_set *set, struct buf *out);
+
+struct raft_host *shard_set_host(struct shard_set *set);
+struct rows *shard_set_rows(struct shard_set *set);
+/* NULL when it is not here. */
+struct raft_group *shard_group(struct shard_set *set, uint16_t group);
+void shard_set_stats(const struct shard_set *set, struct shard_stats *ret);
+
+/* Key of the row that holds a group's applied index: group, 0x00, "applied". */
+#define SHARD_APPLIED_KEY 10
+void shard_applied_key(uint16_t group, uint8_t out[SHARD_APPLIED_KEY]);
+/* Reads it (blocks): index, and time of the last command. 0 when absent. */
+int shard_read_applied(struct rows_back *back, uint16_t group,
+		       uint64_t *ret_index, int64_t *ret_now);
+
+#endif

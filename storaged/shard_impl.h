@@ -1,0 +1,179 @@
+#ifndef STORAGED_SHARD_IMPL_H
+#define STORAGED_SHARD_IMPL_H
+/* Private to storaged/shard*.c. */
+#include "storaged/ns.h"
+#include "storaged/opens.h"
+#include "storaged/shard.h"
+
+#define SHARD_GRACE_NS 60000000000u     /* clients re-assert their opens */
+#define SHARD_SWEEP_NS 5000000000u      /* after cautious decisions */
+#define SHARD_CHECKPOINT_NS 30000000000u
+#define SHARD_CHECKPOINT_BYTES ((uint64_t)64 << 20)
+#define SHARD_IN_FLIGHT_MAX 65536u
+#define SHARD_DIRTY_MAX ((size_t)128 << 20)
+#define SHARD_HASH 64u
+#define SHARD_DRY_RUNS 64u  /* commands tried out after one had to wait */
+#define SHARD_DRY_ROUNDS 8u /* loads for one of them, at most */
+
+enum shard_op_state {
+	OP_START,     /* nothing done yet */
+	OP_DRY,       /* W: trying out, loading rows */
+	OP_DECIDE,    /* W: who loses a name, is it open? */
+	OP_SUBMIT,    /* W: all is decided */
+	OP_SUBMITTED, /* W: apply or failed follows */
+	OP_CLOSE_WAIT, /* close: older commands that take names must end */
+	OP_CLOSE_LOOK, /* close: is the inode without a name? */
+	OP_OPEN_WAIT, /* R with open: as OP_CLOSE_WAIT */
+	OP_BARRIER,   /* R: a barrier is under way */
+	OP_READ,      /* R: ns_read, loading rows */
+	OP_VALUES,    /* R: a worker reads values */
+	OP_SYNC,      /* page read: rows_sync is under way */
+	OP_SCAN,      /* page read: a worker runs ns_scan */
+};
+
+struct shard_op {
+	struct shard_set *set;
+	struct shard_group *g;
+	enum shard_op_state state;
+	uint16_t tag;
+	char kind;               /* of the message table; 0 = unknown tag */
+	struct buf payload;      /* the request; owned */
+	shard_done_fn done;
+	void *arg;
+	struct shard_op *prev, *next; /* all ops of the set */
+	struct rows_txn *txn;    /* from the pool, or NULL */
+	struct ns_answer answer;
+	struct env_task task;    /* runs shard_op_step() */
+	struct env_work work;
+	struct raft_submit submit;
+	struct raft_barrier barrier;
+	unsigned dry_rounds;
+	uint32_t decisions;
+	/* a W op whose outcome decides about opens, while it is in flight */
+	uint8_t flight;          /* SHARD_FLIGHT_* */
+	bool in_flight, named;   /* named: the two fields below say which */
+	uint64_t name_dir, name_hash; /* the name that is taken or given */
+	uint64_t flight_seq;
+	struct shard_op *flight_prev, *flight_next;
+	/* an op that waits for such ones up to wait_seq */
+	uint64_t wait_seq;
+	struct shard_op *wait_next;
+	/* the open that this op registers or closes */
+	bool open, registered;
+	uint64_t ino, session;
+	/* values */
+	struct body *body;
+	unsigned value_at;       /* next value to read */
+	int value_rv;            /* of a worker */
+	uint32_t status;         /* of a worker */
+};
+
+/* What a command may do to open inodes. */
+enum {
+	SHARD_FLIGHT_VICTIM = 1, /* may take a last name */
+	SHARD_FLIGHT_BRING = 2,  /* may bring an open inode to a name */
+};
+
+struct shard_group {
+	struct shard_set *set;
+	struct raft_group *raft;
+	uint16_t id;
+	bool leader, fresh;      /* fresh: new with this process */
+	bool changed;            /* applied since the last checkpoint */
+	int64_t last_now;        /* of the newest command applied or proposed */
+	uint64_t applied;        /* in rows, with last_now beside it */
+	/* apply that waits for rows */
+	struct rows_txn *txn;
+	struct rows_txn *parked; /* txn or that of an op */
+	struct ns_answer answer; /* of commands of others */
+	unsigned dry;            /* commands still to be tried out */
+	/* opens */
+	struct opens opens;
+	uint64_t grace_until;    /* now_ns; 0: over */
+	struct env_timer sweep;
+	bool sweep_armed;
+	struct shard_sweep *sweeping; /* shard_sweep.c */
+	struct shard_op *flight_head, *flight_tail;
+	uint64_t flight_seq;
+	struct shard_op *waiting; /* by wait_next */
+	struct shard_group *next, *hash_next;
+};
+
+struct shard_checkpoint; /* shard_check.c */
+struct shard_sweep;
+
+struct shard_set {
+	struct shard_config config;
+	struct env *env;
+	struct raft_host *host;
+	struct rows *rows;
+	struct seg_head *log;
+	struct seg_port *port;
+	struct shard_group *groups;
+	struct shard_group *by_id[SHARD_HASH]; /* through hash_next */
+	struct shard_op *ops;
+	struct rows_txn *pool[16];
+	unsigned n_pool;
+	bool closing;
+	uint64_t log_bytes;      /* applied since the last checkpoint */
+	struct shard_checkpoint *checkpoint;
+	struct shard_stats stats;
+};
+
+/* --- shard.c --- */
+struct shard_group *shard_find(struct shard_set *set, uint16_t group);
+int shard_apply(void *arg, struct raft_group *raft,
+		const struct raft_cmd *cmd);
+
+/* --- shard_op.c: the life of a call --- */
+/* A txn of the op, from the pool. NULL: out of memory. */
+struct rows_txn *shard_op_txn(struct shard_op *op);
+/* Ends op: done(status, answer, body), then it is freed. */
+void shard_op_finish(struct shard_op *op, uint32_t status);
+/* Runs shard_op_step() soon. */
+void shard_op_post(struct shard_op *op);
+void shard_op_step(struct shard_op *op);
+/* Loads what the op's txn needs, then steps. */
+void shard_op_load(struct shard_op *op);
+
+/* --- shard_write.c, shard_read.c: one step each --- */
+void shard_write_step(struct shard_op *op);
+void shard_close_step(struct shard_op *op);
+void shard_read_step(struct shard_op *op);
+/* The command of op was applied: op->answer is set. */
+void shard_write_applied(struct shard_op *op);
+
+/* --- shard_open.c: the leader's decisions about open inodes --- */
+/* Fills flight, named and so on from the request; registers nothing. */
+void shard_flight_fill(struct shard_op *op);
+/* Sets op->decisions. 0, -EAGAIN (load), -ENOMEM. */
+int shard_decide(struct shard_op *op);
+void shard_flight_begin(struct shard_op *op);
+void shard_flight_end(struct shard_op *op);
+/*
+ * True when commands are in flight that op must see the end of before it may
+ * trust the open table; op is stepped when they have ended.
+ */
+bool shard_flight_wait(struct shard_op *op);
+int shard_op_register(struct shard_op *op, uint64_t ino);
+void shard_op_unregister(struct shard_op *op);
+/* A new leader knows no opens: for a time nothing is taken for closed. */
+bool shard_in_grace(const struct shard_group *g);
+
+/* --- shard_value.c --- */
+/* Collects the answer's values into op->body; true when done at once. */
+bool shard_values_start(struct shard_op *op);
+
+/* --- shard_sweep.c --- */
+void shard_sweep_later(struct shard_group *g, uint64_t delay_ns);
+void shard_sweep_stop(struct shard_group *g);
+void shard_sweep_free(struct shard_group *g);
+
+/* --- shard_check.c --- */
+int shard_check_init(struct shard_set *set);
+void shard_check_start(struct shard_set *set);
+void shard_check_fini(struct shard_set *set);
+/* A command of so many bytes was applied. */
+void shard_check_note(struct shard_set *set, uint64_t bytes);
+
+#endif

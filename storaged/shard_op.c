@@ -1,0 +1,166 @@
+/*
+ * The life of a call: made, stepped by whatever it waited for, finished once.
+ * What a step does is in shard_write.c, shard_close.c and shard_read.c.
+ */
+#include "storaged/shard_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+struct rows_txn *shard_op_txn(struct shard_op *op)
+{
+	struct shard_set *set = op->set;
+
+	if (op->txn != NULL)
+		return op->txn;
+	if (set->n_pool > 0)
+		op->txn = set->pool[--set->n_pool];
+	else
+		op->txn = rows_txn_new(set->rows);
+	return op->txn;
+}
+
+static void shard_op_drop_txn(struct shard_op *op)
+{
+	struct shard_set *set = op->set;
+	const unsigned max = sizeof set->pool / sizeof set->pool[0];
+
+	if (op->txn == NULL)
+		return;
+	if (set->closing || set->n_pool == max) {
+		rows_txn_free(op->txn);
+	} else {
+		rows_txn_reset(op->txn);
+		set->pool[set->n_pool++] = op->txn;
+	}
+	op->txn = NULL;
+}
+
+void shard_op_finish(struct shard_op *op, uint32_t status)
+{
+	struct shard_set *set = op->set;
+
+	if (op->prev != NULL)
+		op->prev->next = op->next;
+	else
+		set->ops = op->next;
+	if (op->next != NULL)
+		op->next->prev = op->prev;
+	set->stats.in_flight--;
+	if (!set->closing)
+		shard_flight_end(op);
+	shard_op_drop_txn(op);
+	if (set->closing) {
+		body_unref(op->body);
+	} else {
+		if (status != RPC_STATUS_OK) {
+			body_unref(op->body);
+			op->body = NULL;
+		}
+		op->done(op->arg, status, &op->answer.payload, op->body);
+	}
+	ns_answer_fini(&op->answer);
+	buf_fini(&op->payload);
+	buf_fini(&op->submit.data);
+	mem_free(op);
+}
+
+static void shard_op_task(struct env_task *task)
+{
+	shard_op_step(CONTAINER_OF(task, struct shard_op, task));
+}
+
+void shard_op_post(struct shard_op *op)
+{
+	env_post(op->set->env, &op->task);
+}
+
+static void shard_op_loaded(void *arg, int status)
+{
+	struct shard_op *op = arg;
+
+	if (status == -ENOMEM)
+		shard_op_finish(op, RPC_STATUS_NOMEM);
+	else if (status != 0)
+		fatal_abort("shard=%u: rows cannot be read: %s", op->g->id,
+			    strerror(-status));
+	else
+		shard_op_step(op);
+}
+
+void shard_op_load(struct shard_op *op)
+{
+	rows_txn_load(op->txn, shard_op_loaded, op);
+}
+
+/* What is refused at once. */
+static uint32_t shard_op_check(const struct shard_op *op)
+{
+	if (op->kind != 'R' && op->kind != 'W')
+		return RPC_STATUS_UNKNOWN_MSG;
+	if (op->g == NULL)
+		return RPC_STATUS_WRONG_STORE;
+	if (!raft_group_is_leader(op->g->raft))
+		return RPC_STATUS_NOT_LEADER;
+	if (op->set->stats.in_flight > SHARD_IN_FLIGHT_MAX)
+		return RPC_STATUS_BUSY;
+	if (op->kind == 'W' && rows_dirty_bytes(op->set->rows) > SHARD_DIRTY_MAX)
+		return RPC_STATUS_BUSY;
+	return RPC_STATUS_OK;
+}
+
+void shard_op_step(struct shard_op *op)
+{
+	if (op->state == OP_START) {
+		uint32_t status = shard_op_check(op);
+
+		if (status != RPC_STATUS_OK) {
+			shard_op_finish(op, status);
+			return;
+		}
+		if (op->tag == RPC_TAG_close)
+			op->state = OP_CLOSE_WAIT;
+	}
+	if (op->state == OP_CLOSE_WAIT || op->state == OP_CLOSE_LOOK)
+		shard_close_step(op);
+	else if (op->kind == 'W')
+		shard_write_step(op);
+	else
+		shard_read_step(op);
+}
+
+int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
+	       struct buf *payload, shard_done_fn done, void *arg)
+{
+	const struct rpc_info *info = rpc_info(tag);
+	struct shard_op *op = mem_zalloc(sizeof *op);
+
+	assert(!set->closing);
+	if (op == NULL) {
+		buf_fini(payload);
+		return -ENOMEM;
+	}
+	op->set = set;
+	op->g = shard_find(set, group);
+	op->tag = tag;
+	op->kind = info != NULL ? info->kind : 0;
+	op->payload = *payload;
+	buf_init(payload, 0);
+	op->done = done;
+	op->arg = arg;
+	op->task.run = shard_op_task;
+	buf_init(&op->submit.data, 0);
+	ns_answer_init(&op->answer);
+	op->next = set->ops;
+	if (set->ops != NULL)
+		set->ops->prev = op;
+	set->ops = op;
+	set->stats.calls++;
+	set->stats.in_flight++;
+	shard_op_post(op);
+	return 0;
+}

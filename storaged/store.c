@@ -1,0 +1,329 @@
+/*
+ * Life of a store: open (store_open.c), assign, start, close.
+ *
+ * Failure modes after the start: a group that cannot be opened, rows or heads
+ * that cannot be written end the process with one sentence.
+ */
+#include "storaged/store_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define STORE_SPACE_NS 1000000000u
+#define STORE_RESERVE_MAX ((uint64_t)1 << 30)
+
+static void store_ready_run(struct env_task *task);
+static void store_space_tick(struct env_timer *timer);
+static void store_loop_start(struct env_task *task);
+
+int store_open(const struct store_config *config, struct store **ret_store,
+	       struct errbuf *e)
+{
+	struct store *s = mem_zalloc(sizeof *s);
+	unsigned n = loop_set_size(config->loops);
+	int rv;
+
+	if (s == NULL)
+		return errbuf_set(e, -ENOMEM, "out of memory");
+	s->loops_set = config->loops;
+	s->server = config->server;
+	s->rows_cache = config->rows_cache;
+	s->db_cache = config->db_cache;
+	s->ready_task.run = store_ready_run;
+	s->space_timer.cb = store_space_tick;
+	s->dir = mem_strdup(config->dir);
+	s->loops = mem_calloc(n, sizeof *s->loops);
+	rv = s->dir == NULL || s->loops == NULL
+		? errbuf_set(e, -ENOMEM, "out of memory")
+		: 0;
+	for (unsigned i = 0; rv == 0 && i < n; i++) {
+		s->loops[i].store = s;
+		s->loops[i].index = i;
+		s->loops[i].env = loop_env(loop_set_get(config->loops, i));
+		s->loops[i].start.run = store_loop_start;
+		buf_init(&s->loops[i].last_body, 0);
+		s->n_loops = i + 1;
+	}
+	if (rv == 0)
+		rv = store_open_parts(s, e);
+	if (rv != 0) {
+		store_close(s);
+		return rv;
+	}
+	store_space_look(s);
+	if (s->server != NULL)
+		store_rpc_register(s);
+	*ret_store = s;
+	return 0;
+}
+
+struct wire_u128 store_id(const struct store *s)
+{
+	return s->super.store;
+}
+
+uint64_t store_raft_id(const struct store *s)
+{
+	return s->super.raft_id;
+}
+
+/* --- assign and start --- */
+
+static int store_take_id(struct store *s, uint64_t raft_id, struct errbuf *e)
+{
+	struct super super = s->super;
+	int rv;
+
+	if (raft_id == 0)
+		return errbuf_set(e, -EINVAL, "the managers gave no raft id");
+	if (s->super.raft_id == raft_id)
+		return 0;
+	if (s->super.raft_id != 0)
+		return errbuf_set(e, -EINVAL,
+				  "the managers know this store as %llu, its "
+				  "super block says %llu",
+				  (unsigned long long)raft_id,
+				  (unsigned long long)s->super.raft_id);
+	super.raft_id = raft_id;
+	rv = super_write(s->loops[0].env->vfs, s->dir, &super);
+	if (rv != 0)
+		return errbuf_set(e, rv, "cannot write %s/super: %s", s->dir,
+				  strerror(-rv));
+	s->super = super;
+	return store_make_sets(s, e);
+}
+
+int store_assign(struct store *s, uint64_t raft_id, const uint16_t *shards,
+		 unsigned n, struct errbuf *e)
+{
+	int rv;
+
+	assert(!s->started);
+	rv = store_take_id(s, raft_id, e);
+	if (rv != 0)
+		return rv;
+	mem_free(s->shards);
+	s->shards = mem_calloc((size_t)n + 1, sizeof *s->shards);
+	if (s->shards == NULL)
+		return errbuf_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < n; i++)
+		s->shards[i].id = shards[i];
+	s->n_shards = n;
+	return 0;
+}
+
+static void store_ready_run(struct env_task *task)
+{
+	struct store *s = CONTAINER_OF(task, struct store, ready_task);
+
+	s->ready(s->ready_arg);
+}
+
+void store_on_role(void *arg, uint16_t group, bool leader)
+{
+	struct store_loop *l = arg;
+	struct store *s = l->store;
+
+	if (!leader)
+		return;
+	for (unsigned i = 0; i < s->n_shards; i++) {
+		if (s->shards[i].id != group || s->shards[i].led)
+			continue;
+		s->shards[i].led = true;
+		if (atomic_fetch_add(&s->leading, 1) + 1 == s->n_shards)
+			env_post(s->loops[0].env, &s->ready_task);
+		return;
+	}
+}
+
+/* On its own loop: opens this loop's shards and starts them. */
+static void store_loop_start(struct env_task *task)
+{
+	struct store_loop *l = CONTAINER_OF(task, struct store_loop, start);
+	struct store *s = l->store;
+	struct errbuf e = { "" };
+	int rv = 0;
+
+	for (unsigned i = 0; i < s->n_shards && rv == 0; i++)
+		if (s->shards[i].id % s->n_loops == l->index)
+			rv = shard_open(l->set, s->shards[i].id,
+					&s->super.raft_id, 1, &e);
+	if (rv == 0) {
+		rv = shard_set_start(l->set);
+		if (rv != 0)
+			errbuf_set(&e, rv, "%s", strerror(-rv));
+	}
+	if (rv != 0)
+		fatal("cannot start the store's shards: %s", e.text);
+	l->serving = true;
+	if (l->index == 0) {
+		chunk_loop_start_saving(l->chunks);
+		env_timer_set(l->env, &s->space_timer, STORE_SPACE_NS);
+	}
+}
+
+int store_start(struct store *s, void (*ready)(void *arg), void *arg,
+		struct errbuf *e)
+{
+	if (s->started || s->loops[0].set == NULL)
+		return errbuf_set(e, -EINVAL, "the store has no raft id yet");
+	s->started = true;
+	s->ready = ready;
+	s->ready_arg = arg;
+	for (unsigned i = 0; i < s->n_loops; i++)
+		env_post(s->loops[i].env, &s->loops[i].start);
+	if (s->n_shards == 0)
+		env_post(s->loops[0].env, &s->ready_task);
+	return 0;
+}
+
+/* --- space and rot --- */
+
+/* Deletes, checkpoints and Raft state must stay possible on a full disk. */
+static uint64_t store_reserve(uint64_t total)
+{
+	uint64_t reserve = total / 50;
+
+	return reserve < STORE_RESERVE_MAX ? reserve : STORE_RESERVE_MAX;
+}
+
+void store_space_look(struct store *s)
+{
+	struct vfs *vfs = s->loops[0].env->vfs;
+	uint64_t total, avail;
+	bool full;
+
+	if (vfs->ops->space(vfs, s->dir, &total, &avail) != 0)
+		return;
+	full = avail < store_reserve(total);
+	if (full != s->full)
+		log_warnx(full ? "disk is full: writes are refused, %llu of "
+				 "%llu bytes are free"
+			       : "disk has room again: %llu of %llu bytes are "
+				 "free",
+			  (unsigned long long)avail,
+			  (unsigned long long)total);
+	s->total = total;
+	s->avail = avail;
+	s->full = full;
+}
+
+static void store_space_tick(struct env_timer *timer)
+{
+	struct store *s = CONTAINER_OF(timer, struct store, space_timer);
+
+	store_space_look(s);
+	env_timer_set(s->loops[0].env, timer, STORE_SPACE_NS);
+}
+
+void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail)
+{
+	*ret_total = s->total;
+	*ret_avail = s->avail;
+}
+
+void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail)
+{
+	struct store_loop *l = arg;
+
+	store_space(l->store, ret_total, ret_avail);
+}
+
+void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
+{
+	struct store_loop *l = arg;
+
+	(void)group;
+	(void)gen;
+	(void)off;
+	l->store->rot++;
+}
+
+void store_stats(struct store *s, struct store_stats *ret)
+{
+	struct chunk_stats chunks;
+
+	memset(ret, 0, sizeof *ret);
+	chunk_store_stats(s->chunks, &chunks);
+	ret->rot = s->rot + chunks.rot;
+	ret->chunk_puts = chunks.puts;
+	ret->chunk_gets = chunks.gets;
+	ret->chunk_put_bytes = chunks.put_bytes;
+	ret->chunk_get_bytes = chunks.get_bytes;
+	ret->full = s->full;
+}
+
+/* --- close --- */
+
+static void store_last_done(struct seg_append *a)
+{
+	(void)a; /* the loops have stopped: never called */
+}
+
+/* Puts all rows into the database and says so in the log. */
+static int store_save(struct store *s)
+{
+	int rv = 0;
+
+	for (unsigned i = 0; i < s->n_loops && rv == 0; i++)
+		rv = shard_set_flush(s->loops[i].set);
+	if (rv == 0)
+		rv = rows_back_checkpoint(s->rows);
+	for (unsigned i = 0; i < s->n_loops && rv == 0; i++) {
+		struct store_loop *l = &s->loops[i];
+
+		shard_set_applied(l->set, &l->last_body);
+		if (l->last_body.err != 0 || l->last_body.len == 0)
+			continue;
+		l->last = (struct seg_append){
+			.type = SEG_CHECKPOINT,
+			.iov = { { l->last_body.data, l->last_body.len } },
+			.niov = 1,
+			.done = store_last_done,
+		};
+		seg_append(l->log_port, &l->last);
+		seg_port_kick(l->log_port);
+	}
+	return rv;
+}
+
+static void store_loop_fini(struct store_loop *l)
+{
+	shard_set_free(l->set);
+	chunk_loop_free(l->chunks);
+}
+
+void store_close(struct store *s)
+{
+	int rv;
+
+	if (s == NULL)
+		return;
+	if (s->n_loops > 0)
+		env_timer_cancel(s->loops[0].env, &s->space_timer);
+	if (s->clean && s->started) {
+		rv = store_save(s);
+		if (rv != 0)
+			log_warn(rv, "last checkpoint failed; the next start "
+				     "takes longer");
+	}
+	for (unsigned i = 0; i < s->n_loops; i++)
+		store_loop_fini(&s->loops[i]);
+	chunk_store_close(s->chunks, s->clean);
+	seg_head_close(s->log);
+	seg_head_close(s->bulk);
+	for (unsigned i = 0; i < s->n_loops; i++) {
+		seg_port_free(s->loops[i].log_port);
+		seg_port_free(s->loops[i].bulk_port);
+		buf_fini(&s->loops[i].last_body);
+	}
+	rows_back_close(s->rows);
+	mem_free(s->loops);
+	mem_free(s->shards);
+	mem_free(s->dir);
+	mem_free(s);
+}

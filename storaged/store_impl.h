@@ -1,0 +1,76 @@
+#ifndef STORAGED_STORE_IMPL_H
+#define STORAGED_STORE_IMPL_H
+/* Private to storaged/store*.c. */
+#include <stdatomic.h>
+
+#include "common/base/loop.h"
+#include "common/seg/super.h"
+#include "storaged/chunk.h"
+#include "storaged/shard.h"
+#include "storaged/store.h"
+
+struct store;
+
+/* What one event loop has of the store. */
+struct store_loop {
+	struct store *store;
+	unsigned index;
+	struct env *env;
+	struct shard_set *set;       /* NULL before the raft id is known */
+	struct seg_port *log_port, *bulk_port;
+	struct chunk_loop *chunks;
+	struct env_task start;       /* store_start() on this loop */
+	bool serving;                /* loop only */
+	struct seg_append last;      /* CHECKPOINT record of a clean close */
+	struct buf last_body;
+};
+
+struct store_shard {
+	uint16_t id;
+	bool led;                    /* its loop only: led once */
+};
+
+struct store {
+	struct loop_set *loops_set;  /* borrowed */
+	struct rpc_server *server;   /* borrowed; may be NULL in tests */
+	char *dir;
+	size_t rows_cache, db_cache;
+	struct super super;
+	struct rows_back *rows;
+	struct chunk_store *chunks;
+	struct seg_head *log, *bulk;
+	struct store_loop *loops;
+	unsigned n_loops;
+	struct store_shard *shards;
+	unsigned n_shards;
+	bool clean;                  /* recovery went through */
+	/* start */
+	atomic_uint leading;         /* shards that led once */
+	bool started;
+	struct env_task ready_task;  /* loop 0 */
+	void (*ready)(void *arg);
+	void *ready_arg;
+	/* free space, looked at every second on loop 0 */
+	struct env_timer space_timer;
+	_Atomic uint64_t total, avail;
+	atomic_bool full;
+	_Atomic uint64_t rot;
+};
+
+/* --- store_open.c --- */
+int store_open_parts(struct store *s, struct errbuf *e);
+/* Makes the shard sets, once the raft id is known. */
+int store_make_sets(struct store *s, struct errbuf *e);
+/* One path below the store; mem_free(). NULL: e is set. */
+char *store_path(const struct store *s, const char *name, struct errbuf *e);
+
+/* --- store_rpc.c --- */
+void store_rpc_register(struct store *s);
+
+/* --- store.c --- */
+void store_on_role(void *arg, uint16_t group, bool leader);
+void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off);
+void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
+void store_space_look(struct store *s);
+
+#endif

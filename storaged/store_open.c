@@ -1,0 +1,267 @@
+/*
+ * Opening a store: directory -> super block -> rows, index of chunks -> log
+ * (its records go to the loops' Raft hosts) -> bulk (its records go to the
+ * index) -> ports.
+ *
+ * Failure modes: a super block that is damaged, or missing beside a log: never
+ * taken for a new store. Damaged rows: refused; rows that are gone are made
+ * again from the log, of which this version truncates nothing. A damaged
+ * index of chunks is made again from the bulk head.
+ */
+#include "storaged/store_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define STORE_DB_CACHE ((size_t)8 << 20)
+#define STORE_INDEX_CACHE ((size_t)2 << 20)
+#define STORE_BULK_FIRST ((uint64_t)16 << 20)
+
+char *store_path(const struct store *s, const char *name, struct errbuf *e)
+{
+	char *path = mem_printf("%s/%s", s->dir, name);
+
+	if (path == NULL)
+		errbuf_set(e, -ENOMEM, "out of memory");
+	return path;
+}
+
+static struct vfs *store_vfs(const struct store *s)
+{
+	return s->loops[0].env->vfs;
+}
+
+/* --- super block --- */
+
+static int store_count(void *arg, const char *name)
+{
+	(void)name;
+	*(unsigned *)arg += 1;
+	return 1;
+}
+
+/* True when the directory is there and holds something. */
+static bool store_has(struct store *s, const char *name)
+{
+	struct errbuf e;
+	char *path = store_path(s, name, &e);
+	unsigned n = 0;
+
+	if (path == NULL)
+		return true; /* the careful answer */
+	(void)store_vfs(s)->ops->list(store_vfs(s), path, store_count, &n);
+	mem_free(path);
+	return n > 0;
+}
+
+static int store_new_super(struct store *s, struct errbuf *e)
+{
+	int rv;
+
+	if (store_has(s, "log") || store_has(s, "bulk"))
+		return errbuf_set(e, -EINVAL,
+				  "%s/super is missing although there is data: "
+				  "the store cannot prove who it is", s->dir);
+	memset(&s->super, 0, sizeof s->super);
+	s->super.role = SUPER_ROLE_STORE;
+	env_random(s->loops[0].env, &s->super.store, sizeof s->super.store);
+	rv = super_write(store_vfs(s), s->dir, &s->super);
+	return rv == 0 ? 0
+		       : errbuf_set(e, rv, "cannot write %s/super: %s", s->dir,
+				    strerror(-rv));
+}
+
+static int store_open_super(struct store *s, struct errbuf *e)
+{
+	int rv = super_read(store_vfs(s), s->dir, &s->super, e);
+
+	if (rv == -ENOENT)
+		rv = store_new_super(s, e);
+	if (rv == 0 && s->super.role != SUPER_ROLE_STORE)
+		rv = errbuf_set(e, -EINVAL,
+				"%s is not the directory of a store", s->dir);
+	return rv;
+}
+
+/* --- databases --- */
+
+static int store_open_rows(struct store *s, struct errbuf *e)
+{
+	char *path = store_path(s, "rows", e);
+	int rv;
+
+	if (path == NULL)
+		return -ENOMEM;
+	rv = rows_back_open(path, s->db_cache == 0 ? STORE_DB_CACHE
+						   : s->db_cache,
+			    &s->rows, e);
+	if (rv == -EBADMSG)
+		log_warnx("the row database is damaged: %s", e->text);
+	if (rv == -EBADMSG)
+		errbuf_set(e, rv, "%s is damaged; move it away, and it is made "
+				  "again from the log", path);
+	mem_free(path);
+	return rv;
+}
+
+static int store_open_chunks(struct store *s, struct errbuf *e)
+{
+	char *path = store_path(s, "chunks", e);
+	int rv;
+
+	if (path == NULL)
+		return -ENOMEM;
+	rv = chunk_store_open(path, STORE_INDEX_CACHE, &s->chunks, e);
+	mem_free(path);
+	return rv;
+}
+
+int store_make_sets(struct store *s, struct errbuf *e)
+{
+	for (unsigned i = 0; i < s->n_loops; i++) {
+		struct store_loop *l = &s->loops[i];
+		struct shard_config config = {
+			.env = l->env,
+			.back = s->rows,
+			.rows_cache = s->rows_cache,
+			.id = s->super.raft_id,
+			.role = store_on_role,
+			.rot = store_on_rot,
+			.space = store_on_space,
+			.arg = l,
+		};
+		int rv = shard_set_new(&config, &l->set);
+
+		if (rv != 0)
+			return errbuf_set(e, rv, "cannot host shards: %s",
+					  strerror(-rv));
+		if (s->log != NULL)
+			shard_set_log(l->set, s->log, l->log_port);
+	}
+	return 0;
+}
+
+/* --- heads --- */
+
+static int store_on_log_record(void *arg, const struct seg_rec *rec)
+{
+	struct store *s = arg;
+	struct store_loop *l = &s->loops[rec->group % s->n_loops];
+
+	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
+		return 0;
+	if (l->set == NULL) /* entries, yet the super block has no raft id */
+		return -EBADMSG;
+	return shard_set_recover(l->set, rec);
+}
+
+static int store_on_bulk_record(void *arg, const struct seg_rec *rec)
+{
+	struct store *s = arg;
+
+	return chunk_store_recover(s->chunks, rec);
+}
+
+static void store_on_log_rot(void *arg, struct seg_pos pos, uint64_t seq)
+{
+	struct store *s = arg;
+
+	s->rot++;
+	log_warnx("bit rot in the log segment=%llx offset=%llu sequence=%llu",
+		  (unsigned long long)pos.gen, (unsigned long long)pos.off,
+		  (unsigned long long)seq);
+}
+
+static void store_on_bulk_rot(void *arg, struct seg_pos pos, uint64_t seq)
+{
+	struct store *s = arg;
+
+	s->rot++;
+	log_warnx("bit rot in bulk segment=%llx offset=%llu sequence=%llu",
+		  (unsigned long long)pos.gen, (unsigned long long)pos.off,
+		  (unsigned long long)seq);
+}
+
+static void store_start_body(void *arg, struct buf *buf)
+{
+	struct store *s = arg;
+
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (s->loops[i].set != NULL)
+			raft_host_start_body(shard_set_host(s->loops[i].set),
+					     buf);
+}
+
+static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
+{
+	char *path = store_path(s, bulk ? "bulk" : "log", e);
+	struct seg_config config = {
+		.dir = path,
+		.bulk = bulk,
+		.first_size = bulk ? STORE_BULK_FIRST : 0,
+		.on_record = bulk ? store_on_bulk_record : store_on_log_record,
+		.on_rot = bulk ? store_on_bulk_rot : store_on_log_rot,
+		.start_body = bulk ? NULL : store_start_body,
+		.arg = s,
+	};
+	int rv;
+
+	if (path == NULL)
+		return -ENOMEM;
+	super_store_bytes(&s->super, config.store_id);
+	rv = seg_head_open(s->loops[0].env, &config, bulk ? &s->bulk : &s->log,
+			   e);
+	mem_free(path);
+	return rv;
+}
+
+static int store_open_loop(struct store *s, struct store_loop *l,
+			   struct errbuf *e)
+{
+	int rv = seg_port_new(s->log, l->env, &l->log_port);
+
+	if (rv == 0)
+		rv = seg_port_new(s->bulk, l->env, &l->bulk_port);
+	if (rv == 0)
+		rv = chunk_loop_new(s->chunks, l->env, l->bulk_port,
+				    &l->chunks);
+	if (rv != 0)
+		return errbuf_set(e, rv, "cannot open the store's heads: %s",
+				  strerror(-rv));
+	if (l->set != NULL)
+		shard_set_log(l->set, s->log, l->log_port);
+	return 0;
+}
+
+int store_open_parts(struct store *s, struct errbuf *e)
+{
+	int rv = store_vfs(s)->ops->mkdir(store_vfs(s), s->dir, 0700);
+
+	if (rv != 0 && rv != -EEXIST)
+		return errbuf_set(e, rv, "cannot make %s: %s", s->dir,
+				  strerror(-rv));
+	rv = store_open_super(s, e);
+	if (rv == 0)
+		rv = store_open_rows(s, e);
+	if (rv == 0)
+		rv = store_open_chunks(s, e);
+	if (rv == 0 && s->super.raft_id != 0)
+		rv = store_make_sets(s, e);
+	if (rv == 0)
+		rv = store_open_head(s, false, e);
+	if (rv == 0)
+		rv = store_open_head(s, true, e);
+	if (rv != 0)
+		return rv;
+	rv = chunk_store_set_bulk(s->chunks, s->bulk);
+	if (rv != 0)
+		return errbuf_set(e, rv, "%s/chunks cannot be written", s->dir);
+	for (unsigned i = 0; i < s->n_loops && rv == 0; i++)
+		rv = store_open_loop(s, &s->loops[i], e);
+	s->clean = rv == 0;
+	return rv;
+}

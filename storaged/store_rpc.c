@@ -1,0 +1,179 @@
+/*
+ * Requests of peers for shards and chunks. A request for group g runs on loop
+ * g % loops, as routed; its payload is borrowed until the reply, so what goes
+ * through the log is copied once, here.
+ */
+#include "storaged/store_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+static unsigned store_route(void *arg, uint16_t tag, uint16_t group)
+{
+	struct store *s = arg;
+
+	(void)tag;
+	return group % s->n_loops;
+}
+
+/* Messages that add bytes; all others go on working on a full disk. */
+static bool store_adds(uint16_t tag)
+{
+	switch (tag) {
+	case RPC_TAG_mknod:
+	case RPC_TAG_link:
+	case RPC_TAG_setxattr:
+	case RPC_TAG_write:
+	case RPC_TAG_put:
+	case RPC_TAG_mpu_create:
+	case RPC_TAG_mpu_part:
+	case RPC_TAG_mpu_complete:
+	case RPC_TAG_root_create:
+	case RPC_TAG_chunk_put:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static struct store_loop *store_loop_of(struct store *s,
+					const struct rpc_req *req)
+{
+	return &s->loops[req->group % s->n_loops];
+}
+
+/* 0 when the request may go on; else it was answered. */
+static int store_refuse(struct store *s, const struct store_loop *l,
+			struct rpc_req *req)
+{
+	if (!l->serving) {
+		rpc_reply_error(req, RPC_STATUS_UNAVAILABLE, 0,
+				"the store is starting");
+		return -EAGAIN;
+	}
+	if (s->full && store_adds(req->tag)) {
+		rpc_reply_error(req, RPC_STATUS_NOSPC, 0, NULL);
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+/* --- shards --- */
+
+static void store_shard_done(void *arg, uint32_t status, struct buf *payload,
+			     struct body *body)
+{
+	struct rpc_req *req = arg;
+	struct store_loop *l = req->user;
+	uint64_t hint = 0;
+
+	if (status == RPC_STATUS_OK) {
+		rpc_reply(req, payload, body);
+		return;
+	}
+	body_unref(body);
+	if (status == RPC_STATUS_NOT_LEADER) {
+		struct raft_group *g = shard_group(l->set, req->group);
+
+		hint = g != NULL ? raft_group_leader(g) : 0;
+	}
+	rpc_reply_error(req, status, hint, NULL);
+}
+
+static void store_on_shard(void *arg, struct rpc_req *req)
+{
+	struct store *s = arg;
+	struct store_loop *l = store_loop_of(s, req);
+	struct buf payload;
+	int rv;
+
+	if (store_refuse(s, l, req) != 0)
+		return;
+	req->user = l;
+	buf_init(&payload, 0);
+	buf_add(&payload, req->payload, req->payload_len);
+	rv = payload.err;
+	if (rv == 0)
+		rv = shard_call(l->set, req->group, req->tag, &payload,
+				store_shard_done, req);
+	if (rv != 0)
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+	buf_fini(&payload);
+}
+
+/* --- chunks --- */
+
+static void store_chunk_done(void *arg, uint32_t status, struct body *body)
+{
+	struct rpc_empty_rsp rsp = { 0 };
+	struct rpc_req *req = arg;
+	struct buf payload;
+
+	if (status != RPC_STATUS_OK) {
+		rpc_reply_error(req, status, 0, NULL);
+		return;
+	}
+	buf_init(&payload, 0);
+	if (rpc_empty_rsp_encode(&rsp, &payload) != 0) {
+		body_unref(body);
+		rpc_reply_error(req, RPC_STATUS_NOMEM, 0, NULL);
+	} else {
+		rpc_reply(req, &payload, body);
+	}
+	buf_fini(&payload);
+}
+
+static void store_on_chunk_put(void *arg, struct rpc_req *req)
+{
+	struct store *s = arg;
+	struct store_loop *l = store_loop_of(s, req);
+	struct rpc_chunk_put m;
+	int rv;
+
+	if (store_refuse(s, l, req) != 0)
+		return;
+	rv = rpc_chunk_put_decode(&m, req->payload, req->payload_len);
+	if (rv == 0)
+		rv = chunk_put(l->chunks, m.slice, m.index, m.hash, req->body,
+			       store_chunk_done, req);
+	if (rv != 0)
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+}
+
+static void store_on_chunk_get(void *arg, struct rpc_req *req)
+{
+	struct store *s = arg;
+	struct store_loop *l = store_loop_of(s, req);
+	struct rpc_chunk_get m;
+	int rv;
+
+	if (store_refuse(s, l, req) != 0)
+		return;
+	rv = rpc_chunk_get_decode(&m, req->payload, req->payload_len);
+	if (rv == 0)
+		rv = chunk_get(l->chunks, m.slice, m.index, m.off, m.len,
+			       store_chunk_done, req);
+	if (rv != 0)
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+}
+
+void store_rpc_register(struct store *s)
+{
+	const struct rpc_info *info;
+	size_t n;
+
+	rpc_server_identify(s->server, s->super.cluster, s->super.store);
+	info = rpc_info_all(&n);
+	for (size_t i = 0; i < n; i++)
+		if (info[i].kind == 'R' || info[i].kind == 'W')
+			rpc_server_handle(s->server, info[i].tag,
+					  store_on_shard, s);
+	rpc_server_handle(s->server, RPC_TAG_chunk_put, store_on_chunk_put, s);
+	rpc_server_handle(s->server, RPC_TAG_chunk_get, store_on_chunk_get, s);
+	rpc_server_route(s->server, 'R', store_route, s);
+	rpc_server_route(s->server, 'W', store_route, s);
+	rpc_server_route(s->server, 'C', store_route, s);
+}

@@ -1,0 +1,469 @@
+/*
+ * A whole store on real loops and real files, through an in-process link:
+ * shards, chunks, restart, and databases that are gone or damaged. A copy of
+ * the directory made while the store runs is what a killed process leaves.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <xxhash.h>
+
+#include "common/base/loop.h"
+#include "common/base/mem.h"
+#include "common/rpc/rpc.h"
+#include "storaged/store.h"
+
+#define N_SHARDS 5
+#define RAFT_ID 4
+
+struct fixture {
+	struct loop_set *loops;
+	struct rpc_server *server;
+	struct store *store;
+	struct rpc_peer_link *link;
+	pthread_t thread;
+	sem_t ready;
+	uint64_t seq;
+	uint64_t roots[N_SHARDS];
+};
+
+static char base[64];
+
+static void shell(const char *fmt, ...)
+{
+	char cmd[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(cmd, sizeof cmd, fmt, ap);
+	va_end(ap);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* --- one process --- */
+
+static void *fixture_main(void *arg)
+{
+	struct fixture *f = arg;
+
+	loop_set_run(f->loops);
+	return NULL;
+}
+
+static void on_ready(void *arg)
+{
+	struct fixture *f = arg;
+
+	sem_post(&f->ready);
+}
+
+static void fixture_close(struct fixture *f)
+{
+	store_close(f->store);
+	rpc_server_free(f->server);
+	loop_set_free(f->loops);
+	sem_destroy(&f->ready);
+}
+
+/* 0, or what store_open said; then everything is closed again. */
+static int fixture_open(struct fixture *f, const char *dir, unsigned loops,
+			struct errbuf *e)
+{
+	struct store_config c = { .dir = dir };
+	int rv;
+
+	memset(f, 0, sizeof *f);
+	sem_init(&f->ready, 0, 0);
+	assert_int_equal(loop_set_new(loops, 2, &f->loops), 0);
+	assert_int_equal(rpc_server_new(f->loops, &f->server), 0);
+	c.loops = f->loops;
+	c.server = f->server;
+	e->text[0] = '\0';
+	rv = store_open(&c, &f->store, e);
+	if (rv != 0)
+		fixture_close(f);
+	return rv;
+}
+
+static void fixture_start(struct fixture *f, const char *dir, unsigned loops)
+{
+	uint16_t shards[N_SHARDS] = { 0, 1, 2, 7, 300 };
+	struct errbuf e = { "" };
+
+	if (fixture_open(f, dir, loops, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(rpc_link_new(loop_set_get(f->loops, 0), "unix:none",
+				      RPC_ROLE_MANAGER, f->server, &f->link),
+			 0);
+	if (store_assign(f->store, RAFT_ID, shards, N_SHARDS, &e) != 0 ||
+	    store_start(f->store, on_ready, f, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(pthread_create(&f->thread, NULL, fixture_main, f), 0);
+	sem_wait(&f->ready);
+}
+
+static void fixture_stop(struct fixture *f)
+{
+	loop_set_stop(f->loops);
+	pthread_join(f->thread, NULL);
+	rpc_link_free(f->link);
+	fixture_close(f);
+}
+
+/* --- calls from the test's own thread --- */
+
+struct call {
+	struct env_task task;
+	struct fixture *f;
+	struct rpc_send send;
+	struct buf payload;
+	sem_t done;
+	uint32_t status;
+	struct buf rsp;
+	struct body *body;
+};
+
+static void call_done(void *arg, const struct rpc_reply *reply)
+{
+	struct call *c = arg;
+
+	c->status = reply->status;
+	buf_add(&c->rsp, reply->payload, reply->len);
+	c->body = reply->body != NULL ? body_ref(reply->body) : NULL;
+	sem_post(&c->done);
+}
+
+static void call_run(struct env_task *task)
+{
+	struct call *c = CONTAINER_OF(task, struct call, task);
+
+	if (rpc_link_send(c->f->link, &c->send) == NULL)
+		abort();
+}
+
+static void call_init(struct call *c)
+{
+	memset(c, 0, sizeof *c);
+	buf_init(&c->payload, 0);
+	buf_init(&c->rsp, 0);
+}
+
+static void call_sync(struct fixture *f, struct call *c, uint16_t tag,
+		      uint16_t group, struct body *body)
+{
+	c->f = f;
+	c->task.run = call_run;
+	c->send = (struct rpc_send){
+		.tag = tag, .group = group, .payload = &c->payload,
+		.body = body, .done = call_done, .arg = c,
+	};
+	sem_init(&c->done, 0, 0);
+	env_post(loop_env(loop_set_get(f->loops, 0)), &c->task);
+	sem_wait(&c->done);
+	sem_destroy(&c->done);
+}
+
+static void call_fini(struct call *c)
+{
+	buf_fini(&c->payload);
+	buf_fini(&c->rsp);
+	body_unref(c->body);
+}
+
+#define CALL(f, c, name, req, group, body) \
+	do { \
+		call_init(c); \
+		(void)rpc_##name##_encode((req), &(c)->payload); \
+		call_sync((f), (c), RPC_TAG_##name, (group), (body)); \
+	} while (0)
+
+static const uint16_t shard_ids[N_SHARDS] = { 0, 1, 2, 7, 300 };
+
+static void make_roots(struct fixture *f)
+{
+	for (unsigned i = 0; i < N_SHARDS; i++) {
+		struct rpc_root_create req = { .client = 1, .slot = i,
+					       .seq = 1, .bucket = i + 1,
+					       .mode = 0775 };
+		struct rpc_root_create_rsp rsp;
+		struct call c;
+
+		CALL(f, &c, root_create, &req, shard_ids[i], NULL);
+		assert_int_equal(c.status, RPC_STATUS_OK);
+		assert_int_equal(rpc_root_create_rsp_decode(&rsp, c.rsp.data,
+							    c.rsp.len), 0);
+		f->roots[i] = rsp.ino;
+		call_fini(&c);
+	}
+}
+
+static char data[WIRE_CHUNK];
+
+static void put(struct fixture *f, unsigned shard, const char *key, size_t off,
+		size_t len)
+{
+	struct wire_extent e = { .len = len, .kind = WIRE_EXT_INLINE };
+	struct wire_vec v;
+	struct rpc_put req;
+	struct call c;
+
+	wire_vec_init(&v);
+	wire_vec_add_extent(&v, &e);
+	req = (struct rpc_put){
+		.client = 1, .slot = 50 + shard, .seq = ++f->seq,
+		.root = f->roots[shard], .key = wire_cstr(key), .size = len,
+		.etag = wire_cstr("e"), .extents = wire_vec_bytes(&v),
+		.data = wire_bytes(data + off, len),
+	};
+	CALL(f, &c, put, &req, shard_ids[shard], NULL);
+	assert_int_equal(c.status, RPC_STATUS_OK);
+	call_fini(&c);
+	wire_vec_fini(&v);
+}
+
+static void get(struct fixture *f, unsigned shard, const char *key, size_t off,
+		size_t len)
+{
+	struct rpc_object req = { .root = f->roots[shard],
+				  .key = wire_cstr(key), .len = 1 << 20 };
+	struct call c;
+
+	CALL(f, &c, object, &req, shard_ids[shard], NULL);
+	assert_int_equal(c.status, RPC_STATUS_OK);
+	assert_non_null(c.body);
+	assert_int_equal(c.body->len, len);
+	assert_memory_equal(c.body->data, data + off, len);
+	call_fini(&c);
+}
+
+static uint32_t chunk_put(struct fixture *f, uint64_t slice, uint32_t index,
+			  size_t off, size_t len, bool wrong)
+{
+	XXH128_hash_t h = XXH3_128bits(data + off, len);
+	struct rpc_chunk_put req = { .slice = { 5, slice }, .index = index,
+				     .hash = { h.high64, h.low64 } };
+	struct body *b = body_new(len);
+	uint32_t status;
+	struct call c;
+
+	memcpy(b->data, data + off, len);
+	b->len = (uint32_t)len;
+	if (wrong)
+		b->data[len / 2] ^= 1;
+	CALL(f, &c, chunk_put, &req, (uint16_t)slice, b);
+	status = c.status;
+	call_fini(&c);
+	return status;
+}
+
+static uint32_t chunk_get(struct fixture *f, uint64_t slice, uint32_t index,
+			  uint32_t from, uint32_t want, size_t off, size_t len)
+{
+	struct rpc_chunk_get req = { .slice = { 5, slice }, .index = index,
+				     .off = from, .len = want };
+	uint32_t status;
+	struct call c;
+
+	CALL(f, &c, chunk_get, &req, (uint16_t)slice, NULL);
+	status = c.status;
+	if (status == RPC_STATUS_OK) {
+		assert_non_null(c.body);
+		assert_int_equal(c.body->len, len);
+		assert_memory_equal(c.body->data, data + off, len);
+	} else {
+		assert_null(c.body);
+	}
+	call_fini(&c);
+	return status;
+}
+
+static const size_t chunk_len[] = { 1, 1000, 65536, 300000, 1 << 20,
+				    WIRE_CHUNK };
+#define N_CHUNKS (sizeof chunk_len / sizeof chunk_len[0])
+
+static void write_all(struct fixture *f)
+{
+	char key[32];
+
+	make_roots(f);
+	for (unsigned i = 0; i < 60; i++) {
+		snprintf(key, sizeof key, "d%u/k%u", i % 3, i);
+		put(f, i % N_SHARDS, key, i, 10 + i * 200);
+	}
+	for (unsigned i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(chunk_put(f, i, i, 0, chunk_len[i], false),
+				 RPC_STATUS_OK);
+}
+
+static void check_all(struct fixture *f, const uint64_t *roots)
+{
+	char key[32];
+
+	memcpy(f->roots, roots, sizeof f->roots);
+	for (unsigned i = 0; i < 60; i++) {
+		snprintf(key, sizeof key, "d%u/k%u", i % 3, i);
+		get(f, i % N_SHARDS, key, i, 10 + i * 200);
+	}
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(chunk_get(f, i, i, 0, WIRE_CHUNK, 0,
+					   chunk_len[i]), RPC_STATUS_OK);
+}
+
+/* --- tests --- */
+
+static void check_store(unsigned loops)
+{
+	struct store_stats stats;
+	uint64_t roots[N_SHARDS];
+	struct fixture f;
+	char dir[128];
+
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	snprintf(dir, sizeof dir, "%s/store", base);
+	fixture_start(&f, dir, loops);
+	write_all(&f);
+	memcpy(roots, f.roots, sizeof roots);
+	check_all(&f, roots);
+	/* chunks: again, other bytes, wrong bytes, parts, none */
+	assert_int_equal(chunk_put(&f, 3, 3, 0, 300000, false), RPC_STATUS_OK);
+	assert_int_equal(chunk_put(&f, 3, 3, 5, 300000, false),
+			 RPC_STATUS_BAD_DIGEST);
+	assert_int_equal(chunk_put(&f, 9, 1, 0, 1000, true),
+			 RPC_STATUS_BAD_DIGEST);
+	assert_int_equal(chunk_put(&f, 9, 2, 0, 1 << 20, true),
+			 RPC_STATUS_BAD_DIGEST);
+	assert_int_equal(chunk_get(&f, 9, 1, 0, 10, 0, 0), RPC_STATUS_NOENT);
+	assert_int_equal(chunk_get(&f, 5, 5, 1000, 2000, 1000, 2000),
+			 RPC_STATUS_OK);
+	assert_int_equal(chunk_get(&f, 5, 5, 3000, 0, 3000,
+				   WIRE_CHUNK - 3000), RPC_STATUS_OK);
+	assert_int_equal(chunk_get(&f, 1, 1, 900, 500, 900, 100),
+			 RPC_STATUS_OK);
+	assert_int_equal(chunk_get(&f, 1, 1, 1000, 1, 0, 0),
+			 RPC_STATUS_INVAL);
+	store_stats(f.store, &stats);
+	assert_int_equal(stats.rot, 0);
+	/* killed here */
+	shell("cp -r %s %s/killed", dir, base);
+	fixture_stop(&f);
+	fixture_start(&f, dir, loops == 1 ? 3 : 1);
+	assert_int_equal(store_raft_id(f.store), RAFT_ID);
+	check_all(&f, roots);
+	fixture_stop(&f);
+
+	snprintf(dir, sizeof dir, "%s/killed", base);
+	shell("cp -r %s %s/norows && rm -r %s/norows/rows", dir, base, base);
+	shell("cp -r %s %s/noindex && rm -r %s/noindex/chunks", dir, base,
+	      base);
+	fixture_start(&f, dir, loops);
+	check_all(&f, roots);
+	fixture_stop(&f);
+	snprintf(dir, sizeof dir, "%s/norows", base);
+	fixture_start(&f, dir, loops);
+	check_all(&f, roots);
+	fixture_stop(&f);
+	snprintf(dir, sizeof dir, "%s/noindex", base);
+	fixture_start(&f, dir, loops);
+	check_all(&f, roots);
+	fixture_stop(&f);
+	shell("rm -rf %s", base);
+}
+
+static void test_store_1(void **state)
+{
+	(void)state;
+	check_store(1);
+}
+
+static void test_store_3(void **state)
+{
+	(void)state;
+	check_store(3);
+}
+
+/* Damage that must not be served, and damage that must not matter. */
+static void test_store_damaged(void **state)
+{
+	uint64_t roots[N_SHARDS];
+	struct fixture f;
+	struct errbuf e;
+	char dir[128];
+
+	(void)state;
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	snprintf(dir, sizeof dir, "%s/store", base);
+	fixture_start(&f, dir, 1);
+	write_all(&f);
+	memcpy(roots, f.roots, sizeof roots);
+	fixture_stop(&f);
+	/* saved: now there are tables */
+	shell("rm %s/rows/CURRENT", dir);
+	assert_int_equal(fixture_open(&f, dir, 1, &e), -EBADMSG);
+	assert_non_null(strstr(e.text, "move it away"));
+	shell("rm -r %s/rows", dir);
+	shell("rm %s/chunks/CURRENT", dir);
+	fixture_start(&f, dir, 1);
+	check_all(&f, roots);
+	fixture_stop(&f);
+	shell("mv %s/super %s/super.away", dir, dir);
+	assert_true(fixture_open(&f, dir, 1, &e) != 0);
+	assert_non_null(strstr(e.text, "super"));
+	shell("mv %s/super.away %s/super", dir, dir);
+	/* a foreign raft id */
+	assert_int_equal(fixture_open(&f, dir, 1, &e), 0);
+	assert_int_equal(store_assign(f.store, RAFT_ID + 1, shard_ids,
+				      N_SHARDS, &e), -EINVAL);
+	fixture_close(&f);
+	fixture_start(&f, dir, 1);
+	check_all(&f, roots);
+	fixture_stop(&f);
+	shell("rm -rf %s", base);
+}
+
+/* A bit of a chunk flips on the disk. */
+static void test_chunk_rot(void **state)
+{
+	struct store_stats stats;
+	struct fixture f;
+	char dir[128];
+
+	(void)state;
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	snprintf(dir, sizeof dir, "%s/store", base);
+	fixture_start(&f, dir, 1);
+	assert_int_equal(chunk_put(&f, 1, 0, 0, 200000, false), RPC_STATUS_OK);
+	shell("printf '\\377\\376' | dd of=%s/bulk/0000000000000001.seg bs=1 "
+	      "seek=100000 conv=notrunc status=none", dir);
+	assert_int_equal(chunk_get(&f, 1, 0, 0, 200000, 0, 0), RPC_STATUS_IO);
+	assert_int_equal(chunk_get(&f, 1, 0, 5, 10, 0, 0), RPC_STATUS_IO);
+	store_stats(f.store, &stats);
+	assert_int_equal(stats.rot, 2);
+	fixture_stop(&f);
+	shell("rm -rf %s", base);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_store_1),
+		cmocka_unit_test(test_store_3),
+		cmocka_unit_test(test_store_damaged),
+		cmocka_unit_test(test_chunk_rot),
+	};
+
+	for (size_t i = 0; i < sizeof data; i++)
+		data[i] = (char)(i * 31 + (i >> 9));
+	snprintf(base, sizeof base, "test_store_%d.tmp", (int)getpid());
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

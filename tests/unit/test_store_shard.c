@@ -1,0 +1,760 @@
+/*
+ * storaged/shard*: one shard over the small env, a file system that knows
+ * power cuts, and the memory back, with the real Raft host and namespace.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "common/base/mem.h"
+#include "common/wire/msgs.h"
+#include "common/wire/status.h"
+#include "storaged/opens.h"
+#include "storaged/shard.h"
+#include "tests/lib/crashfs.h"
+#include "tests/lib/minienv.h"
+
+#define SHARD 3
+#define SECOND 1000000000u
+
+struct world {
+	struct crashfs *fs;
+	struct minienv *m;
+	struct rows_mem_image *image;
+	struct rows_back *back;
+	struct shard_set *set;
+	struct seg_head *log;
+	struct seg_port *port;
+	unsigned rots;
+	bool leads;
+	uint64_t seq; /* of answer slots */
+};
+
+/* --- one process: start, power cut, start --- */
+
+static void on_role(void *arg, uint16_t group, bool leader)
+{
+	struct world *w = arg;
+
+	(void)group;
+	w->leads = leader;
+}
+
+static void on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
+{
+	struct world *w = arg;
+
+	(void)group;
+	(void)gen;
+	(void)off;
+	w->rots++;
+}
+
+static int on_record(void *arg, const struct seg_rec *rec)
+{
+	struct world *w = arg;
+
+	return shard_set_recover(w->set, rec);
+}
+
+static void world_start(struct world *w, uint64_t seed)
+{
+	struct seg_config sc = {
+		.dir = "log", .segment_size = 1 << 20, .first_size = 1 << 18,
+		.on_record = on_record, .arg = w,
+	};
+	struct errbuf e = { "" };
+	struct shard_config c = { 0 };
+	uint64_t voter = 7;
+
+	w->m = minienv_new(crashfs_vfs(w->fs), seed);
+	assert_int_equal(rows_back_mem(w->image, &w->back), 0);
+	c.env = minienv_env(w->m);
+	c.back = w->back;
+	c.id = voter;
+	c.role = on_role;
+	c.rot = on_rot;
+	c.arg = w;
+	assert_int_equal(shard_set_new(&c, &w->set), 0);
+	if (seg_head_open(c.env, &sc, &w->log, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(seg_port_new(w->log, c.env, &w->port), 0);
+	shard_set_log(w->set, w->log, w->port);
+	if (shard_open(w->set, SHARD, &voter, 1, &e) != 0)
+		fail_msg("%s", e.text);
+	w->leads = false;
+	assert_int_equal(shard_set_start(w->set), 0);
+	minienv_run(w->m);
+	assert_true(w->leads);
+}
+
+/* The process is gone; what it had queued never runs. */
+static void world_kill(struct world *w)
+{
+	crashfs_freeze(w->fs, true);
+	shard_set_free(w->set);
+	seg_head_abandon(w->log);
+	seg_port_free(w->port);
+	rows_back_close(w->back);
+	minienv_free(w->m);
+	crashfs_freeze(w->fs, false);
+}
+
+static void world_power_cut(struct world *w, uint64_t seed)
+{
+	world_kill(w);
+	crashfs_crash(w->fs, seed);
+	world_start(w, seed);
+}
+
+static void world_init(struct world *w)
+{
+	memset(w, 0, sizeof *w);
+	w->fs = crashfs_new(1);
+	w->image = rows_mem_image_new();
+	world_start(w, 1);
+}
+
+static void world_fini(struct world *w)
+{
+	world_kill(w);
+	rows_mem_image_free(w->image);
+	crashfs_free(w->fs);
+}
+
+/* --- calls --- */
+
+struct reply {
+	unsigned n;
+	uint32_t status;
+	struct buf payload;
+	struct body *body;
+};
+
+static void on_done(void *arg, uint32_t status, struct buf *payload,
+		    struct body *body)
+{
+	struct reply *r = arg;
+
+	r->n++;
+	r->status = status;
+	r->payload = *payload;
+	buf_init(payload, 0);
+	r->body = body;
+}
+
+static void reply_fini(struct reply *r)
+{
+	buf_fini(&r->payload);
+	body_unref(r->body);
+	memset(r, 0, sizeof *r);
+}
+
+static void send_call(struct world *w, uint16_t tag, struct buf *b,
+		      struct reply *r)
+{
+	memset(r, 0, sizeof *r);
+	assert_int_equal(b->err, 0);
+	assert_int_equal(shard_call(w->set, SHARD, tag, b, on_done, r), 0);
+	assert_int_equal(r->n, 0); /* never inside the call */
+}
+
+#define SEND(w, name, req, r) \
+	do { \
+		struct buf send_b_; \
+		buf_init(&send_b_, 0); \
+		(void)rpc_##name##_encode((req), &send_b_); \
+		send_call((w), RPC_TAG_##name, &send_b_, (r)); \
+	} while (0)
+
+/* Sends, runs, expects one answer. */
+#define CALL(w, name, req, r) \
+	do { \
+		SEND(w, name, req, r); \
+		minienv_run((w)->m); \
+		assert_int_equal((r)->n, 1); \
+	} while (0)
+
+#define MUT(w) .client = 9, .slot = 1, .seq = ++(w)->seq
+
+static uint64_t make_root(struct world *w)
+{
+	struct rpc_root_create req = { MUT(w), .bucket = 1, .mode = 0775 };
+	struct rpc_root_create_rsp rsp;
+	struct reply r;
+
+	CALL(w, root_create, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_root_create_rsp_decode(&rsp, r.payload.data,
+						    r.payload.len), 0);
+	reply_fini(&r);
+	return rsp.ino;
+}
+
+static void put_request(struct world *w, uint64_t root, const char *key,
+			const char *bytes, size_t len, struct wire_vec *v,
+			struct rpc_put *ret)
+{
+	struct wire_extent e = { .len = len, .kind = WIRE_EXT_INLINE };
+
+	wire_vec_init(v);
+	wire_vec_add_extent(v, &e);
+	*ret = (struct rpc_put){
+		MUT(w), .root = root, .key = wire_cstr(key), .umask = 022,
+		.size = len, .etag = wire_cstr("d41d8cd9"),
+		.extents = wire_vec_bytes(v), .data = wire_bytes(bytes, len),
+	};
+}
+
+static void put(struct world *w, uint64_t root, const char *key,
+		const char *bytes, size_t len)
+{
+	struct wire_vec v;
+	struct rpc_put req;
+	struct reply r;
+
+	put_request(w, root, key, bytes, len, &v, &req);
+	CALL(w, put, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+	wire_vec_fini(&v);
+}
+
+static uint32_t get(struct world *w, uint64_t root, const char *key,
+		    const char *bytes, size_t len)
+{
+	struct rpc_object req = { .root = root, .key = wire_cstr(key),
+				  .len = 1 << 20 };
+	uint32_t status;
+	struct reply r;
+
+	CALL(w, object, &req, &r);
+	status = r.status;
+	if (status == RPC_STATUS_OK) {
+		assert_non_null(r.body);
+		assert_int_equal(r.body->len, len);
+		assert_memory_equal(r.body->data, bytes, len);
+	} else {
+		assert_null(r.body);
+	}
+	reply_fini(&r);
+	return status;
+}
+
+static uint64_t make_file(struct world *w, uint64_t dir, const char *name,
+			  uint64_t session)
+{
+	struct rpc_mknod req = {
+		MUT(w), .dir = dir, .name = wire_cstr(name),
+		.mode = S_IFREG | 0644, .session = session,
+		.flags = RPC_MKNOD_EXCL | (session != 0 ? RPC_MKNOD_OPEN : 0),
+	};
+	struct rpc_mknod_rsp rsp;
+	struct reply r;
+
+	CALL(w, mknod, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r.payload.data,
+					      r.payload.len), 0);
+	reply_fini(&r);
+	return rsp.attr.ino;
+}
+
+static uint32_t do_unlink(struct world *w, uint64_t dir, const char *name)
+{
+	struct rpc_unlink req = { MUT(w), .dir = dir,
+				  .name = wire_cstr(name) };
+	uint32_t status;
+	struct reply r;
+
+	CALL(w, unlink, &req, &r);
+	status = r.status;
+	reply_fini(&r);
+	return status;
+}
+
+static uint32_t do_open(struct world *w, uint64_t ino, uint64_t session)
+{
+	struct rpc_open req = { .ino = ino, .session = session };
+	uint32_t status;
+	struct reply r;
+
+	CALL(w, open, &req, &r);
+	status = r.status;
+	reply_fini(&r);
+	return status;
+}
+
+static void do_close(struct world *w, uint64_t ino, uint64_t session)
+{
+	struct rpc_close req = { MUT(w), .ino = ino, .session = session };
+	struct reply r;
+
+	CALL(w, close, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+}
+
+/* 0 = gone, 1 = has no name, 2 = has a name */
+static int look(struct world *w, uint64_t ino)
+{
+	struct rpc_getattr req = { .ino = ino };
+	struct rpc_attr_rsp rsp;
+	struct reply r;
+	int n = 0;
+
+	CALL(w, getattr, &req, &r);
+	if (r.status == RPC_STATUS_OK) {
+		assert_int_equal(rpc_attr_rsp_decode(&rsp, r.payload.data,
+						     r.payload.len), 0);
+		n = (rsp.attr.flags & WIRE_ATTR_UNLINKED) != 0 ? 1 : 2;
+	}
+	reply_fini(&r);
+	return n;
+}
+
+static uint64_t opens_now(struct world *w)
+{
+	struct shard_stats s;
+
+	shard_set_stats(w->set, &s);
+	assert_int_equal(s.in_flight, 0);
+	return s.opens;
+}
+
+/* --- tests --- */
+
+static void test_opens(void **state)
+{
+	struct opens o;
+
+	(void)state;
+	opens_init(&o);
+	assert_int_equal(opens_count(&o, 1), 0);
+	assert_int_equal(opens_del(&o, 1, 1), -ENOENT);
+	for (uint64_t i = 1; i <= 1000; i++) {
+		assert_int_equal(opens_add(&o, i, 5), 0);
+		assert_int_equal(opens_add(&o, i, 5), 0);
+		assert_int_equal(opens_add(&o, i, 6), 0);
+	}
+	assert_int_equal(o.n, 2000);
+	for (uint64_t i = 1; i <= 1000; i++) {
+		assert_int_equal(opens_count(&o, i), 3);
+		assert_int_equal(opens_del(&o, i, 5), 0);
+		assert_int_equal(opens_del(&o, i, 6), 0);
+		assert_int_equal(opens_del(&o, i, 6), -ENOENT);
+		assert_int_equal(opens_count(&o, i), 1);
+	}
+	assert_int_equal(o.n, 1000);
+	opens_fini(&o);
+	assert_int_equal(opens_count(&o, 1), 0);
+}
+
+static char big[20000];
+
+static void fill_big(void)
+{
+	for (size_t i = 0; i < sizeof big; i++)
+		big[i] = (char)(i * 7 + i / 251);
+}
+
+static void test_put_get(void **state)
+{
+	struct rpc_list list = { .prefix = wire_cstr(""), .max = 100 };
+	struct rpc_list_rsp rsp;
+	uint32_t count;
+	struct world w;
+	uint64_t root;
+	struct reply r;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	put(&w, root, "a", "small", 5);
+	put(&w, root, "dir/b", big, 6000);
+	put(&w, root, "dir/c", big, 16000);
+	put(&w, root, "a", big + 1, 3000);
+	assert_int_equal(get(&w, root, "a", big + 1, 3000), RPC_STATUS_OK);
+	assert_int_equal(get(&w, root, "dir/b", big, 6000), RPC_STATUS_OK);
+	assert_int_equal(get(&w, root, "dir/c", big, 16000), RPC_STATUS_OK);
+	assert_int_equal(get(&w, root, "none", "", 0), RPC_STATUS_NOENT);
+	list.root = root;
+	CALL(&w, list, &list, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_list_rsp_decode(&rsp, r.payload.data,
+					     r.payload.len), 0);
+	(void)wire_vec_reader(rsp.entries, &count);
+	assert_int_equal(count, 3);
+	reply_fini(&r);
+	world_fini(&w);
+}
+
+static void test_refusals(void **state)
+{
+	struct rpc_getattr req = { .ino = 1 };
+	struct world w;
+	struct reply r;
+	struct buf b;
+
+	(void)state;
+	world_init(&w);
+	buf_init(&b, 0);
+	(void)rpc_getattr_encode(&req, &b);
+	memset(&r, 0, sizeof r);
+	assert_int_equal(shard_call(w.set, SHARD + 1, RPC_TAG_getattr, &b,
+				    on_done, &r), 0);
+	minienv_run(w.m);
+	assert_int_equal(r.n, 1);
+	assert_int_equal(r.status, RPC_STATUS_WRONG_STORE);
+	reply_fini(&r);
+	buf_init(&b, 0);
+	assert_int_equal(shard_call(w.set, SHARD, 0x9999, &b, on_done, &r), 0);
+	minienv_run(w.m);
+	assert_int_equal(r.status, RPC_STATUS_UNKNOWN_MSG);
+	reply_fini(&r);
+	world_fini(&w);
+}
+
+/* What was answered is there after power cuts, with and without checkpoints. */
+static void test_power_cuts(void **state)
+{
+	uint64_t index, index2;
+	char key[16];
+	struct world w;
+	uint64_t root;
+	int64_t now;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	for (unsigned round = 0; round < 12; round++) {
+		for (unsigned i = 0; i < 10; i++) {
+			snprintf(key, sizeof key, "k%u-%u", round, i);
+			put(&w, root, key, big + round, 100 + i * 700);
+		}
+		if (round % 4 == 2) { /* by itself after half a minute */
+			minienv_advance(w.m, 31ull * SECOND);
+			assert_int_equal(shard_read_applied(
+				w.back, SHARD, &index, &now), 0);
+			assert_true(index > 0);
+			assert_true(now > 0);
+		}
+		world_power_cut(&w, 100 + round);
+		for (unsigned j = 0; j <= round; j++)
+			for (unsigned i = 0; i < 10; i++) {
+				snprintf(key, sizeof key, "k%u-%u", j, i);
+				assert_int_equal(get(&w, root, key, big + j,
+						     100 + i * 700),
+						 RPC_STATUS_OK);
+			}
+	}
+	/* a flush on a clean way out leaves nothing to replay */
+	minienv_run(w.m);
+	assert_int_equal(shard_set_flush(w.set), 0);
+	assert_int_equal(rows_back_checkpoint(w.back), 0);
+	assert_int_equal(shard_read_applied(w.back, SHARD, &index, &now), 0);
+	index2 = raft_group_applied(shard_group(w.set, SHARD));
+	assert_true(index > 100 && index <= index2);
+	world_fini(&w);
+}
+
+/* Many at once, killed in the middle: answered ones stay. */
+static void test_kill_in_flight(void **state)
+{
+	enum { N = 40 };
+	static struct wire_vec v[N];
+	static struct reply r[N];
+	unsigned acked = 0;
+	struct world w;
+	uint64_t root;
+	char key[16];
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	for (unsigned round = 0; round < 30; round++) {
+		for (unsigned i = 0; i < N; i++) {
+			struct rpc_put req;
+
+			snprintf(key, sizeof key, "k%u", i);
+			put_request(&w, root, key, big + round, 1000, &v[i],
+				    &req);
+			req.slot = 100 + i;
+			SEND(&w, put, &req, &r[i]);
+			wire_vec_fini(&v[i]);
+		}
+		for (unsigned step = 0; step < round * 20; step++)
+			(void)minienv_step(w.m);
+		world_power_cut(&w, 500 + round);
+		for (unsigned i = 0; i < N; i++) {
+			snprintf(key, sizeof key, "k%u", i);
+			if (r[i].n > 0) {
+				assert_int_equal(r[i].status, RPC_STATUS_OK);
+				assert_int_equal(get(&w, root, key,
+						     big + round, 1000),
+						 RPC_STATUS_OK);
+				acked++;
+			}
+			reply_fini(&r[i]);
+		}
+	}
+	print_message("# %u of %u answered\n", acked, 30 * N);
+	assert_true(acked > 0 && acked < 30 * N);
+	world_fini(&w);
+}
+
+static void test_unlink_open(void **state)
+{
+	struct world w;
+	uint64_t root, ino, other;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	ino = make_file(&w, root, "f", 77);
+	assert_int_equal(opens_now(&w), 1);
+	assert_int_equal(do_open(&w, ino, 78), RPC_STATUS_OK);
+	assert_int_equal(do_unlink(&w, root, "f"), RPC_STATUS_OK);
+	assert_int_equal(look(&w, ino), 1);
+	do_close(&w, ino, 77);
+	assert_int_equal(look(&w, ino), 1);
+	do_close(&w, ino, 78);
+	assert_int_equal(look(&w, ino), 0);
+	assert_int_equal(opens_now(&w), 0);
+	/* not open: gone at once; a failed open leaves nothing */
+	other = make_file(&w, root, "g", 0);
+	assert_int_equal(do_unlink(&w, root, "g"), RPC_STATUS_OK);
+	assert_int_equal(look(&w, other), 0);
+	assert_true(do_open(&w, other, 77) != RPC_STATUS_OK);
+	assert_int_equal(opens_now(&w), 0);
+	/* open, close, then unlink */
+	other = make_file(&w, root, "h", 77);
+	do_close(&w, other, 77);
+	assert_int_equal(look(&w, other), 2);
+	assert_int_equal(do_unlink(&w, root, "h"), RPC_STATUS_OK);
+	assert_int_equal(look(&w, other), 0);
+	world_fini(&w);
+}
+
+/*
+ * OPEN while the unlink is in flight: it either fails, or the inode stays.
+ * MKNOD with open followed by an unlink in the same turn: the inode stays.
+ */
+static void test_open_races(void **state)
+{
+	struct rpc_open open = { .session = 77 };
+	struct rpc_unlink unlink;
+	struct rpc_mknod mknod;
+	struct rpc_mknod_rsp rsp;
+	struct reply r1, r2;
+	struct world w;
+	uint64_t root;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	for (unsigned steps = 0; steps < 20; steps++) {
+		open.ino = make_file(&w, root, "f", 0);
+		unlink = (struct rpc_unlink){ MUT(&w), .dir = root,
+					      .name = wire_cstr("f") };
+		SEND(&w, unlink, &unlink, &r1);
+		for (unsigned i = 0; i < steps; i++)
+			(void)minienv_step(w.m);
+		SEND(&w, open, &open, &r2);
+		minienv_run(w.m);
+		assert_int_equal(r1.status, RPC_STATUS_OK);
+		if (r2.status == RPC_STATUS_OK) {
+			assert_int_equal(look(&w, open.ino), 1);
+			do_close(&w, open.ino, 77);
+		}
+		assert_int_equal(look(&w, open.ino), 0);
+		assert_int_equal(opens_now(&w), 0);
+		reply_fini(&r1);
+		reply_fini(&r2);
+	}
+	mknod = (struct rpc_mknod){
+		MUT(&w), .dir = root, .name = wire_cstr("m"), .session = 77,
+		.mode = S_IFREG | 0600, .flags = RPC_MKNOD_OPEN,
+	};
+	SEND(&w, mknod, &mknod, &r1);
+	unlink = (struct rpc_unlink){ MUT(&w), .dir = root,
+				      .name = wire_cstr("m") };
+	unlink.slot = 2;
+	SEND(&w, unlink, &unlink, &r2);
+	minienv_run(w.m);
+	assert_int_equal(r1.status, RPC_STATUS_OK);
+	assert_int_equal(r2.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r1.payload.data,
+					      r1.payload.len), 0);
+	assert_int_equal(look(&w, rsp.attr.ino), 1);
+	reply_fini(&r1);
+	reply_fini(&r2);
+	do_close(&w, rsp.attr.ino, 77);
+	assert_int_equal(look(&w, rsp.attr.ino), 0);
+	world_fini(&w);
+}
+
+/* A long GET holds its bytes while the object is replaced and deleted. */
+static void test_object_open(void **state)
+{
+	struct rpc_object req = { .len = 10, .flags = RPC_OBJECT_OPEN,
+				  .session = 5 };
+	struct rpc_delete del;
+	struct rpc_object_rsp rsp;
+	struct world w;
+	struct reply r, r2;
+	uint64_t root;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	for (unsigned steps = 0; steps < 12; steps++) {
+		put(&w, root, "o", big, 5000);
+		req.root = root;
+		req.key = wire_cstr("o");
+		del = (struct rpc_delete){ MUT(&w), .root = root,
+					   .key = wire_cstr("o") };
+		SEND(&w, delete, &del, &r2);
+		for (unsigned i = 0; i < steps; i++)
+			(void)minienv_step(w.m);
+		CALL(&w, object, &req, &r);
+		assert_int_equal(r2.status, RPC_STATUS_OK);
+		if (r.status == RPC_STATUS_OK) {
+			assert_int_equal(rpc_object_rsp_decode(
+				&rsp, r.payload.data, r.payload.len), 0);
+			assert_int_equal(look(&w, rsp.attr.ino), 1);
+			do_close(&w, rsp.attr.ino, 5);
+			assert_int_equal(look(&w, rsp.attr.ino), 0);
+		}
+		assert_int_equal(opens_now(&w), 0);
+		reply_fini(&r);
+		reply_fini(&r2);
+	}
+	world_fini(&w);
+}
+
+/* A new leader gives nothing up until clients had time to come back. */
+static void test_grace(void **state)
+{
+	struct world w;
+	uint64_t root, held, lost;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	held = make_file(&w, root, "held", 77);
+	lost = make_file(&w, root, "lost", 78);
+	world_power_cut(&w, 9);
+	assert_int_equal(opens_now(&w), 0);
+	assert_int_equal(do_unlink(&w, root, "held"), RPC_STATUS_OK);
+	assert_int_equal(do_unlink(&w, root, "lost"), RPC_STATUS_OK);
+	assert_int_equal(do_open(&w, held, 77), RPC_STATUS_OK);
+	do_close(&w, lost, 79); /* of one that is not the last, who knows */
+	assert_int_equal(look(&w, held), 1);
+	assert_int_equal(look(&w, lost), 1);
+	minienv_advance(w.m, 70ull * SECOND);
+	assert_int_equal(look(&w, held), 1);
+	assert_int_equal(look(&w, lost), 0);
+	do_close(&w, held, 77);
+	assert_int_equal(look(&w, held), 0);
+	world_fini(&w);
+}
+
+/* Rows that must be loaded: every command waits once and more. */
+static void test_forget(void **state)
+{
+	struct shard_stats s;
+	char key[16];
+	struct world w;
+	uint64_t root;
+
+	(void)state;
+	world_init(&w);
+	rows_set_forget(shard_set_rows(w.set), 1);
+	root = make_root(&w);
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(key, sizeof key, "d%u/k%u", i % 5, i);
+		put(&w, root, key, big + i, 900);
+	}
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(key, sizeof key, "d%u/k%u", i % 5, i);
+		assert_int_equal(get(&w, root, key, big + i, 900),
+				 RPC_STATUS_OK);
+	}
+	shard_set_stats(w.set, &s);
+	assert_true(s.parks > 0 && s.dry_runs > 0);
+	print_message("# %llu parks, %llu dry runs, %llu mutations\n",
+		      (unsigned long long)s.parks,
+		      (unsigned long long)s.dry_runs,
+		      (unsigned long long)s.mutations);
+	world_fini(&w);
+}
+
+/* One bit of a value flips on the disk: an error, never the bytes. */
+static void test_rot(void **state)
+{
+	struct rpc_object req = { .len = 1 << 20 };
+	struct rpc_object_rsp rsp;
+	struct world w;
+	struct reply r;
+	uint64_t root;
+	unsigned bad = 0;
+
+	(void)state;
+	world_init(&w);
+	root = make_root(&w);
+	put(&w, root, "v", big, 8000);
+	assert_int_equal(get(&w, root, "v", big, 8000), RPC_STATUS_OK);
+	req.root = root;
+	req.key = wire_cstr("v");
+	/* somewhere in the first segment, all over the record */
+	for (uint64_t off = 0; off < 14000; off += 500) {
+		assert_int_equal(crashfs_flip(w.fs, "log/0000000000000001.seg",
+					      off, 3), 0);
+		CALL(&w, object, &req, &r);
+		if (r.status == RPC_STATUS_OK) {
+			assert_int_equal(rpc_object_rsp_decode(
+				&rsp, r.payload.data, r.payload.len), 0);
+			assert_memory_equal(r.body->data, big, 8000);
+		} else {
+			assert_int_equal(r.status, RPC_STATUS_IO);
+			assert_null(r.body);
+			bad++;
+		}
+		reply_fini(&r);
+		assert_int_equal(crashfs_flip(w.fs, "log/0000000000000001.seg",
+					      off, 3), 0);
+	}
+	assert_true(bad >= 8000 / 500 - 1);
+	assert_int_equal(w.rots, bad);
+	assert_int_equal(get(&w, root, "v", big, 8000), RPC_STATUS_OK);
+	world_fini(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_opens),
+		cmocka_unit_test(test_put_get),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_power_cuts),
+		cmocka_unit_test(test_kill_in_flight),
+		cmocka_unit_test(test_unlink_open),
+		cmocka_unit_test(test_open_races),
+		cmocka_unit_test(test_object_open),
+		cmocka_unit_test(test_grace),
+		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_rot),
+	};
+
+	fill_big();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
