@@ -85,7 +85,11 @@ struct raft_host_config {
 
 int raft_host_new(const struct raft_host_config *config,
 		  struct raft_host **ret_host);
-/* Stops timers; pending submits fail with UNKNOWN_OUTCOME (called inline). */
+/*
+ * Stops timers; pending submits fail with UNKNOWN_OUTCOME (called inline). The
+ * log head must be closed or abandoned before: it reads our records. No task
+ * of env may run afterwards.
+ */
 void raft_host_free(struct raft_host *h);
 
 /* After seg_head_open() and seg_port_new(); before any open_group. */
@@ -97,6 +101,11 @@ void raft_host_set_log(struct raft_host *h, struct seg_head *log,
  * host (types ENTRY and HARD) -> recover; then each group -> open; then start.
  */
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
+/*
+ * A record of the log was lost to bit rot: whose is not known, so groups with
+ * several voters will not open (they must be fetched from the others).
+ */
+void raft_host_recover_rot(struct raft_host *h);
 
 struct raft_group_config {
 	uint16_t group;
@@ -139,7 +148,11 @@ bool raft_group_idle(const struct raft_group *g);
 uint16_t raft_group_id(const struct raft_group *g);
 void *raft_group_user(const struct raft_group *g);
 
-/* A frame from store `from`, in order; bad bytes: -EPROTO, nothing changed. */
+/*
+ * A frame from store `from`, in order. Bad bytes: -EPROTO, nothing changed; a
+ * frame that does not follow the last one: -ESTALE, dropped. In both cases
+ * break the connection.
+ */
 int raft_host_receive(struct raft_host *h, uint64_t from, const uint8_t *frame,
 		      size_t len);
 /* The link to or from `peer` broke: frames may be missing. */

@@ -1,0 +1,293 @@
+/*
+ * Life of the host; the turn.
+ *
+ * Everything that calls out (apply, send, outcomes, roles) runs in a turn: a
+ * task posted when a group has work. A turn takes the groups that have work
+ * in the order in which they got it, then sends the frames and hands the
+ * records over to the flusher; so all submits of a loop turn, of all groups,
+ * share one flush and one frame per peer.
+ */
+#include "common/raft/raft_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+static void raft_host_turn(struct env_task *task)
+{
+	struct raft_host *h = CONTAINER_OF(task, struct raft_host, turn);
+	struct raft_group *g = h->dirty;
+
+	h->turn_posted = false;
+	h->dirty = NULL;
+	h->dirty_tail = &h->dirty;
+	while (g != NULL) {
+		struct raft_group *next = g->dirty_next;
+
+		g->dirty = false;
+		g->dirty_next = NULL;
+		raft_group_work(g);
+		g = next;
+	}
+	raft_peers_flush(h);
+	if (h->appended)
+		seg_port_kick(h->port);
+	h->appended = false;
+	raft_cache_trim(h);
+}
+
+void raft_host_post_turn(struct raft_host *h)
+{
+	if (h->turn_posted)
+		return;
+	h->turn_posted = true;
+	env_post(h->env, &h->turn);
+}
+
+void raft_host_dirty(struct raft_host *h, struct raft_group *g)
+{
+	if (!g->dirty) {
+		g->dirty = true;
+		g->dirty_next = NULL;
+		*h->dirty_tail = g;
+		h->dirty_tail = &g->dirty_next;
+	}
+	raft_host_post_turn(h);
+}
+
+/* --- the timer: only groups with several voters have deadlines --- */
+
+void raft_host_arm(struct raft_host *h, const struct raft_group *g)
+{
+	uint64_t now, delay;
+
+	if (g->one_voter || (h->timer_ms != 0 && h->timer_ms <= g->deadline))
+		return;
+	now = env_now_ms(h->env);
+	delay = g->deadline > now ? (g->deadline - now) * 1000000 : 0;
+	if (delay < RAFT_TICK_NS)
+		delay = RAFT_TICK_NS;
+	h->timer_ms = now + delay / 1000000;
+	env_timer_set(h->env, &h->timer, delay);
+}
+
+static void raft_host_tick(struct env_timer *timer)
+{
+	struct raft_host *h = CONTAINER_OF(timer, struct raft_host, timer);
+	uint64_t now = env_now_ms(h->env);
+	struct raft_group *g, *first = NULL;
+
+	/* far away, so that steps below do not arm it one by one */
+	h->timer_ms = 1;
+	for (g = h->groups; g != NULL; g = g->next) {
+		if (g->state != RAFT_GROUP_RUNNING || g->one_voter)
+			continue;
+		if (g->deadline <= now)
+			raft_step_timeout(g);
+		if (first == NULL || g->deadline < first->deadline)
+			first = g;
+	}
+	h->timer_ms = 0;
+	if (first != NULL)
+		raft_host_arm(h, first);
+}
+
+/* --- groups --- */
+
+struct raft_group *raft_host_find(struct raft_host *h, uint16_t group)
+{
+	struct raft_group **row = h->map[group >> 8];
+
+	return row == NULL ? NULL : row[group & 255];
+}
+
+struct raft_group *raft_host_make(struct raft_host *h, uint16_t group)
+{
+	struct raft_group *g = raft_host_find(h, group);
+	struct raft_group ***row = &h->map[group >> 8];
+
+	if (g != NULL)
+		return g;
+	if (*row == NULL)
+		*row = mem_calloc(256, sizeof **row);
+	g = *row == NULL ? NULL : mem_zalloc(sizeof *g);
+	if (g == NULL)
+		return NULL;
+	(*row)[group & 255] = g;
+	g->h = h;
+	g->id = group;
+	buf_init(&g->gate, 64u << 20);
+	rlog_init(&g->log);
+	g->subs_tail = &g->subs;
+	g->pend_tail = &g->pend;
+	g->bars_tail = &g->bars;
+	g->waits_tail = &g->waits;
+	*h->groups_tail = g;
+	h->groups_tail = &g->next;
+	return g;
+}
+
+bool raft_host_has_group(struct raft_host *h, uint16_t group)
+{
+	return raft_host_find(h, group) != NULL;
+}
+
+static void raft_group_free(struct raft_group *g)
+{
+	raft_log_fini(g);
+	buf_fini(&g->gate);
+	if (g->r_init)
+		raft_close(&g->r, NULL);
+	mem_free(g);
+}
+
+/* --- life --- */
+
+int raft_host_new(const struct raft_host_config *config,
+		  struct raft_host **ret_host)
+{
+	struct raft_host *h = mem_zalloc(sizeof *h);
+
+	assert(config->id > 0 && config->apply != NULL);
+	if (h == NULL)
+		return -ENOMEM;
+	h->config = *config;
+	h->env = config->env;
+	h->port = config->port;
+	h->log = config->log;
+	if (h->config.election_ms == 0)
+		h->config.election_ms = RAFT_ELECTION_MS;
+	if (h->config.heartbeat_ms == 0)
+		h->config.heartbeat_ms = RAFT_HEARTBEAT_MS;
+	if (h->config.cache_bytes == 0)
+		h->config.cache_bytes = RAFT_CACHE_BYTES;
+	h->groups_tail = &h->groups;
+	h->dirty_tail = &h->dirty;
+	h->turn.run = raft_host_turn;
+	h->timer.cb = raft_host_tick;
+	TAILQ_INIT(&h->writes);
+	TAILQ_INIT(&h->cache);
+	buf_init(&h->scratch, 0);
+	buf_init(&h->read_buf, 0);
+	(void)pthread_mutex_init(&h->hard_lock, NULL);
+	*ret_host = h;
+	return 0;
+}
+
+void raft_host_set_log(struct raft_host *h, struct seg_head *log,
+		       struct seg_port *port)
+{
+	h->log = log;
+	h->port = port;
+}
+
+/* Appends under way: their head is closed, done() will not come. */
+static void raft_host_free_writes(struct raft_host *h)
+{
+	while (!TAILQ_EMPTY(&h->writes)) {
+		struct raft_write *w = TAILQ_FIRST(&h->writes);
+
+		TAILQ_REMOVE(&h->writes, w, link);
+		w->in_flight = false;
+		if (w->ap.type == SEG_ENTRY) {
+			struct raft_body *b =
+				CONTAINER_OF(w, struct raft_body, w);
+
+			if (!b->in_log)
+				raft_body_free(b);
+		} else {
+			mem_free(w);
+		}
+	}
+}
+
+void raft_host_free(struct raft_host *h)
+{
+	struct raft_group *g, *next;
+
+	if (h == NULL)
+		return;
+	env_timer_cancel(h->env, &h->timer);
+	for (g = h->groups; g != NULL; g = g->next)
+		raft_group_fail_all(g, RPC_STATUS_UNKNOWN_OUTCOME);
+	raft_host_free_writes(h);
+	for (g = h->groups; g != NULL; g = next) {
+		next = g->next;
+		raft_group_free(g);
+	}
+	raft_peers_free(h);
+	for (int i = 0; i < 256; i++)
+		mem_free(h->map[i]);
+	mem_free(h->hard);
+	buf_fini(&h->scratch);
+	buf_fini(&h->read_buf);
+	(void)pthread_mutex_destroy(&h->hard_lock);
+	mem_free(h);
+}
+
+int raft_host_start(struct raft_host *h)
+{
+	assert(h->port != NULL && h->log != NULL && !h->started);
+	h->started = true;
+	for (struct raft_group *g = h->groups; g != NULL; g = g->next) {
+		int rv;
+
+		if (g->state != RAFT_GROUP_OPEN)
+			continue;
+		if (!g->one_voter && h->config.send == NULL)
+			return -EINVAL;
+		rv = raft_group_start(g);
+		if (rv != 0)
+			return rv;
+	}
+	return 0;
+}
+
+/* --- hard state in segment headers --- */
+
+void raft_host_set_hard(struct raft_host *h, const struct raft_group *g,
+			uint64_t term, uint64_t vote)
+{
+	struct raft_hard_row row = { g->id, term, vote, g->log.first };
+	unsigned i;
+
+	(void)pthread_mutex_lock(&h->hard_lock);
+	for (i = 0; i < h->n_hard; i++)
+		if (h->hard[i].group == g->id)
+			break;
+	if (i == h->cap_hard) {
+		unsigned cap = i * 2 + 8;
+		struct raft_hard_row *p =
+			mem_realloc(h->hard, cap * sizeof *p);
+
+		/* without it the log's own records still say it */
+		if (p == NULL)
+			goto out;
+		h->hard = p;
+		h->cap_hard = cap;
+	}
+	h->hard[i] = row;
+	if (i == h->n_hard)
+		h->n_hard++;
+out:
+	(void)pthread_mutex_unlock(&h->hard_lock);
+}
+
+void raft_host_start_body(struct raft_host *h, struct buf *out)
+{
+	struct wire_writer w = { out };
+	uint32_t n;
+
+	(void)pthread_mutex_lock(&h->hard_lock);
+	n = h->n_hard;
+	wire_put_u32(&w, &n);
+	for (unsigned i = 0; i < n; i++) {
+		wire_put_u16(&w, &h->hard[i].group);
+		wire_put_u64(&w, &h->hard[i].term);
+		wire_put_u64(&w, &h->hard[i].vote);
+		wire_put_u64(&w, &h->hard[i].first);
+	}
+	(void)pthread_mutex_unlock(&h->hard_lock);
+}

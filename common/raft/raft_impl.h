@@ -1,0 +1,285 @@
+#ifndef COMMON_RAFT_RAFT_IMPL_H
+#define COMMON_RAFT_RAFT_IMPL_H
+/*
+ * Shared by the files of this module only. All on the host's loop, but for
+ * the table of raft_host_start_body().
+ *
+ *   raft_host.c     life, the turn, the timer
+ *   raft_link.c     frames to and from other hosts
+ *   raft_group.c    effects of a step: records, messages, roles
+ *   raft_apply.c    submits, barriers, applying
+ *   raft_step.c     every call into libraft; its memory rules end here
+ *   raft_log.c      positions of entries, cache of their bytes
+ *   raft_frame.c    bytes of frames, messages and configurations
+ *   raft_recover.c  from the records of the log to a group that runs
+ */
+#include <pthread.h>
+#include <sys/queue.h>
+
+/* libraft's old callback API uses a name of ours. */
+#define raft_barrier raft_old_barrier
+#include <raft.h>
+#undef raft_barrier
+
+#include "common/raft/raft_frame.h"
+#include "common/raft/raft_host.h"
+#include "common/wire/status.h"
+
+#define RAFT_ELECTION_MS 3000
+#define RAFT_HEARTBEAT_MS 500
+#define RAFT_TICK_NS 10000000ull
+#define RAFT_CACHE_BYTES (16u << 20)
+#define RAFT_BATCH 256        /* submits in one step */
+#define RAFT_APPLY_BUDGET 256 /* entries applied per group and turn */
+#define RAFT_INFLIGHT 1024    /* entries a follower may owe */
+/*
+ * Units of disk space told to the library. Zero would make it refuse every
+ * submit; real refusals on a full disk are the store's (its reserve).
+ */
+#define RAFT_CAPACITY 60000
+
+/* A record under way to the log head, or a cached entry. */
+struct raft_write {
+	struct seg_append ap; /* a, b, flags say index, term, type (or hard) */
+	TAILQ_ENTRY(raft_write) link; /* in host->writes while in flight */
+	struct raft_group *g;
+	bool in_flight;
+};
+
+/*
+ * Bytes of an entry in memory. Lives while it is in flight (the flusher reads
+ * it) or in the log's cache.
+ */
+struct raft_body {
+	struct raft_write w;
+	TAILQ_ENTRY(raft_body) lru; /* in host->cache while in_log */
+	uint8_t *data;              /* owned */
+	size_t len;
+	bool in_log;
+};
+
+/* Where an entry is: 32 bytes each, for the whole log. */
+struct rlog_ent {
+	uint64_t term;
+	union {
+		struct raft_body *body; /* in memory */
+		uint64_t gen;           /* else its segment */
+	} u;
+	uint64_t hash; /* low half of the body's xxh3-128; not in memory */
+	uint32_t off;  /* of the body in its segment; not in memory */
+	uint32_t info; /* RLOG_* */
+};
+#define RLOG_LEN 0x07ffffffu /* bytes of the body */
+#define RLOG_MEM 0x08000000u /* u.body is valid */
+#define RLOG_TYPE_SHIFT 28   /* enum raft_entry_type, 0: lost to rot */
+
+/* Configuration entries are few and stay in memory. */
+struct rlog_conf {
+	uint64_t index;
+	uint8_t *bytes; /* checked with raft_conf_check() */
+	size_t len;
+};
+
+struct rlog {
+	uint64_t first; /* index of ents[0]; 1 until logs are truncated */
+	uint64_t n, cap;
+	struct rlog_ent *ents;
+	struct rlog_conf *confs; /* ascending by index */
+	unsigned n_confs, cap_confs;
+};
+
+enum raft_group_state {
+	RAFT_GROUP_FOUND,    /* records were recovered, not opened */
+	RAFT_GROUP_OPEN,     /* opened, raft_host_start() not called */
+	RAFT_GROUP_STARTING, /* its first records are on their way to disk */
+	RAFT_GROUP_RUNNING,
+};
+
+struct raft_group {
+	struct raft_host *h;
+	struct raft_group *next;  /* in host->groups, order of appearance */
+	uint16_t id;
+	enum raft_group_state state;
+	void *user;
+	struct raft r;            /* initialised when state > FOUND */
+	bool r_init;
+
+	/* durable state, as far as handed to the log head */
+	uint64_t term, vote;
+	unsigned hard_pending;    /* HARD records not durable yet */
+	struct buf gate;          /* messages that wait for them */
+	struct rlog log;
+	uint64_t stored;          /* entries up to here are durable here */
+	uint64_t commit, applied;
+	const char *damage;       /* why it cannot be opened, or NULL */
+	uint64_t lost;            /* highest index lost to rot, 0 = none */
+	bool lost_hard;           /* a HARD record was lost to rot */
+
+	bool one_voter;           /* this store alone */
+	bool parked;              /* apply said -EAGAIN */
+	uint64_t deadline;        /* ms; next RAFT_TIMEOUT */
+	uint64_t quarantine;      /* ms; no votes before */
+
+	/* leading */
+	uint64_t lead_term;       /* term in which the library leads, 0 = no */
+	uint64_t lead_index;      /* first entry of that term, 0 = none yet */
+	bool leading;             /* and it is applied */
+	bool told;                /* role(true) was called last */
+	bool stepped_down;        /* what waits must fail */
+	struct raft_submit *subs, **subs_tail;   /* not in the log yet */
+	struct raft_submit *pend, **pend_tail;   /* in the log, by index */
+	struct raft_barrier *bars, **bars_tail;  /* no entry yet */
+	struct raft_barrier *waits, **waits_tail; /* for bar->index */
+
+	/* the empty AppendEntries being answered (stall A), else 0 */
+	uint64_t beat_prev, beat_commit;
+
+	struct raft_group *dirty_next; /* in host->dirty */
+	bool dirty;
+};
+
+struct raft_peer {
+	struct raft_peer *next;
+	uint64_t id;
+	char address[24];      /* libraft wants one: the id in decimal */
+	struct wire_vec out;   /* messages of the frame being filled */
+	struct buf ready;      /* whole frames: u32 length in host order, bytes */
+	uint64_t out_session, out_number;
+	uint64_t in_session, in_number; /* of the last frame accepted */
+};
+
+/* What raft_host_start_body() writes. */
+struct raft_hard_row {
+	uint16_t group;
+	uint64_t term, vote, first;
+};
+
+struct raft_host {
+	struct raft_host_config config;
+	struct env *env;
+	struct seg_port *port;
+	struct seg_head *log;
+	struct raft_group **map[256]; /* by high, low byte of the group */
+	struct raft_group *groups, **groups_tail;
+	struct raft_peer *peers;
+	bool started, rot;
+	bool appended;              /* kick the port at the end of the turn */
+	struct env_task turn;
+	bool turn_posted;
+	struct raft_group *dirty, **dirty_tail;
+	struct env_timer timer;
+	uint64_t timer_ms;          /* when it fires, 0: not set */
+	TAILQ_HEAD(, raft_write) writes;
+	TAILQ_HEAD(, raft_body) cache;
+	size_t cache_bytes;
+	struct buf scratch, read_buf;
+
+	pthread_mutex_t hard_lock;
+	struct raft_hard_row *hard; /* under hard_lock */
+	unsigned n_hard, cap_hard;  /* under hard_lock */
+
+	/* arguments of one step */
+	struct raft_entry step_ents[RAFT_BATCH];
+	struct raft_body *step_bodies[RAFT_BATCH];
+};
+
+static inline uint64_t rlog_last(const struct rlog *log)
+{
+	return log->first + log->n - 1;
+}
+
+static inline unsigned rlog_type(const struct rlog_ent *e)
+{
+	return e->info >> RLOG_TYPE_SHIFT;
+}
+
+/* --- raft_host.c --- */
+struct raft_group *raft_host_find(struct raft_host *h, uint16_t group);
+/* Finds or makes; NULL when out of memory. */
+struct raft_group *raft_host_make(struct raft_host *h, uint16_t group);
+/* The group has work for the turn. */
+void raft_host_dirty(struct raft_host *h, struct raft_group *g);
+void raft_host_post_turn(struct raft_host *h);
+/* g->deadline may have come nearer. */
+void raft_host_arm(struct raft_host *h, const struct raft_group *g);
+/* Remembers what is durable for raft_host_start_body(). */
+void raft_host_set_hard(struct raft_host *h, const struct raft_group *g,
+			uint64_t term, uint64_t vote);
+
+/* --- raft_link.c --- */
+/* NULL when out of memory. */
+struct raft_peer *raft_peer_get(struct raft_host *h, uint64_t id);
+/* Queues one encoded message; a loss breaks the link (new session). */
+void raft_peer_put(struct raft_host *h, uint64_t to, uint16_t group,
+		   uint8_t type, struct wire_bytes msg);
+void raft_peers_flush(struct raft_host *h);
+void raft_peers_free(struct raft_host *h);
+
+/* --- raft_log.c --- */
+void rlog_init(struct rlog *log);
+/* NULL when index is not in the log. */
+struct rlog_ent *rlog_at(struct rlog *log, uint64_t index);
+/* Room for n more entries and one configuration. 0 or -ENOMEM. */
+int rlog_reserve(struct rlog *log, uint64_t n);
+/* Entry from the log scan at last + 1; room was reserved. */
+void rlog_add(struct rlog *log, const struct rlog_ent *ent);
+/* Copies a checked configuration; -ENOMEM. */
+int rlog_add_conf(struct rlog *log, uint64_t index, const void *p, size_t len);
+/* The configuration in force at index, NULL: none. */
+const struct rlog_conf *rlog_conf_at(const struct rlog *log, uint64_t index);
+/* Takes data (mem_alloc'ed); NULL when out of memory (data is freed). */
+struct raft_body *raft_body_new(struct raft_group *g, uint8_t type,
+				uint8_t *data, size_t len);
+void raft_body_free(struct raft_body *b); /* never used; NULL is fine */
+/* Appends b at last + 1 with term: to the index, the cache, the disk. */
+void raft_log_append(struct raft_group *g, struct raft_body *b, uint64_t term);
+/* Removes entries from index on. */
+void raft_log_truncate(struct raft_group *g, uint64_t index);
+/* Applied in a one-voter group: nobody will ask for the bytes again. */
+void raft_log_forget(struct raft_group *g, uint64_t index);
+void raft_cache_trim(struct raft_host *h);
+/*
+ * Bytes of an entry, borrowed until the next call; -EIO, -ENOMEM. Reads from
+ * disk on the loop where they are not in memory: at start, and in groups with
+ * several voters for a follower that fell behind the cache.
+ */
+int raft_log_read(struct raft_group *g, uint64_t index,
+		  struct wire_bytes *ret_data);
+void raft_log_fini(struct raft_group *g);
+
+/* --- raft_step.c: 0, or what a submit may meet; other errors abort --- */
+int raft_step_start(struct raft_group *g);
+void raft_step_timeout(struct raft_group *g);
+void raft_step_persisted(struct raft_group *g, uint64_t index);
+/*
+ * Submits h->step_bodies[0, n), taken whatever happens. RPC_STATUS_OK: they
+ * are the last n entries of the log now.
+ */
+uint32_t raft_step_submit(struct raft_group *g, unsigned n);
+/* entries: a checked list of an AppendEntries, else empty. */
+void raft_step_receive(struct raft_group *g, struct raft_message *m,
+		       struct wire_bytes entries);
+void raft_step_configuration(struct raft_group *g, uint64_t index);
+
+/* --- raft_group.c --- */
+/* What a step did; bodies: of the entries in it. Takes those it appended
+ * (NULLed in the array). */
+void raft_group_effects(struct raft_group *g, const struct raft_update *u,
+			struct raft_body **bodies);
+/* Appends a HARD record and closes the gate until it is durable. */
+void raft_group_hard(struct raft_group *g, uint64_t term, uint64_t vote);
+void raft_group_open_gate(struct raft_group *g);
+/* Recomputes one_voter from the configuration in force. */
+void raft_group_voters(struct raft_group *g);
+
+/* --- raft_apply.c --- */
+/* All of a turn for one group. */
+void raft_group_work(struct raft_group *g);
+/* Calls failed(), done() of all that waits. */
+void raft_group_fail_all(struct raft_group *g, uint32_t status);
+
+/* --- raft_recover.c --- */
+/* Bootstraps or bumps, so that START can follow when it is durable. */
+int raft_group_start(struct raft_group *g);
+
+#endif

@@ -1,0 +1,356 @@
+/*
+ * Every call into libraft 0.22 is here, and so are its memory rules:
+ *
+ * - Of entries it keeps indexes and terms only, and reads bytes of
+ *   configurations during the call. So we pass entries without bytes; our own
+ *   copies go to the log.
+ * - entries[0].batch must not be NULL. In RECEIVE it is freed with raft_free()
+ *   unless the entries came back in the update; in SUBMIT never; in START only
+ *   when the call fails.
+ * - The barrier that it appends by itself on election has a batch we free.
+ * - configuration.conf of a CONFIGURATION event is taken over.
+ * - update.messages lives until the next step.
+ *
+ * A step that fails for lack of memory may leave the library half changed, and
+ * RAFT_SHUTDOWN means that two histories were committed: the process stops and
+ * the log has the truth.
+ *
+ * Stall A and B: see raft_group_effects(). Trap G, ours: an AppendEntries with
+ * a configuration entry that is not its first one gets the wrong index in the
+ * library (0.22.1, replicationAppend), so such messages are delivered in
+ * pieces.
+ */
+#include "common/raft/raft_impl.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+static void raft_step_fail(struct raft_group *g, const char *what, int rv)
+{
+	fatal_abort("raft: group=%u %s failed: %s", g->id, what,
+		    raft_strerror(rv));
+}
+
+/* One step. ents, bodies: what the event carries; n of them. */
+static int raft_step_run(struct raft_group *g, struct raft_event *ev,
+			 struct raft_entry *ents, unsigned n,
+			 struct raft_body **bodies)
+{
+	struct raft_update u;
+	struct raft_body *own = NULL;
+	void *own_batch = NULL;
+	int rv;
+
+	memset(&u, 0, sizeof u);
+	if (rlog_reserve(&g->log, (uint64_t)n + 1) != 0)
+		raft_step_fail(g, "memory", RAFT_NOMEM);
+	ev->time = env_now_ms(g->h->env);
+	ev->capacity = RAFT_CAPACITY;
+	rv = raft_step(&g->r, ev, &u);
+	if (rv != 0)
+		return rv;
+	if ((u.flags & RAFT_UPDATE_ENTRIES) != 0 && n > 0 &&
+	    u.entries.batch >= ents && u.entries.batch < ents + n) {
+		bodies += u.entries.batch - ents;
+	} else if ((u.flags & RAFT_UPDATE_ENTRIES) != 0) {
+		/* the library's own barrier */
+		struct raft_entry *e = u.entries.batch;
+		uint8_t *data = mem_dup(e->buf.base, e->buf.len);
+
+		assert(u.entries.n == 1 && e->type == RAFT_BARRIER);
+		own_batch = e->batch;
+		own = data == NULL ? NULL
+				   : raft_body_new(g, RAFT_BARRIER, data,
+						   e->buf.len);
+		if (own == NULL)
+			raft_step_fail(g, "memory", RAFT_NOMEM);
+		bodies = &own;
+	}
+	raft_group_effects(g, &u, bodies);
+	raft_free(own_batch);
+	return 0;
+}
+
+static void raft_step_must(struct raft_group *g, struct raft_event *ev,
+			   const char *what)
+{
+	int rv = raft_step_run(g, ev, NULL, 0, NULL);
+
+	if (rv != 0)
+		raft_step_fail(g, what, rv);
+}
+
+int raft_step_start(struct raft_group *g)
+{
+	struct raft_event ev = { .type = RAFT_START };
+	struct rlog *log = &g->log;
+	struct raft_entry *ents = NULL;
+	uint8_t *batch;
+	size_t len = 8, at = 0;
+	int rv;
+
+	for (unsigned i = 0; i < log->n_confs; i++)
+		len += (log->confs[i].len + 7) & ~(size_t)7;
+	batch = raft_malloc(len);
+	if (log->n > 0)
+		ents = raft_calloc(log->n, sizeof *ents);
+	if (batch == NULL || (log->n > 0 && ents == NULL))
+		raft_step_fail(g, "memory", RAFT_NOMEM);
+	for (uint64_t i = 0; i < log->n; i++) {
+		unsigned type = rlog_type(&log->ents[i]);
+
+		ents[i].term = log->ents[i].term;
+		ents[i].type = type == 0 ? RAFT_BARRIER : type;
+		ents[i].batch = batch;
+	}
+	for (unsigned i = 0; i < log->n_confs; i++) {
+		const struct rlog_conf *c = &log->confs[i];
+		struct raft_entry *e = &ents[c->index - log->first];
+
+		memcpy(batch + at, c->bytes, c->len);
+		e->buf = (struct raft_buffer){ batch + at, c->len };
+		at += (c->len + 7) & ~(size_t)7;
+	}
+	ev.start.term = g->term;
+	ev.start.voted_for = g->vote;
+	ev.start.start_index = log->first;
+	ev.start.entries = ents;
+	ev.start.n_entries = (unsigned)log->n;
+	rv = raft_step_run(g, &ev, NULL, 0, NULL);
+	if (rv != 0)
+		raft_step_fail(g, "start", rv);
+	raft_free(batch);
+	raft_free(ents);
+	return 0;
+}
+
+void raft_step_timeout(struct raft_group *g)
+{
+	struct raft_event ev = { .type = RAFT_TIMEOUT };
+
+	raft_step_must(g, &ev, "timeout");
+}
+
+void raft_step_persisted(struct raft_group *g, uint64_t index)
+{
+	struct raft_event ev = { .type = RAFT_PERSISTED_ENTRIES };
+
+	if (index <= g->r.last_stored)
+		return;
+	ev.persisted_entries.index = index;
+	raft_step_must(g, &ev, "persisted");
+}
+
+/* Frees those that did not go to the log. */
+static void raft_step_free_bodies(struct raft_body **bodies, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		raft_body_free(bodies[i]);
+		bodies[i] = NULL;
+	}
+}
+
+uint32_t raft_step_submit(struct raft_group *g, unsigned n)
+{
+	struct raft_event ev = { .type = RAFT_SUBMIT };
+	struct raft_host *h = g->h;
+	static char batch; /* only compared with NULL */
+	int rv;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct raft_body *b = h->step_bodies[i];
+
+		h->step_ents[i] = (struct raft_entry){
+			.term = raft_current_term(&g->r),
+			.type = b->w.ap.flags,
+			.buf = { b->data, b->len },
+			.batch = &batch,
+		};
+	}
+	ev.submit.entries = h->step_ents;
+	ev.submit.n = n;
+	rv = raft_step_run(g, &ev, h->step_ents, n, h->step_bodies);
+	raft_step_free_bodies(h->step_bodies, n);
+	switch (rv) {
+	case 0:
+		return RPC_STATUS_OK;
+	case RAFT_NOTLEADER:
+		return RPC_STATUS_NOT_LEADER;
+	case RAFT_NOSPACE:
+		return RPC_STATUS_NOSPC;
+	default:
+		raft_step_fail(g, "submit", rv);
+		return RPC_STATUS_IO;
+	}
+}
+
+/* Delivers m with the n entries prepared in the host; n may be 0. */
+static void raft_step_deliver(struct raft_group *g, struct raft_message *m,
+			      unsigned n)
+{
+	struct raft_event ev = { .type = RAFT_RECEIVE };
+	struct raft_host *h = g->h;
+	void *batch = NULL;
+	int rv;
+
+	if (n > 0) {
+		batch = raft_malloc(8);
+		if (batch == NULL)
+			raft_step_fail(g, "memory", RAFT_NOMEM);
+		for (unsigned i = 0; i < n; i++)
+			h->step_ents[i].batch = batch;
+	}
+	if (m->type == RAFT_APPEND_ENTRIES) {
+		m->append_entries.entries = n > 0 ? h->step_ents : NULL;
+		m->append_entries.n_entries = n;
+		if (n == 0) {
+			g->beat_prev = m->append_entries.prev_log_index;
+			g->beat_commit = m->append_entries.leader_commit;
+		}
+	}
+	ev.receive.message = m;
+	rv = raft_step_run(g, &ev, h->step_ents, n, h->step_bodies);
+	g->beat_prev = g->beat_commit = 0;
+	if (rv != 0)
+		raft_step_fail(g, "receive", rv);
+	/* a body that went to the log was NULLed: then the batch came back */
+	for (unsigned i = 0; i < n; i++)
+		if (h->step_bodies[i] == NULL) {
+			raft_free(batch);
+			break;
+		}
+	raft_step_free_bodies(h->step_bodies, n);
+}
+
+/* Copies the next entries of r; stops before the limits and before a
+ * configuration that is not first. Returns how many, 0 when out of memory. */
+static unsigned raft_step_collect(struct raft_group *g, struct wire_reader *r,
+				  uint32_t left)
+{
+	struct raft_host *h = g->h;
+	unsigned n = 0;
+
+	while (n < RAFT_BATCH && n < left) {
+		struct wire_reader at = *r;
+		struct raft_wire_entry e;
+		struct raft_body *b;
+		uint8_t *data;
+
+		raft_wire_entry_get(r, &e);
+		if (e.type == RAFT_CHANGE && n > 0) {
+			*r = at;
+			break;
+		}
+		data = mem_dup(e.data.p, e.data.len);
+		b = data == NULL ? NULL
+				 : raft_body_new(g, e.type, data, e.data.len);
+		if (b == NULL) {
+			raft_step_free_bodies(h->step_bodies, n);
+			return 0;
+		}
+		h->step_bodies[n] = b;
+		h->step_ents[n++] = (struct raft_entry){
+			.term = e.term,
+			.type = e.type,
+			.buf = { b->data, b->len },
+		};
+	}
+	return n;
+}
+
+static void raft_step_append(struct raft_group *g, struct raft_message *m,
+			     struct wire_bytes entries)
+{
+	struct raft_append_entries *ae = &m->append_entries;
+	uint32_t left;
+	struct wire_reader r = wire_vec_reader(entries, &left);
+
+	if (left == 0) {
+		raft_step_deliver(g, m, 0);
+		return;
+	}
+	while (left > 0) {
+		struct raft_message piece = *m;
+		unsigned n = raft_step_collect(g, &r, left);
+
+		if (n == 0)
+			return; /* no memory: as if lost */
+		ae->prev_log_index += n;
+		ae->prev_log_term = g->h->step_ents[n - 1].term;
+		left -= n;
+		raft_step_deliver(g, &piece, n);
+	}
+}
+
+/*
+ * What the library would assert, or answer from uninitialised memory, about a
+ * message that is well-formed but cannot come from a correct peer now.
+ */
+static bool raft_step_sane(struct raft_group *g, const struct raft_message *m)
+{
+	const struct raft_request_vote_result *v = &m->request_vote_result;
+	raft_index match = 0;
+
+	switch (m->type) {
+	case RAFT_APPEND_ENTRIES:
+		return raft_state(&g->r) != RAFT_LEADER ||
+		       m->append_entries.term != raft_current_term(&g->r);
+	case RAFT_REQUEST_VOTE:
+		return m->request_vote.candidate_id == m->server_id;
+	case RAFT_REQUEST_VOTE_RESULT:
+		/* it reads in_pre_vote before it looks at its state */
+		if (raft_state(&g->r) != RAFT_CANDIDATE)
+			return false;
+		return !(v->pre_vote && v->vote_granted &&
+			 v->term > raft_current_term(&g->r) + 1);
+	case RAFT_APPEND_ENTRIES_RESULT:
+		if (raft_match_index(&g->r, m->server_id, &match) != 0)
+			return true;
+		return m->append_entries_result.rejected == 0 ||
+		       m->append_entries_result.last_log_index >= match;
+	case RAFT_TIMEOUT_NOW:
+		return true;
+	case RAFT_INSTALL_SNAPSHOT:
+		break;
+	}
+	return false;
+}
+
+void raft_step_receive(struct raft_group *g, struct raft_message *m,
+		       struct wire_bytes entries)
+{
+	if (!raft_step_sane(g, m))
+		return;
+	/*
+	 * A process that lost its memory may have told an old leader, which
+	 * reads under a lease, that it will not vote for another one yet.
+	 */
+	if ((m->type == RAFT_REQUEST_VOTE || m->type == RAFT_TIMEOUT_NOW) &&
+	    env_now_ms(g->h->env) < g->quarantine)
+		return;
+	if (m->type == RAFT_APPEND_ENTRIES)
+		raft_step_append(g, m, entries);
+	else
+		raft_step_deliver(g, m, 0);
+}
+
+void raft_step_configuration(struct raft_group *g, uint64_t index)
+{
+	struct raft_event ev = { .type = RAFT_CONFIGURATION };
+	const struct rlog_conf *c = rlog_conf_at(&g->log, index);
+	struct raft_buffer b;
+	int rv;
+
+	assert(c != NULL && c->index == index);
+	b = (struct raft_buffer){ c->bytes, c->len };
+	rv = raft_configuration_decode(&b, &ev.configuration.conf);
+	if (rv != 0)
+		raft_step_fail(g, "configuration", rv);
+	ev.configuration.index = index;
+	raft_step_must(g, &ev, "configuration");
+	raft_group_voters(g);
+}

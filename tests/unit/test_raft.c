@@ -1,0 +1,534 @@
+/*
+ * The raft host with one voter over the real log head: submits, positions,
+ * parking, restarts, power cuts. Groups with several voters are driven in
+ * tests/sim.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/mem.h"
+#include "common/raft/raft_impl.h"
+#include "tests/lib/crashfs.h"
+#include "tests/lib/minienv.h"
+
+#define VALUES 4096
+
+struct fix {
+	struct crashfs *fs;
+	struct minienv *mini;
+	struct env *env;
+	struct seg_head *log;
+	struct seg_port *port;
+	struct raft_host *host;
+	struct raft_group *group;
+	uint64_t durable; /* applied index handed to open_group */
+	uint64_t applied[VALUES];
+	unsigned n_applied;
+	unsigned acked, failed, barriers, roles;
+	uint32_t status;
+	bool leader;
+	unsigned park;    /* times that apply says -EAGAIN first */
+	bool resume_inside;
+	unsigned records;
+	uint64_t rng;
+};
+
+struct op {
+	struct raft_submit submit;
+	struct fix *f;
+	uint64_t value;
+};
+
+static uint64_t fix_rand(struct fix *f, uint64_t n)
+{
+	f->rng = f->rng * 6364136223846793005u + 1442695040888963407u;
+	return (f->rng >> 33) % n;
+}
+
+static int fix_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
+{
+	struct fix *f = arg;
+	uint8_t back[64];
+	uint64_t v;
+
+	if (f->park > 0) {
+		f->park--;
+		if (f->resume_inside)
+			raft_group_resume(g);
+		return -EAGAIN;
+	}
+	/* what the row would point at is there, and durable */
+	if (cmd->len != 40 ||
+	    seg_read(f->log, cmd->gen, cmd->data_off, back, cmd->len, 0) != 0 ||
+	    memcmp(back, cmd->data, cmd->len) != 0)
+		abort();
+	memcpy(&v, cmd->data, sizeof v);
+	f->applied[f->n_applied++ % VALUES] = v;
+	if (cmd->submit != NULL) {
+		struct op *op = CONTAINER_OF(cmd->submit, struct op, submit);
+
+		if (op->value != v)
+			abort();
+		f->acked++;
+		free(op);
+	}
+	return 0;
+}
+
+static void fix_role(void *arg, struct raft_group *g, bool leader)
+{
+	struct fix *f = arg;
+
+	if (g != f->group)
+		abort();
+	f->roles++;
+	f->leader = leader;
+}
+
+static void fix_failed(struct raft_submit *s, uint32_t status)
+{
+	struct op *op = CONTAINER_OF(s, struct op, submit);
+
+	op->f->failed++;
+	op->f->status = status;
+	free(op);
+}
+
+static int fix_record(void *arg, const struct seg_rec *rec)
+{
+	struct fix *f = arg;
+
+	f->records++;
+	return raft_host_recover(f->host, rec);
+}
+
+static void fix_start_body(void *arg, struct buf *buf)
+{
+	struct fix *f = arg;
+
+	raft_host_start_body(f->host, buf);
+}
+
+static int fix_open(struct fix *f, struct errbuf *e)
+{
+	static const uint64_t voters[] = { 7 };
+	struct raft_host_config hc = {
+		.id = 7, .apply = fix_apply, .role = fix_role, .arg = f,
+	};
+	struct seg_config sc = {
+		.dir = "/log", .on_record = fix_record, .arg = f,
+		.segment_size = 1u << 16, .first_size = 1u << 15,
+		.start_body = fix_start_body,
+	};
+	struct raft_group_config gc = {
+		.group = 3, .applied = f->durable, .voters = voters,
+		.n_voters = 1, .user = f,
+	};
+
+	f->mini = minienv_new(crashfs_vfs(f->fs), f->rng);
+	f->env = minienv_env(f->mini);
+	hc.env = f->env;
+	f->records = 0;
+	f->n_applied = 0;
+	f->leader = false;
+	assert_int_equal(raft_host_new(&hc, &f->host), 0);
+	assert_int_equal(seg_head_open(f->env, &sc, &f->log, e), 0);
+	assert_int_equal(seg_port_new(f->log, f->env, &f->port), 0);
+	raft_host_set_log(f->host, f->log, f->port);
+	return raft_host_open_group(f->host, &gc, &f->group, e);
+}
+
+static void fix_start(struct fix *f)
+{
+	struct errbuf e;
+
+	assert_int_equal(fix_open(f, &e), 0);
+	assert_int_equal(raft_host_start(f->host), 0);
+}
+
+/* cut: power fails first. */
+static void fix_stop(struct fix *f, bool cut)
+{
+	if (cut)
+		crashfs_freeze(f->fs, true);
+	if (cut)
+		seg_head_abandon(f->log);
+	else
+		seg_head_close(f->log);
+	raft_host_free(f->host);
+	seg_port_free(f->port);
+	minienv_free(f->mini);
+	f->mini = NULL;
+	if (cut)
+		crashfs_crash(f->fs, f->rng);
+}
+
+static int fix_setup(void **state)
+{
+	struct fix *f = calloc(1, sizeof *f);
+
+	f->rng = 42;
+	f->fs = crashfs_new(1);
+	*state = f;
+	return 0;
+}
+
+static int fix_teardown(void **state)
+{
+	struct fix *f = *state;
+
+	crashfs_free(f->fs);
+	free(f);
+	return 0;
+}
+
+static void fix_submit(struct fix *f, uint64_t value)
+{
+	struct op *op = calloc(1, sizeof *op);
+	uint8_t pad[32] = { 0 };
+
+	op->f = f;
+	op->value = value;
+	op->submit.failed = fix_failed;
+	buf_init(&op->submit.data, 0);
+	buf_add(&op->submit.data, &value, sizeof value);
+	buf_add(&op->submit.data, pad, sizeof pad);
+	raft_submit(f->group, &op->submit);
+}
+
+static void test_submit_applies_in_order(void **state)
+{
+	struct fix *f = *state;
+	struct seg_stats before, after;
+
+	fix_start(f);
+	assert_false(raft_group_is_leader(f->group));
+	minienv_run(f->mini);
+	assert_true(f->leader);
+	assert_true(raft_group_can_read(f->group));
+	assert_int_equal(raft_group_leader(f->group), 7);
+	seg_head_stats(f->log, &before);
+	for (uint64_t v = 1; v <= 1000; v++)
+		fix_submit(f, v);
+	assert_int_equal(f->acked, 0);
+	assert_false(raft_group_idle(f->group));
+	minienv_run(f->mini);
+	seg_head_stats(f->log, &after);
+	assert_int_equal(f->acked, 1000);
+	assert_true(raft_group_idle(f->group));
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(f->applied[i], i + 1);
+	/* 256 submits share a step and a flush */
+	assert_true(after.flushes - before.flushes <= 8);
+	/* one voter: no bytes are kept */
+	assert_int_equal(f->host->cache_bytes, 0);
+	fix_stop(f, false);
+}
+
+static void test_one_voter_bumps_its_term(void **state)
+{
+	struct fix *f = *state;
+	uint64_t term = 0;
+
+	for (int i = 0; i < 5; i++) {
+		fix_start(f);
+		minienv_run(f->mini);
+		assert_true(raft_group_term(f->group) > term);
+		term = raft_group_term(f->group);
+		fix_stop(f, i % 2 == 0);
+	}
+}
+
+static void test_term_is_durable_before_start(void **state)
+{
+	struct fix *f = *state;
+
+	fix_start(f);
+	while (f->group->state != RAFT_GROUP_RUNNING) {
+		assert_int_equal(raft_state(&f->group->r), RAFT_FOLLOWER);
+		assert_true(minienv_step(f->mini));
+	}
+	assert_int_equal(f->group->hard_pending, 0);
+	assert_int_equal(f->group->stored, 1);
+	fix_stop(f, true);
+	fix_start(f);
+	/* HARD(1), entry 1, HARD(2): nothing else was written */
+	assert_int_equal(f->group->log.n, 1);
+	assert_int_equal(f->group->term, 3);
+	fix_stop(f, true);
+}
+
+static void test_parked_group_waits(void **state)
+{
+	struct fix *f = *state;
+
+	fix_start(f);
+	minienv_run(f->mini);
+	f->park = 1;
+	fix_submit(f, 1);
+	fix_submit(f, 2);
+	minienv_run(f->mini);
+	assert_int_equal(f->acked, 0);
+	raft_group_resume(f->group);
+	assert_int_equal(f->acked, 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->acked, 2);
+	f->park = 3;
+	f->resume_inside = true;
+	fix_submit(f, 3);
+	minienv_run(f->mini);
+	assert_int_equal(f->acked, 3);
+	assert_int_equal(f->n_applied, 3);
+	fix_stop(f, false);
+}
+
+static void test_restart_applies_again(void **state)
+{
+	struct fix *f = *state;
+
+	fix_start(f);
+	minienv_run(f->mini);
+	for (uint64_t v = 1; v <= 700; v++)
+		fix_submit(f, v);
+	minienv_run(f->mini);
+	fix_stop(f, false);
+	fix_start(f);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 700);
+	for (unsigned i = 0; i < 700; i++)
+		assert_int_equal(f->applied[i], i + 1);
+	f->durable = raft_group_applied(f->group);
+	fix_stop(f, true);
+	fix_start(f);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 0);
+	assert_true(f->leader);
+	fix_submit(f, 701);
+	minienv_run(f->mini);
+	assert_int_equal(f->applied[0], 701);
+	fix_stop(f, false);
+}
+
+/* Acknowledged entries are there after any power cut; the rest may be. */
+static void test_power_cuts(void **state)
+{
+	struct fix *f = *state;
+	uint64_t acked = 0, next = 1;
+
+	for (int round = 0; round < 200; round++) {
+		unsigned before;
+
+		fix_start(f);
+		if (fix_rand(f, 4) != 0) {
+			minienv_run(f->mini);
+			assert_true(f->leader);
+			assert_true(f->n_applied >= acked);
+			for (unsigned i = 0; i < f->n_applied; i++)
+				assert_int_equal(f->applied[i], i + 1);
+			next = f->n_applied + 1;
+			f->acked = 0;
+			before = f->n_applied;
+			for (uint64_t n = fix_rand(f, 12); n > 0; n--) {
+				fix_submit(f, next++);
+				for (uint64_t k = fix_rand(f, 6); k > 0; k--)
+					(void)minienv_step(f->mini);
+			}
+			acked = before + f->acked;
+		} else {
+			for (uint64_t k = fix_rand(f, 40); k > 0; k--)
+				(void)minienv_step(f->mini);
+		}
+		fix_stop(f, fix_rand(f, 5) != 0);
+	}
+}
+
+static void bar_done(struct raft_barrier *b, uint32_t status)
+{
+	struct fix *f = *(struct fix **)(void *)(b + 1);
+
+	f->barriers++;
+	f->status = status;
+}
+
+static void test_barrier(void **state)
+{
+	struct fix *f = *state;
+	struct {
+		struct raft_barrier b;
+		struct fix *f;
+	} bar[2] = { { { .done = bar_done }, f }, { { .done = bar_done }, f } };
+
+	fix_start(f);
+	raft_group_barrier(f->group, &bar[0].b);
+	assert_int_equal(f->barriers, 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->barriers, 1);
+	assert_int_equal(f->status, RPC_STATUS_OK);
+	raft_group_barrier(f->group, &bar[1].b);
+	minienv_run(f->mini);
+	assert_int_equal(f->barriers, 2);
+	fix_stop(f, false);
+}
+
+static void test_free_fails_what_waits(void **state)
+{
+	struct fix *f = *state;
+
+	fix_start(f);
+	fix_submit(f, 1);
+	fix_stop(f, true);
+	assert_int_equal(f->failed, 1);
+	assert_int_equal(f->status, RPC_STATUS_UNKNOWN_OUTCOME);
+	fix_start(f);
+	minienv_run(f->mini);
+	fix_submit(f, 2);
+	(void)minienv_step(f->mini);
+	fix_stop(f, true);
+	assert_int_equal(f->failed, 2);
+}
+
+static void test_rows_newer_than_log(void **state)
+{
+	struct fix *f = *state;
+	struct errbuf e;
+
+	f->durable = 1;
+	assert_int_equal(fix_open(f, &e), -EIO);
+	fix_stop(f, false);
+	f->durable = 0;
+	fix_start(f);
+	minienv_run(f->mini);
+	fix_stop(f, false);
+	f->durable = 100;
+	assert_int_equal(fix_open(f, &e), -EIO);
+	fix_stop(f, false);
+}
+
+/* Feeds records that a damaged disk could give. */
+static int feed(struct fix *f, uint8_t type, uint64_t a, uint64_t b,
+		uint8_t flags, const void *body, size_t len)
+{
+	struct seg_rec rec = {
+		.type = type, .flags = flags, .group = 3, .a = a, .b = b,
+		.len = len, .body = body,
+	};
+
+	return raft_host_recover(f->host, &rec);
+}
+
+static void feed_open(struct fix *f, uint64_t applied, int expect)
+{
+	struct raft_group_config gc = { .group = 3, .applied = applied };
+	struct errbuf e = { "" };
+
+	assert_int_equal(raft_host_open_group(f->host, &gc, &f->group, &e),
+			 expect);
+}
+
+static void test_impossible_logs(void **state)
+{
+	struct fix *f = *state;
+	struct raft_host_config hc = {
+		.id = 7, .apply = fix_apply, .arg = f,
+	};
+	struct raft_configuration c;
+	struct raft_buffer one, two;
+	char id[] = "7", other[] = "8";
+
+	raft_configuration_init(&c);
+	assert_int_equal(raft_configuration_add(&c, 7, id, RAFT_VOTER), 0);
+	assert_int_equal(raft_configuration_encode(&c, &one), 0);
+	assert_int_equal(raft_configuration_add(&c, 8, other, RAFT_VOTER), 0);
+	assert_int_equal(raft_configuration_encode(&c, &two), 0);
+	raft_configuration_close(&c);
+	f->mini = minienv_new(crashfs_vfs(f->fs), 1);
+	hc.env = minienv_env(f->mini);
+	for (int i = 0; i < 10; i++) {
+		struct raft_buffer *conf = i == 8 || i == 9 ? &two : &one;
+
+		assert_int_equal(raft_host_new(&hc, &f->host), 0);
+		(void)feed(f, SEG_HARD, 2, 7, 0, NULL, 0);
+		if (i != 0)
+			(void)feed(f, SEG_ENTRY, 1, 1, RAFT_CHANGE, conf->base,
+				   i == 1 ? 11 : conf->len);
+		if (i == 2)
+			(void)feed(f, SEG_ENTRY, 2, 0, RAFT_COMMAND, "x", 1);
+		else if (i != 3)
+			(void)feed(f, SEG_ENTRY, 2, 2, RAFT_COMMAND, "x", 1);
+		if (i == 4)
+			(void)feed(f, SEG_ENTRY, 3, 1, RAFT_COMMAND, "x", 1);
+		if (i == 5 || i == 6 || i == 8)
+			(void)feed(f, SEG_ENTRY, 5, 2, RAFT_COMMAND, "x", 1);
+		if (i == 7)
+			(void)feed(f, SEG_ENTRY, 1ull << 40, 2, RAFT_COMMAND,
+				   "x", 1);
+		if (i == 9)
+			raft_host_recover_rot(f->host);
+		switch (i) {
+		case 3: /* a short but whole log */
+			feed_open(f, 1, 0);
+			break;
+		case 6: /* the hole is below what the rows have */
+			feed_open(f, 4, 0);
+			break;
+		default:
+			feed_open(f, i == 5 ? 3 : 0, -EIO);
+		}
+		raft_host_free(f->host);
+	}
+	minienv_free(f->mini);
+	raft_free(one.base);
+	raft_free(two.base);
+}
+
+static void test_tail_is_replaced(void **state)
+{
+	struct fix *f = *state;
+	struct raft_host_config hc = {
+		.id = 7, .apply = fix_apply, .arg = f,
+	};
+	struct raft_group *g;
+
+	f->mini = minienv_new(crashfs_vfs(f->fs), 1);
+	hc.env = minienv_env(f->mini);
+	assert_int_equal(raft_host_new(&hc, &f->host), 0);
+	(void)feed(f, SEG_HARD, 5, 0, 0, NULL, 0);
+	for (uint64_t i = 1; i <= 9; i++)
+		(void)feed(f, SEG_ENTRY, i, 2, RAFT_COMMAND, "x", 1);
+	(void)feed(f, SEG_ENTRY, 4, 5, RAFT_COMMAND, "x", 1);
+	g = raft_host_find(f->host, 3);
+	assert_null(g->damage);
+	assert_int_equal(rlog_last(&g->log), 4);
+	assert_int_equal(rlog_at(&g->log, 3)->term, 2);
+	assert_int_equal(rlog_at(&g->log, 4)->term, 5);
+	raft_host_free(f->host);
+	minienv_free(f->mini);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, fix_setup, fix_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_submit_applies_in_order),
+		T(test_one_voter_bumps_its_term),
+		T(test_term_is_durable_before_start),
+		T(test_parked_group_waits),
+		T(test_restart_applies_again),
+		T(test_power_cuts),
+		T(test_barrier),
+		T(test_free_fails_what_waits),
+		T(test_rows_newer_than_log),
+		T(test_impossible_logs),
+		T(test_tail_is_replaced),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
