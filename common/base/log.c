@@ -66,7 +66,7 @@ void log_set_level(enum log_level level)
 
 int log_reopen(void)
 {
-	int fd, rv;
+	int fd = -1, rv;
 
 	if (log_state.path[0] == '\0')
 		return 0;
