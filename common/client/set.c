@@ -12,9 +12,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/log.h"
 #include "common/base/mem.h"
 
 #define SET_POLL_WAIT_MS 20000u
@@ -475,10 +477,11 @@ static void wish_arrive(struct env_task *task)
 void client_refresh(struct client *c, uint64_t version,
 		    void (*done)(void *arg, int status), void *arg)
 {
-	struct client_wish *w = mem_zalloc(sizeof(*w));
+	/* not through mem.h: there is nobody to report a failure to */
+	struct client_wish *w = calloc(1, sizeof(*w));
 
-	/* no way to say no later: this small one is fatal when it fails */
-	assert(w != NULL);
+	if (w == NULL)
+		fatal_abort("out of memory for a refresh");
 	w->c = c;
 	w->version = version;
 	w->done = done;
@@ -628,8 +631,9 @@ void client_set_free(struct client_set *set)
 			client_fini(c);
 			continue;
 		}
-		k = mem_alloc(sizeof(*k));
-		assert(k != NULL);
+		k = calloc(1, sizeof(*k));
+		if (k == NULL)
+			fatal_abort("out of memory while closing");
 		k->c = c;
 		k->task.run = client_close_task;
 		set_ref(set);

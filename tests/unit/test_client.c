@@ -276,6 +276,8 @@ static void on_chunk_get(void *arg, struct rpc_req *req)
 		    m.len > b->len - m.off)
 			continue;
 		out = body_new(m.len);
+		if (out == NULL)
+			break;
 		memcpy(out->data, b->data + m.off, m.len);
 		out->len = m.len;
 		rpc_reply(req, NULL, out);
@@ -1139,6 +1141,120 @@ static void test_cluster_damage(void **state)
 	free(f);
 }
 
+/* --- allocation failures: every operation has exactly one outcome --- */
+
+static int fault_at, fault_n, fault_count;
+
+static int fault_hook(void)
+{
+	int i = fault_count++;
+
+	return i >= fault_at && i < fault_at + fault_n;
+}
+
+static void fault_next(struct fixture *f);
+
+static void fault_call_done(void *arg, const struct rpc_reply *r)
+{
+	struct fixture *f = arg;
+
+	f->status[f->step] = r->status;
+	f->done++;
+	fault_next(f);
+}
+
+static void fault_slice_done(void *arg, uint32_t status)
+{
+	struct fixture *f = arg;
+
+	f->status[f->step] = status;
+	f->done++;
+	fault_next(f);
+}
+
+static void fault_read_done(void *arg, uint32_t status)
+{
+	struct fixture *f = arg;
+
+	f->status[f->step] = status;
+	f->done++;
+	if (status == RPC_STATUS_OK && f->got != f->size)
+		f->bad++;
+	fault_next(f);
+}
+
+static const struct client_slice_cbs fault_slice_cbs = { slice_on_drain,
+							 fault_slice_done };
+static const struct client_read_cbs fault_read_cbs = { read_on_data,
+						       fault_read_done };
+
+/* A mutation, a slice, a read; what cannot even start counts as an end. */
+static void fault_next(struct fixture *f)
+{
+	struct client_read_spec spec = { .ino = INO, .len = 5000000 };
+	struct rpc_close m = { .ino = INO };
+	bool begun = false;
+
+	while (!begun) {
+		f->step++;
+		if (f->step == 1) {
+			mem_fault_hook = fault_hook;
+			begun = CLIENT_SEND(client0(f), close, 3, &m,
+					    fault_call_done, f) != NULL;
+		} else if (f->step == 2) {
+			f->slice = client_slice_new(client0(f), 3,
+						    &fault_slice_cbs, f);
+			begun = f->slice != NULL;
+			if (begun)
+				slice_feed(f);
+		} else if (f->step == 3 && f->slice != NULL) {
+			f->ext[0][0] = (struct wire_extent){
+				.len = f->size, .kind = WIRE_EXT_CHUNKS,
+				.slice = client_slice_id(f->slice) };
+			f->n_ext[0] = 1;
+			f->pauses = 0;
+			f->read = client_read_start(client0(f), &spec,
+						    &fault_read_cbs, f);
+			begun = f->read != NULL;
+		} else {
+			mem_fault_hook = NULL;
+			finish(f);
+			return;
+		}
+		if (!begun)
+			f->done++;
+	}
+}
+
+static void test_faults(void **state)
+{
+	unsigned points = 0;
+
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		for (fault_n = 1; fault_n <= 3; fault_n++) {
+			for (fault_at = 0;; fault_at++) {
+				struct fixture *f = fixture_new();
+
+				f->local = local;
+				f->size = 5000000;
+				f->cover = WIRE_REGION;
+				f->timeout_ms = 500;
+				f->data = calloc(1, FILE_MAX);
+				fault_count = 0;
+				run(f, fault_next);
+				assert_in_range(f->done, 2, 3);
+				assert_int_equal(f->bad, 0);
+				points++;
+				free(f);
+				if (fault_count <= fault_at)
+					break;
+			}
+		}
+	}
+	print_message("# %u points\n", points);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1158,6 +1274,7 @@ int main(void)
 		cmocka_unit_test(test_missing_chunk),
 		cmocka_unit_test(test_version_gone),
 		cmocka_unit_test(test_no_progress),
+		cmocka_unit_test(test_faults),
 	};
 	int rv;
 
