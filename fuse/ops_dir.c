@@ -114,13 +114,6 @@ static bool entry_is_young(const struct fop *op,
 	       env_now_ns(op->m->env) - stamp < DIR_YOUNG_NS;
 }
 
-/* A marker "dir/" stands for the directory itself, unless it has bytes. */
-static bool entry_is_hidden_marker(const struct dircur_entry *e)
-{
-	return e->row.len == 0 && e->has_attr && e->attr.size == 0 &&
-	       !e->shadowed;
-}
-
 static enum fill fill_entry(struct fop *op, const struct dircur_entry *e,
 			    uint64_t stamp, uint64_t next)
 {
@@ -130,8 +123,6 @@ static enum fill fill_entry(struct fop *op, const struct dircur_entry *e,
 	struct finode *f;
 	enum fill fill;
 
-	if (entry_is_hidden_marker(e))
-		return FILL_OK;
 	if (escape_encode(e->row.p, len, is_dir, e->shadowed, name) < 0) {
 		if (op->m->skipped++ == 0)
 			log_warnx("a name is too long to be shown dir=%llu",
@@ -164,7 +155,7 @@ static void readdir_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, readdir_rsp, &rsp))
 		return;
-	rv = dircur_add(&op->h->cur, op->off, rsp.entries, op->mode != 0,
+	rv = dircur_add(&op->h->cur, op->off, rsp.entries, op->plus,
 			rsp.eof != 0, op->stamp);
 	if (rv == 0)
 		readdir_go_on(op);
@@ -179,9 +170,7 @@ static void readdir_send(struct fop *op, const struct dircur_want *want)
 	struct rpc_readdir q = { .dir = op->f->ino, .after = want->after,
 				 .max = DIRCUR_PAGE_MAX };
 
-	/* The first page may hold the marker, whose size decides. */
-	q.plus = op->plus || want->first == 0;
-	op->mode = q.plus;
+	q.plus = op->plus;
 	op->off = want->first;
 	op->stamp = env_now_ns(op->m->env);
 	FOP_SEND(op, readdir, q.dir, &q, readdir_on_reply);
