@@ -22,7 +22,11 @@ struct body;
 struct conn_cbs {
 	void (*on_read)(struct conn *c, void *arg);  /* new bytes in input */
 	void (*on_drain)(struct conn *c, void *arg); /* output small again */
-	/* err: 0 = peer closed its side (input may hold data), else -errno */
+	/*
+	 * err 0: the peer closed its side (input may hold data, output still
+	 * works), or the end of conn_close_after_flush(); else -errno. May
+	 * come once more after a first one with 0, when the owner keeps c.
+	 */
 	void (*on_close)(struct conn *c, void *arg, int err);
 	/* connect finished (clients only); may be NULL */
 	void (*on_open)(struct conn *c, void *arg);
@@ -53,7 +57,11 @@ void conn_flush(struct conn *c);
 bool conn_out_full(const struct conn *c);
 void conn_pause_read(struct conn *c);
 void conn_resume_read(struct conn *c); /* on_read again if input is not empty */
-/* Sends what is queued, then shuts down writing, drains and closes. */
+/*
+ * Sends what is queued, then shuts down writing and drains the peer's rest for
+ * a moment. No more on_read or on_drain; on_close follows, at most 32 s later
+ * when the peer takes nothing, and the owner frees c as always.
+ */
 void conn_close_after_flush(struct conn *c);
 int conn_fd(const struct conn *c);
 /* Peer as text ("127.0.0.1:5555", "unix"); lives as long as c. */

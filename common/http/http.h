@@ -59,7 +59,8 @@ struct http_handler {
 	/* Body bytes: drain what you take from buf; what stays is offered again
 	 * after http_resume(). */
 	void (*on_body)(struct http_req *r, struct evbuffer *buf);
-	/* The whole body was read. */
+	/* The whole body was read, or there is none (http_read_body() only).
+	 * Not after the response ended. */
 	void (*on_body_end)(struct http_req *r);
 	void (*on_drain)(struct http_req *r);
 	/* The connection died before the response ended (body cut, reset,
@@ -79,6 +80,8 @@ int http_server_new_on(struct loop *loop, const char *addr,
 		       const struct http_handler *handler,
 		       struct http_server **ret_server);
 unsigned http_server_port(const struct http_server *s);
+/* After the loops have stopped, before what the handler uses is freed:
+ * requests under way end with on_abort(-ECANCELED) and on_free. */
 void http_server_free(struct http_server *s);
 
 const struct http_head *http_head(const struct http_req *r);
@@ -117,11 +120,13 @@ void http_reply_end_head(struct http_req *r, int64_t body_len);
 /* Body bytes; copied, or by reference to a counted body. */
 void http_reply_add(struct http_req *r, const void *data, size_t len);
 struct body;
+/* Takes a reference of its own when it needs one. */
 void http_reply_add_body(struct http_req *r, struct body *b, uint32_t from,
 			 uint32_t len);
 bool http_out_full(const struct http_req *r);
 void http_reply_end(struct http_req *r);
-/* Cuts the connection without a proper end: the client sees a broken body. */
+/* Cuts the connection without a proper end: the client sees a broken body.
+ * on_free follows, without on_abort. */
 void http_reply_abort(struct http_req *r);
 /* Close after this response. */
 void http_close_after(struct http_req *r);
