@@ -1,5 +1,15 @@
 noinst_LIBRARIES += %D%/libstoraged.a
 %C%_libstoraged_a_SOURCES =
+# the namespace: state machine of a shard
+%C%_libstoraged_a_SOURCES += \
+	%D%/ns.c %D%/ns.h %D%/ns_check.c %D%/ns_complete.c %D%/ns_cond.c \
+	%D%/ns_ctx.c %D%/ns_dir.c %D%/ns_extent.c %D%/ns_file.c %D%/ns_hash.c \
+	%D%/ns_impl.h %D%/ns_inode.c %D%/ns_ledger.c %D%/ns_ledger.h \
+	%D%/ns_list.c %D%/ns_mpu.c %D%/ns_mpu.h %D%/ns_mpu_scan.c \
+	%D%/ns_object.c %D%/ns_posix.c %D%/ns_readdir.c %D%/ns_region.c \
+	%D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c %D%/ns_rows.h \
+	%D%/ns_slot.c %D%/ns_sum.c %D%/ns_victim.c %D%/ns_walk.c \
+	%D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \
 	%D%/chunk.c %D%/chunk.h %D%/chunk_get.c %D%/chunk_impl.h \

@@ -140,13 +140,17 @@ enum {
 #define RPC_WRITE_RSP(F) F(attr, attr) F(u64, pos)
 
 /* --- objects (gateway): root = inode of the bucket's root, key = raw key --- */
-/* conditions: ETag texts without quotes, "*" = any; empty = none; times 0 = none */
+/*
+ * conditions: ETag texts, comma-separated, quotes optional, "*" = any, empty =
+ * none; times in ns since 1970 (compared by the second), 0 = none
+ */
 #define RPC_COND(F) F(str, if_match) F(str, if_none_match) \
 	F(i64, if_modified_since) F(i64, if_unmodified_since)
 /*
  * HEAD and GET in one: resolves key, checks conditions, answers metadata and,
  * when len > 0, the extents of [off, off+len) as READ does.
  * suffix: off is ignored, the last len bytes are meant. part: 0 or number.
+ * A range behind the end answers len 0.
  * OBJECT_OPEN: register a soft open for `session` (long GETs).
  */
 #define RPC_OBJECT_REQ(F) F(u64, root) F(str, key) RPC_COND(F) F(u64, off) F(u64, len) \
@@ -170,7 +174,8 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 #define RPC_PUT_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F) \
 	F(u32, uid) F(u32, gid) F(u32, umask) F(u64, size) F(str, etag) RPC_META(F) \
 	F(extents, extents) F(blob, data) F(u64, epoch)
-#define RPC_PUT_RSP(F) F(attr, attr) F(str, etag)
+/* sums: of a completed upload, made from those of its parts */
+#define RPC_PUT_RSP(F) F(attr, attr) F(str, etag) F(kvs, sums) F(str, sum_type)
 #define RPC_DELETE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F)
 /*
  * Keys of `root` behind `after` (and >= prefix) in byte order. delimiter: any
@@ -180,7 +185,12 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 #define RPC_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, after) F(str, delimiter) F(u32, max)
 #define RPC_LIST_RSP(F) F(list, entries) F(u8, truncated) F(str, next)
 
-/* Adds `delta` references to slices whose home is this shard (server-side copy). */
+/*
+ * Adds `delta` pins to slices whose home is this shard: a server-side copy pins
+ * (+1) what it read, commits the same extents, unpins (-1). NOENT when a slice
+ * is gone already. Commits count their own references; extents of slices whose
+ * home is another shard are NOTSUP for now (copy the bytes).
+ */
 #define RPC_KREF_REQ(F) RPC_MUT(F) F(list, slices) /* u128 each */ F(i64, delta)
 
 /* --- multipart; the upload lives in the bucket root's shard for now --- */

@@ -1,0 +1,576 @@
+/*
+ * The checker: one pass over all rows of a shard. What a row claims (links,
+ * entries, regions, references, usage) is booked against the rows that make
+ * it true; every entry is compared with its inode. See ns_ledger.h.
+ */
+#include "storaged/ns_impl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "storaged/ns_ledger.h"
+
+#define NS_BOOKS(B) \
+	B(LINKS, "entries that name the inode") \
+	B(FURTHER, "link rows of the inode") \
+	B(ENTRIES, "entries in the directory") \
+	B(SUBDIRS, "directories in the directory") \
+	B(MARKER, "marker of the directory") \
+	B(XATTRS, "attribute rows of the inode") \
+	B(XBYTES, "bytes of attributes of the inode") \
+	B(REGIONS, "region rows of the body") \
+	B(PIECES, "extents of the body") \
+	B(PAGES, "page rows of the body") \
+	B(OPEN, "open row of the inode") \
+	B(QUEUED, "queue row of the inode") \
+	B(PARTS, "rows that name the part") \
+	B(NUMBERS, "part rows of the upload") \
+	B(REFS, "lists that name the slice") \
+	B(BYTES, "usage: bytes of the project") \
+	B(FILES, "usage: files of the project") \
+	B(DIRS, "usage: directories of the project")
+#define NS_BOOK_ENUM(name, text) NS_BOOK_##name,
+#define NS_BOOK_TEXT(name, text) [NS_BOOK_##name] = text,
+enum ns_book { NS_BOOK_NONE, NS_BOOKS(NS_BOOK_ENUM) };
+static const char *const ns_book_text[] = { NS_BOOKS(NS_BOOK_TEXT) };
+
+struct ns_checker {
+	struct rows_back *back;
+	uint16_t shard;
+	void (*report)(void *arg, const char *text);
+	void *arg;
+	struct ns_ctx x;       /* memory while one row is looked at */
+	struct ns_ledger books;
+	struct wire_bytes rest; /* of the row's key, behind the type */
+	uint64_t highest, next; /* inode counters */
+	bool has_next;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+ns_check_say(struct ns_checker *c, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	c->report(c->arg, text);
+}
+
+static int ns_book(struct ns_checker *c, enum ns_book book, uint64_t id,
+		   int64_t delta)
+{
+	return ns_ledger_add(&c->books, (uint8_t)book,
+			     (struct wire_u128){ 0, id }, delta);
+}
+
+/* Integers of the key behind the type; missing ones were checked for. */
+static uint64_t ns_rest64(const struct ns_checker *c, size_t at)
+{
+	return ns_be64(c->rest.p + at);
+}
+
+static bool ns_rest_at_least(struct ns_checker *c, size_t len, char type)
+{
+	if (c->rest.len >= len)
+		return true;
+	ns_check_say(c, "%c row with a short key", type);
+	return false;
+}
+
+/* The row of an inode in command memory; NULL when there is none. */
+static int ns_check_inode_of(struct ns_checker *c, uint64_t ino,
+			     struct ns_row_inode *ret, bool *ret_found)
+{
+	struct wire_bytes copy;
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	*ret_found = false;
+	ns_key_id(&k, c->shard, NS_T_INODE, ino);
+	rv = rows_back_get(c->back, ns_key_get(&k), &value, &len);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	copy = ns_copy(&c->x, wire_bytes(value, len));
+	mem_free(value);
+	if (copy.p == NULL)
+		return -ENOMEM;
+	*ret_found = true;
+	return ns_row_inode_load(ret, copy);
+}
+
+static bool ns_check_exists(struct ns_checker *c, const struct ns_key *k)
+{
+	uint8_t *value;
+	size_t len;
+
+	if (rows_back_get(c->back, ns_key_get(k), &value, &len) != 0)
+		return false;
+	mem_free(value);
+	return true;
+}
+
+/* --- extents --- */
+
+static int ns_check_list(struct ns_checker *c, struct wire_bytes blob,
+			 uint64_t body)
+{
+	struct ns_extents *list;
+	struct wire_u128 *ids;
+	unsigned n;
+	int rv;
+
+	if (blob.len == 0)
+		return 0;
+	rv = ns_extents_load(&c->x, blob, &list);
+	if (rv == 0)
+		rv = ns_slices_of(&c->x, list->v, list->n, &ids, &n);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_PIECES, body, -(int64_t)list->n);
+	for (unsigned i = 0; rv == 0 && i < n; i++)
+		rv = ns_ledger_add(&c->books, NS_BOOK_REFS, ids[i], 1);
+	return rv;
+}
+
+static int ns_check_region(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_region row;
+	int rv = ns_row_region_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 16, 'X'))
+		return rv;
+	rv = ns_book(c, NS_BOOK_REGIONS, ns_rest64(c, 0), -1);
+	return rv != 0 ? rv : ns_check_list(c, row.extents, ns_rest64(c, 0));
+}
+
+static int ns_check_page(struct ns_checker *c, struct wire_bytes value)
+{
+	struct wire_bytes etag, sums;
+	struct ns_row_page row;
+	struct wire_reader r;
+	uint32_t n, number;
+	uint64_t ino, len;
+	int rv = ns_row_page_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 12, 'C'))
+		return rv;
+	rv = ns_book(c, NS_BOOK_PAGES, ns_rest64(c, 0), -1);
+	for (r = wire_vec_reader(row.parts, &n); rv == 0 && n > 0; n--) {
+		wire_get_u64(&r, &ino);
+		wire_get_u64(&r, &len);
+		wire_get_u32(&r, &number);
+		wire_get_str(&r, &etag);
+		wire_get_kvs(&r, &sums);
+		rv = r.err != 0 ? -EIO : ns_book(c, NS_BOOK_PARTS, ino, -1);
+	}
+	return rv;
+}
+
+static int ns_check_slice(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_slice row;
+	struct wire_u128 id;
+	struct ns_key k;
+	int rv = ns_row_slice_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 16, 'K'))
+		return rv;
+	id = ns_be128(c->rest.p);
+	if (row.refs == 0 && row.pins == 0)
+		ns_check_say(c, "slice %016lx%016lx without references",
+			     (unsigned long)id.hi, (unsigned long)id.lo);
+	ns_key_queue128(&k, c->shard, NS_Q_SLICE, id);
+	if (ns_check_exists(c, &k))
+		ns_check_say(c, "slice %016lx%016lx is referenced and queued",
+			     (unsigned long)id.hi, (unsigned long)id.lo);
+	return ns_ledger_add(&c->books, NS_BOOK_REFS, id, -(int64_t)row.refs);
+}
+
+/* --- inodes --- */
+
+static int ns_check_inode_dir(struct ns_checker *c, uint64_t ino,
+			      const struct ns_row_inode *r)
+{
+	int rv = 0;
+
+	if (r->nlink == 0)
+		return r->entries == 0 ? 0
+				       : ns_book(c, NS_BOOK_ENTRIES, ino,
+						 (int64_t)r->entries);
+	if (r->nlink < 2)
+		ns_check_say(c, "directory %lx has nlink %u",
+			     (unsigned long)ino, r->nlink);
+	if (r->flags & NS_INODE_IMPLICIT && r->entries == 0)
+		ns_check_say(c, "implicit directory %lx is empty",
+			     (unsigned long)ino);
+	if (!(r->flags & NS_INODE_ROOT)) {
+		rv = ns_book(c, NS_BOOK_LINKS, ino, 1);
+		if (rv == 0)
+			rv = ns_book(c, NS_BOOK_DIRS, r->project, 1);
+	}
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_ENTRIES, ino, (int64_t)r->entries);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_SUBDIRS, ino, (int64_t)r->nlink - 2);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_MARKER, ino,
+			     !!(r->flags & NS_INODE_MARKER));
+	return rv;
+}
+
+static int ns_check_inode_file(struct ns_checker *c, uint64_t ino,
+			       const struct ns_row_inode *r)
+{
+	int rv;
+
+	if (r->nlink == 0) {
+		const uint32_t kept = NS_INODE_OPEN | NS_INODE_QUEUED |
+				      NS_INODE_PART;
+
+		if (!(r->flags & kept))
+			ns_check_say(c, "inode %lx has no name and no reason",
+				     (unsigned long)ino);
+		return 0;
+	}
+	rv = ns_book(c, NS_BOOK_LINKS, ino, r->nlink);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_FURTHER, ino, (int64_t)r->nlink - 1);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_FILES, r->project, 1);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_BYTES, r->project, (int64_t)r->size);
+	return rv;
+}
+
+static int ns_check_inode(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_inode r;
+	uint64_t ino;
+	int rv = ns_row_inode_load(&r, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 8, 'I'))
+		return rv;
+	ino = ns_rest64(c, 0);
+	if ((ino & ((UINT64_C(1) << INO_COUNTER_BITS) - 1)) > c->highest)
+		c->highest = ino & ((UINT64_C(1) << INO_COUNTER_BITS) - 1);
+	if (ino_shard(ino) != c->shard)
+		ns_check_say(c, "inode %lx of another shard",
+			     (unsigned long)ino);
+	rv = S_ISDIR(r.mode) ? ns_check_inode_dir(c, ino, &r)
+			     : ns_check_inode_file(c, ino, &r);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_XATTRS, ino,
+			     r.xattrs + !!(r.flags & NS_INODE_USER));
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_XBYTES, ino, r.xattr_bytes);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_OPEN, ino,
+			     !!(r.flags & NS_INODE_OPEN));
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_QUEUED, ino,
+			     !!(r.flags & NS_INODE_QUEUED));
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_PARTS, ino,
+			     !!(r.flags & NS_INODE_PART));
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_REGIONS, r.body, r.regions);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_PIECES, r.body, (int64_t)r.pieces);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_PAGES, r.body,
+			     (int64_t)(r.pages.len / 8));
+	return rv != 0 ? rv : ns_check_list(c, r.extents, r.body);
+}
+
+/* --- names --- */
+
+static bool ns_check_first(const struct ns_row_inode *r, uint64_t dir,
+			   struct wire_bytes name)
+{
+	return r->parent == dir && wire_bytes_eq(r->name, name);
+}
+
+/* What the entry says must be what the inode would write there. */
+static int ns_check_dent_inode(struct ns_checker *c, uint64_t dir,
+			       struct wire_bytes name, uint64_t ino,
+			       struct wire_bytes value)
+{
+	struct ns_row_inode r;
+	char etag[NS_ETAG_MAX];
+	struct ns_row_dent d;
+	struct ns_key k;
+	bool found;
+	int rv = ns_check_inode_of(c, ino, &r, &found);
+
+	if (rv != 0)
+		return rv;
+	if (!found) {
+		ns_check_say(c, "entry %.*s of %lx: no inode %lx",
+			     (int)name.len, (const char *)name.p,
+			     (unsigned long)dir, (unsigned long)ino);
+		return 0;
+	}
+	ns_key_link(&k, c->shard, ino, dir, name);
+	if (!ns_check_first(&r, dir, name) && !ns_check_exists(c, &k))
+		ns_check_say(c, "entry %.*s of %lx: inode %lx does not know",
+			     (int)name.len, (const char *)name.p,
+			     (unsigned long)dir, (unsigned long)ino);
+	if (S_ISDIR(r.mode) != ns_row_is_dir(name))
+		ns_check_say(c, "entry %.*s of %lx: wrong kind", (int)name.len,
+			     (const char *)name.p, (unsigned long)dir);
+	ns_dent_of(ino, &r, &d, etag);
+	buf_reset(&c->x.scratch);
+	rv = ns_row_dent_encode(&d, &c->x.scratch);
+	if (rv == 0 &&
+	    !wire_bytes_eq(wire_bytes(c->x.scratch.data, c->x.scratch.len),
+			   value))
+		ns_check_say(c, "entry %.*s of %lx: not as inode %lx is",
+			     (int)name.len, (const char *)name.p,
+			     (unsigned long)dir, (unsigned long)ino);
+	return rv;
+}
+
+static int ns_check_dent(struct ns_checker *c, struct wire_bytes value)
+{
+	struct wire_bytes name;
+	struct ns_row_dent d;
+	uint64_t dir;
+	int rv = ns_row_dent_load(&d, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 8, 'D'))
+		return rv;
+	dir = ns_rest64(c, 0);
+	name = wire_bytes(c->rest.p + 8, c->rest.len - 8);
+	if (name.len > 0 && (memchr(name.p, 0, name.len) != NULL ||
+			     memchr(name.p, '/', name.len - 1) != NULL))
+		ns_check_say(c, "entry of %lx with a bad name",
+			     (unsigned long)dir);
+	rv = ns_book(c, NS_BOOK_ENTRIES, dir, -1);
+	if (rv == 0 && ns_row_is_dir(name))
+		rv = ns_book(c, NS_BOOK_SUBDIRS, dir, -1);
+	if (rv == 0 && name.len == 0)
+		rv = ns_book(c, NS_BOOK_MARKER, dir, -1);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_LINKS, d.ino, -1);
+	return rv != 0 ? rv : ns_check_dent_inode(c, dir, name, d.ino, value);
+}
+
+static int ns_check_xattr(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_xattr row;
+	int64_t bytes;
+	int rv = ns_row_xattr_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 9, 'A'))
+		return rv;
+	bytes = (int64_t)(c->rest.len - 8 + row.value.len);
+	if (c->rest.p[8] == 0)
+		bytes = 0; /* our own */
+	rv = ns_book(c, NS_BOOK_XATTRS, ns_rest64(c, 0), -1);
+	return rv != 0 ? rv
+		       : ns_book(c, NS_BOOK_XBYTES, ns_rest64(c, 0), -bytes);
+}
+
+/* --- uploads, usage, the rest --- */
+
+static int ns_check_numbers(struct ns_checker *c, struct wire_bytes numbers,
+			    struct wire_u128 upload)
+{
+	int64_t n = 0;
+
+	for (size_t i = 0; i < numbers.len; i++)
+		n += __builtin_popcount(numbers.p[i]);
+	return ns_ledger_add(&c->books, NS_BOOK_NUMBERS, upload, n);
+}
+
+static int ns_check_upload(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_upload row;
+	struct ns_row_inode r;
+	struct ns_key k;
+	bool found;
+	int rv = ns_row_upload_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 8 + 1 + 16, 'M'))
+		return rv;
+	rv = ns_check_inode_of(c, ns_rest64(c, 0), &r, &found);
+	if (rv != 0)
+		return rv;
+	ns_key_queue(&k, c->shard, NS_Q_ROOT, ns_rest64(c, 0));
+	if (!found && !ns_check_exists(c, &k))
+		ns_check_say(c, "upload in a bucket %lx that is gone",
+			     (unsigned long)ns_rest64(c, 0));
+	return ns_check_numbers(c, row.numbers,
+				ns_be128(c->rest.p + c->rest.len - 16));
+}
+
+static int ns_check_part(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_part row;
+	int rv = ns_row_part_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 20, 'P'))
+		return rv;
+	rv = ns_ledger_add(&c->books, NS_BOOK_NUMBERS, ns_be128(c->rest.p),
+			   -1);
+	return rv != 0 ? rv : ns_book(c, NS_BOOK_PARTS, row.ino, -1);
+}
+
+static int ns_check_queue(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_queue row;
+	int rv = ns_row_queue_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 9, 'Q'))
+		return rv;
+	if (c->rest.p[0] == NS_Q_INODE)
+		return ns_book(c, NS_BOOK_QUEUED, ns_rest64(c, 1), -1);
+	if (c->rest.p[0] == NS_Q_UPLOAD && ns_rest_at_least(c, 17, 'Q'))
+		return ns_check_numbers(c, row.what, ns_be128(c->rest.p + 1));
+	return 0;
+}
+
+static int ns_check_usage(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_usage row;
+	uint64_t id;
+	int rv = ns_row_usage_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 8, 'U'))
+		return rv;
+	id = ns_rest64(c, 0);
+	rv = ns_book(c, NS_BOOK_BYTES, id, -(int64_t)row.bytes);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_FILES, id, -(int64_t)row.files);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_DIRS, id, -(int64_t)row.dirs);
+	return rv;
+}
+
+static int ns_check_next(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_next row;
+	int rv = ns_row_next_load(&row, value);
+
+	c->has_next = rv == 0;
+	c->next = row.next;
+	return rv;
+}
+
+static int ns_check_row(struct ns_checker *c, uint8_t type,
+			struct wire_bytes value)
+{
+	switch (type) {
+	case NS_T_XATTR:
+		return ns_check_xattr(c, value);
+	case NS_T_LINK:
+		return ns_rest_at_least(c, 16, 'B')
+			       ? ns_book(c, NS_BOOK_FURTHER, ns_rest64(c, 0),
+					 -1)
+			       : 0;
+	case NS_T_PAGE:
+		return ns_check_page(c, value);
+	case NS_T_DENT:
+		return ns_check_dent(c, value);
+	case NS_T_INODE:
+		return ns_check_inode(c, value);
+	case NS_T_SLICE:
+		return ns_check_slice(c, value);
+	case NS_T_UPLOAD:
+		return ns_check_upload(c, value);
+	case NS_T_NEXT:
+		return ns_check_next(c, value);
+	case NS_T_PART:
+		return ns_check_part(c, value);
+	case NS_T_QUEUE:
+		return ns_check_queue(c, value);
+	case NS_T_OPEN:
+		return ns_rest_at_least(c, 8, 'S')
+			       ? ns_book(c, NS_BOOK_OPEN, ns_rest64(c, 0), -1)
+			       : 0;
+	case NS_T_USAGE:
+		return ns_check_usage(c, value);
+	case NS_T_REGION:
+		return ns_check_region(c, value);
+	case NS_T_SLOT:
+	case 0:
+		return 0;
+	default:
+		ns_check_say(c, "row of unknown type %u", type);
+		return 0;
+	}
+}
+
+static void ns_check_close_books(struct ns_checker *c)
+{
+	for (uint64_t i = 0; i < c->books.cap; i++) {
+		const struct ns_account *a = &c->books.v[i];
+
+		if (a->kind != 0 && a->balance != 0)
+			ns_check_say(c, "%s %016lx%016lx: off by %ld",
+				     ns_book_text[a->kind],
+				     (unsigned long)a->id.hi,
+				     (unsigned long)a->id.lo,
+				     (long)a->balance);
+	}
+	if (c->highest > 0 && (!c->has_next || c->next <= c->highest))
+		ns_check_say(c, "inode counter %lu, but %lu is in use",
+			     (unsigned long)c->next,
+			     (unsigned long)c->highest);
+}
+
+static int ns_check_rows(struct ns_checker *c, struct rows_iter *it)
+{
+	struct wire_bytes key, value;
+	uint8_t type;
+	int rv;
+
+	while ((rv = rows_iter_next(it, &key, &value)) == 0) {
+		if (key.len < NS_KEY_REST)
+			return -EIO;
+		type = key.p[2];
+		c->rest = wire_bytes(key.p + NS_KEY_REST,
+				     key.len - NS_KEY_REST);
+		ns_ctx_init(&c->x, NULL, c->shard, NULL, NULL);
+		rv = ns_check_row(c, type, value);
+		ns_ctx_fini(&c->x);
+		if (rv == -EIO) {
+			ns_check_say(c, "%c row cannot be read", type);
+			rv = 0;
+		}
+		if (rv != 0)
+			return rv;
+	}
+	return rv == -ENOENT ? 0 : rv;
+}
+
+int ns_check(struct rows_back *back, uint16_t shard,
+	     void (*report)(void *arg, const char *text), void *arg)
+{
+	struct ns_checker c = {
+		.back = back, .shard = shard, .report = report, .arg = arg,
+	};
+	struct rows_iter *it;
+	struct ns_key from, to;
+	int rv;
+
+	ns_key_start(&from, shard, 0);
+	from.len = 2;
+	to = from;
+	ns_key_end(&to);
+	rv = rows_iter_new(back, ns_key_get(&from), ns_key_get(&to), &it);
+	if (rv != 0)
+		return rv;
+	rv = ns_check_rows(&c, it);
+	rows_iter_free(it);
+	if (rv == 0)
+		ns_check_close_books(&c);
+	ns_ledger_fini(&c.books);
+	return rv;
+}

@@ -1,0 +1,402 @@
+#ifndef STORAGED_NS_IMPL_H
+#define STORAGED_NS_IMPL_H
+/*
+ * What the files of the namespace share. Private to storaged/ns*.c.
+ *
+ * One ns_ctx lives for one command or read. Inodes, usage, slice references
+ * and the inode counter are collected in it and written by ns_ctx_flush(), so
+ * an inode that a command touches twice is one struct and one row.
+ *
+ * Every step returns 0, or a positive RPC_STATUS_* that refuses the command,
+ * or a negative errno that stops it: -EAGAIN (rows must be loaded, run again),
+ * -ENOMEM, -EIO (a row that cannot be true). -ENOENT comes from ns_get_*()
+ * alone and never leaves the function that called it.
+ */
+#include "storaged/ns.h"
+#include "storaged/ns_rows.h"
+
+struct ns_extent;
+struct ns_extents;
+
+/* --- the context --- */
+
+struct ns_block;
+struct ns_inode;
+
+struct ns_usage {
+	uint64_t project;
+	int64_t bytes, files, dirs;
+};
+
+struct ns_kdelta {
+	struct wire_u128 slice;
+	int64_t refs, pins;
+};
+
+struct ns_ctx {
+	struct rows_txn *t;        /* borrowed */
+	const struct ns_cmd *cmd;  /* NULL for reads */
+	struct ns_answer *a;       /* borrowed */
+	uint16_t shard;
+	struct ns_inode *inodes;   /* loaded or made by this command */
+	struct ns_usage usage[4];
+	unsigned n_usage;
+	struct ns_kdelta *k;
+	unsigned n_k, cap_k;
+	bool have_next;
+	uint64_t next, first_next; /* inode counter: now, as read */
+	struct buf scratch;        /* row values on their way out */
+	struct wire_u128 data_hash; /* of the command's inline data */
+	bool have_hash;
+	struct ns_block *blocks;   /* memory of this command */
+	size_t used;
+	uint64_t first[256];       /* the first of it */
+};
+
+void ns_ctx_init(struct ns_ctx *x, struct rows_txn *t, uint16_t shard,
+		 const struct ns_cmd *cmd, struct ns_answer *a);
+void ns_ctx_fini(struct ns_ctx *x);
+/* Writes what was collected. */
+int ns_ctx_flush(struct ns_ctx *x);
+/* Memory until ns_ctx_fini(); NULL when there is none. Zeroed. */
+void *ns_alloc(struct ns_ctx *x, size_t len);
+/* A copy of b in that memory; p is NULL when there is none (and len > 0). */
+struct wire_bytes ns_copy(struct ns_ctx *x, struct wire_bytes b);
+/* A fresh inode number. */
+int ns_next_ino(struct ns_ctx *x, uint64_t *ret_ino);
+void ns_usage_add(struct ns_ctx *x, uint64_t project, int64_t bytes,
+		  int64_t files, int64_t dirs);
+int ns_kref_add(struct ns_ctx *x, struct wire_u128 slice, int64_t refs,
+		int64_t pins);
+/* Asks for a row early, so that one load serves several reads. */
+void ns_want(struct ns_ctx *x, struct wire_bytes key);
+
+/* Typed rows: 0, -ENOENT, -EAGAIN, -EIO; put: 0, -ENOMEM. */
+#define NS_ROW_ACCESS(name, FIELDS) \
+	int ns_get_##name(struct ns_ctx *x, struct wire_bytes key, \
+			  struct ns_row_##name *ret); \
+	int ns_put_##name(struct ns_ctx *x, struct wire_bytes key, \
+			  struct ns_row_##name *row);
+NS_ROWS(NS_ROW_ACCESS)
+
+/* --- inodes (ns_inode.c) --- */
+
+struct ns_region {
+	struct ns_region *next;
+	uint64_t region;
+	bool dirty;
+	bool row; /* a region row exists now */
+	struct ns_extents *list;
+};
+
+struct ns_inode {
+	struct ns_inode *next;
+	uint64_t ino;
+	struct ns_row_inode r;
+	bool fresh;      /* made by this command */
+	bool dirty;
+	bool dent_dirty; /* what its entry shows changed */
+	bool gone;       /* row goes at flush */
+	struct ns_region *regions;
+};
+
+enum { NS_LINK_MAX = 65000, NS_DEPTH_MAX = 10000, NS_KEY_BYTES = 1024 };
+#define NS_SIZE_MAX (UINT64_C(1) << 62)
+#define NS_ETAG_MAX 64
+
+/* Any inode of this shard. STALE when there is none, NOTSUP when foreign. */
+int ns_inode_load(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret);
+/* One that a name or an open leads to; else STALE. */
+int ns_inode_get(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret);
+/* A linked directory: NOENT, NOTDIR. */
+int ns_dir_get(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret);
+/* The inode an entry names: its absence is -EIO, not an answer. */
+int ns_inode_of_dent(struct ns_ctx *x, const struct ns_row_dent *d,
+		     struct ns_inode **ret);
+/* A new inode without a name; ino 0 = a fresh number. */
+int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
+		 uint64_t project, struct ns_inode **ret);
+/* Something changed: change + 1 (once per command), ctime = now. */
+void ns_inode_touch(struct ns_ctx *x, struct ns_inode *ip);
+void ns_inode_set_size(struct ns_ctx *x, struct ns_inode *ip, uint64_t size);
+/* The bytes changed. */
+void ns_inode_bump(struct ns_inode *ip);
+static inline bool ns_is_dir(const struct ns_inode *ip)
+{
+	return S_ISDIR(ip->r.mode);
+}
+/*
+ * The inode lost its last name: kept for openers when open, else its bytes
+ * go now (few) or by the queue.
+ */
+int ns_inode_drop(struct ns_ctx *x, struct ns_inode *ip, bool open);
+/* Takes an inode without name apart, or queues it. */
+int ns_inode_purge(struct ns_ctx *x, struct ns_inode *ip);
+/* Moves the bytes to a queued orphan; ip is empty then. */
+int ns_inode_detach(struct ns_ctx *x, struct ns_inode *ip);
+/* Cuts or grows a regular file. */
+int ns_inode_truncate(struct ns_ctx *x, struct ns_inode *ip, uint64_t size);
+int ns_queue_put(struct ns_ctx *x, struct wire_bytes key,
+		 struct wire_bytes what);
+
+void ns_attr_of(uint64_t ino, const struct ns_row_inode *r,
+		struct wire_attr *ret);
+/* The ETag as S3 shows it: stored, or made from the data_version. */
+struct wire_bytes ns_etag_of(uint64_t ino, const struct ns_row_inode *r,
+			     char buf[NS_ETAG_MAX]);
+/* True when the stored ETag, sums and parts are those of the bytes. */
+static inline bool ns_etag_valid(const struct ns_row_inode *r)
+{
+	return r->etag.len > 0 && r->etag_version == r->data_version;
+}
+/* The entry row of an inode under its first name. */
+void ns_dent_of(uint64_t ino, const struct ns_row_inode *r,
+		struct ns_row_dent *ret, char etag[NS_ETAG_MAX]);
+
+/* --- names (ns_dir.c) --- */
+
+/* INVAL ('/' or NUL within), NAMETOOLONG. */
+int ns_name_check(struct wire_bytes name);
+/* Row name of a component; p NULL when out of memory. */
+struct wire_bytes ns_row_name(struct ns_ctx *x, struct wire_bytes name,
+			      bool dir);
+/* The entry; NOENT. */
+int ns_dent_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes row_name,
+		struct ns_row_dent *ret);
+
+/* Both rows of a name in a directory. */
+struct ns_pair {
+	struct wire_bytes name;
+	bool has_file, has_dir;
+	struct ns_row_dent file, dir;
+};
+int ns_pair_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
+		struct ns_pair *ret);
+/* The row `how` means: NOENT; ret_row_name in command memory. */
+int ns_pair_pick(struct ns_ctx *x, const struct ns_pair *p, uint8_t how,
+		 struct ns_row_dent *ret, struct wire_bytes *ret_row_name);
+/* May a new row be made under this name? EXIST when not. */
+int ns_pair_free(const struct ns_pair *p, uint8_t how, bool dir);
+
+/* Enters ip under row_name, which must be free. */
+int ns_entry_add(struct ns_ctx *x, struct ns_inode *dp,
+		 struct wire_bytes row_name, struct ns_inode *ip);
+/* Takes the name away; ip loses a link, and its bytes with the last one. */
+int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
+		    struct wire_bytes row_name, struct ns_inode *ip,
+		    bool open);
+/* No rows but a marker without body and user metadata? */
+int ns_dir_empty(struct ns_ctx *x, struct ns_inode *dp, bool *ret_empty);
+/* Removes that marker. */
+int ns_dir_drop_marker(struct ns_ctx *x, struct ns_inode *dp);
+/* S3 took the last row: removes implicit empty directories upward. */
+int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp);
+/* The mount took the last row: the directory is now explicit. */
+void ns_dir_settle(struct ns_inode *dp);
+
+/* --- bytes (ns_extent.c, ns_region.c, ns_file.c) --- */
+
+enum {
+	NS_EXT_CHUNKS = 1, /* id = slice, off in it */
+	NS_EXT_VALUE = 2,  /* id = hash, (gen, at) in the log, off in it */
+	NS_EXT_ZERO = 3,   /* zeros above the parts of a composite */
+	NS_EXT_BYTES = 4,  /* in the row */
+};
+enum {
+	NS_EXTENTS_IN_INODE = 16,  /* extents kept in the inode row */
+	NS_EXTENTS_MAX = 20000,    /* per region: every page written alone */
+	NS_INLINE_ROW = 256,       /* bytes of data kept in the row */
+	NS_INLINE_MAX = 1 << 20,   /* bytes of data a command may carry */
+	NS_REQ_EXTENTS = 4096,     /* extents of one command */
+	NS_REQ_REGIONS = 2048,     /* regions of one command: 128 GiB */
+	NS_PURGE_REGIONS = 64,     /* taken apart at once */
+	NS_PURGE_XATTRS = 64,
+	NS_PURGE_PIECES = 1024,
+	NS_PAGE_PARTS = 64,        /* parts in a page row */
+	NS_PARTS_MAX = 10000,
+};
+
+struct ns_extent {
+	uint64_t pos, len;
+	uint8_t kind;
+	struct wire_u128 id;
+	uint64_t off;
+	uint64_t gen, at;     /* VALUE: where the whole value begins */
+	uint32_t vlen;        /* VALUE: its length */
+	const uint8_t *bytes; /* BYTES: the first of them */
+};
+
+/* Sorted by pos, no overlaps. Memory is the context's. */
+struct ns_extents {
+	struct ns_extent *v;
+	unsigned n, cap;
+	uint64_t bytes; /* sum of lengths but ZERO */
+};
+
+/* Decodes; bytes borrow from blob. -EIO. */
+int ns_extents_load(struct ns_ctx *x, struct wire_bytes blob,
+		    struct ns_extents **ret);
+/* local: with the store-local position of values. */
+void ns_extents_save(const struct ns_extents *list, bool local,
+		     struct buf *out);
+/* The later one wins. keep_zero: ZERO stays as an extent, else it cuts. */
+int ns_extents_put(struct ns_ctx *x, struct ns_extents *list,
+		   const struct ns_extent *e, bool keep_zero);
+/* Drops everything at and behind pos. */
+int ns_extents_cut(struct ns_ctx *x, struct ns_extents *list, uint64_t pos);
+/* The slices that n extents name, each once, in command memory. */
+int ns_slices_of(struct ns_ctx *x, const struct ns_extent *v, unsigned n,
+		 struct wire_u128 **ret, unsigned *ret_n);
+bool ns_extents_has(const struct ns_extents *list, struct wire_u128 slice);
+
+/* The list of a region of an inode, for reading or (dirty) writing. */
+int ns_region_get(struct ns_ctx *x, struct ns_inode *ip, uint64_t region,
+		  struct ns_region **ret);
+int ns_region_put(struct ns_ctx *x, struct ns_inode *ip,
+		  struct ns_region *rg, const struct ns_extent *e);
+/* Empties a region: its slices lose a reference. */
+int ns_region_clear(struct ns_ctx *x, struct ns_inode *ip,
+		    struct ns_region *rg);
+int ns_region_cut(struct ns_ctx *x, struct ns_inode *ip, struct ns_region *rg,
+		  uint64_t pos);
+/* Writes dirty regions into the inode row or their own. */
+int ns_regions_flush(struct ns_ctx *x, struct ns_inode *ip);
+
+/*
+ * Puts a request's extents into ip, shifted by base. limit: no byte at or
+ * behind it. ret_end: highest end.
+ */
+int ns_file_put(struct ns_ctx *x, struct ns_inode *ip,
+		struct wire_bytes extents, struct wire_bytes data,
+		uint64_t base, uint64_t limit, uint64_t *ret_end);
+/* Extents of [off, off+len) for an answer; see RPC_READ_REQ. */
+int ns_file_read(struct ns_ctx *x, struct ns_inode *ip, uint64_t off,
+		 uint64_t len, struct wire_vec *ret_extents,
+		 uint64_t *ret_covered);
+/* The part with that position (from 1) of a composite: its range. */
+int ns_part_range(struct ns_ctx *x, struct ns_inode *ip, uint32_t part,
+		  uint64_t *ret_off, uint64_t *ret_len);
+
+/* --- objects (ns_object.c) --- */
+
+/* Where a key leads. */
+struct ns_walk {
+	struct ns_inode *root;
+	struct ns_inode *dir;     /* deepest directory that exists */
+	struct wire_bytes rest;   /* of the key, below dir */
+	struct wire_bytes leaf;   /* last component; may be empty */
+	bool whole;               /* dir holds the leaf: rest == leaf */
+	bool is_dir;              /* target is dir itself: empty, explicit */
+	struct ns_inode *target;  /* what the key names, or NULL */
+};
+/* Key of an object or upload: INVAL (empty, NUL), NAMETOOLONG (longer than
+ * max, when max is not 0). */
+int ns_object_key_check(struct wire_bytes key, size_t max);
+/* A bucket's root; NO_BUCKET. */
+int ns_root_get(struct ns_ctx *x, uint64_t root, struct ns_inode **ret);
+/* NO_BUCKET, INVAL, NAMETOOLONG (max > 0 and longer); a missing key is 0
+ * with target NULL. */
+int ns_walk(struct ns_ctx *x, uint64_t root, struct wire_bytes key, size_t max,
+	    struct ns_walk *ret);
+/* Who owns what S3 makes. */
+struct ns_owner {
+	uint32_t uid, gid, umask;
+};
+/* Enters ip, made for the key, in place of what is there. */
+int ns_publish(struct ns_ctx *x, struct ns_walk *w, struct ns_inode *ip,
+	       const struct ns_owner *o);
+/* PUT's and COMPLETE's metadata into a new inode. */
+struct ns_meta {
+	struct wire_bytes headers, user, sums, sum_type;
+};
+int ns_meta_put(struct ns_ctx *x, struct ns_inode *ip,
+		const struct ns_meta *m);
+int ns_put_answer(struct ns_ctx *x, struct ns_inode *ip);
+
+/* S3 user metadata of an inode, borrowed; empty when it has none. */
+int ns_user_get(struct ns_ctx *x, struct ns_inode *ip,
+		struct wire_bytes *ret);
+
+/* --- conditions (ns_cond.c) --- */
+
+struct ns_cond {
+	struct wire_bytes if_match, if_none_match;
+	int64_t if_modified_since, if_unmodified_since;
+};
+#define NS_COND(m) \
+	(&(struct ns_cond){ (m)->if_match, (m)->if_none_match, \
+			    (m)->if_modified_since, \
+			    (m)->if_unmodified_since })
+/* ip may be NULL: nothing is there. NOENT, PRECONDITION, NOT_MODIFIED. */
+int ns_cond_write(const struct ns_cond *c, const struct ns_inode *ip);
+int ns_cond_read(const struct ns_cond *c, const struct ns_inode *ip);
+
+/* --- checksums of multipart objects (ns_sum.c) --- */
+
+enum ns_sum_alg {
+	NS_SUM_NONE, /* empty or unknown name */
+	NS_SUM_CRC32, NS_SUM_CRC32C, NS_SUM_CRC64NVME, NS_SUM_SHA1,
+	NS_SUM_SHA256,
+};
+/* By name, in either case. */
+enum ns_sum_alg ns_sum_find(struct wire_bytes name);
+struct wire_bytes ns_sum_name(enum ns_sum_alg alg); /* lower case */
+
+/* The checksum of a whole from those of its parts, given in order. */
+struct ns_sum;
+/* full: of all bytes (CRCs only); else a checksum of checksums. INVAL. */
+int ns_sum_new(struct ns_ctx *x, enum ns_sum_alg alg, bool full,
+	       struct ns_sum **ret);
+/* One part: base64 checksum of its len bytes. INVALID_PART when malformed. */
+int ns_sum_add(struct ns_ctx *x, struct ns_sum *s, struct wire_bytes base64,
+	       uint64_t len);
+/* base64, "-N" behind it when composite; in command memory. */
+int ns_sum_end(struct ns_ctx *x, struct ns_sum *s, struct wire_bytes *ret);
+/* "MD5 of MD5s" of binary digests: hex-N in command memory. */
+int ns_sum_etag(struct ns_ctx *x, const uint8_t *md5s, unsigned parts,
+		struct wire_bytes *ret);
+/* 32 hex digits? Their 16 bytes into ret. */
+bool ns_hex_digest(struct wire_bytes hex, uint8_t ret[16]);
+
+/* --- answer slots (ns_slot.c) --- */
+
+struct ns_slot {
+	uint64_t client;
+	uint32_t slot;
+	uint64_t seq;
+};
+/* 0 with *ret_done when a was set from the slot. BADMSG. */
+int ns_slot_find(struct ns_ctx *x, struct ns_slot *s, bool *ret_done);
+int ns_slot_save(struct ns_ctx *x, const struct ns_slot *s);
+
+/* --- operations: one function per message of kind W or R --- */
+
+#define NS_OPS_W(M) \
+	M(setattr) M(mknod) M(close) M(unlink) M(rename) M(link) M(setxattr) \
+	M(removexattr) M(write) M(put) M(delete) M(kref) M(mpu_create) \
+	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove)
+#define NS_OPS_R(M) \
+	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
+	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \
+	M(whereis)
+#define NS_OPS_SCAN(M) M(list) M(readdir) M(mpu_list) M(mpu_parts)
+
+#define NS_OP_DECL(name) \
+	int ns_do_##name(struct ns_ctx *x, const struct rpc_##name *m);
+NS_OPS_W(NS_OP_DECL)
+NS_OPS_R(NS_OP_DECL)
+
+#define NS_SCAN_DECL(name) \
+	int ns_scan_##name(struct rows_back *back, uint16_t shard, \
+			   const struct rpc_##name *m, struct ns_answer *a);
+NS_OPS_SCAN(NS_SCAN_DECL)
+
+/* Encodes an answer; 0 or -ENOMEM. */
+#define NS_ANSWER(x, name, rsp) rpc_##name##_encode((rsp), &(x)->a->payload)
+int ns_answer_attr(struct ns_ctx *x, const struct ns_inode *ip);
+/* attr_rsp and empty_rsp */
+int ns_answer_empty(struct ns_ctx *x);
+/* Adds a body part. */
+int ns_answer_value(struct ns_answer *a, const struct ns_value *v);
+
+#endif

@@ -1,0 +1,555 @@
+/*
+ * LIST: a depth-first walk over entry rows in key order.
+ *
+ * Rows of a directory end in `/` when they are directories, so their byte
+ * order is the order of the keys below them: no component holds a `/`, hence
+ * no directory row is a prefix of a sibling, and a file row that is a prefix
+ * of a sibling sorts first, as its key does. A page is seeks and steps, never
+ * a sort. Every directory row stands for at least one key (implicit ones are
+ * never empty, an empty explicit one is the key itself), so with delimiter "/"
+ * a directory is a CommonPrefix without looking inside.
+ */
+#include "storaged/ns_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+enum {
+	NS_LIST_MAX = 10000,     /* entries of a page, whatever is asked */
+	NS_LIST_KEY_MAX = 65000, /* longer keys fit no message */
+	NS_LIST_BYTES = 8 << 20, /* a page ends early behind that */
+};
+
+struct ns_frame {
+	uint64_t dir;
+	size_t path_len; /* of the key up to and with this directory's slash */
+	bool any;        /* it is known to have rows */
+};
+
+struct ns_lister {
+	struct rows_back *back;   /* borrowed */
+	uint16_t shard;
+	const struct rpc_list *m; /* borrowed */
+	uint32_t max;
+	struct rows_iter *it;     /* over all entry rows of the shard */
+	struct buf path;          /* of the innermost directory */
+	struct ns_frame *frames;
+	size_t n, cap;
+	struct wire_vec out;
+	struct buf last;          /* key or prefix emitted last */
+	struct buf skip;          /* scratch: where to go on */
+	unsigned placed;          /* how often the walk was placed anew */
+	bool truncated, done;
+};
+
+static struct wire_bytes ns_buf_bytes(const struct buf *b)
+{
+	return wire_bytes(b->data, b->len);
+}
+
+static bool ns_has_prefix(struct wire_bytes s, struct wire_bytes prefix)
+{
+	return s.len >= prefix.len &&
+	       (prefix.len == 0 || memcmp(s.p, prefix.p, prefix.len) == 0);
+}
+
+static void ns_list_seek_row(struct ns_lister *l, uint64_t dir,
+			     struct wire_bytes from, bool behind)
+{
+	struct ns_key k;
+
+	ns_key_dent(&k, l->shard, dir, from);
+	if (behind)
+		ns_key_u8(&k, 0);
+	rows_iter_seek(l->it, ns_key_get(&k));
+}
+
+/* The next row of a directory; -ENOENT when there is none. */
+static int ns_list_next_row(struct ns_lister *l, uint64_t dir,
+			    struct wire_bytes *ret_name,
+			    struct ns_row_dent *ret)
+{
+	struct wire_bytes key, value;
+	int rv = rows_iter_next(l->it, &key, &value);
+
+	if (rv != 0)
+		return rv;
+	if (key.len < NS_KEY_REST + 8)
+		return -EIO;
+	if (ns_be64(key.p + NS_KEY_REST) != dir)
+		return -ENOENT;
+	*ret_name = wire_bytes(key.p + NS_KEY_REST + 8,
+			       key.len - NS_KEY_REST - 8);
+	return ns_row_dent_load(ret, value);
+}
+
+static int ns_list_push(struct ns_lister *l, uint64_t dir, bool any)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap == 0 ? 16 : 2 * l->cap;
+		struct ns_frame *f = mem_realloc(l->frames, cap * sizeof(*f));
+
+		if (f == NULL)
+			return -ENOMEM;
+		l->frames = f;
+		l->cap = cap;
+	}
+	l->frames[l->n++] = (struct ns_frame){ dir, l->path.len, any };
+	return l->path.err;
+}
+
+/* The directory row `comp` (with slash) of a directory; -ENOENT. */
+static int ns_list_dent(struct ns_lister *l, uint64_t dir,
+			struct wire_bytes comp, uint64_t *ret_ino)
+{
+	struct ns_row_dent d;
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	if (comp.len > NS_NAME_MAX + 1)
+		return -ENOENT;
+	ns_key_dent(&k, l->shard, dir, comp);
+	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	if (rv != 0)
+		return rv;
+	rv = ns_row_dent_load(&d, wire_bytes(value, len));
+	mem_free(value);
+	if (rv == 0)
+		*ret_ino = d.ino;
+	return rv;
+}
+
+static struct wire_bytes ns_list_component(struct wire_bytes rest)
+{
+	const uint8_t *slash = NULL;
+
+	if (rest.len > 0)
+		slash = memchr(rest.p, '/', rest.len);
+	return wire_bytes(rest.p, slash == NULL ? 0 : (size_t)(slash - rest.p) +
+							      1);
+}
+
+/* Places the walk before the first key >= key. */
+static int ns_list_seek(struct ns_lister *l, struct wire_bytes key)
+{
+	uint64_t dir = l->m->root;
+	struct wire_bytes comp;
+	int rv;
+
+	l->n = 0;
+	l->placed++;
+	buf_reset(&l->path);
+	rv = ns_list_push(l, dir, true);
+	while (rv == 0) {
+		comp = ns_list_component(key);
+		if (comp.len == 0)
+			break;
+		rv = ns_list_dent(l, dir, comp, &dir);
+		if (rv == -ENOENT)
+			break;
+		if (rv != 0)
+			return rv;
+		buf_add(&l->path, comp.p, comp.len);
+		key = wire_bytes(key.p + comp.len, key.len - comp.len);
+		/* from its start: then it may turn out to be empty */
+		rv = ns_list_push(l, dir, key.len > 0);
+	}
+	if (rv != 0 && rv != -ENOENT)
+		return rv;
+	ns_list_seek_row(l, l->frames[l->n - 1].dir, key, false);
+	return 0;
+}
+
+/* --- what comes out --- */
+
+/* Is there room for one more? If not, the page ends before it. */
+static bool ns_list_room(struct ns_lister *l)
+{
+	if (l->out.count < l->max && l->out.buf.len < NS_LIST_BYTES)
+		return true;
+	l->truncated = l->done = true;
+	return false;
+}
+
+static int ns_list_emit(struct ns_lister *l, struct wire_bytes key,
+			bool is_prefix, const struct ns_row_dent *d)
+{
+	uint8_t prefix = is_prefix;
+	struct wire_writer w;
+
+	w = wire_vec_add(&l->out);
+	wire_put_str(&w, &key);
+	wire_put_u8(&w, &prefix);
+	wire_put_u64(&w, &d->size);
+	wire_put_i64(&w, &d->mtime);
+	wire_put_str(&w, &d->etag);
+	wire_put_str(&w, &d->sum_alg);
+	wire_put_str(&w, &d->sum_type);
+	buf_reset(&l->last);
+	buf_add(&l->last, key.p, key.len);
+	return l->out.buf.err != 0 ? l->out.buf.err : l->last.err;
+}
+
+static int ns_list_emit_prefix(struct ns_lister *l, struct wire_bytes prefix)
+{
+	static const struct ns_row_dent none;
+
+	if (wire_bytes_cmp(prefix, l->m->after) <= 0 || !ns_list_room(l))
+		return 0;
+	return ns_list_emit(l, prefix, true, &none);
+}
+
+/* A key whose entry does not say it all: the inode does. */
+static int ns_list_emit_inode(struct ns_lister *l, struct wire_bytes key,
+			      uint64_t ino)
+{
+	char etag[NS_ETAG_MAX];
+	struct ns_row_inode r;
+	struct ns_row_dent d;
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	if (ino_shard(ino) != l->shard)
+		return RPC_STATUS_NOTSUP;
+	ns_key_id(&k, l->shard, NS_T_INODE, ino);
+	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv; /* gone since the walk began */
+	rv = ns_row_inode_load(&r, wire_bytes(value, len));
+	if (rv == 0) {
+		bool dir = S_ISDIR(r.mode);
+
+		r.nlink = 1;
+		ns_dent_of(ino, &r, &d, etag);
+		d.etag = ns_etag_of(ino, &r, etag);
+		d.mtime = r.mtime;
+		if (dir)
+			d.size = 0;
+		rv = ns_list_emit(l, key, false, &d);
+	}
+	mem_free(value);
+	return rv;
+}
+
+static int ns_list_emit_key(struct ns_lister *l, struct wire_bytes key,
+			    const struct ns_row_dent *d)
+{
+	if (key.len > NS_LIST_KEY_MAX ||
+	    wire_bytes_cmp(key, l->m->after) <= 0 || !ns_list_room(l))
+		return 0;
+	if (d->flags & NS_DENT_ASK || S_ISDIR(d->mode))
+		return ns_list_emit_inode(l, key, d->ino);
+	return ns_list_emit(l, key, false, d);
+}
+
+/* Where the delimiter ends in a key behind the prefix; 0 = it is not there. */
+static size_t ns_list_delimited(const struct ns_lister *l,
+				struct wire_bytes key)
+{
+	struct wire_bytes d = l->m->delimiter;
+	size_t from = l->m->prefix.len;
+	const uint8_t *p;
+
+	if (d.len == 0 || key.len < from + d.len)
+		return 0;
+	p = memmem(key.p + from, key.len - from, d.p, d.len);
+	return p == NULL ? 0 : (size_t)(p - key.p) + d.len;
+}
+
+/* Leaves all keys that begin with prefix behind. */
+static int ns_list_skip(struct ns_lister *l, struct wire_bytes prefix)
+{
+	struct buf *s = &l->skip;
+
+	buf_reset(s);
+	buf_add(s, prefix.p, prefix.len);
+	if (s->err != 0)
+		return s->err;
+	while (s->len > 0 && s->data[s->len - 1] == 0xff)
+		s->len--;
+	if (s->len == 0) {
+		l->done = true;
+		return 0;
+	}
+	s->data[s->len - 1]++;
+	return ns_list_seek(l, ns_buf_bytes(s));
+}
+
+/* One key in order; d: its entry. */
+static int ns_list_key(struct ns_lister *l, struct wire_bytes key,
+		       const struct ns_row_dent *d)
+{
+	size_t end;
+	int rv;
+
+	if (!ns_has_prefix(key, l->m->prefix)) {
+		l->done = wire_bytes_cmp(key, l->m->prefix) > 0;
+		return 0;
+	}
+	end = ns_list_delimited(l, key);
+	if (end == 0)
+		return ns_list_emit_key(l, key, d);
+	key.len = end;
+	rv = ns_list_emit_prefix(l, key);
+	return rv != 0 || l->done ? rv : ns_list_skip(l, key);
+}
+
+/* --- the walk with any delimiter --- */
+
+/* Nothing below this directory can begin with the prefix, nor come later? */
+static bool ns_list_beyond(const struct ns_lister *l)
+{
+	struct wire_bytes p = l->m->prefix;
+	size_t n = l->path.len < p.len ? l->path.len : p.len;
+
+	return n > 0 && memcmp(l->path.data, p.p, n) > 0;
+}
+
+/* A directory ends: without a row it is a key itself; then behind it. */
+static int ns_list_pop(struct ns_lister *l)
+{
+	struct ns_frame *f = &l->frames[l->n - 1], *up = f - 1;
+	struct ns_row_dent d = { .ino = f->dir, .mode = S_IFDIR };
+	struct wire_bytes name;
+	int rv = 0;
+
+	if (l->n == 1) {
+		l->done = true;
+		return 0;
+	}
+	if (!f->any) {
+		unsigned placed = l->placed;
+
+		rv = ns_list_key(l, ns_buf_bytes(&l->path), &d);
+		if (rv != 0 || l->done || l->placed != placed)
+			return rv;
+	}
+	name = wire_bytes(l->path.data + up->path_len,
+			  f->path_len - up->path_len);
+	ns_list_seek_row(l, up->dir, name, true);
+	l->path.len = up->path_len;
+	l->n--;
+	return 0;
+}
+
+static int ns_list_enter(struct ns_lister *l, struct wire_bytes name,
+			 const struct ns_row_dent *d)
+{
+	size_t len = l->path.len;
+	int rv;
+
+	if (len + name.len > NS_LIST_KEY_MAX)
+		return 0; /* only keys that no message can carry */
+	if (ino_shard(d->ino) != l->shard)
+		return RPC_STATUS_NOTSUP;
+	buf_add(&l->path, name.p, name.len);
+	if (l->path.err == 0 && ns_list_beyond(l)) {
+		l->done = true;
+		return 0;
+	}
+	rv = ns_list_push(l, d->ino, false);
+	if (rv == 0)
+		ns_list_seek_row(l, d->ino, wire_bytes(NULL, 0), false);
+	return rv;
+}
+
+static int ns_list_step(struct ns_lister *l)
+{
+	struct ns_frame *f = &l->frames[l->n - 1];
+	struct wire_bytes name;
+	struct ns_row_dent d;
+	int rv = ns_list_next_row(l, f->dir, &name, &d);
+
+	if (rv == -ENOENT)
+		return ns_list_pop(l);
+	if (rv != 0)
+		return rv;
+	f->any = true;
+	if (ns_row_is_dir(name))
+		return ns_list_enter(l, name, &d);
+	buf_add(&l->path, name.p, name.len);
+	if (l->path.err != 0)
+		return l->path.err;
+	rv = ns_list_key(l, ns_buf_bytes(&l->path), &d);
+	if (l->n > 0)
+		l->path.len = l->frames[l->n - 1].path_len;
+	return rv;
+}
+
+static int ns_list_deep(struct ns_lister *l)
+{
+	struct wire_bytes from = l->m->prefix;
+	int rv;
+
+	if (wire_bytes_cmp(l->m->after, from) > 0)
+		from = l->m->after;
+	rv = ns_list_seek(l, from);
+	while (rv == 0 && !l->done)
+		rv = ns_list_step(l);
+	return rv;
+}
+
+/* --- one directory: delimiter "/" --- */
+
+/* Finds the directory that the prefix names; -ENOENT. */
+static int ns_list_base(struct ns_lister *l, struct wire_bytes *ret_rest,
+			uint64_t *ret_dir)
+{
+	struct wire_bytes rest = l->m->prefix, comp;
+	uint64_t dir = l->m->root;
+
+	for (;;) {
+		int rv;
+
+		comp = ns_list_component(rest);
+		if (comp.len == 0)
+			break;
+		rv = ns_list_dent(l, dir, comp, &dir);
+		if (rv != 0)
+			return rv;
+		rest = wire_bytes(rest.p + comp.len, rest.len - comp.len);
+	}
+	buf_add(&l->path, l->m->prefix.p, l->m->prefix.len - rest.len);
+	*ret_rest = rest;
+	*ret_dir = dir;
+	return l->path.err;
+}
+
+static int ns_list_flat_rows(struct ns_lister *l, uint64_t dir,
+			     struct wire_bytes rest, bool *ret_any)
+{
+	size_t base = l->path.len;
+
+	while (!l->done) {
+		struct wire_bytes name;
+		struct ns_row_dent d;
+		int rv = ns_list_next_row(l, dir, &name, &d);
+
+		if (rv != 0)
+			return rv == -ENOENT ? 0 : rv;
+		*ret_any = true;
+		if (!ns_has_prefix(name, rest)) {
+			if (wire_bytes_cmp(name, rest) > 0)
+				return 0;
+			continue;
+		}
+		buf_add(&l->path, name.p, name.len);
+		if (l->path.err != 0)
+			return l->path.err;
+		if (ns_row_is_dir(name))
+			rv = ns_list_emit_prefix(l, ns_buf_bytes(&l->path));
+		else
+			rv = ns_list_emit_key(l, ns_buf_bytes(&l->path), &d);
+		if (rv != 0)
+			return rv;
+		l->path.len = base;
+	}
+	return 0;
+}
+
+static int ns_list_flat(struct ns_lister *l)
+{
+	struct ns_row_dent d = { .mode = S_IFDIR };
+	struct wire_bytes rest, from, after = l->m->after;
+	bool any = false;
+	uint64_t dir;
+	int rv = ns_list_base(l, &rest, &dir);
+
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	from = rest;
+	if (ns_has_prefix(after, ns_buf_bytes(&l->path))) {
+		after = wire_bytes(after.p + l->path.len,
+				   after.len - l->path.len);
+		if (wire_bytes_cmp(after, rest) > 0)
+			from = after;
+	} else if (wire_bytes_cmp(after, ns_buf_bytes(&l->path)) > 0) {
+		return 0; /* behind everything in this directory */
+	}
+	ns_list_seek_row(l, dir, from, false);
+	rv = ns_list_flat_rows(l, dir, rest, &any);
+	if (rv != 0 || any || from.len > 0 || dir == l->m->root)
+		return rv;
+	d.ino = dir;
+	return ns_list_emit_key(l, ns_buf_bytes(&l->path), &d);
+}
+
+/* --- the message --- */
+
+static int ns_list_root_check(struct ns_lister *l)
+{
+	struct ns_row_inode r;
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	if (ino_shard(l->m->root) != l->shard)
+		return RPC_STATUS_NOTSUP;
+	ns_key_id(&k, l->shard, NS_T_INODE, l->m->root);
+	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	if (rv != 0)
+		return rv == -ENOENT ? RPC_STATUS_NO_BUCKET : rv;
+	rv = ns_row_inode_load(&r, wire_bytes(value, len));
+	mem_free(value);
+	if (rv != 0)
+		return rv;
+	return r.flags & NS_INODE_ROOT ? 0 : RPC_STATUS_NO_BUCKET;
+}
+
+static int ns_list_run(struct ns_lister *l)
+{
+	struct wire_bytes delimiter = l->m->delimiter;
+	struct ns_key from, to;
+	int rv = ns_list_root_check(l);
+
+	if (rv != 0 || l->max == 0)
+		return rv;
+	ns_key_start(&from, l->shard, NS_T_DENT);
+	to = from;
+	ns_key_end(&to);
+	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to),
+			   &l->it);
+	if (rv != 0)
+		return rv;
+	if (delimiter.len == 1 && delimiter.p[0] == '/')
+		return ns_list_flat(l);
+	return ns_list_deep(l);
+}
+
+int ns_scan_list(struct rows_back *back, uint16_t shard,
+		 const struct rpc_list *m, struct ns_answer *a)
+{
+	struct ns_lister l = {
+		.back = back, .shard = shard, .m = m,
+		.max = m->max < NS_LIST_MAX ? m->max : NS_LIST_MAX,
+	};
+	struct rpc_list_rsp rsp = { 0 };
+	int rv;
+
+	buf_init(&l.path, 0);
+	buf_init(&l.last, 0);
+	buf_init(&l.skip, 0);
+	wire_vec_init(&l.out);
+	rv = ns_list_run(&l);
+	if (rv == 0) {
+		rsp.entries = wire_vec_bytes(&l.out);
+		rsp.truncated = l.truncated;
+		if (l.truncated)
+			rsp.next = ns_buf_bytes(&l.last);
+		rv = rpc_list_rsp_encode(&rsp, &a->payload);
+	}
+	rows_iter_free(l.it);
+	mem_free(l.frames);
+	wire_vec_fini(&l.out);
+	buf_fini(&l.path);
+	buf_fini(&l.last);
+	buf_fini(&l.skip);
+	return rv;
+}

@@ -1,0 +1,383 @@
+/*
+ * What the mount asks about one inode or one name (rename: ns_rename.c,
+ * attributes by name: ns_xattr.c, bytes: ns_file.c, pages: ns_readdir.c).
+ */
+#include "storaged/ns_impl.h"
+
+#include <errno.h>
+
+#define NS_PERM 07777u
+
+/* --- reads --- */
+
+int ns_do_lookup(struct ns_ctx *x, const struct rpc_lookup *m)
+{
+	struct wire_bytes row_name;
+	struct rpc_lookup_rsp rsp;
+	struct ns_row_dent d;
+	struct ns_inode *ip;
+	struct ns_pair p;
+	int rv, rv2;
+
+	if (ino_shard(m->dir) != x->shard)
+		return RPC_STATUS_NOTSUP;
+	rv = ns_pair_get(x, m->dir, m->name, &p);
+	rv2 = ns_dir_get(x, m->dir, &ip); /* even if: one load for both */
+	if (rv != 0 || rv2 != 0)
+		return rv2 != 0 ? rv2 : rv;
+	rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
+	if (rv == 0)
+		rv = ns_inode_of_dent(x, &d, &ip);
+	if (rv != 0)
+		return rv;
+	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
+	rsp.kind = ns_row_is_dir(row_name) ? RPC_NAME_DIR : RPC_NAME_FILE;
+	rsp.shadowed = p.has_file && p.has_dir;
+	return NS_ANSWER(x, lookup_rsp, &rsp);
+}
+
+int ns_do_getattr(struct ns_ctx *x, const struct rpc_getattr *m)
+{
+	struct ns_inode *ip;
+	int rv = ns_inode_get(x, m->ino, &ip);
+
+	return rv != 0 ? rv : ns_answer_attr(x, ip);
+}
+
+/* STALE unless the name last looked up still leads to the inode. */
+int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
+{
+	struct wire_bytes row_name;
+	struct ns_row_dent d;
+	struct ns_inode *ip;
+	struct ns_pair p;
+	int rv = ns_inode_get(x, m->ino, &ip);
+
+	if (rv != 0)
+		return rv;
+	if (m->held || m->parent == 0)
+		return ns_answer_attr(x, ip);
+	if (ino_shard(m->parent) != x->shard)
+		return RPC_STATUS_NOTSUP;
+	rv = ns_pair_get(x, m->parent, m->name, &p);
+	if (rv == 0)
+		rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
+	if (rv != 0)
+		return rv > 0 ? RPC_STATUS_STALE : rv;
+	return d.ino == m->ino ? ns_answer_attr(x, ip) : RPC_STATUS_STALE;
+}
+
+int ns_do_readlink(struct ns_ctx *x, const struct rpc_readlink *m)
+{
+	struct rpc_readlink_rsp rsp;
+	struct ns_inode *ip;
+	int rv = ns_inode_get(x, m->ino, &ip);
+
+	if (rv != 0)
+		return rv;
+	if (!S_ISLNK(ip->r.mode))
+		return RPC_STATUS_INVAL;
+	rsp.target = ip->r.target;
+	return NS_ANSWER(x, readlink_rsp, &rsp);
+}
+
+/* A bucket's root has no parent here: 0. */
+int ns_do_parent(struct ns_ctx *x, const struct rpc_parent *m)
+{
+	struct rpc_parent_rsp rsp;
+	struct ns_inode *ip;
+	int rv = ns_inode_get(x, m->ino, &ip);
+
+	if (rv != 0)
+		return rv;
+	rsp.parent = ip->r.nlink > 0 ? ip->r.parent : 0;
+	rsp.name = ip->r.name;
+	if (ns_row_is_dir(rsp.name))
+		rsp.name.len--;
+	return NS_ANSWER(x, parent_rsp, &rsp);
+}
+
+/* The host adds the space of its disk; here are the files of the bucket. */
+int ns_do_statfs(struct ns_ctx *x, const struct rpc_statfs *m)
+{
+	struct rpc_statfs_rsp rsp = { 0 };
+	struct ns_row_usage u = { .files = 0 }; /* a removed bucket has none */
+	struct ns_inode *ip;
+	struct ns_key k;
+	int rv = ns_inode_get(x, m->ino, &ip);
+
+	if (rv != 0)
+		return rv;
+	ns_key_id(&k, x->shard, NS_T_USAGE, ip->r.project);
+	rv = ns_get_usage(x, ns_key_get(&k), &u);
+	if (rv != 0 && rv != -ENOENT)
+		return rv;
+	rsp.files = u.files + u.dirs;
+	return NS_ANSWER(x, statfs_rsp, &rsp);
+}
+
+/* --- setattr --- */
+
+static void ns_kill_suid(struct ns_inode *ip)
+{
+	ip->r.mode &= ~(uint32_t)S_ISUID;
+	if (ip->r.mode & S_IXGRP)
+		ip->r.mode &= ~(uint32_t)S_ISGID;
+}
+
+static void ns_set_owner_mode(struct ns_inode *ip, const struct rpc_setattr *m)
+{
+	const uint32_t any = RPC_SET_MODE | RPC_SET_UID | RPC_SET_GID;
+
+	if (m->valid & RPC_SET_KILL_SUID && !ns_is_dir(ip))
+		ns_kill_suid(ip);
+	if (m->valid & RPC_SET_UID)
+		ip->r.uid = m->uid;
+	if (m->valid & RPC_SET_GID)
+		ip->r.gid = m->gid;
+	if (m->valid & RPC_SET_MODE)
+		ip->r.mode = (ip->r.mode & S_IFMT) | (m->mode & NS_PERM);
+	if (m->valid & any && ns_is_dir(ip)) {
+		ip->r.flags &= ~(uint32_t)NS_INODE_IMPLICIT;
+		ip->dent_dirty = true;
+	}
+}
+
+static void ns_set_times(struct ns_ctx *x, struct ns_inode *ip,
+			 const struct rpc_setattr *m)
+{
+	const uint32_t mtime = RPC_SET_MTIME | RPC_SET_MTIME_NOW;
+	int64_t now = x->cmd->now;
+
+	if (m->valid & RPC_SET_ATIME_NOW)
+		ip->r.atime = now;
+	else if (m->valid & RPC_SET_ATIME)
+		ip->r.atime = m->atime;
+	if (m->valid & RPC_SET_MTIME_NOW)
+		ip->r.mtime = now;
+	else if (m->valid & RPC_SET_MTIME)
+		ip->r.mtime = m->mtime;
+	else if (m->valid & RPC_SET_SIZE)
+		ip->r.mtime = now;
+	if (m->valid & RPC_SET_CTIME)
+		ip->r.ctime = m->ctime;
+	if (m->valid & (mtime | RPC_SET_SIZE))
+		ip->dent_dirty = true;
+}
+
+int ns_do_setattr(struct ns_ctx *x, const struct rpc_setattr *m)
+{
+	struct ns_inode *ip;
+	int rv = ns_inode_get(x, m->ino, &ip);
+
+	if (rv != 0)
+		return rv;
+	if (m->valid & RPC_SET_SIZE && !S_ISREG(ip->r.mode))
+		return ns_is_dir(ip) ? RPC_STATUS_ISDIR : RPC_STATUS_INVAL;
+	ns_inode_touch(x, ip);
+	if (m->valid & RPC_SET_SIZE) {
+		rv = ns_inode_truncate(x, ip, m->size);
+		if (rv != 0)
+			return rv;
+	}
+	ns_set_owner_mode(ip, m);
+	ns_set_times(x, ip, m);
+	return ns_answer_attr(x, ip);
+}
+
+/* --- mknod --- */
+
+static int ns_mknod_answer(struct ns_ctx *x, const struct ns_inode *ip,
+			   bool created)
+{
+	struct rpc_mknod_rsp rsp = { .created = created };
+
+	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
+	return NS_ANSWER(x, mknod_rsp, &rsp);
+}
+
+static int ns_mknod_check(const struct rpc_mknod *m)
+{
+	if (S_ISLNK(m->mode))
+		return m->target.len == 0	      ? RPC_STATUS_INVAL
+		       : m->target.len > 4096 ? RPC_STATUS_NAMETOOLONG
+					      : 0;
+	if (m->target.len > 0)
+		return RPC_STATUS_INVAL;
+	return S_ISREG(m->mode) || S_ISDIR(m->mode) || S_ISFIFO(m->mode) ||
+			       S_ISSOCK(m->mode) || S_ISCHR(m->mode) ||
+			       S_ISBLK(m->mode)
+		       ? 0
+		       : RPC_STATUS_INVAL;
+}
+
+/* The name is taken: open(O_CREAT) without O_EXCL wants what is there. */
+static int ns_mknod_existing(struct ns_ctx *x, const struct rpc_mknod *m,
+			     const struct ns_pair *p)
+{
+	struct wire_bytes row_name;
+	struct ns_row_dent d;
+	struct ns_inode *ip;
+	int rv;
+
+	if (m->flags & RPC_MKNOD_EXCL || !S_ISREG(m->mode))
+		return RPC_STATUS_EXIST;
+	rv = ns_pair_pick(x, p, m->how, &d, &row_name);
+	if (rv != 0)
+		return rv == RPC_STATUS_NOENT ? RPC_STATUS_EXIST : rv;
+	if (ns_row_is_dir(row_name))
+		return RPC_STATUS_ISDIR;
+	rv = ns_inode_of_dent(x, &d, &ip);
+	return rv != 0 ? rv : ns_mknod_answer(x, ip, false);
+}
+
+static int ns_mknod_make(struct ns_ctx *x, const struct rpc_mknod *m,
+			 struct ns_inode *dp)
+{
+	bool dir = S_ISDIR(m->mode);
+	struct wire_bytes row_name;
+	struct ns_inode *ip;
+	int rv;
+
+	row_name = ns_row_name(x, m->name, dir);
+	if (row_name.p == NULL)
+		return -ENOMEM;
+	rv = ns_inode_new(x, 0, m->mode & (S_IFMT | NS_PERM), dp->r.project,
+			  &ip);
+	if (rv != 0)
+		return rv;
+	ip->r.uid = m->uid;
+	ip->r.gid = m->gid;
+	ip->r.target = m->target;
+	if (S_ISCHR(m->mode) || S_ISBLK(m->mode))
+		ip->r.rdev = m->rdev;
+	if (dp->r.mode & S_ISGID) {
+		ip->r.gid = dp->r.gid;
+		if (dir)
+			ip->r.mode |= S_ISGID;
+	}
+	rv = ns_entry_add(x, dp, row_name, ip);
+	return rv != 0 ? rv : ns_mknod_answer(x, ip, true);
+}
+
+int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
+{
+	struct ns_inode *dp;
+	struct ns_pair p;
+	int rv, rv2;
+
+	if (ino_shard(m->dir) != x->shard)
+		return RPC_STATUS_NOTSUP;
+	rv2 = ns_pair_get(x, m->dir, m->name, &p);
+	rv = ns_dir_get(x, m->dir, &dp);
+	if (rv != 0 || rv2 != 0)
+		return rv != 0 ? rv : rv2;
+	rv = ns_mknod_check(m);
+	if (rv != 0)
+		return rv;
+	if (ns_pair_free(&p, m->how, S_ISDIR(m->mode)) != 0)
+		return ns_mknod_existing(x, m, &p);
+	return ns_mknod_make(x, m, dp);
+}
+
+/* --- close, unlink, link --- */
+
+int ns_do_close(struct ns_ctx *x, const struct rpc_close *m)
+{
+	struct ns_inode *ip;
+	struct ns_key k;
+	int rv;
+
+	if (!(x->cmd->decisions & NS_DECIDE_LAST))
+		return ns_answer_empty(x);
+	rv = ns_inode_load(x, m->ino, &ip);
+	if (rv != 0)
+		return rv < 0 ? rv : ns_answer_empty(x);
+	if (ip->r.flags & NS_INODE_OPEN) {
+		ip->r.flags &= ~(uint32_t)NS_INODE_OPEN;
+		ip->dirty = true;
+		rv = rows_del(x->t, ns_key_id(&k, x->shard, NS_T_OPEN,
+					      ip->ino));
+		if (rv == 0)
+			rv = ns_inode_purge(x, ip);
+		if (rv != 0)
+			return rv;
+	}
+	return ns_answer_empty(x);
+}
+
+static int ns_rmdir(struct ns_ctx *x, struct ns_inode *ip)
+{
+	bool empty;
+	int rv = ns_dir_empty(x, ip, &empty);
+
+	if (rv != 0)
+		return rv;
+	return empty ? ns_dir_drop_marker(x, ip) : RPC_STATUS_NOTEMPTY;
+}
+
+int ns_do_unlink(struct ns_ctx *x, const struct rpc_unlink *m)
+{
+	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
+	struct rpc_unlink_rsp rsp;
+	struct wire_bytes row_name;
+	struct ns_inode *dp, *ip;
+	struct ns_row_dent d;
+	struct ns_pair p;
+	int rv, rv2;
+
+	if (ino_shard(m->dir) != x->shard)
+		return RPC_STATUS_NOTSUP;
+	rv2 = ns_pair_get(x, m->dir, m->name, &p);
+	rv = ns_dir_get(x, m->dir, &dp);
+	if (rv != 0 || rv2 != 0)
+		return rv != 0 ? rv : rv2;
+	rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
+	if (rv != 0)
+		return rv;
+	if (!m->rmdir != !ns_row_is_dir(row_name))
+		return m->rmdir ? RPC_STATUS_NOTDIR : RPC_STATUS_ISDIR;
+	rv = ns_inode_of_dent(x, &d, &ip);
+	if (rv == 0 && m->rmdir)
+		rv = ns_rmdir(x, ip);
+	if (rv == 0)
+		rv = ns_entry_remove(x, dp, row_name, ip, open);
+	if (rv != 0)
+		return rv;
+	ns_dir_settle(dp);
+	rsp.ino = ip->ino;
+	rsp.nlink = ip->r.nlink;
+	return NS_ANSWER(x, unlink_rsp, &rsp);
+}
+
+int ns_do_link(struct ns_ctx *x, const struct rpc_link *m)
+{
+	struct wire_bytes row_name;
+	struct ns_inode *dp, *ip;
+	struct ns_pair p;
+	int rv, rv2;
+
+	if (ino_shard(m->dir) != x->shard)
+		return RPC_STATUS_NOTSUP;
+	rv2 = ns_pair_get(x, m->dir, m->name, &p);
+	rv = ns_dir_get(x, m->dir, &dp);
+	if (rv != 0 || rv2 != 0)
+		return rv != 0 ? rv : rv2;
+	rv = ns_inode_get(x, m->ino, &ip);
+	if (rv != 0)
+		return rv == RPC_STATUS_NOTSUP ? RPC_STATUS_XDEV : rv;
+	if (ns_is_dir(ip))
+		return RPC_STATUS_PERM;
+	if (ip->r.nlink == 0)
+		return RPC_STATUS_NOENT;
+	if (ip->r.project != dp->r.project)
+		return RPC_STATUS_XDEV;
+	rv = ns_pair_free(&p, RPC_NAME_ANY, false);
+	if (rv != 0)
+		return rv;
+	row_name = ns_row_name(x, m->name, false);
+	if (row_name.p == NULL)
+		return -ENOMEM;
+	rv = ns_entry_add(x, dp, row_name, ip);
+	return rv != 0 ? rv : ns_answer_attr(x, ip);
+}

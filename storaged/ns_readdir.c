@@ -1,0 +1,192 @@
+/*
+ * READDIR: entry rows of one directory, with the inodes joined on request.
+ * The cursor is a row name, so entries that come and go move no other.
+ */
+#include "storaged/ns_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+enum {
+	NS_READDIR_MAX = 4096,
+	NS_READDIR_BYTES = 4 << 20,
+};
+
+struct ns_reader {
+	struct rows_back *back;
+	uint16_t shard;
+	const struct rpc_readdir *m;
+	uint32_t max;
+	bool has_dirs; /* only then a file can be shadowed */
+	struct wire_vec out;
+	uint32_t n;
+	bool full;
+};
+
+/* 0 with the row's memory in *ret_value (mem_free), or -ENOENT, -EIO. */
+static int ns_reader_inode(struct ns_reader *l, uint64_t ino,
+			   struct ns_row_inode *ret, uint8_t **ret_value)
+{
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	if (ino_shard(ino) != l->shard)
+		return RPC_STATUS_NOTSUP;
+	ns_key_id(&k, l->shard, NS_T_INODE, ino);
+	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	if (rv != 0)
+		return rv;
+	rv = ns_row_inode_load(ret, wire_bytes(value, len));
+	if (rv != 0) {
+		mem_free(value);
+		return rv;
+	}
+	*ret_value = value;
+	return 0;
+}
+
+static int ns_reader_dir(struct ns_reader *l)
+{
+	struct ns_row_inode r;
+	uint8_t *value;
+	int rv = ns_reader_inode(l, l->m->dir, &r, &value);
+
+	if (rv != 0)
+		return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
+	if (!S_ISDIR(r.mode))
+		rv = RPC_STATUS_NOTDIR;
+	l->has_dirs = r.nlink > 2;
+	mem_free(value);
+	return rv;
+}
+
+/* Has a file row a directory of the same name beside it? */
+static int ns_reader_shadowed(struct ns_reader *l, struct wire_bytes name,
+			      uint8_t *ret)
+{
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	*ret = 0;
+	if (!l->has_dirs || ns_row_is_dir(name))
+		return 0;
+	ns_key_dent(&k, l->shard, l->m->dir, name);
+	ns_key_u8(&k, '/');
+	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	if (rv == 0)
+		mem_free(value);
+	*ret = rv == 0;
+	return rv == -ENOENT ? 0 : rv;
+}
+
+static void ns_reader_add(struct ns_reader *l, struct wire_bytes name,
+			  const struct ns_row_dent *d, uint8_t shadowed,
+			  const struct ns_row_inode *r)
+{
+	struct wire_attr attr;
+	struct wire_writer w;
+	uint32_t mode = d->mode;
+
+	w = wire_vec_add(&l->out);
+	wire_put_str(&w, &name);
+	wire_put_u64(&w, &d->ino);
+	wire_put_u32(&w, &mode);
+	wire_put_u8(&w, &shadowed);
+	if (r != NULL) {
+		ns_attr_of(d->ino, r, &attr);
+		wire_put_attr(&w, &attr);
+	}
+}
+
+static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
+			   const struct ns_row_dent *d)
+{
+	bool marker = name.len == 0;
+	struct ns_row_inode r;
+	uint8_t *value = NULL;
+	uint8_t shadowed;
+	int rv;
+
+	/* a marker without body and user metadata is not shown */
+	if (marker && !(d->flags & (NS_DENT_ASK | NS_DENT_USER)) &&
+	    S_ISREG(d->mode) && d->size == 0)
+		return 0;
+	if (l->n >= l->max || l->out.buf.len >= NS_READDIR_BYTES) {
+		l->full = true;
+		return 0;
+	}
+	rv = ns_reader_shadowed(l, name, &shadowed);
+	if (rv != 0)
+		return rv;
+	if (l->m->plus || marker) {
+		rv = ns_reader_inode(l, d->ino, &r, &value);
+		if (rv != 0) /* gone since the walk began: no entry */
+			return rv == -ENOENT ? 0 : rv;
+	}
+	if (!marker || r.size > 0 || r.flags & NS_INODE_USER ||
+	    !S_ISREG(r.mode)) {
+		ns_reader_add(l, name, d, shadowed, l->m->plus ? &r : NULL);
+		/* the empty name is no cursor: a page never ends on it */
+		l->n += !marker;
+	}
+	mem_free(value);
+	return l->out.buf.err;
+}
+
+static int ns_reader_rows(struct ns_reader *l)
+{
+	struct wire_bytes key, value;
+	struct rows_iter *it = NULL;
+	struct ns_key from, to;
+	struct ns_row_dent d;
+	int rv;
+
+	ns_key_id(&from, l->shard, NS_T_DENT, l->m->dir);
+	to = from;
+	ns_key_end(&to);
+	ns_key_bytes(&from, l->m->after);
+	if (l->m->after.len > 0)
+		ns_key_u8(&from, 0);
+	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to), &it);
+	while (rv == 0 && !l->full) {
+		rv = rows_iter_next(it, &key, &value);
+		if (rv == 0)
+			rv = ns_row_dent_load(&d, value);
+		if (rv != 0)
+			break;
+		rv = ns_reader_entry(l, wire_bytes(key.p + NS_KEY_REST + 8,
+						   key.len - NS_KEY_REST - 8),
+				     &d);
+	}
+	rows_iter_free(it);
+	return rv == -ENOENT ? 0 : rv;
+}
+
+int ns_scan_readdir(struct rows_back *back, uint16_t shard,
+		    const struct rpc_readdir *m, struct ns_answer *a)
+{
+	struct ns_reader l = { .back = back, .shard = shard, .m = m };
+	/* 0: as many as fit */
+	uint32_t max = m->max == 0 ? NS_READDIR_MAX : m->max;
+	struct rpc_readdir_rsp rsp;
+	int rv;
+
+	l.max = max < NS_READDIR_MAX ? max : NS_READDIR_MAX;
+	wire_vec_init(&l.out);
+	rv = ns_reader_dir(&l);
+	if (rv == 0)
+		rv = ns_reader_rows(&l);
+	if (rv == 0) {
+		rsp.entries = wire_vec_bytes(&l.out);
+		rsp.eof = !l.full;
+		rv = rpc_readdir_rsp_encode(&rsp, &a->payload);
+	}
+	wire_vec_fini(&l.out);
+	return rv;
+}

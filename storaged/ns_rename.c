@@ -1,0 +1,190 @@
+/*
+ * Rename within a bucket: one record, whatever is moved or replaced.
+ */
+#include "storaged/ns_impl.h"
+
+#include <errno.h>
+
+/* Everything rename knows before it changes anything. */
+struct ns_move {
+	struct ns_inode *dp, *dp2;      /* old and new directory */
+	struct ns_pair from, to;
+	struct ns_row_dent d;           /* the entry that moves */
+	struct wire_bytes name, name2;  /* row names */
+	struct ns_inode *ip;            /* what moves */
+	struct ns_inode *old;           /* what loses its name, or NULL */
+};
+
+static int ns_move_load(struct ns_ctx *x, const struct rpc_rename *m,
+			struct ns_move *v)
+{
+	int rv, rv2, rv3, rv4;
+
+	if (ino_shard(m->dir) != x->shard || ino_shard(m->dir2) != x->shard)
+		return RPC_STATUS_NOTSUP;
+	rv3 = ns_pair_get(x, m->dir, m->name, &v->from);
+	rv4 = ns_pair_get(x, m->dir2, m->name2, &v->to);
+	rv = ns_dir_get(x, m->dir, &v->dp);
+	rv2 = ns_dir_get(x, m->dir2, &v->dp2);
+	if (rv != 0 || rv2 != 0)
+		return rv != 0 ? rv : rv2;
+	if (rv3 != 0 || rv4 != 0)
+		return rv3 != 0 ? rv3 : rv4;
+	if (v->dp->r.project != v->dp2->r.project)
+		return RPC_STATUS_XDEV;
+	rv = ns_pair_pick(x, &v->from, m->how, &v->d, &v->name);
+	if (rv != 0)
+		return rv;
+	v->name2 = ns_row_name(x, m->name2, ns_row_is_dir(v->name));
+	if (v->name2.p == NULL)
+		return -ENOMEM;
+	return ns_inode_of_dent(x, &v->d, &v->ip);
+}
+
+/* A directory must not go below itself: walks from dp2 up to the root. */
+static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v)
+{
+	struct ns_inode *p = v->dp2;
+
+	if (!ns_is_dir(v->ip) || v->dp == v->dp2)
+		return 0;
+	if (p == v->ip)
+		return RPC_STATUS_INVAL;
+	if (v->ip->r.nlink == 2) /* without directories it is above none */
+		return 0;
+	for (int depth = 0; !(p->r.flags & NS_INODE_ROOT); depth++) {
+		int rv;
+
+		if (depth > NS_DEPTH_MAX)
+			return RPC_STATUS_LOOP;
+		rv = ns_dir_get(x, p->r.parent, &p);
+		if (rv != 0)
+			return rv > 0 && rv != RPC_STATUS_NOTSUP ? -EIO : rv;
+		if (p == v->ip)
+			return RPC_STATUS_INVAL;
+	}
+	return 0;
+}
+
+/* The entry in the way, if it may be replaced. */
+static int ns_move_target(struct ns_ctx *x, const struct rpc_rename *m,
+			  struct ns_move *v)
+{
+	bool dir = ns_is_dir(v->ip);
+	bool empty;
+	int rv;
+
+	/* dir onto file, file onto dir: unless asked for by its alias */
+	if (ns_pair_free(&v->to, m->how2, dir) == 0)
+		return 0;
+	if (m->flags & RPC_RENAME_NOREPLACE)
+		return RPC_STATUS_EXIST;
+	if (dir && !v->to.has_dir)
+		return RPC_STATUS_NOTDIR;
+	if (!dir && v->to.has_dir && m->how2 != RPC_NAME_FILE)
+		return RPC_STATUS_ISDIR;
+	rv = ns_inode_of_dent(x, dir ? &v->to.dir : &v->to.file, &v->old);
+	if (rv != 0 || !dir || v->old == v->ip)
+		return rv;
+	rv = ns_dir_empty(x, v->old, &empty);
+	if (rv != 0)
+		return rv;
+	return empty ? 0 : RPC_STATUS_NOTEMPTY;
+}
+
+/* The same inode gets another name: the link moves, none is made. */
+static int ns_move_link(struct ns_ctx *x, struct ns_move *v)
+{
+	struct ns_inode *ip = v->ip;
+	struct ns_row_link link = { 0 };
+	char etag[NS_ETAG_MAX];
+	struct ns_row_dent d;
+	struct ns_key k;
+	int rv;
+
+	rv = rows_del(x->t, ns_key_dent(&k, x->shard, v->dp->ino, v->name));
+	if (rv != 0)
+		return rv;
+	if (ip->r.parent == v->dp->ino && wire_bytes_eq(ip->r.name, v->name)) {
+		ip->r.parent = v->dp2->ino;
+		ip->r.name = v->name2;
+		ip->dent_dirty = true;
+		return 0;
+	}
+	ns_key_link(&k, x->shard, ip->ino, v->dp->ino, v->name);
+	rv = rows_del(x->t, ns_key_get(&k));
+	if (rv != 0)
+		return rv;
+	ns_key_link(&k, x->shard, ip->ino, v->dp2->ino, v->name2);
+	rv = ns_put_link(x, ns_key_get(&k), &link);
+	if (rv != 0)
+		return rv;
+	ns_dent_of(ip->ino, &ip->r, &d, etag);
+	ns_key_dent(&k, x->shard, v->dp2->ino, v->name2);
+	return ns_put_dent(x, ns_key_get(&k), &d);
+}
+
+static void ns_move_dirs(struct ns_ctx *x, struct ns_move *v)
+{
+	struct ns_inode *dp = v->dp, *dp2 = v->dp2;
+
+	ns_inode_touch(x, v->ip);
+	ns_inode_touch(x, dp);
+	ns_inode_touch(x, dp2);
+	dp->r.mtime = dp2->r.mtime = x->cmd->now;
+	dp->r.entries--;
+	dp2->r.entries++;
+	if (ns_is_dir(v->ip)) {
+		dp->r.nlink--;
+		dp2->r.nlink++;
+	}
+	if (v->name.len == 0)
+		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
+	if (v->name2.len == 0)
+		dp2->r.flags |= NS_INODE_MARKER;
+	ns_dir_settle(dp);
+}
+
+static int ns_move_apply(struct ns_ctx *x, struct ns_move *v)
+{
+	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
+	int rv = 0;
+
+	if (v->old != NULL && ns_is_dir(v->old))
+		rv = ns_dir_drop_marker(x, v->old);
+	if (rv == 0 && v->old != NULL)
+		rv = ns_entry_remove(x, v->dp2, v->name2, v->old, open);
+	if (rv == 0)
+		rv = ns_move_link(x, v);
+	if (rv != 0)
+		return rv;
+	ns_move_dirs(x, v);
+	return 0;
+}
+
+int ns_do_rename(struct ns_ctx *x, const struct rpc_rename *m)
+{
+	struct rpc_rename_rsp rsp = { 0 };
+	struct ns_move v = { 0 };
+	bool same;
+	int rv;
+
+	if (m->flags & ~(uint32_t)RPC_RENAME_NOREPLACE)
+		return RPC_STATUS_NOTSUP;
+	rv = ns_move_load(x, m, &v);
+	if (rv == 0)
+		rv = ns_move_loop(x, &v);
+	if (rv == 0)
+		rv = ns_move_target(x, m, &v);
+	if (rv != 0)
+		return rv;
+	same = v.old == v.ip; /* two names of one inode, or the same name */
+	if (!same) {
+		rv = ns_move_apply(x, &v);
+		if (rv != 0)
+			return rv;
+	}
+	ns_attr_of(v.ip->ino, &v.ip->r, &rsp.attr);
+	rsp.replaced = v.old == NULL || same ? 0 : v.old->ino;
+	return NS_ANSWER(x, rename_rsp, &rsp);
+}
