@@ -258,7 +258,8 @@ void http_reply_end_head(struct http_req *r, int64_t body_len)
 
 	if (r->reply == HTTP_REPLY_CUT)
 		return;
-	assert(r->reply == HTTP_REPLY_NONE && head->len > 0);
+	assert(r->reply == HTTP_REPLY_NONE);
+	assert(head->len > 0 || head->err != 0); /* begin was called */
 	reply_framing(r, head, body_len);
 	/* a body that is still to be read decides too: say it in time */
 	if (!r->reading && http_conn_must_close(hc))

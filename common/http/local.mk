@@ -13,7 +13,8 @@ check_PROGRAMS += tests/unit/test_http_head tests/unit/test_http_server \
 tests_unit_test_http_head_SOURCES = tests/unit/test_http_head.c
 tests_unit_test_http_head_LDADD = $(LIB_HTTP) $(CMOCKA_LIBS)
 tests_unit_test_http_server_SOURCES = tests/unit/test_http_server.c
-tests_unit_test_http_server_LDADD = $(LIB_HTTP) $(CMOCKA_LIBS)
+tests_unit_test_http_server_LDADD = tests/lib/libfault.a $(LIB_HTTP) \
+	$(CMOCKA_LIBS)
 tests_fuzz_fuzz_http_head_SOURCES = tests/fuzz/fuzz_http_head.c \
 	tests/fuzz/standalone.c
 tests_fuzz_fuzz_http_head_LDADD = $(LIB_HTTP)

@@ -28,6 +28,7 @@
 #include "common/base/loop.h"
 #include "common/base/mem.h"
 #include "common/http/http_impl.h"
+#include "tests/lib/fault.h"
 
 #define MS 1000000ull
 #define PIECE (256u << 10)
@@ -83,7 +84,7 @@ static void job_pump(struct job *j)
 static void job_text(struct job *j, unsigned status, const char *text)
 {
 	http_reply_begin(j->r, status);
-	assert(http_reply_headerf(j->r, "X-Test", "%s", "1") == 0);
+	(void)http_reply_headerf(j->r, "X-Test", "%s", "1");
 	assert(http_reply_header(j->r, "X-Bad", wire_bytes("a\nb", 3)) ==
 	       -EINVAL);
 	http_reply_end_head(j->r, (int64_t)strlen(text));
@@ -316,6 +317,9 @@ static void *client_main(void *arg)
 	return arg;
 }
 
+static int fault_at = -1; /* -1: none */
+static int fault_n;
+
 /* Runs the client against a server of n loops. */
 static void run_limits(unsigned n, void (*fn)(void),
 		       const struct http_limits *limits)
@@ -334,9 +338,12 @@ static void run_limits(unsigned n, void (*fn)(void),
 	assert_true(http_server_port(fx.server) != 0);
 	if (limits != NULL)
 		fx.server->limits = *limits;
+	if (fault_at >= 0)
+		fault_set(fault_at, fault_n);
 	assert_int_equal(pthread_create(&thread, NULL, client_main, NULL), 0);
 	loop_set_run(fx.set);
 	pthread_join(thread, NULL);
+	fault_clear();
 	http_server_free(fx.server);
 	loop_set_free(fx.set);
 	assert_string_equal(client_error, "");
@@ -844,6 +851,44 @@ static void test_fetch(void **state)
 	run_limits(1, cl_fetch, NULL);
 }
 
+/* --- no memory --- */
+
+static void cl_faults(void)
+{
+	for (int i = 0; i < 2; i++) {
+		int fd = cl_connect();
+		char *t;
+
+		(void)cl_puts(fd, "PUT /sum HTTP/1.1\r\nHost: h\r\n"
+				  "Connection: close\r\n"
+				  "Content-Length: 3\r\n\r\nabc");
+		t = cl_to_end(fd);
+		/* whole, refused, or cut: never wrong */
+		CHECK(t[0] == '\0' || strncmp(t, "HTTP/1.1 503 ", 13) == 0 ||
+		      (strncmp(t, "HTTP/1.1 200 ", 13) == 0 &&
+		       strstr(t, "\r\n\r\n3 00017862") != NULL));
+		(void)close(fd);
+	}
+}
+
+static void test_faults(void **state)
+{
+	int points = 0;
+
+	(void)state;
+	for (fault_n = 1; fault_n <= 3; fault_n++) {
+		for (fault_at = 0;; fault_at++) {
+			run_limits(1, cl_faults, NULL);
+			if (!fault_fired())
+				break;
+			points++;
+		}
+	}
+	fault_at = -1;
+	print_message("# %d failing allocations\n", points);
+	assert_true(points >= 12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -859,6 +904,7 @@ int main(void)
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_stop_with_requests),
 		cmocka_unit_test(test_fetch),
+		cmocka_unit_test(test_faults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
