@@ -87,7 +87,8 @@ struct seg_config {
 	uint8_t store_id[16];     /* seeds header checksums */
 	uint64_t segment_size;    /* bytes of a full segment; 0 = 64 MiB */
 	uint64_t first_size;      /* bytes of the very first one; 0 = 4 MiB */
-	unsigned pool;            /* pre-written segments kept ready; 0 = 1 */
+	unsigned pool;            /* pre-written ones kept ready; 0 = 1;
+				   * bulk heads have none */
 	bool bulk;                /* records >= 1 MiB start and end on 4 KiB */
 	bool no_sync;             /* durability: memory (flushed by owner) */
 	/*

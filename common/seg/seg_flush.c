@@ -228,12 +228,14 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 {
 	struct vfs_file *f = NULL;
 	uint64_t size = 0, need;
+	bool fill = true;
 	int rv;
 
 	if (head->cur != NULL) {
 		rv = seg_sync(head);
 		if (rv != 0)
 			return rv;
+		fill = head->off / ++head->cur_flushes < SEG_POOL_WORTH;
 		head->prev_gen = head->gen;
 		head->prev_seq = head->seq;
 		head->prev_end = head->off;
@@ -261,11 +263,12 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 	head->size = size;
 	head->off = 0;
 	head->run_off = 0;
+	head->cur_flushes = 0;
 	(void)seg_file_keep(head, head->gen, f);
 	seg_stat_add(&head->stats.segments, 1);
 	seg_stat_add(&head->stats.bytes, size);
 	rv = seg_put_start(head);
-	if (head->filler != NULL)
+	if (head->filler != NULL && fill)
 		env_thread_kick(head->env, head->filler);
 	return rv;
 }
@@ -400,6 +403,7 @@ static bool seg_flush(struct seg_head *head)
 	if (head->n_voids > 0)
 		seg_unlink_voids(head);
 	__atomic_store_n(&head->last_seq, head->seq, __ATOMIC_RELAXED);
+	head->cur_flushes++;
 	seg_stat_add(&head->stats.flushes, 1);
 	while (busy != NULL) {
 		struct seg_port *p = busy;
@@ -434,6 +438,11 @@ void seg_flush_close(struct seg_head *head)
 		return;
 	if (head->marked != head->seq && seg_put_mark(head) != 0)
 		return;
+	/*
+	 * The next process begins another segment: without the tail it has
+	 * nothing to search for an end. If that fails it searches.
+	 */
+	(void)head->vfs->ops->truncate(head->cur, head->off);
 	head->config.no_sync = false;
 	if (head->durable != head->seq)
 		(void)seg_sync(head);

@@ -19,6 +19,7 @@
 #define SEG_MARK_DELAY_NS 10000000ull
 #define SEG_POOL_MAX 8
 #define SEG_POOL_STEP (1u << 20)
+#define SEG_POOL_WORTH (128u << 10) /* bytes a flush; above no zeros */
 #define SEG_STAGE (256u << 10)   /* headers and small bodies of one write */
 #define SEG_COPY_MAX 4096u       /* bodies up to this are copied to it */
 #define SEG_RUN_IOV 512
@@ -85,6 +86,7 @@ struct seg_head {
 	/* the append point: flusher */
 	struct vfs_file *cur;    /* NULL: next append begins a segment */
 	uint64_t gen, size, off; /* of cur */
+	uint64_t cur_flushes;    /* of cur; 0 before the first segment */
 	uint64_t seed;           /* of gen */
 	uint64_t first;          /* sequence of cur's START */
 	uint64_t seq;            /* last one assigned */

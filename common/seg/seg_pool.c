@@ -1,9 +1,13 @@
 /*
  * Where segments come from: files written with zeros in advance by a thread of
  * their own, so that a flush never commits file-system metadata. A file left
- * over by an earlier process is used or filled further. When none is ready a
- * small one is made on the spot, so that start-up and bursts wait for a few
- * milliseconds at most.
+ * over by an earlier process is used or filled further. When none is ready at
+ * the start a small one is made on the spot, later one that grows.
+ *
+ * Measured (ext4, NVMe-like disk, 1 KiB records, 1 or 16 under way): 1.4 times
+ * the flushes of a growing file. From about 128 KiB a flush on the zeros cost
+ * more than they save (64 KiB x 16: half the throughput), so the filler rests
+ * then, and bulk heads have no pool.
  */
 #include "common/seg/seg_int.h"
 
@@ -214,12 +218,13 @@ int seg_pool_take(struct seg_head *head, uint64_t gen, uint64_t need,
 		return -ENOMEM;
 	if (need <= size)
 		rv = seg_pool_rename(head, path, &f);
-	if (rv == -EAGAIN && need <= size && !head->config.bulk) {
+	if (rv == -EAGAIN && need <= size && !head->config.bulk &&
+	    head->cur_flushes == 0) {
 		size = need > head->config.first_size ? need
 						      : head->config.first_size;
 		rv = seg_pool_make(head, path, size, &f);
 	} else if (rv == -EAGAIN) {
-		/* written whole soon: zeros would cost as much again */
+		/* written in large pieces: zeros would cost as much again */
 		size = need > size ? need : size;
 		rv = seg_pool_make(head, path, 0, &f);
 	}
