@@ -581,3 +581,8 @@ bool loop_is_current(const struct loop *loop)
 {
 	return loop_current == loop || !atomic_load(&loop->set->running);
 }
+
+bool loop_is_running(const struct loop *loop)
+{
+	return atomic_load(&loop->set->running);
+}

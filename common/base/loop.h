@@ -38,6 +38,9 @@ unsigned loop_index(const struct loop *loop);
 struct loop *loop_of(struct env *env);
 /* True when called on the loop's own thread (or before run()). */
 bool loop_is_current(const struct loop *loop);
+/* False before run() and after it returned: what is posted then may never
+ * run. */
+bool loop_is_running(const struct loop *loop);
 #define ASSERT_LOOP(loop) assert(loop_is_current(loop))
 
 #endif

@@ -44,6 +44,7 @@ int client_set_new(const struct client_config *config,
 void client_set_start(struct client_set *set, void (*ready)(void *arg, int status),
 		      void *arg);
 /* NULL is fine. */
+/* On loop 0 or after the loops have stopped. Calls under way are dropped. */
 void client_set_free(struct client_set *set);
 struct client *client_of(struct client_set *set, struct loop *loop);
 

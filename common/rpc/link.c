@@ -653,6 +653,14 @@ void rpc_link_free(struct rpc_peer_link *l)
 	link_down(l);
 	env_timer_cancel(l->env, &l->retry);
 	env_timer_cancel(l->env, &l->deadline);
+	/* loops that have stopped tell nobody any more */
+	while (!loop_is_running(l->loop) && !rpc_ring_empty(&l->ending)) {
+		struct rpc_call *c = CONTAINER_OF(l->ending.next,
+						  struct rpc_call, list);
+
+		call_detach(c);
+		call_drop(c);
+	}
 	if (!rpc_ring_empty(&l->ending))
 		link_post_end(l);
 	link_enter(l);

@@ -108,7 +108,10 @@ struct rpc_call; /* a request under way */
  */
 int rpc_link_new(struct loop *loop, const char *addr, uint32_t role,
 		 struct rpc_server *server, struct rpc_peer_link **ret_link);
-/* Every request under way ends with UNAVAILABLE first (posted). */
+/*
+ * Every request under way ends with UNAVAILABLE (posted; without a word when
+ * the loops have stopped).
+ */
 void rpc_link_free(struct rpc_peer_link *l);
 
 struct rpc_send {

@@ -226,6 +226,11 @@ static void server_deliver(struct env_task *task)
 
 static void server_send_home(struct rpc_msg *m)
 {
+	/* owed replies of a process that ends: no loop will bring them home */
+	if (!loop_is_running(loop_of(m->home))) {
+		m->deliver(m);
+		return;
+	}
 	m->task.run = server_deliver;
 	env_post(m->home, &m->task);
 }

@@ -389,9 +389,6 @@ static void run(struct fixture *f, start_fn start)
 	while (f->n_parked > 0)
 		rpc_reply(f->parked[--f->n_parked], NULL, NULL);
 	rpc_server_free(f->server);
-	/* what the replies above posted */
-	loop_set_stop(f->loops);
-	loop_set_run(f->loops);
 	loop_set_free(f->loops);
 	while (f->n_chunks > 0)
 		body_unref(f->chunks[--f->n_chunks].body);
