@@ -8,7 +8,7 @@
  * Failure modes: a message that finds no memory is lost together with its
  * link's session, as a broken connection would.
  *
- * Two cures live here, where messages are encoded (both found by simulation):
+ * Cures live here, where messages are encoded (all found by simulation):
  * - Stall A: a leader that probes with the right index gets successes that do
  *   not move it and never sends the entries again. A follower that answers an
  *   empty AppendEntries, although the leader has committed more, rejects the
@@ -16,6 +16,10 @@
  * - Stall B: a refused pre-vote answer carries the candidate's term, so a
  *   candidate with the longest log and a lower term never learns the higher
  *   one. We put ours in.
+ * - Trap H: the answer to an AppendEntries of an older term has an index from
+ *   uninitialised memory and, when the previous index was 0, looks like a
+ *   success. A node that leads in our term by then would count it as a copy.
+ *   We always reject.
  */
 #include "common/raft/raft_impl.h"
 
@@ -199,6 +203,11 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 	    g->beat_prev > 0 && a->last_log_index == g->beat_prev &&
 	    g->beat_commit > g->beat_prev)
 		a->rejected = g->beat_prev + 1; /* stall A */
+	if (m.type == RAFT_APPEND_ENTRIES_RESULT && g->stale_append) {
+		if (a->rejected == 0)
+			a->rejected = 1;
+		a->last_log_index = a->rejected - 1; /* trap H */
+	}
 	buf_reset(out);
 	if (raft_msg_encode(&m, out) == 0)
 		raft_group_put(g, m.server_id, (uint8_t)m.type,

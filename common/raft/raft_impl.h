@@ -133,6 +133,7 @@ struct raft_group {
 
 	/* the empty AppendEntries being answered (stall A), else 0 */
 	uint64_t beat_prev, beat_commit;
+	bool stale_append;        /* answering an older term's (trap H) */
 
 	struct raft_group *dirty_next; /* in host->dirty */
 	bool dirty;

@@ -15,7 +15,7 @@
  * RAFT_SHUTDOWN means that two histories were committed: the process stops and
  * the log has the truth.
  *
- * Stall A and B: see raft_group_effects(). Trap G, ours: an AppendEntries with
+ * Stall A and B, trap H: see raft_group.c. Trap G, ours: an AppendEntries with
  * a configuration entry that is not its first one gets the wrong index in the
  * library (0.22.1, replicationAppend), so such messages are delivered in
  * pieces.
@@ -211,10 +211,13 @@ static void raft_step_deliver(struct raft_group *g, struct raft_message *m,
 			g->beat_prev = m->append_entries.prev_log_index;
 			g->beat_commit = m->append_entries.leader_commit;
 		}
+		g->stale_append = m->append_entries.term <
+				  raft_current_term(&g->r);
 	}
 	ev.receive.message = m;
 	rv = raft_step_run(g, &ev, h->step_ents, n, h->step_bodies);
 	g->beat_prev = g->beat_commit = 0;
+	g->stale_append = false;
 	if (rv != 0)
 		raft_step_fail(g, "receive", rv);
 	/* a body that went to the log was NULLed: then the batch came back */

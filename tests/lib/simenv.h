@@ -1,0 +1,55 @@
+#ifndef TESTS_LIB_SIMENV_H
+#define TESTS_LIB_SIMENV_H
+/*
+ * A world in one thread: a virtual clock, a seeded generator and one heap of
+ * events. Every simulated process gets an env on it; posted tasks, timers,
+ * workers and serial executors run as later events with small random delays.
+ * Same seed, same run, bit for bit; sim_hash() tells.
+ *
+ * Aborts when out of memory, like all of the test library.
+ */
+#include "common/base/env.h"
+
+#define SIM_US 1000ull
+#define SIM_MS 1000000ull
+#define SIM_S 1000000000ull
+
+struct sim;
+
+struct sim *sim_new(uint64_t seed);
+/* After all of its envs were freed. */
+void sim_free(struct sim *s);
+uint64_t sim_now(const struct sim *s); /* ns */
+/* 0 .. n - 1 */
+uint64_t sim_rand(struct sim *s, uint64_t n);
+/* lo .. hi */
+uint64_t sim_range(struct sim *s, uint64_t lo, uint64_t hi);
+/* True in this many of 1000 cases. */
+bool sim_chance(struct sim *s, unsigned permille);
+
+/* Calls fn(arg) after delay; belongs to no process, cannot be cancelled. */
+void sim_after(struct sim *s, uint64_t delay_ns, void (*fn)(void *arg),
+	       void *arg);
+/* As sim_after(); arg is malloc'ed and freed behind fn, or by sim_free(). */
+void sim_after_owned(struct sim *s, uint64_t delay_ns, void (*fn)(void *arg),
+		     void *arg);
+/* Runs the next event; false when there is none. */
+bool sim_step(struct sim *s);
+uint64_t sim_events(const struct sim *s);
+
+/* Folds a line into the hash; printed when tracing is on. */
+void sim_trace(struct sim *s, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void sim_set_tracing(struct sim *s, bool on);
+/* Folds a number into the hash. */
+void sim_note(struct sim *s, uint64_t v);
+uint64_t sim_hash(const struct sim *s);
+
+/* The env of a process; vfs borrowed. id is for traces. */
+struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id);
+/* The process is gone: nothing of it runs any more. */
+void simenv_free(struct env *env);
+/* Time from the kick of a serial executor (a flusher) to its run. */
+void simenv_set_disk(struct env *env, uint64_t lo_ns, uint64_t hi_ns);
+
+#endif

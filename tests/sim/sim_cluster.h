@@ -1,0 +1,106 @@
+#ifndef TESTS_SIM_SIM_CLUSTER_H
+#define TESTS_SIM_SIM_CLUSTER_H
+/*
+ * Simulated machines: disks that crash, a network that breaks, and faults by
+ * profile. What runs on a machine is the test's (struct sim_ops).
+ *
+ * A run: `fault_ms` of faults while clients work, then everything is healed,
+ * and within heal_ms healed() must say true. Every pair of machines has one
+ * connection, in order per direction: what is lost takes all behind it along
+ * until the connection broke and opened again (link_reset on both ends).
+ */
+#include "tests/lib/crashfs.h"
+#include "tests/lib/simenv.h"
+
+#define SIM_NODES 7
+
+struct sim_cluster;
+
+/* How often what happens; a row of the table in sim_cluster.c. */
+struct sim_profile {
+	const char *name;
+	unsigned gap_lo, gap_hi;  /* ms between faults */
+	/* weights */
+	unsigned crash, crash_leader, crash_all, split, one_way, isolate,
+		heal, slow_disk, lag, flap;
+	unsigned leader_kill;     /* permille of new leaders, within 120 ms */
+	unsigned loss;            /* permille of frames at most */
+};
+
+struct sim_ops {
+	/* Starts the process on a node (id = node + 1); never NULL. */
+	void *(*start)(struct sim_cluster *c, unsigned node, struct env *env);
+	/* Frees it. crash: the disk is frozen, env runs nothing more. */
+	void (*stop)(struct sim_cluster *c, unsigned node, void *proc,
+		     bool crash);
+	int (*receive)(void *proc, uint64_t from, const uint8_t *frame,
+		       size_t len);
+	void (*link_reset)(void *proc, uint64_t peer);
+	bool (*leads)(void *proc);
+	void (*client)(struct sim_cluster *c); /* every few ms */
+	/* After every event; node: whose, or -1 */
+	void (*check)(struct sim_cluster *c);
+	/* While healing: true when all is well again. */
+	bool (*healed)(struct sim_cluster *c);
+	void (*end)(struct sim_cluster *c);
+};
+
+struct sim_config {
+	const struct sim_ops *ops;
+	const struct sim_profile *profile;
+	unsigned nodes;
+	uint64_t fault_ms, heal_ms;
+	uint64_t seed;
+	bool tracing;
+	void *arg;
+};
+
+struct sim_result {
+	uint64_t hash, events, faults;
+};
+
+const struct sim_profile *sim_profile_find(const char *name);
+
+/* Runs one seed; a violation ends the process with sim_fail(). */
+void sim_cluster_run(const struct sim_config *config, struct sim_result *ret);
+
+/* --- for ops --- */
+struct sim *sim_cluster_sim(struct sim_cluster *c);
+unsigned sim_cluster_size(struct sim_cluster *c);
+void *sim_cluster_arg(struct sim_cluster *c);
+/* The process on a node, NULL while it is down. */
+void *sim_cluster_proc(struct sim_cluster *c, unsigned node);
+bool sim_cluster_healing(struct sim_cluster *c);
+/* A frame from node to the machine with id `to`. */
+void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
+		      const uint8_t *frame, size_t len);
+/* node leads now: some profiles kill it soon. */
+void sim_cluster_new_leader(struct sim_cluster *c, unsigned node);
+/* Prints what is broken, with seed and time, and exits with status 2. */
+_Noreturn void sim_fail(struct sim_cluster *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/*
+ * The command line of a simulator:
+ *   [-n nodes] [-c count] [-s first_seed] [-p profile] [-t fault_ms]
+ *   [--trace]
+ * Without arguments: the seeds of `make check`, as TAP. Each seed runs in a
+ * process of its own; the first of each row runs twice and must give the same
+ * hash.
+ */
+struct sim_program {
+	const char *name;
+	/* Runs one seed; nodes as given or as the row says. */
+	void (*run)(uint64_t seed, unsigned nodes,
+		    const struct sim_profile *profile, uint64_t fault_ms,
+		    bool tracing, struct sim_result *ret);
+	const struct sim_row {
+		unsigned nodes;
+		const char *profile;
+		unsigned count;
+	} *rows; /* of make check; ends with nodes 0 */
+	uint64_t fault_ms;
+};
+int sim_main(const struct sim_program *program, int argc, char **argv);
+
+#endif
