@@ -27,7 +27,7 @@ def run_one(program, logdir):
     with open(log, "wb") as out:
         child = subprocess.Popen(
             [os.path.abspath(program)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env=env, start_new_session=True,
+            env=env, start_new_session=True, cwd=logdir,
         )
         try:
             code = child.wait(TIMEOUT)
