@@ -1,5 +1,27 @@
 noinst_LIBRARIES += %D%/libgateway.a
 %C%_libgateway_a_SOURCES = \
+	%D%/gateway.c %D%/gateway.h \
+	%D%/gateway_req.c \
+	%D%/gateway_route.c \
+	%D%/gw.h \
+	%D%/gw_body.c %D%/gw_body.h \
+	%D%/gw_bucket.c \
+	%D%/gw_copy.c %D%/gw_copy.h \
+	%D%/gw_copy_ref.c \
+	%D%/gw_copy_stream.c \
+	%D%/gw_delete.c \
+	%D%/gw_headers.c \
+	%D%/gw_list.c \
+	%D%/gw_log.c \
+	%D%/gw_mpu.c %D%/gw_mpu.h \
+	%D%/gw_mpu_complete.c \
+	%D%/gw_mpu_list.c \
+	%D%/gw_object_get.c \
+	%D%/gw_object_put.c \
+	%D%/gw_plan.c \
+	%D%/gw_reply.c \
+	%D%/gw_share.c \
+	%D%/gw_subres.c \
 	%D%/s3_auth.c %D%/s3_auth.h \
 	%D%/s3_chunked.c %D%/s3_chunked.h \
 	%D%/s3_crc.c \
