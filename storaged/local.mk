@@ -31,3 +31,11 @@ tests_unit_test_store_shard_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_shard tests/unit/test_store
+
+# the namespace's tests
+NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
+	tests/lib/minienv.c tests/lib/minienv.h
+check_PROGRAMS += tests/unit/test_ns_names
+tests_unit_test_ns_names_SOURCES = tests/unit/test_ns_names.c $(NSH_SOURCES)
+tests_unit_test_ns_names_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_ns_names

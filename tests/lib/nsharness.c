@@ -1,0 +1,659 @@
+#include "tests/lib/nsharness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "common/base/mem.h"
+#include "storaged/ns_rows.h"
+#include "tests/lib/minienv.h"
+
+enum { NSH_OPENS = 256 };
+
+struct nsh_replica {
+	struct rows_mem_image *image;
+	struct rows_back *back;
+	struct rows *rows;
+	struct buf log;
+	uint64_t gen;
+	struct ns_answer answer;
+	bool done;
+	int status;
+};
+
+struct nsh {
+	struct minienv *env;
+	struct nsh_replica rep[2];
+	uint16_t shard;
+	int64_t now;
+	uint64_t seed;
+	struct buf body;
+	struct buf req;
+	struct wire_vec vec;
+	struct {
+		uint64_t ino;
+		unsigned n;
+	} opens[NSH_OPENS];
+	unsigned findings;
+};
+
+#define NSH_MUST(x) \
+	do { \
+		if (!(x)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
+				#x); \
+			abort(); \
+		} \
+	} while (0)
+
+struct nsh *nsh_new(uint16_t shard, unsigned forget)
+{
+	struct nsh *h = mem_zalloc(sizeof(*h));
+
+	NSH_MUST(h != NULL);
+	h->env = minienv_new(NULL, 1);
+	h->shard = shard;
+	h->now = INT64_C(1700000000000000000);
+	h->seed = 0x9e3779b97f4a7c15;
+	buf_init(&h->body, 0);
+	buf_init(&h->req, 0);
+	wire_vec_init(&h->vec);
+	for (unsigned i = 0; i < 2; i++) {
+		struct nsh_replica *r = &h->rep[i];
+
+		r->image = rows_mem_image_new();
+		NSH_MUST(rows_back_mem(r->image, &r->back) == 0);
+		/* the second one keeps next to nothing in memory */
+		NSH_MUST(rows_new(minienv_env(h->env), r->back,
+				  i == 0 ? 0 : 4096, &r->rows) == 0);
+		rows_set_forget(r->rows, i == 0 ? 0 : forget);
+		buf_init(&r->log, 0);
+		for (unsigned j = 0; j < 1000 * i; j++)
+			buf_puts(&r->log, "x"); /* other positions */
+		r->gen = 7 + i;
+		ns_answer_init(&r->answer);
+	}
+	return h;
+}
+
+static void nsh_say(void *arg, const char *text)
+{
+	struct nsh *h = arg;
+
+	fprintf(stderr, "# check: %s\n", text);
+	h->findings++;
+}
+
+static void nsh_done(void *arg, int status)
+{
+	struct nsh_replica *r = arg;
+
+	r->done = true;
+	r->status = status;
+}
+
+static void nsh_sync(struct nsh *h, struct nsh_replica *r)
+{
+	r->done = false;
+	NSH_MUST(rows_sync(r->rows, nsh_done, r) == 0);
+	minienv_run(h->env);
+	NSH_MUST(r->done && r->status == 0);
+}
+
+unsigned nsh_check(struct nsh *h)
+{
+	struct wire_u128 a, b;
+
+	h->findings = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		nsh_sync(h, &h->rep[i]);
+		NSH_MUST(ns_check(h->rep[i].back, h->shard, nsh_say, h) == 0);
+	}
+	NSH_MUST(ns_hash(h->rep[0].back, h->shard, &a) == 0);
+	NSH_MUST(ns_hash(h->rep[1].back, h->shard, &b) == 0);
+	if (a.hi != b.hi || a.lo != b.lo)
+		nsh_say(h, "replicas differ");
+	return h->findings;
+}
+
+unsigned nsh_free(struct nsh *h)
+{
+	unsigned findings = nsh_check(h);
+
+	for (unsigned i = 0; i < 2; i++) {
+		ns_answer_fini(&h->rep[i].answer);
+		rows_free(h->rep[i].rows);
+		rows_back_close(h->rep[i].back);
+		rows_mem_image_free(h->rep[i].image);
+		buf_fini(&h->rep[i].log);
+	}
+	minienv_free(h->env);
+	buf_fini(&h->body);
+	buf_fini(&h->req);
+	wire_vec_fini(&h->vec);
+	mem_free(h);
+	return findings;
+}
+
+int64_t nsh_now(struct nsh *h)
+{
+	return h->now;
+}
+
+/* --- the leader's soft state --- */
+
+void nsh_open(struct nsh *h, uint64_t ino)
+{
+	unsigned i = 0;
+
+	while (i < NSH_OPENS && h->opens[i].n > 0 && h->opens[i].ino != ino)
+		i++;
+	NSH_MUST(i < NSH_OPENS);
+	h->opens[i].ino = ino;
+	h->opens[i].n++;
+}
+
+static unsigned nsh_opens(struct nsh *h, uint64_t ino)
+{
+	for (unsigned i = 0; i < NSH_OPENS; i++)
+		if (h->opens[i].n > 0 && h->opens[i].ino == ino)
+			return h->opens[i].n;
+	return 0;
+}
+
+void nsh_close(struct nsh *h, uint64_t ino)
+{
+	struct rpc_close req = { .ino = ino };
+	struct rpc_empty_rsp rsp;
+
+	for (unsigned i = 0; i < NSH_OPENS; i++)
+		if (h->opens[i].n > 0 && h->opens[i].ino == ino) {
+			h->opens[i].n--;
+			break;
+		}
+	NSH_MUST(NSH(h, close, empty_rsp, &req, &rsp) == 0);
+}
+
+/* --- one message --- */
+
+static void nsh_load(struct nsh *h, struct nsh_replica *r, struct rows_txn *t)
+{
+	r->done = false;
+	rows_txn_load(t, nsh_done, r);
+	minienv_run(h->env);
+	NSH_MUST(r->done && r->status == 0);
+}
+
+static uint32_t nsh_decide(struct nsh *h, uint16_t tag,
+			   const struct buf *payload)
+{
+	struct rows_txn *t = rows_txn_new(h->rep[1].rows);
+	struct rpc_close close;
+	uint64_t ino = 0;
+	int rv;
+
+	NSH_MUST(t != NULL);
+	while ((rv = ns_victim(t, h->shard, tag, payload->data, payload->len,
+			       &ino)) == -EAGAIN)
+		nsh_load(h, &h->rep[1], t);
+	NSH_MUST(rv == 0);
+	rows_txn_free(t);
+	if (ino != 0 && nsh_opens(h, ino) > 0)
+		return NS_DECIDE_OPEN;
+	if (tag == RPC_TAG_close &&
+	    rpc_close_decode(&close, payload->data, payload->len) == 0 &&
+	    nsh_opens(h, close.ino) == 0)
+		return NS_DECIDE_LAST;
+	return 0;
+}
+
+static void nsh_apply(struct nsh *h, struct nsh_replica *r,
+		      const struct buf *cmd)
+{
+	struct rows_txn *t = rows_txn_new(r->rows);
+	size_t off = r->log.len;
+	struct ns_cmd c;
+	int rv;
+
+	NSH_MUST(t != NULL);
+	buf_add(&r->log, cmd->data, cmd->len);
+	NSH_MUST(r->log.err == 0);
+	NSH_MUST(ns_cmd_decode(&c, cmd->data, cmd->len, r->gen, off) == 0);
+	c.shard = h->shard;
+	while ((rv = ns_apply(t, &c, &r->answer)) == -EAGAIN)
+		nsh_load(h, r, t);
+	if (rv != 0)
+		fprintf(stderr, "# apply %s: %d\n", rpc_info(c.tag)->name, rv);
+	NSH_MUST(rv == 0);
+	NSH_MUST(rows_txn_commit(t) == 0);
+	rows_txn_free(t);
+}
+
+static void nsh_mutate(struct nsh *h, uint16_t tag, const struct buf *payload)
+{
+	struct buf cmd;
+
+	h->now += 1000003;
+	h->seed = h->seed * 6364136223846793005u + 1442695040888963407u;
+	buf_init(&cmd, 0);
+	NSH_MUST(ns_cmd_encode(&cmd, tag, nsh_decide(h, tag, payload), h->now,
+			       h->seed, payload->data, payload->len) == 0);
+	for (unsigned i = 0; i < 2; i++)
+		nsh_apply(h, &h->rep[i], &cmd);
+	buf_fini(&cmd);
+}
+
+static void nsh_value(struct nsh *h, const struct nsh_replica *r,
+		      const struct ns_value *v)
+{
+	const uint8_t *p = v->mem;
+
+	if (p == NULL) {
+		XXH128_hash_t hash;
+
+		NSH_MUST(v->gen == r->gen && v->off + v->len <= r->log.len);
+		p = r->log.data + v->off;
+		hash = XXH3_128bits(p, v->len);
+		NSH_MUST(hash.high64 == v->hash.hi && hash.low64 == v->hash.lo);
+	}
+	NSH_MUST(v->from + v->want <= v->len);
+	buf_add(&h->body, p + v->from, v->want);
+}
+
+static void nsh_read(struct nsh *h, struct nsh_replica *r, uint16_t tag,
+		     const struct buf *payload)
+{
+	struct rows_txn *t = rows_txn_new(r->rows);
+	int rv;
+
+	NSH_MUST(t != NULL);
+	while ((rv = ns_read(t, h->shard, tag, payload->data, payload->len,
+			     &r->answer)) == -EAGAIN)
+		nsh_load(h, r, t);
+	NSH_MUST(rv == 0);
+	buf_reset(&h->body);
+	for (unsigned i = 0; i < r->answer.n_values; i++)
+		nsh_value(h, r, &r->answer.values[i]);
+	rows_txn_free(t);
+}
+
+uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload)
+{
+	struct ns_answer *a = &h->rep[0].answer, *b = &h->rep[1].answer;
+
+	if (rpc_info(tag)->kind == 'W')
+		nsh_mutate(h, tag, payload);
+	for (unsigned i = 0; i < 2 && rpc_info(tag)->kind == 'R'; i++) {
+		struct nsh_replica *r = &h->rep[i];
+
+		if (!ns_is_scan(tag)) {
+			nsh_read(h, r, tag, payload);
+			continue;
+		}
+		nsh_sync(h, r);
+		NSH_MUST(ns_scan(r->back, h->shard, tag, payload->data,
+				 payload->len, &r->answer) == 0);
+	}
+	NSH_MUST(a->status == b->status);
+	NSH_MUST(a->payload.len == b->payload.len);
+	NSH_MUST(a->payload.len == 0 ||
+		 memcmp(a->payload.data, b->payload.data, a->payload.len) == 0);
+	return a->status;
+}
+
+struct wire_bytes nsh_payload(struct nsh *h)
+{
+	return wire_bytes(h->rep[0].answer.payload.data,
+			  h->rep[0].answer.payload.len);
+}
+
+struct wire_bytes nsh_body(struct nsh *h)
+{
+	return wire_bytes(h->body.data, h->body.len);
+}
+
+uint32_t nsh_call(struct nsh *h, uint16_t tag,
+		  int (*encode)(const void *req, struct buf *out),
+		  const void *req,
+		  int (*decode)(void *rsp, const void *p, size_t len),
+		  void *rsp)
+{
+	struct wire_bytes p;
+	uint32_t status;
+
+	buf_reset(&h->req);
+	NSH_MUST(encode(req, &h->req) == 0);
+	status = nsh_send(h, tag, &h->req);
+	p = nsh_payload(h);
+	if (status == RPC_STATUS_OK)
+		NSH_MUST(decode(rsp, p.p, p.len) == 0);
+	return status;
+}
+
+unsigned nsh_count(struct nsh *h, uint8_t type)
+{
+	struct wire_bytes key, value;
+	struct ns_key from, to;
+	struct rows_iter *it;
+	unsigned n = 0;
+
+	nsh_sync(h, &h->rep[0]);
+	ns_key_start(&from, h->shard, type);
+	to = from;
+	ns_key_end(&to);
+	NSH_MUST(rows_iter_new(h->rep[0].back, ns_key_get(&from),
+			       ns_key_get(&to), &it) == 0);
+	while (rows_iter_next(it, &key, &value) == 0)
+		n++;
+	rows_iter_free(it);
+	return n;
+}
+
+/* --- shorthands --- */
+
+uint64_t nsh_root(struct nsh *h, uint64_t bucket)
+{
+	struct rpc_root_create req = { .bucket = bucket, .uid = 1000,
+				       .gid = 1000, .mode = 0755 };
+	struct rpc_root_create_rsp rsp;
+
+	NSH_MUST(NSH(h, root_create, root_create_rsp, &req, &rsp) == 0);
+	return rsp.ino;
+}
+
+static struct wire_bytes nsh_inline(struct nsh *h, uint64_t pos, size_t len)
+{
+	struct wire_extent e = { .pos = pos, .len = len,
+				 .kind = WIRE_EXT_INLINE };
+
+	wire_vec_fini(&h->vec);
+	wire_vec_init(&h->vec);
+	if (len > 0)
+		wire_vec_add_extent(&h->vec, &e);
+	return wire_vec_bytes(&h->vec);
+}
+
+struct wire_bytes nsh_chunks(struct nsh *h, uint64_t slice, uint64_t pos,
+			     uint64_t len, uint64_t slice_off)
+{
+	struct wire_extent e = {
+		.pos = pos, .len = len, .kind = WIRE_EXT_CHUNKS,
+		.slice = { (uint64_t)h->shard << 48, slice },
+		.slice_off = slice_off,
+	};
+
+	wire_vec_fini(&h->vec);
+	wire_vec_init(&h->vec);
+	wire_vec_add_extent(&h->vec, &e);
+	return wire_vec_bytes(&h->vec);
+}
+
+uint32_t nsh_put(struct nsh *h, uint64_t root, const char *key,
+		 struct wire_bytes data, const char *etag)
+{
+	struct rpc_put req = { .root = root, .key = wire_cstr(key),
+			       .uid = 1000, .gid = 1000, .umask = 022,
+			       .size = data.len, .data = data };
+	struct rpc_put_rsp rsp;
+	char made[40];
+
+	snprintf(made, sizeof(made), "%032lx",
+		 (unsigned long)XXH3_64bits(data.p, data.len));
+	req.etag = wire_cstr(etag == NULL ? made : etag);
+	req.extents = nsh_inline(h, 0, data.len);
+	return NSH(h, put, put_rsp, &req, &rsp);
+}
+
+uint32_t nsh_delete(struct nsh *h, uint64_t root, const char *key)
+{
+	struct rpc_delete req = { .root = root, .key = wire_cstr(key) };
+	struct rpc_empty_rsp rsp;
+
+	return NSH(h, delete, empty_rsp, &req, &rsp);
+}
+
+uint32_t nsh_mknod(struct nsh *h, uint64_t dir, const char *name,
+		   uint32_t mode, uint64_t *ret_ino)
+{
+	struct rpc_mknod req = { .dir = dir, .name = wire_cstr(name),
+				 .mode = mode, .uid = 1000, .gid = 1000,
+				 .flags = RPC_MKNOD_EXCL };
+	struct rpc_mknod_rsp rsp;
+	uint32_t status;
+
+	if (S_ISLNK(mode))
+		req.target = wire_cstr("target");
+	status = NSH(h, mknod, mknod_rsp, &req, &rsp);
+	if (status == 0 && ret_ino != NULL)
+		*ret_ino = rsp.attr.ino;
+	return status;
+}
+
+uint32_t nsh_lookup(struct nsh *h, uint64_t dir, const char *name, uint8_t how,
+		    struct wire_attr *ret_attr)
+{
+	struct rpc_lookup req = { dir, wire_cstr(name), how };
+	struct rpc_lookup_rsp rsp;
+	uint32_t status = NSH(h, lookup, lookup_rsp, &req, &rsp);
+
+	if (status == 0)
+		*ret_attr = rsp.attr;
+	return status;
+}
+
+static uint32_t nsh_unlink_or(struct nsh *h, uint64_t dir, const char *name,
+			      uint8_t how, uint8_t rmdir)
+{
+	struct rpc_unlink req = { .dir = dir, .name = wire_cstr(name),
+				  .how = how, .rmdir = rmdir };
+	struct rpc_unlink_rsp rsp;
+
+	return NSH(h, unlink, unlink_rsp, &req, &rsp);
+}
+
+uint32_t nsh_unlink(struct nsh *h, uint64_t dir, const char *name, uint8_t how)
+{
+	return nsh_unlink_or(h, dir, name, how, 0);
+}
+
+uint32_t nsh_rmdir(struct nsh *h, uint64_t dir, const char *name)
+{
+	return nsh_unlink_or(h, dir, name, RPC_NAME_ANY, 1);
+}
+
+uint32_t nsh_rename(struct nsh *h, uint64_t dir, const char *name,
+		    uint64_t dir2, const char *name2)
+{
+	struct rpc_rename req = { .dir = dir, .name = wire_cstr(name),
+				  .dir2 = dir2, .name2 = wire_cstr(name2) };
+	struct rpc_rename_rsp rsp;
+
+	return NSH(h, rename, rename_rsp, &req, &rsp);
+}
+
+uint32_t nsh_link(struct nsh *h, uint64_t ino, uint64_t dir, const char *name)
+{
+	struct rpc_link req = { .ino = ino, .dir = dir,
+				.name = wire_cstr(name) };
+	struct rpc_attr_rsp rsp;
+
+	return NSH(h, link, attr_rsp, &req, &rsp);
+}
+
+uint32_t nsh_write(struct nsh *h, uint64_t ino, uint64_t off,
+		   struct wire_bytes data)
+{
+	struct rpc_write req = { .ino = ino, .data = data };
+	struct rpc_write_rsp rsp;
+
+	req.extents = nsh_inline(h, off, data.len);
+	return NSH(h, write, write_rsp, &req, &rsp);
+}
+
+uint32_t nsh_truncate(struct nsh *h, uint64_t ino, uint64_t size)
+{
+	struct rpc_setattr req = { .ino = ino, .valid = RPC_SET_SIZE,
+				   .size = size };
+	struct rpc_attr_rsp rsp;
+
+	return NSH(h, setattr, attr_rsp, &req, &rsp);
+}
+
+uint32_t nsh_getattr(struct nsh *h, uint64_t ino, struct wire_attr *ret)
+{
+	struct rpc_getattr req = { ino };
+	struct rpc_attr_rsp rsp;
+	uint32_t status = NSH(h, getattr, attr_rsp, &req, &rsp);
+
+	if (status == 0)
+		*ret = rsp.attr;
+	return status;
+}
+
+uint32_t nsh_object(struct nsh *h, uint64_t root, const char *key,
+		    uint64_t off, uint64_t len, struct rpc_object_rsp *rsp)
+{
+	struct rpc_object req = { .root = root, .key = wire_cstr(key),
+				  .off = off, .len = len };
+
+	return NSH(h, object, object_rsp, &req, rsp);
+}
+
+/* --- bytes --- */
+
+static void nsh_fill(struct nsh *h, const struct wire_extent *e, uint64_t off,
+		     uint64_t len, uint8_t *out)
+{
+	for (uint64_t i = 0; i < e->len; i++) {
+		uint64_t pos = e->pos + i;
+
+		NSH_MUST(pos >= off && pos < off + len);
+		if (e->kind == WIRE_EXT_INLINE) {
+			NSH_MUST(e->slice_off + i < h->body.len);
+			out[pos - off] = h->body.data[e->slice_off + i];
+		} else {
+			out[pos - off] = nsh_chunk_byte(e->slice.lo,
+							e->slice_off + i);
+		}
+	}
+}
+
+uint32_t nsh_bytes(struct nsh *h, uint64_t ino, uint64_t off, uint64_t len,
+		   uint8_t *out)
+{
+	memset(out, 0, len);
+	while (len > 0) {
+		struct rpc_read req = { .ino = ino, .off = off, .len = len };
+		struct rpc_read_rsp rsp;
+		struct wire_reader r;
+		uint32_t status, n;
+
+		status = NSH(h, read, read_rsp, &req, &rsp);
+		if (status != 0)
+			return status;
+		NSH_MUST(rsp.covered > 0 && rsp.covered <= len);
+		for (r = wire_vec_reader(rsp.extents, &n); n > 0; n--) {
+			struct wire_extent e;
+
+			wire_get_extent(&r, &e);
+			NSH_MUST(r.err == 0);
+			nsh_fill(h, &e, off, rsp.covered, out);
+		}
+		off += rsp.covered;
+		out += rsp.covered;
+		len -= rsp.covered;
+	}
+	return 0;
+}
+
+/* --- pages --- */
+
+uint32_t nsh_list(struct nsh *h, uint64_t root, const char *prefix,
+		  const char *after, const char *delimiter, uint32_t page,
+		  nsh_list_fn each, void *arg)
+{
+	struct rpc_list req = { root, wire_cstr(prefix), wire_cstr(after),
+				wire_cstr(delimiter), page };
+	struct rpc_list_rsp rsp = { .truncated = 1 };
+	uint8_t *next = NULL;
+	uint32_t status = 0;
+
+	while (status == 0 && rsp.truncated) {
+		struct wire_bytes key, etag, alg, type;
+		struct wire_reader r;
+		uint8_t is_prefix;
+		uint64_t size;
+		int64_t mtime;
+		uint32_t n;
+
+		status = NSH(h, list, list_rsp, &req, &rsp);
+		if (status != 0)
+			break;
+		r = wire_vec_reader(rsp.entries, &n);
+		NSH_MUST(n <= page && (n == page || !rsp.truncated));
+		for (; n > 0; n--) {
+			wire_get_str(&r, &key);
+			wire_get_u8(&r, &is_prefix);
+			wire_get_u64(&r, &size);
+			wire_get_i64(&r, &mtime);
+			wire_get_str(&r, &etag);
+			wire_get_str(&r, &alg);
+			wire_get_str(&r, &type);
+			NSH_MUST(r.err == 0);
+			each(arg, key, is_prefix, size, etag);
+		}
+		if (rsp.truncated) {
+			uint8_t *p = mem_dup(rsp.next.p, rsp.next.len);
+
+			mem_free(next);
+			next = p;
+			req.after = wire_bytes(next, rsp.next.len);
+		}
+	}
+	mem_free(next);
+	return status;
+}
+
+uint32_t nsh_readdir(struct nsh *h, uint64_t dir, uint32_t page,
+		     nsh_readdir_fn each, void *arg)
+{
+	struct rpc_readdir req = { .dir = dir, .max = page, .plus = 1 };
+	struct rpc_readdir_rsp rsp = { 0 };
+	uint8_t *next = NULL;
+	uint32_t status = 0;
+
+	while (status == 0 && !rsp.eof) {
+		struct wire_bytes name = { NULL, 0 };
+		struct wire_reader r;
+		struct wire_attr attr;
+		uint32_t n, mode;
+		uint8_t shadowed;
+		uint64_t ino;
+
+		status = NSH(h, readdir, readdir_rsp, &req, &rsp);
+		if (status != 0)
+			break;
+		for (r = wire_vec_reader(rsp.entries, &n); n > 0; n--) {
+			wire_get_str(&r, &name);
+			wire_get_u64(&r, &ino);
+			wire_get_u32(&r, &mode);
+			wire_get_u8(&r, &shadowed);
+			wire_get_attr(&r, &attr);
+			NSH_MUST(r.err == 0 && attr.ino == ino);
+			each(arg, name, mode, shadowed, &attr);
+		}
+		if (!rsp.eof) {
+			uint8_t *p;
+
+			NSH_MUST(name.len > 0);
+			p = mem_dup(name.p, name.len);
+			mem_free(next);
+			next = p;
+			req.after = wire_bytes(next, name.len);
+		}
+	}
+	mem_free(next);
+	return status;
+}

@@ -1,0 +1,111 @@
+#ifndef TESTS_LIB_NSHARNESS_H
+#define TESTS_LIB_NSHARNESS_H
+/*
+ * A shard without a store: commands go to two replicas over memory backs,
+ * whose logs lie at different positions and whose rows are forgotten at
+ * different times; answers and row hashes must agree. Plays the leader, too:
+ * time, seeds, and who holds which inode open.
+ */
+#include "storaged/ns.h"
+
+struct nsh;
+
+/* forget: rows_set_forget() of the second replica. Aborts on any failure. */
+struct nsh *nsh_new(uint16_t shard, unsigned forget);
+/* Checks, then frees; the number of findings (printed). */
+unsigned nsh_free(struct nsh *h);
+unsigned nsh_check(struct nsh *h);
+
+/* Counts an open (what OPEN does in a leader); nsh_close() sends CLOSE. */
+void nsh_open(struct nsh *h, uint64_t ino);
+void nsh_close(struct nsh *h, uint64_t ino);
+int64_t nsh_now(struct nsh *h); /* of the last command, in ns */
+
+/*
+ * Sends a message of kind W or R; returns the status. The answer's payload
+ * and body stay until the next call. Sequence numbers are up to the caller
+ * (client 0: none).
+ */
+uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload);
+struct wire_bytes nsh_payload(struct nsh *h);
+struct wire_bytes nsh_body(struct nsh *h);
+/* Bytes of the rows of one type: how many rows there are. */
+unsigned nsh_count(struct nsh *h, uint8_t type);
+
+/* NSH(h, lookup, lookup_rsp, &req, &rsp): status; rsp when it is OK. */
+#define NSH(h, name, rsp_name, req, rsp) \
+	nsh_call((h), RPC_TAG_##name, nsh_encode_##name, (req), \
+		 nsh_decode_##rsp_name, (rsp))
+uint32_t nsh_call(struct nsh *h, uint16_t tag,
+		  int (*encode)(const void *req, struct buf *out),
+		  const void *req,
+		  int (*decode)(void *rsp, const void *p, size_t len),
+		  void *rsp);
+#define NSH_ENCODE(tag, name, FIELDS, rsp, roles, kind) \
+	static inline int nsh_encode_##name(const void *req, struct buf *out) \
+	{ \
+		return rpc_##name##_encode(req, out); \
+	}
+RPC_REQUESTS(NSH_ENCODE)
+#define NSH_DECODE(name, FIELDS) \
+	static inline int nsh_decode_##name(void *rsp, const void *p, \
+					    size_t len) \
+	{ \
+		return rpc_##name##_decode(rsp, p, len); \
+	}
+RPC_RESPONSES(NSH_DECODE)
+
+/* --- shorthands; every one returns the status --- */
+
+uint64_t nsh_root(struct nsh *h, uint64_t bucket); /* a new bucket's root */
+/* PUT of inline bytes; etag NULL: "etag" of 32 hex digits made from them. */
+uint32_t nsh_put(struct nsh *h, uint64_t root, const char *key,
+		 struct wire_bytes data, const char *etag);
+uint32_t nsh_delete(struct nsh *h, uint64_t root, const char *key);
+/* mode with type; RPC_NAME_ANY, EXCL */
+uint32_t nsh_mknod(struct nsh *h, uint64_t dir, const char *name,
+		   uint32_t mode, uint64_t *ret_ino);
+uint32_t nsh_lookup(struct nsh *h, uint64_t dir, const char *name, uint8_t how,
+		    struct wire_attr *ret_attr);
+uint32_t nsh_unlink(struct nsh *h, uint64_t dir, const char *name,
+		    uint8_t how);
+uint32_t nsh_rmdir(struct nsh *h, uint64_t dir, const char *name);
+uint32_t nsh_rename(struct nsh *h, uint64_t dir, const char *name,
+		    uint64_t dir2, const char *name2);
+uint32_t nsh_link(struct nsh *h, uint64_t ino, uint64_t dir,
+		  const char *name);
+uint32_t nsh_write(struct nsh *h, uint64_t ino, uint64_t off,
+		   struct wire_bytes data);
+uint32_t nsh_truncate(struct nsh *h, uint64_t ino, uint64_t size);
+uint32_t nsh_getattr(struct nsh *h, uint64_t ino, struct wire_attr *ret);
+/* HEAD (len 0) or GET. */
+uint32_t nsh_object(struct nsh *h, uint64_t root, const char *key,
+		    uint64_t off, uint64_t len, struct rpc_object_rsp *rsp);
+/*
+ * The bytes of [off, off+len) of an inode: inline ones from the body, chunks
+ * as the byte ((slice.lo + slice_off) & 255). out has len bytes.
+ */
+uint32_t nsh_bytes(struct nsh *h, uint64_t ino, uint64_t off, uint64_t len,
+		   uint8_t *out);
+/* What a chunk slice is said to hold. */
+static inline uint8_t nsh_chunk_byte(uint64_t slice_lo, uint64_t off)
+{
+	return (uint8_t)(slice_lo * 31 + off * 7 + off / 251);
+}
+/* One extent as a vector: chunk slice n of this shard. */
+struct wire_bytes nsh_chunks(struct nsh *h, uint64_t slice, uint64_t pos,
+			     uint64_t len, uint64_t slice_off);
+
+/* All pages of LIST joined: calls each with (key, is_prefix, size, etag). */
+typedef void (*nsh_list_fn)(void *arg, struct wire_bytes key, bool is_prefix,
+			    uint64_t size, struct wire_bytes etag);
+uint32_t nsh_list(struct nsh *h, uint64_t root, const char *prefix,
+		  const char *after, const char *delimiter, uint32_t page,
+		  nsh_list_fn each, void *arg);
+typedef void (*nsh_readdir_fn)(void *arg, struct wire_bytes row_name,
+			       uint32_t mode, bool shadowed,
+			       const struct wire_attr *attr);
+uint32_t nsh_readdir(struct nsh *h, uint64_t dir, uint32_t page,
+		     nsh_readdir_fn each, void *arg);
+
+#endif
