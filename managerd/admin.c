@@ -158,7 +158,9 @@ static void admin_on_image(struct mgr_waiter *w, struct mgr_image *image)
 	mem_free(a);
 	cluster_unref(r->cluster);
 	r->cluster = NULL;
-	if (cluster_decode(image->bytes, image->len, &r->cluster) != 0)
+	if (image == NULL)
+		admin_status(r, RPC_STATUS_UNAVAILABLE);
+	else if (cluster_decode(image->bytes, image->len, &r->cluster) != 0)
 		admin_error(r, 500, "the cluster snapshot cannot be read");
 	else
 		then(r);

@@ -260,7 +260,8 @@ static void mgr_bucket_on_image(struct mgr_waiter *w, struct mgr_image *image)
 	struct mgr_resume *r = CONTAINER_OF(w, struct mgr_resume, waiter);
 	struct cluster *c = NULL;
 
-	if (cluster_decode(image->bytes, image->len, &c) == 0)
+	if (image != NULL &&
+	    cluster_decode(image->bytes, image->len, &c) == 0)
 		for (unsigned i = 0; i < c->n_buckets; i++)
 			mgr_bucket_resume_one(r->m, &c->buckets[i]);
 	cluster_unref(c);

@@ -184,7 +184,7 @@ static void mgr_first_on_image(struct mgr_waiter *w, struct mgr_image *image)
 	struct cluster *c = NULL;
 	int rv = 0;
 
-	if (old == NULL) {
+	if (image != NULL && old == NULL) {
 		rv = cluster_decode(image->bytes, image->len, &c);
 		if (rv == 0)
 			rv = mgr_first_credentials(f->m, c);

@@ -98,7 +98,8 @@ struct wire_bytes mgr_applied_key(void);
 
 /* Rows changed: build a new image when somebody waits. */
 void mgr_watch_changed(struct manager *m);
-/* w->done is called once (maybe inside this call) with an image, borrowed. */
+/* w->done is called once (maybe inside this call) with an image, borrowed, or
+ * with NULL when the manager stops. */
 void mgr_watch_wait(struct manager *m, struct mgr_waiter *w, uint64_t version,
 		    uint64_t wait_ms);
 void mgr_watch_stop(struct manager *m);

@@ -46,13 +46,18 @@ struct mgr_poll {
 static void mgr_rpc_on_image(struct mgr_waiter *w, struct mgr_image *image)
 {
 	struct mgr_poll *p = CONTAINER_OF(w, struct mgr_poll, waiter);
-	struct rpc_cluster_get_rsp rsp = { .version = image->version };
+	struct rpc_cluster_get_rsp rsp = { 0 };
 	struct buf b;
 
-	if (image->version > p->have)
-		rsp.cluster = wire_bytes(image->bytes, image->len);
 	buf_init(&b, 0);
-	if (rpc_cluster_get_rsp_encode(&rsp, &b) != 0)
+	if (image != NULL) {
+		rsp.version = image->version;
+		if (image->version > p->have)
+			rsp.cluster = wire_bytes(image->bytes, image->len);
+	}
+	if (image == NULL)
+		rpc_reply_error(p->req, RPC_STATUS_UNAVAILABLE, 0, NULL);
+	else if (rpc_cluster_get_rsp_encode(&rsp, &b) != 0)
 		rpc_reply_error(p->req, RPC_STATUS_NOMEM, 0, NULL);
 	else
 		rpc_reply(p->req, &b, NULL);

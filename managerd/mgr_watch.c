@@ -166,6 +166,12 @@ void mgr_watch_wait(struct manager *m, struct mgr_waiter *w, uint64_t version,
 void mgr_watch_stop(struct manager *m)
 {
 	env_timer_cancel(m->env, &m->wait_timer);
+	while (m->waiters != NULL) {
+		struct mgr_waiter *w = m->waiters;
+
+		m->waiters = w->next;
+		w->done(w, NULL);
+	}
 	mgr_image_unref(m->image);
 	m->image = NULL;
 }

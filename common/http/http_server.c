@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/conn_addr.h"
 #include "common/base/loop.h"
@@ -114,6 +115,25 @@ int http_server_new_on(struct loop *loop, const char *addr,
 	return 0;
 }
 
+static void http_probe_accept(void *arg, int fd)
+{
+	(void)arg;
+	(void)close(fd);
+}
+
+/*
+ * A shared port could be shared with another process of the same user too:
+ * make sure that nobody has it, by having it alone for a moment.
+ */
+static int http_server_probe(struct loop *loop, const char *addr)
+{
+	struct conn_listener *l = NULL;
+	int rv = conn_listen(loop, addr, false, http_probe_accept, NULL, &l);
+
+	conn_listener_free(l);
+	return rv;
+}
+
 int http_server_new(struct loop_set *set, const char *addr,
 		    const struct http_handler *handler,
 		    struct http_server **ret_server)
@@ -127,7 +147,9 @@ int http_server_new(struct loop_set *set, const char *addr,
 	if (n == 1 || strncmp(addr, "unix:", 5) == 0)
 		return http_server_new_on(loop_set_get(set, 0), addr, handler,
 					  ret_server);
-	rv = http_server_make(n, handler, &s);
+	rv = http_server_probe(loop_set_get(set, 0), addr);
+	if (rv == 0)
+		rv = http_server_make(n, handler, &s);
 	if (rv != 0)
 		return rv;
 	for (unsigned i = 0; i < n && rv == 0; i++) {
