@@ -296,7 +296,11 @@ void chunk_loop_free(struct chunk_loop *cl)
 		return;
 	env_timer_cancel(cl->env, &cl->save_timer);
 	chunk_get_fini(cl);
-	while (cl->puts != NULL)
-		chunk_put_free(cl->puts);
+	while (cl->puts != NULL) {
+		struct chunk_put *p = cl->puts;
+
+		p->status = RPC_STATUS_UNKNOWN_OUTCOME;
+		chunk_put_finish(p);
+	}
 	mem_free(cl);
 }

@@ -43,7 +43,10 @@ void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret);
 /* port: of the bulk head on env's loop; borrowed. */
 int chunk_loop_new(struct chunk_store *cs, struct env *env,
 		   struct seg_port *port, struct chunk_loop **ret_loop);
-/* The env runs nothing of it any more; calls under way are dropped. */
+/*
+ * The env runs nothing of it any more and no append is under way; calls that
+ * are left end here, with UNKNOWN_OUTCOME or UNAVAILABLE.
+ */
 void chunk_loop_free(struct chunk_loop *cl);
 /* On one of the loops: saves the index now and then. */
 void chunk_loop_start_saving(struct chunk_loop *cl);

@@ -256,7 +256,7 @@ void chunk_get_fini(struct chunk_loop *cl)
 			struct chunk_get *next = g->follower;
 
 			body_unref(g->whole);
-			mem_free(g);
+			get_finish(g, RPC_STATUS_UNAVAILABLE, NULL);
 			g = next;
 		}
 	}

@@ -11,7 +11,7 @@
  * barrier -> rows_sync -> ns_scan on a worker -> done.
  *
  * One loop only. done() is called exactly once and never inside shard_call();
- * not at all once shard_set_free() was called. A state machine that cannot
+ * not at all once shard_set_free() was called, which is how a process dies. A state machine that cannot
  * read or write its rows aborts the process.
  */
 #include "common/raft/raft_host.h"
@@ -68,6 +68,12 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	       unsigned n_voters, struct errbuf *e);
 int shard_set_start(struct shard_set *set);
 
+/*
+ * On the way out: ends every call under way, with UNKNOWN_OUTCOME where it may
+ * have happened, else with UNAVAILABLE (done() is called from in here). Only
+ * shard_set_flush() and shard_set_free() may follow.
+ */
+void shard_set_stop(struct shard_set *set);
 /*
  * Clean way out, loop and workers have stopped: puts all rows into the back.
  * Blocks. Then the caller makes the checkpoint. 0 or -errno.

@@ -133,6 +133,20 @@ void shard_op_step(struct shard_op *op)
 		shard_read_step(op);
 }
 
+void shard_set_stop(struct shard_set *set)
+{
+	set->closing = true;
+	for (struct shard_op *op = set->ops; op != NULL; op = op->next) {
+		struct buf none;
+
+		buf_init(&none, 0);
+		op->done(op->arg, op->state == OP_SUBMITTED
+					  ? RPC_STATUS_UNKNOWN_OUTCOME
+					  : RPC_STATUS_UNAVAILABLE,
+			 &none, NULL);
+	}
+}
+
 int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
 	       struct buf *payload, shard_done_fn done, void *arg)
 {

@@ -9,10 +9,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
+#define STORE_DRAIN_NS 200000
 #define STORE_SPACE_NS 1000000000u
 #define STORE_RESERVE_MAX ((uint64_t)1 << 30)
 
@@ -45,7 +47,6 @@ int store_open(const struct store_config *config, struct store **ret_store,
 		s->loops[i].index = i;
 		s->loops[i].env = loop_env(loop_set_get(config->loops, i));
 		s->loops[i].start.run = store_loop_start;
-		buf_init(&s->loops[i].last_body, 0);
 		s->n_loops = i + 1;
 	}
 	if (rv == 0)
@@ -259,42 +260,45 @@ void store_stats(struct store *s, struct store_stats *ret)
 
 /* --- close --- */
 
-static void store_last_done(struct seg_append *a)
-{
-	(void)a; /* the loops have stopped: never called */
-}
-
-/* Puts all rows into the database and says so in the log. */
+/*
+ * Puts all rows into the database, so that the next start replays nothing. No
+ * record in the log says so: the loops that would end its append have stopped,
+ * and the applied indexes in the rows are what counts.
+ */
 static int store_save(struct store *s)
 {
 	int rv = 0;
 
 	for (unsigned i = 0; i < s->n_loops && rv == 0; i++)
 		rv = shard_set_flush(s->loops[i].set);
-	if (rv == 0)
-		rv = rows_back_checkpoint(s->rows);
-	for (unsigned i = 0; i < s->n_loops && rv == 0; i++) {
-		struct store_loop *l = &s->loops[i];
-
-		shard_set_applied(l->set, &l->last_body);
-		if (l->last_body.err != 0 || l->last_body.len == 0)
-			continue;
-		l->last = (struct seg_append){
-			.type = SEG_CHECKPOINT,
-			.iov = { { l->last_body.data, l->last_body.len } },
-			.niov = 1,
-			.done = store_last_done,
-		};
-		seg_append(l->log_port, &l->last);
-		seg_port_kick(l->log_port);
-	}
-	return rv;
+	return rv == 0 ? rows_back_checkpoint(s->rows) : rv;
 }
 
-static void store_loop_fini(struct store_loop *l)
+static bool store_idle(const struct store *s)
 {
-	shard_set_free(l->set);
-	chunk_loop_free(l->chunks);
+	for (unsigned i = 0; i < s->n_loops; i++) {
+		const struct store_loop *l = &s->loops[i];
+
+		if ((l->log_port != NULL && !seg_port_idle(l->log_port)) ||
+		    (l->bulk_port != NULL && !seg_port_idle(l->bulk_port)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The flushers still write what was appended before the loops stopped; their
+ * bytes belong to those who are freed next. A flush ends or aborts.
+ */
+static void store_drain(struct store *s)
+{
+	struct timespec pause = { 0, STORE_DRAIN_NS };
+
+	loop_set_drain(s->loops_set);
+	while (!store_idle(s)) {
+		(void)nanosleep(&pause, NULL);
+		loop_set_drain(s->loops_set);
+	}
 }
 
 void store_close(struct store *s)
@@ -303,23 +307,28 @@ void store_close(struct store *s)
 
 	if (s == NULL)
 		return;
+	store_drain(s);
 	if (s->n_loops > 0)
 		env_timer_cancel(s->loops[0].env, &s->space_timer);
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (s->loops[i].set != NULL)
+			shard_set_stop(s->loops[i].set);
 	if (s->clean && s->started) {
 		rv = store_save(s);
 		if (rv != 0)
 			log_warn(rv, "last checkpoint failed; the next start "
 				     "takes longer");
 	}
-	for (unsigned i = 0; i < s->n_loops; i++)
-		store_loop_fini(&s->loops[i]);
+	for (unsigned i = 0; i < s->n_loops; i++) {
+		shard_set_free(s->loops[i].set);
+		chunk_loop_free(s->loops[i].chunks);
+	}
 	chunk_store_close(s->chunks, s->clean);
 	seg_head_close(s->log);
 	seg_head_close(s->bulk);
 	for (unsigned i = 0; i < s->n_loops; i++) {
 		seg_port_free(s->loops[i].log_port);
 		seg_port_free(s->loops[i].bulk_port);
-		buf_fini(&s->loops[i].last_body);
 	}
 	rows_back_close(s->rows);
 	mem_free(s->loops);

@@ -21,8 +21,6 @@ struct store_loop {
 	struct chunk_loop *chunks;
 	struct env_task start;       /* store_start() on this loop */
 	bool serving;                /* loop only */
-	struct seg_append last;      /* CHECKPOINT record of a clean close */
-	struct buf last_body;
 };
 
 struct store_shard {

@@ -379,7 +379,7 @@ static void *loop_main(void *arg)
  * The loops have stopped: workers end what they were given, and what was
  * posted runs here, so that owners of queued tasks are not left hanging.
  */
-static void loop_set_quiet(struct loop_set *set)
+void loop_set_drain(struct loop_set *set)
 {
 	for (int round = 0; round < LOOP_QUIET_ROUNDS; round++) {
 		bool any = false;
@@ -411,7 +411,7 @@ void loop_set_run(struct loop_set *set)
 	for (unsigned i = 1; i < started; i++)
 		pthread_join(set->loops[i].thread, NULL);
 	atomic_store(&set->running, false);
-	loop_set_quiet(set);
+	loop_set_drain(set);
 	pthread_mutex_lock(&set->stop_lock);
 	atomic_store(&set->stop, false);
 	pthread_mutex_unlock(&set->stop_lock);

@@ -26,6 +26,11 @@ struct loop *loop_set_get(struct loop_set *set, unsigned i);
 void loop_set_run(struct loop_set *set);
 /* Any thread or a signal callback of loop 0: makes loop_set_run() return. */
 void loop_set_stop(struct loop_set *set);
+/*
+ * After run() returned: workers end what they were given, and what was posted
+ * runs here. For owners that wait for a thread of theirs on their way out.
+ */
+void loop_set_drain(struct loop_set *set);
 /* After run() returned. Frees everything. NULL is fine. */
 void loop_set_free(struct loop_set *set);
 

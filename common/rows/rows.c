@@ -47,6 +47,7 @@ int rows_new(struct env *env, struct rows_back *back, size_t cache_bytes,
 	rows->cache_max = cache_bytes == 0 ? ROWS_CACHE_DEFAULT : cache_bytes;
 	env_random(env, &rows->seed, sizeof rows->seed);
 	rows_writer_init(rows);
+	rows_load_init(rows);
 	*ret_rows = rows;
 	return 0;
 }
@@ -58,7 +59,7 @@ void rows_free(struct rows *rows)
 
 	if (rows == NULL)
 		return;
-	env_timer_cancel(rows->env, &rows->retry);
+	env_timer_cancel(rows->env, &rows->timer);
 	while (rows->loading != NULL) {
 		struct rows_txn *t = rows->loading;
 

@@ -33,6 +33,14 @@ struct rows_waiter {
 	struct rows_waiter *next;
 };
 
+/* Loads of one loop turn go to a worker together. */
+struct rows_loader {
+	struct rows *rows;
+	struct env_work work;
+	struct rows_txn *batch; /* through queue_next; NULL: idle */
+};
+#define ROWS_LOADERS 3
+
 struct rows {
 	struct env *env;        /* borrowed */
 	struct rows_back *back; /* borrowed */
@@ -54,9 +62,9 @@ struct rows {
 
 	/* the writer: one batch in flight, the next accumulates in `dirty` */
 	struct env_task start;  /* at the end of the loop turn */
-	struct env_timer retry; /* after -ENOMEM */
+	struct env_timer timer; /* a moment after a commit, or -ENOMEM */
 	struct env_work work;
-	bool start_posted, writing;
+	bool start_posted, timer_armed, writing;
 	struct row *batch;      /* by batch_next */
 	int batch_status;       /* set by the worker */
 	uint64_t committed;     /* commits so far */
@@ -68,6 +76,11 @@ struct rows {
 	bool sync_posted;
 
 	struct rows_txn *loading; /* txns with a load under way */
+	/* those that no loader has taken yet, through queue_next */
+	struct rows_txn *queue, **queue_tail;
+	struct rows_loader loaders[ROWS_LOADERS];
+	struct env_task load_task; /* at the end of the loop turn */
+	bool load_posted;
 	unsigned forget_every, forget_count;
 };
 
@@ -108,10 +121,9 @@ struct rows_txn {
 	bool loading, dead;
 	unsigned rounds;        /* loads since the last reset */
 	int load_status;        /* set by the worker */
-	struct env_work work;
 	rows_sync_fn done;
 	void *arg;
-	struct rows_txn *load_prev, *load_next;
+	struct rows_txn *load_prev, *load_next, *queue_next;
 };
 
 /* Grows *p (elements of size) to hold n + 1. 0 or -ENOMEM. */
@@ -138,6 +150,7 @@ void rows_txn_drop_writes(struct rows_txn *t);
 void rows_txn_drop_needs(struct rows_txn *t);
 /* Frees the memory of a txn with nothing in it. */
 void rows_txn_destroy(struct rows_txn *t);
+void rows_load_init(struct rows *rows);
 /* A load whose work will not end any more. */
 void rows_load_abandon(struct rows_txn *t);
 

@@ -1,6 +1,10 @@
 /*
- * Loading: what a txn needs is read by one worker, becomes resident and stays
+ * Loading: what a txn needs is read by a worker, becomes resident and stays
  * pinned, so that the next run of the command finds it.
+ *
+ * The loads of a loop turn wait in a queue and go to a worker as one batch: to
+ * wake a worker costs more than most loads. A few batches may be under way, so
+ * that a slow disk does not make all wait for one.
  *
  * The txn holds (rows_impl.h) from its first load to its reset. So a range it
  * has loaded is complete for all that time: what the back held then is pinned
@@ -59,15 +63,22 @@ static int load_range(struct rows *rows, struct rows_need *n)
 	return rv == -ENOENT ? 0 : rv;
 }
 
-static void load_run(struct env_work *work)
+static void load_txn(struct rows_txn *t)
 {
-	struct rows_txn *t = CONTAINER_OF(work, struct rows_txn, work);
 	int rv = 0;
 
 	for (size_t i = 0; i < t->n_needs && rv == 0; i++)
 		rv = t->needs[i].range ? load_range(t->rows, &t->needs[i])
 				       : load_point(t->rows, &t->needs[i]);
 	t->load_status = rv;
+}
+
+static void load_run(struct env_work *work)
+{
+	struct rows_loader *l = CONTAINER_OF(work, struct rows_loader, work);
+
+	for (struct rows_txn *t = l->batch; t != NULL; t = t->queue_next)
+		load_txn(t);
 }
 
 static struct row *need_pop(struct rows_need *n)
@@ -164,9 +175,8 @@ static void load_unlink(struct rows_txn *t)
 	t->load_next = NULL;
 }
 
-static void load_done(struct env_work *work)
+static void load_end(struct rows_txn *t)
 {
-	struct rows_txn *t = CONTAINER_OF(work, struct rows_txn, work);
 	int rv = t->load_status;
 
 	load_unlink(t);
@@ -178,8 +188,46 @@ static void load_done(struct env_work *work)
 	if (rv == 0)
 		rv = load_take(t);
 	rows_txn_drop_needs(t);
-	rows_evict(t->rows);
 	t->done(t->arg, rv);
+}
+
+/* An idle loader takes what waits. */
+static void load_start(struct rows *rows)
+{
+	for (unsigned i = 0; i < ROWS_LOADERS && rows->queue != NULL; i++) {
+		struct rows_loader *l = &rows->loaders[i];
+
+		if (l->batch != NULL)
+			continue;
+		l->batch = rows->queue;
+		rows->queue = NULL;
+		rows->queue_tail = &rows->queue;
+		env_work(rows->env, &l->work);
+	}
+}
+
+static void load_start_task(struct env_task *task)
+{
+	struct rows *rows = CONTAINER_OF(task, struct rows, load_task);
+
+	rows->load_posted = false;
+	load_start(rows);
+}
+
+static void load_done(struct env_work *work)
+{
+	struct rows_loader *l = CONTAINER_OF(work, struct rows_loader, work);
+	struct rows *rows = l->rows;
+	struct rows_txn *t = l->batch, *next;
+
+	l->batch = NULL;
+	for (; t != NULL; t = next) {
+		next = t->queue_next; /* its owner may load again, or free it */
+		load_end(t);
+	}
+	rows_evict(rows);
+	if (!rows->load_posted)
+		load_start(rows);
 }
 
 void rows_txn_load(struct rows_txn *t, rows_sync_fn done, void *arg)
@@ -198,9 +246,24 @@ void rows_txn_load(struct rows_txn *t, rows_sync_fn done, void *arg)
 	if (rows->loading != NULL)
 		rows->loading->load_prev = t;
 	rows->loading = t;
-	t->work.run = load_run;
-	t->work.done = load_done;
-	env_work(rows->env, &t->work);
+	t->queue_next = NULL;
+	*rows->queue_tail = t;
+	rows->queue_tail = &t->queue_next;
+	if (!rows->load_posted) {
+		rows->load_posted = true;
+		env_post(rows->env, &rows->load_task);
+	}
+}
+
+void rows_load_init(struct rows *rows)
+{
+	rows->queue_tail = &rows->queue;
+	rows->load_task.run = load_start_task;
+	for (unsigned i = 0; i < ROWS_LOADERS; i++) {
+		rows->loaders[i].rows = rows;
+		rows->loaders[i].work.run = load_run;
+		rows->loaders[i].work.done = load_done;
+	}
 }
 
 void rows_load_abandon(struct rows_txn *t)

@@ -2,9 +2,10 @@
  * The one writer of a loop's rows.
  *
  * Happy path:
- * - the first commit of a loop turn posts a task; when it runs, all that was
- *   committed in that turn is dirty: one batch. A row that was written many
- *   times since the last batch is in it once.
+ * - a commit arms a timer; when it fires, or much is dirty, or somebody waits
+ *   in rows_sync(), all that is dirty becomes one batch. A row that was written
+ *   many times since the last batch is in it once: the rows of a busy directory
+ *   are, and a worker is not woken for every command.
  * - a worker writes the batch; commits go on and make the next one.
  * - back on the loop its rows linger (see rows_impl.h), the waiters of
  *   rows_sync() whose commits it held are called, the next batch starts.
@@ -21,6 +22,8 @@
 #include "common/base/mem.h"
 
 #define ROWS_RETRY_NS 10000000u
+#define ROWS_DELAY_NS 5000000u
+#define ROWS_BATCH_BYTES ((size_t)256 << 10) /* dirty: no more delay */
 
 static void writer_run(struct env_work *work)
 {
@@ -101,7 +104,8 @@ static void writer_done(struct env_work *work)
 	rows->writing = false;
 	writer_end_batch(rows, status == 0);
 	if (status == -ENOMEM) {
-		env_timer_set(rows->env, &rows->retry, ROWS_RETRY_NS);
+		rows->timer_armed = true;
+		env_timer_set(rows->env, &rows->timer, ROWS_RETRY_NS);
 		return;
 	}
 	if (status == 0)
@@ -109,8 +113,8 @@ static void writer_done(struct env_work *work)
 	else
 		rows->err = status;
 	rows_release(rows);
-	writer_start(rows);
 	rows_waiters_run(rows);
+	rows_writer_kick(rows);
 }
 
 static void writer_start_task(struct env_task *task)
@@ -122,10 +126,11 @@ static void writer_start_task(struct env_task *task)
 		writer_start(rows);
 }
 
-static void writer_retry(struct env_timer *timer)
+static void writer_tick(struct env_timer *timer)
 {
-	struct rows *rows = CONTAINER_OF(timer, struct rows, retry);
+	struct rows *rows = CONTAINER_OF(timer, struct rows, timer);
 
+	rows->timer_armed = false;
 	if (!rows->writing)
 		writer_start(rows);
 }
@@ -147,10 +152,15 @@ int rows_flush(struct rows *rows)
 
 void rows_writer_kick(struct rows *rows)
 {
-	if (rows->start_posted || rows->writing)
+	if (rows->start_posted || rows->writing || rows->dirty.head == NULL)
 		return;
-	rows->start_posted = true;
-	env_post(rows->env, &rows->start);
+	if (rows->waiters != NULL || rows->dirty_bytes >= ROWS_BATCH_BYTES) {
+		rows->start_posted = true;
+		env_post(rows->env, &rows->start);
+	} else if (!rows->timer_armed) {
+		rows->timer_armed = true;
+		env_timer_set(rows->env, &rows->timer, ROWS_DELAY_NS);
+	}
 }
 
 /* A waiter may call rows_sync() again: then it waits for a later turn. */
@@ -196,6 +206,7 @@ int rows_sync(struct rows *rows, rows_sync_fn done, void *arg)
 		rows->sync_posted = true;
 		env_post(rows->env, &rows->sync_task);
 	}
+	rows_writer_kick(rows);
 	return 0;
 }
 
@@ -203,7 +214,7 @@ void rows_writer_init(struct rows *rows)
 {
 	rows->start.run = writer_start_task;
 	rows->sync_task.run = writer_sync_task;
-	rows->retry.cb = writer_retry;
+	rows->timer.cb = writer_tick;
 	rows->work.run = writer_run;
 	rows->work.done = writer_done;
 	rows->waiters_tail = &rows->waiters;

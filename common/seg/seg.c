@@ -56,6 +56,7 @@ static void seg_port_done(struct env_task *task)
 	while (a != NULL) {
 		struct seg_append *next = a->next;
 
+		port->under_way--;
 		a->done(a);
 		a = next;
 	}
@@ -71,6 +72,7 @@ void seg_append(struct seg_port *port, struct seg_append *a)
 		len += a->iov[i].iov_len;
 	assert(len <= SEG_BODY_MAX);
 	a->next = NULL;
+	port->under_way++;
 	*port->queue_tail = a;
 	port->queue_tail = &a->next;
 	if (!port->turn_posted) {
@@ -99,6 +101,11 @@ int seg_port_new(struct seg_head *head, struct env *env,
 	(void)pthread_mutex_unlock(&head->lock);
 	*ret_port = port;
 	return 0;
+}
+
+bool seg_port_idle(const struct seg_port *port)
+{
+	return port->under_way == 0;
 }
 
 void seg_port_free(struct seg_port *port)

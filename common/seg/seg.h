@@ -135,6 +135,8 @@ uint64_t seg_head_last_seq(struct seg_head *head);
 int seg_port_new(struct seg_head *head, struct env *env,
 		 struct seg_port **ret_port);
 void seg_port_free(struct seg_port *port);
+/* True when every append has ended. Port's loop only. */
+bool seg_port_idle(const struct seg_port *port);
 /* Queues a; taken by the flusher with the next flush. Port's loop only. */
 void seg_append(struct seg_port *port, struct seg_append *a);
 /*

@@ -52,6 +52,7 @@ struct seg_port {
 	struct seg_append *pending, **pending_tail; /* lock */
 	struct seg_append *batch;                   /* flusher */
 	struct seg_append *ready, **ready_tail;     /* lock */
+	uint64_t under_way;   /* appended, done() not called yet; loop */
 	struct env_task turn; /* end of the loop turn */
 	bool turn_posted;     /* loop */
 	struct env_task done; /* completions */

@@ -194,7 +194,7 @@ static void make_roots(struct fixture *f)
 {
 	for (unsigned i = 0; i < N_SHARDS; i++) {
 		struct rpc_root_create req = { .client = 1, .slot = i,
-					       .seq = 1, .bucket = i + 1,
+					       .seq = ++f->seq, .bucket = i + 1,
 					       .mode = 0775 };
 		struct rpc_root_create_rsp rsp;
 		struct call c;
@@ -431,6 +431,82 @@ static void test_store_damaged(void **state)
 	shell("rm -rf %s", base);
 }
 
+static void on_late(void *arg, const struct rpc_reply *reply)
+{
+	(void)reply;
+	__atomic_add_fetch((unsigned *)arg, 1, __ATOMIC_RELAXED);
+}
+
+struct burst {
+	struct env_task task;
+	struct fixture *f;
+	unsigned done;
+	uint64_t slice;
+};
+
+/* Sends many requests of all kinds, then stops the loops in the same turn. */
+static void burst_run(struct env_task *task)
+{
+	struct burst *b = CONTAINER_OF(task, struct burst, task);
+	struct fixture *f = b->f;
+
+	for (unsigned i = 0; i < 60; i++) {
+		XXH128_hash_t h = XXH3_128bits(data, 100000);
+		struct rpc_root_create root = { .bucket = 100 + i };
+		struct rpc_getattr attr = { .ino = f->roots[0] };
+		struct rpc_chunk_put put = {
+			.slice = { 6, b->slice }, .index = i,
+			.hash = { h.high64, h.low64 },
+		};
+		struct rpc_send send = { .done = on_late, .arg = &b->done };
+		struct buf p;
+
+		buf_init(&p, 0);
+		send.group = shard_ids[i % N_SHARDS];
+		send.payload = &p;
+		if (i % 3 == 0) {
+			send.tag = RPC_TAG_root_create;
+			(void)rpc_root_create_encode(&root, &p);
+		} else if (i % 3 == 1) {
+			send.tag = RPC_TAG_getattr;
+			(void)rpc_getattr_encode(&attr, &p);
+		} else {
+			send.tag = RPC_TAG_chunk_put;
+			(void)rpc_chunk_put_encode(&put, &p);
+			send.body = body_new(100000);
+			memcpy(send.body->data, data, 100000);
+			send.body->len = 100000;
+		}
+		if (rpc_link_send(f->link, &send) == NULL)
+			abort();
+	}
+	if (b->slice % 2 == 0)
+		loop_set_stop(f->loops);
+}
+
+/* The way out in the middle of work: nothing hangs, leaks or is used late. */
+static void test_stop_busy(void **state)
+{
+	struct fixture f;
+	char dir[128];
+
+	(void)state;
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	snprintf(dir, sizeof dir, "%s/store", base);
+	for (unsigned i = 0; i < 12; i++) {
+		struct burst b = { .f = &f, .slice = i };
+
+		fixture_start(&f, dir, 1 + i % 3);
+		make_roots(&f);
+		b.task.run = burst_run;
+		env_post(loop_env(loop_set_get(f.loops, 0)), &b.task);
+		if (i % 2 == 1)
+			usleep(300 * i); /* somewhere in the middle */
+		fixture_stop(&f);
+	}
+	shell("rm -rf %s", base);
+}
+
 /* A bit of a chunk flips on the disk. */
 static void test_chunk_rot(void **state)
 {
@@ -459,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_store_1),
 		cmocka_unit_test(test_store_3),
 		cmocka_unit_test(test_store_damaged),
+		cmocka_unit_test(test_stop_busy),
 		cmocka_unit_test(test_chunk_rot),
 	};
 
