@@ -11,8 +11,8 @@
  * barrier -> rows_sync -> ns_scan on a worker -> done.
  *
  * One loop only. done() is called exactly once and never inside shard_call();
- * not at all once shard_set_free() was called, which is how a process dies. A state machine that cannot
- * read or write its rows aborts the process.
+ * not at all once shard_set_free() was called, which is how a process dies. A
+ * state machine that cannot read or write its rows aborts the process.
  */
 #include "common/raft/raft_host.h"
 #include "common/rows/rows.h"
