@@ -10,9 +10,10 @@
  *
  * Cures live here, where messages are encoded (all found by simulation):
  * - Stall A: a leader that probes with the right index gets successes that do
- *   not move it and never sends the entries again. A follower that answers an
- *   empty AppendEntries, although the leader has committed more, rejects the
- *   next index, which makes the leader send.
+ *   not move it and never sends the entries again. A follower that got the
+ *   same empty AppendEntries three times, although the leader has committed
+ *   more, rejects the next index, which makes the leader send. (Not at once:
+ *   to a leader with a full window the success is the news it waits for.)
  * - Stall B: a refused pre-vote answer carries the candidate's term, so a
  *   candidate with the longest log and a lower term never learns the higher
  *   one. We put ours in.
@@ -31,6 +32,7 @@
 #include "common/base/mem.h"
 
 #define RAFT_GATE_MAX (64u << 20)
+#define RAFT_STALL_BEATS 3
 
 /* --- hard state --- */
 
@@ -185,6 +187,21 @@ static void raft_group_send_append(struct raft_group *g, uint64_t to,
 	} while (w.prev_index < last);
 }
 
+/* True when the leader seems not to know what to send (stall A). */
+static bool raft_group_stalled(struct raft_group *g)
+{
+	if (g->beat_prev == 0 || g->beat_commit <= g->beat_prev)
+		return false;
+	if (g->beat_last != g->beat_prev) {
+		g->beat_last = g->beat_prev;
+		g->beat_same = 0;
+	}
+	if (++g->beat_same < RAFT_STALL_BEATS)
+		return false;
+	g->beat_same = 0;
+	return true;
+}
+
 static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 {
 	struct raft_message m = *in;
@@ -200,8 +217,7 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 	    !v->vote_granted && raft_current_term(&g->r) > v->term)
 		v->term = raft_current_term(&g->r); /* stall B */
 	if (m.type == RAFT_APPEND_ENTRIES_RESULT && a->rejected == 0 &&
-	    g->beat_prev > 0 && a->last_log_index == g->beat_prev &&
-	    g->beat_commit > g->beat_prev)
+	    a->last_log_index == g->beat_prev && raft_group_stalled(g))
 		a->rejected = g->beat_prev + 1; /* stall A */
 	if (m.type == RAFT_APPEND_ENTRIES_RESULT && g->stale_append) {
 		if (a->rejected == 0)

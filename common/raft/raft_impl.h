@@ -31,7 +31,7 @@
 #define RAFT_CACHE_BYTES (16u << 20)
 #define RAFT_BATCH 256        /* submits in one step */
 #define RAFT_APPLY_BUDGET 256 /* entries applied per group and turn */
-#define RAFT_INFLIGHT 1024    /* entries a follower may owe */
+#define RAFT_INFLIGHT 256     /* entries a follower may owe */
 /*
  * Units of disk space told to the library. Zero would make it refuse every
  * submit; real refusals on a full disk are the store's (its reserve).
@@ -133,6 +133,8 @@ struct raft_group {
 
 	/* the empty AppendEntries being answered (stall A), else 0 */
 	uint64_t beat_prev, beat_commit;
+	uint64_t beat_last;       /* the one before had this index */
+	unsigned beat_same;       /* so often */
 	bool stale_append;        /* answering an older term's (trap H) */
 
 	struct raft_group *dirty_next; /* in host->dirty */

@@ -554,6 +554,8 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 	sim_heal(c);
 	until = sim_now(c->s) + config->heal_ms * SIM_MS;
 	while (!config->ops->healed(c)) {
+		if (sim_now(c->s) >= until && config->ops->dump != NULL)
+			config->ops->dump(c);
 		if (sim_now(c->s) >= until)
 			sim_fail(c, "stuck %llu ms after the heal",
 				 (unsigned long long)config->heal_ms);

@@ -38,11 +38,12 @@ struct sim_ops {
 	void (*link_reset)(void *proc, uint64_t peer);
 	bool (*leads)(void *proc);
 	void (*client)(struct sim_cluster *c); /* every few ms */
-	/* After every event; node: whose, or -1 */
+	/* After every event. */
 	void (*check)(struct sim_cluster *c);
 	/* While healing: true when all is well again. */
 	bool (*healed)(struct sim_cluster *c);
 	void (*end)(struct sim_cluster *c);
+	void (*dump)(struct sim_cluster *c); /* before a "stuck"; may be NULL */
 };
 
 struct sim_config {

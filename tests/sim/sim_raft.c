@@ -39,7 +39,7 @@ struct chain {
 struct world {
 	struct sim_cluster *c;
 	unsigned groups;
-	bool tiny_cache, big_values;
+	bool tiny_cache, tiny_window, big_values;
 	struct chain chains[GROUPS];
 	uint64_t rows[SIM_NODES][GROUPS]; /* durable applied index */
 	uint8_t state[VALUES];
@@ -328,6 +328,8 @@ static void proc_open_group(struct proc *p, unsigned gi)
 		voters[i] = i + 1;
 	if (raft_host_open_group(p->host, &config, &p->groups[gi], &e) != 0)
 		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	if (p->w->tiny_window)
+		raft_set_max_inflight_entries(&p->groups[gi]->r, 4);
 	p->applied[gi] = config.applied;
 	p->timers[gi].g = p->groups[gi];
 	p->timers[gi].timer.cb = proc_resume;
@@ -547,6 +549,49 @@ static void world_end(struct sim_cluster *c)
 		  (unsigned long long)w->reads);
 }
 
+static void proc_dump(struct proc *p, unsigned gi)
+{
+	const struct raft_group *g = p->groups[gi];
+
+	printf("# node=%u group=%u state=%u term=%llu lead=%llu/%llu "
+	       "last=%llu stored=%llu/%llu commit=%llu/%llu applied=%llu "
+	       "hard=%u gate=%zu parked=%d subs=%d pend=%d\n", p->node, gi,
+	       g->r.state, (unsigned long long)g->term,
+	       (unsigned long long)g->lead_term,
+	       (unsigned long long)g->lead_index,
+	       (unsigned long long)rlog_last(&g->log),
+	       (unsigned long long)g->stored,
+	       (unsigned long long)g->r.last_stored,
+	       (unsigned long long)g->commit,
+	       (unsigned long long)g->r.commit_index,
+	       (unsigned long long)g->applied, g->hard_pending, g->gate.len,
+	       g->parked, g->subs != NULL, g->pend != NULL);
+	for (unsigned i = 0; i < sim_cluster_size(p->c); i++) {
+		raft_index match;
+
+		if (raft_match_index(&g->r, i + 1, &match) == 0)
+			printf("#   match of %u: %llu\n", i, match);
+	}
+}
+
+static void world_dump(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+
+	for (unsigned gi = 0; gi < w->groups; gi++) {
+		struct chain *ch = &w->chains[gi];
+
+		printf("# group=%u last=%llu acked=%llu probe=%llu\n", gi,
+		       (unsigned long long)ch->last,
+		       (unsigned long long)ch->acked,
+		       (unsigned long long)ch->probe);
+		for (unsigned n = 0; n < sim_cluster_size(c); n++)
+			proc_dump(sim_cluster_proc(c, n), gi);
+	}
+	printf("# open=%llu, before the heal %llu\n",
+	       (unsigned long long)w->open, (unsigned long long)w->open_old);
+}
+
 static const struct sim_ops raft_ops = {
 	.start = proc_start,
 	.stop = proc_stop,
@@ -557,6 +602,7 @@ static const struct sim_ops raft_ops = {
 	.check = world_check,
 	.healed = world_healed,
 	.end = world_end,
+	.dump = world_dump,
 };
 
 static void raft_run(uint64_t seed, unsigned nodes,
@@ -577,6 +623,7 @@ static void raft_run(uint64_t seed, unsigned nodes,
 
 	w->groups = 1 + (unsigned)(seed % GROUPS);
 	w->tiny_cache = seed / 3 % 2 != 0;
+	w->tiny_window = seed / 5 % 3 == 0;
 	w->big_values = seed / 6 % 4 == 0;
 	w->next_value = 1;
 	sim_cluster_run(&config, ret);
