@@ -521,12 +521,17 @@ static enum s3_err s3_payload_mode(const struct s3_auth_request *req,
 
 	if (t == NULL && c->presigned)
 		t = s3_query_find(req->query, "X-Amz-Content-Sha256");
-	if (t == NULL && !c->presigned && req->has_body)
-		return S3_ERR_MISSING_SHA256;
+	/*
+	 * curl --aws-sigv4 -T before 8.0 sends no x-amz-content-sha256 and
+	 * signs the hash of nothing: as good as UNSIGNED-PAYLOAD, and taken
+	 * as that when there is a body.
+	 */
 	v = t != NULL ? *t : wire_cstr(c->presigned ? "UNSIGNED-PAYLOAD" :
 						      empty);
 	*ret_text = v;
-	if (s3_is(v, "UNSIGNED-PAYLOAD"))
+	if (t == NULL && req->has_body)
+		ret->payload = S3_PAYLOAD_UNSIGNED;
+	else if (s3_is(v, "UNSIGNED-PAYLOAD"))
 		ret->payload = S3_PAYLOAD_UNSIGNED;
 	else if (s3_is(v, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"))
 		ret->payload = S3_PAYLOAD_CHUNKS;

@@ -108,8 +108,6 @@
 	X(MISSING_BODY, "MissingRequestBodyError", 400, "Request Body is empty") \
 	X(MISSING_DIGEST, "InvalidRequest", 400, \
 	  "Missing required header for this request: Content-MD5 or a checksum") \
-	X(MISSING_SHA256, "InvalidRequest", 400, \
-	  "Missing required header for this request: x-amz-content-sha256") \
 	X(NO_BUCKET, "NoSuchBucket", 404, "The specified bucket does not exist.") \
 	X(NO_POLICY, "NoSuchBucketPolicy", 404, \
 	  "The bucket policy does not exist") \
