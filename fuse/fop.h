@@ -56,6 +56,7 @@ struct fop {
 	size_t value_len;
 	struct stat st;
 	int valid;        /* FUSE_SET_ATTR_* */
+	bool held;        /* an open without check of the name */
 	bool plus;        /* readdirplus */
 	uint64_t number;  /* next entry of a directory to give */
 	uint8_t *out;     /* buffer being filled; owned */

@@ -13,6 +13,7 @@ struct fhandle *fhandle_new(struct finode *f, int flags)
 	h->err_seen = f->err_seq;
 	reader_init(&h->reader);
 	dircur_init(&h->cur);
+	LIST_INSERT_HEAD(&f->m->handles, h, link);
 	return h;
 }
 
@@ -20,7 +21,8 @@ void fhandle_free(struct fhandle *h)
 {
 	if (h == NULL)
 		return;
-	reader_fini(&h->reader, h->f->m);
+	LIST_REMOVE(h, link);
+	reader_fini(&h->reader);
 	dircur_clear(&h->cur);
 	cluster_unref(h->buckets);
 	finode_unref(h->f);

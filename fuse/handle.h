@@ -9,6 +9,7 @@
 #include "fuse/reader.h"
 
 struct fhandle {
+	LIST_ENTRY(fhandle) link; /* all of the mount */
 	struct finode *f;  /* ref'd */
 	int flags;         /* of open(2) */
 	bool append;       /* every write is a commit at the end of the file */

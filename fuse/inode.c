@@ -136,7 +136,7 @@ static void finode_drop(struct finode *f)
 
 	if (f->refs > 0 || f->lookups > 0)
 		return;
-	assert(!finode_is_dirty(f) && !f->is_listed && f->opens == 0);
+	assert(!finode_is_dirty(f) && !f->is_listed);
 	slot = finode_slot(&f->m->inodes, f->ino);
 	assert(*slot == f);
 	*slot = f->next;

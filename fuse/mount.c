@@ -17,6 +17,7 @@
 #include "common/base/mem.h"
 #include "fuse/escape.h"
 #include "fuse/flush.h"
+#include "fuse/handle.h"
 #include "fuse/inval.h"
 #include "fuse/ops.h"
 
@@ -265,6 +266,7 @@ int mount_new(const struct mount_options *opt, struct loop *loop,
 	m->walk = opt->path;
 	m->end_task.run = mount_end_task;
 	m->start_timer.cb = mount_on_start_timer;
+	LIST_INIT(&m->handles);
 	flush_init(m);
 	env_timer_set(m->env, &m->start_timer,
 		      opt->timeout_s * UINT64_C(1000000000));
@@ -275,6 +277,7 @@ int mount_new(const struct mount_options *opt, struct loop *loop,
 bool mount_free(struct mount *m)
 {
 	bool idle = mount_is_idle(m);
+	struct fhandle *h;
 
 	ops_open_stop(m);
 	flush_fini(m);
@@ -282,6 +285,9 @@ bool mount_free(struct mount *m)
 	device_close(m);
 	if (!idle)
 		return false;
+	/* Left by files that were open when the mount went. */
+	while ((h = LIST_FIRST(&m->handles)) != NULL)
+		fhandle_free(h);
 	finode_table_fini(&m->inodes);
 	mem_free(m);
 	return true;

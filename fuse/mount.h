@@ -21,8 +21,16 @@
 #include "fuse/options.h"
 
 struct event;
+struct fhandle;
 struct inval;
 struct loop;
+
+/* An OPEN by a thread that was answered ESTALE: see ops_open.c. */
+struct mount_stale {
+	pid_t pid;
+	uint64_t ino;
+};
+#define MOUNT_STALE_MAX 16
 
 enum mount_state {
 	MOUNT_STARTING,
@@ -59,6 +67,9 @@ struct mount {
 	struct finode_table inodes;
 	struct finode *root;
 	bool all_buckets; /* root is the synthetic directory of buckets */
+	LIST_HEAD(, fhandle) handles; /* all that are open */
+	struct mount_stale stale[MOUNT_STALE_MAX];
+	unsigned stale_next;
 	uint64_t skipped; /* names that could not be shown */
 
 	struct finode_list dirty; /* oldest first */

@@ -42,6 +42,8 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 /* ops_open.c */
 void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 void ops_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+/* The thread of this request looks a name up: it goes by path. */
+void ops_open_looked_up(fuse_req_t req);
 /* Tells shard leaders again what is open, so that a new one learns it. */
 void ops_open_start(struct mount *m);
 void ops_open_stop(struct mount *m);

@@ -193,6 +193,7 @@ void ops_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	if (op == NULL)
 		return;
 	op->readonly = true;
+	ops_open_looked_up(req);
 	if (strcmp(name, ".") == 0) {
 		self_lookup(op);
 		return;

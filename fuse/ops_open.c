@@ -6,8 +6,12 @@
  * inode.
  *
  * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle.
- * Failure modes: ESTALE (the name leads elsewhere: the kernel looks up again
- * and comes back), no memory (the open is taken back).
+ * Failure modes: no memory (the open is taken back); ESTALE: the name leads
+ * elsewhere by now. The kernel then looks the path up again and opens what it
+ * finds, so a PUT over an open file is seen by the next open. But who opens
+ * /proc/self/fd/N has no path: the same thread comes back with the same inode
+ * and without a LOOKUP in between. Then the name is not checked, if only the
+ * inode is open here anyway.
  */
 #include "fuse/ops.h"
 
@@ -62,6 +66,41 @@ void ops_close(struct finode *f)
 		close_ended(f);
 }
 
+/* --- stale opens --- */
+
+void ops_open_looked_up(fuse_req_t req)
+{
+	struct mount *m = fop_mount(req);
+	pid_t pid = fuse_req_ctx(req)->pid;
+
+	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
+		if (m->stale[i].pid == pid)
+			m->stale[i].ino = 0;
+}
+
+/* Was this thread told ESTALE about this inode? Forgets it. */
+static bool stale_take(struct fop *op)
+{
+	struct mount_stale *stale = op->m->stale;
+	pid_t pid = fuse_req_ctx(op->req)->pid;
+
+	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
+		if (stale[i].ino == op->f->ino && stale[i].pid == pid) {
+			stale[i].ino = 0;
+			return true;
+		}
+	return false;
+}
+
+static void stale_note(struct fop *op)
+{
+	struct mount *m = op->m;
+
+	m->stale[m->stale_next++ % MOUNT_STALE_MAX] = (struct mount_stale){
+		.pid = fuse_req_ctx(op->req)->pid, .ino = op->f->ino,
+	};
+}
+
 /* --- open --- */
 
 bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
@@ -114,6 +153,8 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 	struct rpc_attr_rsp rsp;
 
 	if (reply->status != RPC_STATUS_OK) {
+		if (reply->status == RPC_STATUS_STALE && !op->held)
+			stale_note(op);
 		ops_close(f);
 		(void)fop_status(op, reply);
 		return;
@@ -133,12 +174,12 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 		open_answer(op);
 }
 
-static void open_fill(const struct finode *f, struct rpc_open *q)
+static void open_fill(const struct finode *f, bool held, struct rpc_open *q)
 {
 	*q = (struct rpc_open){
 		.ino = f->ino, .session = client_session(f->m->client),
 		.parent = f->parent, .name = wire_bytes(f->name, f->name_len),
-		.how = f->how, .change = f->attr.change, .held = f->held,
+		.how = f->how, .change = f->attr.change, .held = held,
 	};
 }
 
@@ -151,8 +192,9 @@ static void open_send(struct fop *op)
 		fop_queue_add(&f->open_queue, op);
 		return;
 	}
+	op->held = stale_take(op) && f->held;
 	f->opens++;
-	open_fill(f, &q);
+	open_fill(f, op->held, &q);
 	op->call = CLIENT_SEND(op->m->client, open, ino_shard(f->ino), &q,
 			       open_on_reply, op);
 	if (op->call == NULL) {
@@ -209,9 +251,7 @@ static void assert_one(struct finode *f)
 	struct rpc_open q;
 
 	f->asserted_ns = env_now_ns(f->m->env);
-	open_fill(f, &q);
-	q.parent = 0; /* whatever its names are now */
-	q.name = wire_bytes(NULL, 0);
+	open_fill(f, true, &q);
 	if (CLIENT_SEND(f->m->client, open, ino_shard(f->ino), &q,
 			assert_on_reply, f) == NULL)
 		return;

@@ -269,11 +269,10 @@ static void reader_drop(struct reader *r)
 		reader_fetch(op);
 }
 
-void reader_fini(struct reader *r, struct mount *m)
+void reader_fini(struct reader *r)
 {
 	struct fop *op;
 
-	(void)m;
 	while (r->first != NULL)
 		reader_drop_first(r);
 	while ((op = fop_queue_take(&r->waiting)) != NULL)

@@ -21,7 +21,7 @@ struct reader {
 };
 
 void reader_init(struct reader *r);
-void reader_fini(struct reader *r, struct mount *m);
+void reader_fini(struct reader *r);
 /* Answers op (h, off, size set). */
 void reader_read(struct fop *op);
 void rstream_free(struct rstream *s); /* NULL is fine */
