@@ -74,6 +74,11 @@ static struct opens_node **opens_find(const struct opens *o, uint64_t ino,
 	return NULL;
 }
 
+bool opens_has(const struct opens *o, uint64_t ino, uint64_t session)
+{
+	return opens_find(o, ino, session) != NULL;
+}
+
 int opens_add(struct opens *o, uint64_t ino, uint64_t session)
 {
 	struct opens_node **p = opens_find(o, ino, session), *n;

@@ -60,6 +60,7 @@ struct shard_op {
 	struct shard_op *wait_next;
 	/* the open that this op registers or closes */
 	bool open, registered;
+	bool shared; /* the session had it already: not ours to take away */
 	uint64_t ino, session;
 	/* values */
 	struct body *body;

@@ -211,8 +211,12 @@ bool shard_flight_wait(struct shard_op *op)
 
 int shard_op_register(struct shard_op *op, uint64_t ino)
 {
-	int rv = opens_add(&op->g->opens, ino, op->session);
+	int rv;
 
+	/* A mount has one open of an inode, however often it says so. */
+	op->shared = op->tag != RPC_TAG_object &&
+		     opens_has(&op->g->opens, ino, op->session);
+	rv = op->shared ? 0 : opens_add(&op->g->opens, ino, op->session);
 	if (rv != 0)
 		return rv;
 	op->registered = true;
@@ -225,5 +229,7 @@ void shard_op_unregister(struct shard_op *op)
 	if (!op->registered)
 		return;
 	op->registered = false;
+	if (op->shared)
+		return;
 	(void)opens_del(&op->g->opens, op->ino, op->session);
 }

@@ -79,10 +79,10 @@ enum {
 };
 #define RPC_MKNOD_RSP(F) F(attr, attr) F(u8, created)
 /*
- * parent 0: the name is not checked. held: this session has the inode open
- * already (never STALE); it is registered again only if the leader does not
- * know: a mount sends one CLOSE, after its last handle, and tells a possibly
- * new leader now and then.
+ * STALE when the name does not lead to ino; parent 0 or held (this session has
+ * the inode open): the name is not checked. A session has one open of an inode
+ * through OPEN and MKNOD, however often it says so (also to tell a new leader)
+ * and however many handles it has; one CLOSE ends it.
  */
 #define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
 	F(u8, how) F(u64, change) F(u8, held)
