@@ -22,9 +22,38 @@
 
 static void readdir_go_on(struct fop *op);
 
+static void opendir_answer(struct fop *op, struct fhandle *h)
+{
+	struct fuse_file_info fi = { .fh = (uint64_t)(uintptr_t)h };
+
+	if (fuse_reply_open(op->req, &fi) != 0)
+		fhandle_free(h);
+	fop_end(op);
+}
+
+static void opendir_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct fhandle *h = op->h;
+	struct rpc_attr_rsp rsp;
+
+	if (!FOP_REPLY(op, reply, attr_rsp, &rsp)) {
+		fhandle_free(h);
+		return;
+	}
+	finode_update(op->f, &rsp.attr);
+	opendir_answer(op, h);
+}
+
+/*
+ * A name that the kernel still knows may lead to a directory that is gone:
+ * ask, so that ESTALE comes here, where the kernel looks the name up again.
+ */
 void ops_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fop *op = fop_new(req, node);
+	struct rpc_getattr q;
+	struct client_call *call;
 	struct fhandle *h;
 
 	if (op == NULL)
@@ -34,10 +63,18 @@ void ops_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		fop_reply_err(op, -ENOMEM);
 		return;
 	}
-	fi->fh = (uint64_t)(uintptr_t)h;
-	if (fuse_reply_open(req, fi) != 0)
+	if (ops_is_buckets(op->f)) {
+		opendir_answer(op, h);
+		return;
+	}
+	op->readonly = true;
+	op->h = h;
+	q.ino = op->f->ino;
+	call = CLIENT_SEND(op->m->client, getattr, ino_shard(q.ino), &q,
+			   opendir_on_reply, op);
+	if (call == NULL)
 		fhandle_free(h);
-	fop_end(op);
+	fop_sent(op, call);
 }
 
 void ops_releasedir(fuse_req_t req, fuse_ino_t node,
