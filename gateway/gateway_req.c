@@ -200,6 +200,8 @@ static enum s3_err gw_req_auth(struct gw_req *r)
 		     (const char *)r->cluster->top.region.p);
 	if (n < 0 || (size_t)n >= sizeof(region))
 		return S3_ERR_INTERNAL;
+	if (r->name.vhost)
+		req.vhost_bucket = r->name.bucket;
 	e = s3_auth_check(r->l->auth, &req, gw_secret, r, &r->auth);
 	if (e != S3_OK) {
 		r->message = r->auth.message;

@@ -22,7 +22,8 @@ noinst_LIBRARIES += %D%/libgateway.a
 	%D%/gw_reply.c \
 	%D%/gw_share.c \
 	%D%/gw_subres.c \
-	%D%/s3_auth.c %D%/s3_auth.h \
+	%D%/s3_auth.c %D%/s3_auth.h %D%/s3_auth_impl.h \
+	%D%/s3_auth_v2.c \
 	%D%/s3_chunked.c %D%/s3_chunked.h \
 	%D%/s3_crc.c \
 	%D%/s3_error.c %D%/s3_error.h \

@@ -7,7 +7,7 @@
  * Failure modes: every step has its own S3 error; an unknown key goes through
  * all steps with a dummy secret and is refused at the end.
  */
-#include "gateway/s3_auth.h"
+#include "gateway/s3_auth_impl.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -75,7 +75,7 @@ struct s3_claim {
 	const char *message;
 };
 
-static bool s3_is(struct wire_bytes t, const char *s)
+bool s3_is(struct wire_bytes t, const char *s)
 {
 	return t.len == strlen(s) && memcmp(t.p, s, t.len) == 0;
 }
@@ -85,8 +85,8 @@ static bool s3_is_nocase(struct wire_bytes t, const char *s, size_t len)
 	return t.len == len && strncasecmp((const char *)t.p, s, len) == 0;
 }
 
-static const struct wire_bytes *s3_header(const struct s3_auth_request *req,
-					  const char *name)
+const struct wire_bytes *s3_header(const struct s3_auth_request *req,
+				   const char *name)
 {
 	size_t len = strlen(name);
 
@@ -363,8 +363,8 @@ static void s3_canon_value(struct buf *out, struct wire_bytes v)
 	out->len += n;
 }
 
-static void s3_canon_header(struct buf *out, const struct s3_auth_request *req,
-			    struct wire_bytes name)
+void s3_canon_header(struct buf *out, const struct s3_auth_request *req,
+		     struct wire_bytes name)
 {
 	bool first = true;
 
@@ -553,6 +553,11 @@ static enum s3_err s3_payload_mode(const struct s3_auth_request *req,
 	return S3_OK;
 }
 
+static bool s3_auth_is_v2(const struct s3_auth_request *req)
+{
+	return s3_query_find(req->query, "AWSAccessKeyId") != NULL;
+}
+
 /* Which mechanism, then what it claims and whether the claim is in time. */
 static enum s3_err s3_claim_read(const struct s3_auth_request *req,
 				 struct s3_claim *c, char date[17])
@@ -561,7 +566,7 @@ static enum s3_err s3_claim_read(const struct s3_auth_request *req,
 	bool query = s3_query_find(req->query, "X-Amz-Algorithm") != NULL ||
 		     s3_query_find(req->query, "X-Amz-Credential") != NULL ||
 		     s3_query_find(req->query, "X-Amz-Signature") != NULL;
-	bool v2 = s3_query_find(req->query, "AWSAccessKeyId") != NULL;
+	bool v2 = s3_auth_is_v2(req);
 	struct wire_bytes expires;
 	unsigned n = 0;
 	enum s3_err e;
@@ -572,8 +577,11 @@ static enum s3_err s3_claim_read(const struct s3_auth_request *req,
 		return S3_ERR_AUTH_TWICE;
 	if (n + query + v2 == 0)
 		return S3_ERR_NOT_SIGNED;
+	if (s3_header(req, "x-amz-security-token") != NULL ||
+	    s3_query_find(req->query, "X-Amz-Security-Token") != NULL)
+		return S3_ERR_INVALID_TOKEN;
 	if (v2)
-		return S3_ERR_AUTH_V2;
+		return S3_OK; /* all else is s3_auth_v2()'s */
 	c->presigned = query;
 	e = query ? s3_claim_query(c, req, &expires) :
 		    s3_claim_header(c, req, *header);
@@ -583,9 +591,6 @@ static enum s3_err s3_claim_read(const struct s3_auth_request *req,
 		s3_time_amz(c->sec, date);
 		c->date = wire_bytes(date, S3_TIME_AMZ_LEN);
 	}
-	if (s3_header(req, "x-amz-security-token") != NULL ||
-	    s3_query_find(req->query, "X-Amz-Security-Token") != NULL)
-		return S3_ERR_INVALID_TOKEN;
 	if (!s3_is(c->region, req->region))
 		return S3_ERR_AUTH_REGION;
 	if (!s3_is(c->service, req->service))
@@ -670,6 +675,8 @@ enum s3_err s3_auth_check(struct s3_auth *a, const struct s3_auth_request *req,
 	ret->message = NULL;
 	ret->presigned = false;
 	e = s3_claim_read(req, &c, date);
+	if (e == S3_OK && s3_auth_is_v2(req))
+		return s3_auth_v2(&a->canon, req, secret, arg, ret);
 	if (e == S3_OK)
 		e = s3_auth_verify(a, req, &c, secret, arg, ret);
 	if (c.access.len > 0) {

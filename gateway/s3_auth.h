@@ -1,13 +1,15 @@
 #ifndef GATEWAY_S3_AUTH_H
 #define GATEWAY_S3_AUTH_H
 /*
- * AWS Signature Version 4, in the Authorization header or in the query. One
- * function, called before a request is routed: no handler is reached without
- * its S3_OK. Pure but for the caches of struct s3_auth (one per loop).
+ * AWS Signature Version 4, in the Authorization header or in the query; and
+ * Version 2 in the query only (s3_auth_v2.c says why). One function, called
+ * before a request is routed: no handler is reached without its S3_OK. Pure
+ * but for the caches of struct s3_auth (one per loop).
  *
- * Refused, each with its own error: no signature, two mechanisms, Version 2,
- * session tokens, unsigned host or x-amz-* headers, another region, times
- * more than 15 minutes off, expired or over-long presigned requests.
+ * Refused, each with its own error: no signature, two mechanisms, Version 2 in
+ * the header, session tokens, unsigned host or x-amz-* headers, another
+ * region, times more than 15 minutes off, expired or over-long presigned
+ * requests.
  * The signature comparison is constant-time; an unknown access key costs the
  * same work as a known one.
  */
@@ -32,6 +34,7 @@ void s3_auth_free(struct s3_auth *a);
 struct s3_auth_request {
 	struct wire_bytes method;
 	struct wire_bytes path; /* raw */
+	struct wire_bytes vhost_bucket; /* when the host named it */
 	const struct http_header *headers;
 	unsigned n_headers;
 	const struct s3_query *query; /* decoded */

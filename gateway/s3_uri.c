@@ -97,6 +97,7 @@ static void s3_split(struct wire_bytes path, struct s3_name *ret)
 		path.len == 0 ? NULL : memchr(path.p, '/', path.len);
 	size_t n = slash == NULL ? path.len : (size_t)(slash - path.p);
 
+	ret->vhost = false;
 	ret->bucket = wire_bytes(path.p, n);
 	ret->key = slash == NULL ? wire_bytes(path.p + n, 0) :
 				   wire_bytes(slash + 1, path.len - n - 1);
@@ -106,7 +107,7 @@ int s3_uri_parse(struct wire_bytes path, struct wire_bytes host,
 		 const char *domain, uint8_t *out, struct s3_name *ret)
 {
 	struct wire_bytes vhost = s3_host_bucket(host, domain);
-	struct s3_name raw;
+	struct s3_name raw = { .vhost = false };
 	size_t n;
 
 	if (path.len == 0 || path.p[0] != '/')
@@ -129,6 +130,7 @@ int s3_uri_parse(struct wire_bytes path, struct wire_bytes host,
 		if (s3_uri_decode(raw.bucket, false, out, &n) != 0)
 			return -EINVAL;
 	}
+	ret->vhost = vhost.len > 0;
 	ret->bucket = wire_bytes(out, n);
 	out += n;
 	if (s3_uri_decode(raw.key, false, out, &n) != 0)

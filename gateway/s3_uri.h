@@ -29,6 +29,7 @@ void s3_uri_encode(struct buf *out, struct wire_bytes src, bool keep_slash);
 struct s3_name {
 	struct wire_bytes bucket; /* empty: the service */
 	struct wire_bytes key;    /* empty: the bucket */
+	bool vhost;               /* the host named the bucket */
 };
 /*
  * path: raw, of the request target. host: the Host header (may be empty).
