@@ -64,7 +64,7 @@ def sqlite_work(mount, base):
     db.close()
     db = sqlite3.connect(path)
     eq(db.execute("pragma integrity_check").fetchone()[0], "ok", "integrity")
-    eq(db.execute("select count(*) from t").fetchone()[0], 1286, "rows")
+    eq(db.execute("select count(*) from t").fetchone()[0], 1287, "rows")
     db.close()
 
 

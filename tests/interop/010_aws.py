@@ -47,6 +47,8 @@ def main():
             os.makedirs(os.path.join(src, f"d{i % 4}"), exist_ok=True)
             with open(os.path.join(src, f"d{i % 4}", f"f{i}"), "wb") as f:
                 f.write(os.urandom(i * 500))
+            # aws compares with a time in whole seconds
+            os.utime(f.name, (1e9 + i, 1e9 + i))
         aws("s3", "sync", "--no-progress", src, "s3://tool/tree")
         eq(aws("s3", "sync", "--no-progress", src, "s3://tool/tree").stdout, "", "again: nothing")
         aws("s3", "sync", "--no-progress", "s3://tool/tree", src + ".back")

@@ -49,88 +49,88 @@ def main():
         return "none"
 
     def objects():
-        s3.create_bucket(Bucket="py")
-        r = s3.put_object(Bucket="py", Key="k/ü", Body=b"data", Metadata={"a": "b"}, CacheControl="no-store")
+        s3.create_bucket(Bucket="pyt")
+        r = s3.put_object(Bucket="pyt", Key="k/ü", Body=b"data", Metadata={"a": "b"}, CacheControl="no-store")
         eq(r["ETag"], '"' + hashlib.md5(b"data").hexdigest() + '"', "ETag")
         assert r.get("ChecksumCRC32") or r.get("ChecksumCRC64NVME"), r
-        r = s3.get_object(Bucket="py", Key="k/ü")
+        r = s3.get_object(Bucket="pyt", Key="k/ü")
         eq((r["Body"].read(), r["Metadata"], r["CacheControl"]), (b"data", {"a": "b"}, "no-store"), "GET")
-        eq(code_of(s3.get_object, Bucket="py", Key="none"), "NoSuchKey", "missing key")
+        eq(code_of(s3.get_object, Bucket="pyt", Key="none"), "NoSuchKey", "missing key")
         eq(code_of(s3.get_object, Bucket="none", Key="none"), "NoSuchBucket", "missing bucket")
-        eq(code_of(s3.head_object, Bucket="py", Key="none"), "404", "HEAD")
+        eq(code_of(s3.head_object, Bucket="pyt", Key="none"), "404", "HEAD")
 
     def checksums():
         for alg in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"):
             try:
-                r = s3.put_object(Bucket="py", Key=f"c/{alg}", Body=b"x" * 50000, ChecksumAlgorithm=alg)
+                r = s3.put_object(Bucket="pyt", Key=f"c/{alg}", Body=b"x" * 50000, ChecksumAlgorithm=alg)
             except Exception as err:
                 if "MissingDependency" in type(err).__name__:
                     print(f"# {alg}: needs awscrt")
                     continue
                 raise
-            got = s3.head_object(Bucket="py", Key=f"c/{alg}", ChecksumMode="ENABLED")
+            got = s3.head_object(Bucket="pyt", Key=f"c/{alg}", ChecksumMode="ENABLED")
             eq(got[f"Checksum{alg}"], r[f"Checksum{alg}"], alg)
 
     def conditions():
-        s3.put_object(Bucket="py", Key="cond", Body=b"1", IfNoneMatch="*")
-        eq(code_of(s3.put_object, Bucket="py", Key="cond", Body=b"2", IfNoneMatch="*"), "PreconditionFailed", "create-only")
-        tag = s3.head_object(Bucket="py", Key="cond")["ETag"]
-        s3.put_object(Bucket="py", Key="cond", Body=b"3", IfMatch=tag)
-        eq(code_of(s3.put_object, Bucket="py", Key="cond", Body=b"4", IfMatch=tag), "PreconditionFailed", "CAS")
-        eq(code_of(s3.get_object, Bucket="py", Key="cond", IfMatch=tag), "PreconditionFailed", "read")
-        now = s3.head_object(Bucket="py", Key="cond")["ETag"]
-        eq(code_of(s3.get_object, Bucket="py", Key="cond", IfNoneMatch=now), "304", "not modified")
+        s3.put_object(Bucket="pyt", Key="cond", Body=b"1", IfNoneMatch="*")
+        eq(code_of(s3.put_object, Bucket="pyt", Key="cond", Body=b"2", IfNoneMatch="*"), "PreconditionFailed", "create-only")
+        tag = s3.head_object(Bucket="pyt", Key="cond")["ETag"]
+        s3.put_object(Bucket="pyt", Key="cond", Body=b"3", IfMatch=tag)
+        eq(code_of(s3.put_object, Bucket="pyt", Key="cond", Body=b"4", IfMatch=tag), "PreconditionFailed", "CAS")
+        eq(code_of(s3.get_object, Bucket="pyt", Key="cond", IfMatch=tag), "PreconditionFailed", "read")
+        now = s3.head_object(Bucket="pyt", Key="cond")["ETag"]
+        eq(code_of(s3.get_object, Bucket="pyt", Key="cond", IfNoneMatch=now), "304", "not modified")
 
     def multipart():
         path = os.path.join(d, "mp")
         with open(path, "wb") as f:
             f.write(os.urandom(17 * 1024 * 1024 + 5))
-        s3.upload_file(path, "py", "mp", Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
-        head = s3.head_object(Bucket="py", Key="mp")
+        s3.upload_file(path, "pyt", "mp", Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
+        head = s3.head_object(Bucket="pyt", Key="mp")
         assert head["ETag"].endswith('-4"'), head["ETag"]
-        s3.download_file("py", "mp", path + ".back")
+        s3.download_file("pyt", "mp", path + ".back")
         run("cmp", path, path + ".back")
-        up = s3.create_multipart_upload(Bucket="py", Key="manual")["UploadId"]
-        listed = s3.list_multipart_uploads(Bucket="py")["Uploads"]
+        up = s3.create_multipart_upload(Bucket="pyt", Key="manual")["UploadId"]
+        listed = s3.list_multipart_uploads(Bucket="pyt")["Uploads"]
         eq([(u["Key"], u["UploadId"]) for u in listed], [("manual", up)], "uploads")
         parts = []
         for n in (1, 2):
             body = bytes([n]) * (5 << 20 if n == 1 else 100)
-            r = s3.upload_part(Bucket="py", Key="manual", UploadId=up, PartNumber=n, Body=body)
+            r = s3.upload_part(Bucket="pyt", Key="manual", UploadId=up, PartNumber=n, Body=body)
             parts.append({"PartNumber": n, "ETag": r["ETag"]})
-        eq(len(s3.list_parts(Bucket="py", Key="manual", UploadId=up)["Parts"]), 2, "parts")
-        eq(code_of(s3.complete_multipart_upload, Bucket="py", Key="manual", UploadId=up,
+        eq(len(s3.list_parts(Bucket="pyt", Key="manual", UploadId=up)["Parts"]), 2, "parts")
+        eq(code_of(s3.complete_multipart_upload, Bucket="pyt", Key="manual", UploadId=up,
                    MultipartUpload={"Parts": parts[::-1]}), "InvalidPartOrder", "order")
-        s3.complete_multipart_upload(Bucket="py", Key="manual", UploadId=up, MultipartUpload={"Parts": parts})
-        eq(s3.head_object(Bucket="py", Key="manual")["ContentLength"], (5 << 20) + 100, "size")
-        part2 = s3.get_object(Bucket="py", Key="manual", PartNumber=2)
+        s3.complete_multipart_upload(Bucket="pyt", Key="manual", UploadId=up, MultipartUpload={"Parts": parts})
+        eq(s3.head_object(Bucket="pyt", Key="manual")["ContentLength"], (5 << 20) + 100, "size")
+        part2 = s3.get_object(Bucket="pyt", Key="manual", PartNumber=2)
         eq((part2["PartsCount"], part2["Body"].read()), (2, b"\2" * 100), "part 2")
-        up = s3.create_multipart_upload(Bucket="py", Key="gone")["UploadId"]
-        s3.abort_multipart_upload(Bucket="py", Key="gone", UploadId=up)
-        eq(code_of(s3.upload_part, Bucket="py", Key="gone", UploadId=up, PartNumber=1, Body=b"x"), "NoSuchUpload", "aborted")
-        up = s3.create_multipart_upload(Bucket="py", Key="pc")["UploadId"]
-        r = s3.upload_part_copy(Bucket="py", Key="pc", UploadId=up, PartNumber=1,
-                                CopySource={"Bucket": "py", "Key": "mp"}, CopySourceRange=f"bytes=0-{6 << 20}")
-        s3.complete_multipart_upload(Bucket="py", Key="pc", UploadId=up,
+        up = s3.create_multipart_upload(Bucket="pyt", Key="gone")["UploadId"]
+        s3.abort_multipart_upload(Bucket="pyt", Key="gone", UploadId=up)
+        eq(code_of(s3.upload_part, Bucket="pyt", Key="gone", UploadId=up, PartNumber=1, Body=b"x"), "NoSuchUpload", "aborted")
+        up = s3.create_multipart_upload(Bucket="pyt", Key="pc")["UploadId"]
+        r = s3.upload_part_copy(Bucket="pyt", Key="pc", UploadId=up, PartNumber=1,
+                                CopySource={"Bucket": "pyt", "Key": "mp"}, CopySourceRange=f"bytes=0-{6 << 20}")
+        s3.complete_multipart_upload(Bucket="pyt", Key="pc", UploadId=up,
                                      MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": r["CopyPartResult"]["ETag"]}]})
         with open(path, "rb") as f:
             want = f.read((6 << 20) + 1)
-        assert s3.get_object(Bucket="py", Key="pc")["Body"].read() == want, "UploadPartCopy"
+        assert s3.get_object(Bucket="pyt", Key="pc")["Body"].read() == want, "UploadPartCopy"
 
     def listing():
         for i in range(25):
-            s3.put_object(Bucket="py", Key=f"l/{i:02d}/x", Body=b"")
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket="py", Prefix="l/", Delimiter="/", PaginationConfig={"PageSize": 7})
+            s3.put_object(Bucket="pyt", Key=f"l/{i:02d}/x", Body=b"")
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket="pyt", Prefix="l/", Delimiter="/", PaginationConfig={"PageSize": 7})
         got = [p["Prefix"] for page in pages for p in page.get("CommonPrefixes", [])]
         eq(got, [f"l/{i:02d}/" for i in range(25)], "prefixes")
-        v1 = s3.list_objects(Bucket="py", Prefix="l/", MaxKeys=10)
+        v1 = s3.list_objects(Bucket="pyt", Prefix="l/", MaxKeys=10)
         eq((len(v1["Contents"]), v1["IsTruncated"]), (10, True), "V1")
 
     def delete_objects():
-        keys = [o["Key"] for o in s3.list_objects_v2(Bucket="py")["Contents"]]
-        r = s3.delete_objects(Bucket="py", Delete={"Objects": [{"Key": k} for k in keys]})
+        keys = [o["Key"] for o in s3.list_objects_v2(Bucket="pyt")["Contents"]]
+        r = s3.delete_objects(Bucket="pyt", Delete={"Objects": [{"Key": k} for k in keys]})
         eq(len(r["Deleted"]), len(keys), "deleted")
-        s3.delete_bucket(Bucket="py")
+        s3.delete_bucket(Bucket="pyt")
         eq(s3.list_buckets()["Buckets"], [], "no bucket left")
 
     for fn in (objects, checksums, conditions, multipart, listing, delete_objects):
