@@ -35,7 +35,16 @@ TESTS += tests/unit/test_store_shard tests/unit/test_store
 # the namespace's tests
 NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
 	tests/lib/minienv.c tests/lib/minienv.h
-check_PROGRAMS += tests/unit/test_ns_names
+check_PROGRAMS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
+	tests/unit/test_ns_model tests/unit/test_ns_order
 tests_unit_test_ns_names_SOURCES = tests/unit/test_ns_names.c $(NSH_SOURCES)
 tests_unit_test_ns_names_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_ns_names
+tests_unit_test_ns_bytes_SOURCES = tests/unit/test_ns_bytes.c $(NSH_SOURCES)
+tests_unit_test_ns_bytes_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_ns_model_SOURCES = tests/unit/test_ns_model.c $(NSH_SOURCES) \
+	tests/lib/nsmodel.c tests/lib/nsmodel.h
+tests_unit_test_ns_model_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
+tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
+	tests/unit/test_ns_model tests/unit/test_ns_order

@@ -149,7 +149,8 @@ static int ns_extent_join(struct ns_ctx *x, struct ns_extent *a,
 		    (a->gen != b->gen || a->at != b->at))
 			return 0;
 	} else if (a->kind == NS_EXT_BYTES) {
-		if (a->len + b->len > NS_INLINE_ROW)
+		/* an answer lends bytes from rows: nothing made here */
+		if (x->cmd == NULL || a->len + b->len > NS_INLINE_ROW)
 			return 0;
 		p = ns_alloc(x, a->len + b->len);
 		if (p == NULL)
