@@ -36,6 +36,7 @@ echo "built in $(($(date +%s) - begin)) s"
 
 export LEO_BUILD="$top/build-check"
 export LEO_SLOW=3
+export top_srcdir="$top" top_builddir="$top/build-check"
 export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export PYTHONDONTWRITEBYTECODE=1
