@@ -105,6 +105,7 @@ struct gw_req {
 	bool dead;            /* http and head are gone; answer nothing */
 	bool stopped;         /* ops->stop was called */
 	bool replied;         /* an answer was begun */
+	bool continued;       /* the body was asked for */
 	bool refreshed;       /* a missing bucket was looked for anew */
 	struct http_req *http;
 	const struct http_head *head; /* borrowed from http */

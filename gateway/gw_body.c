@@ -37,7 +37,6 @@ struct gw_body {
 	struct s3_chunked *chunked; /* NULL: plain */
 	enum s3_err err;
 	bool ended;    /* the body was read to its end */
-	bool started;
 	/* memory */
 	uint8_t *mem;
 	size_t mem_len, mem_cap, mem_max;
@@ -182,11 +181,16 @@ fail:
 
 void gw_body_start(struct gw_body *b)
 {
-	b->started = true;
-	if (b->r->head->content_length <= 0 && !b->r->head->chunked)
-		gw_body_end(b);
-	else
+	const struct http_head *h = b->r->head;
+
+	/* Who waits for 100 Continue gets one, also before an empty body: a
+	 * final answer instead confuses botocore's next use of the connection.
+	 */
+	b->r->continued = true;
+	if (h->content_length > 0 || h->chunked || h->expect_continue)
 		http_read_body(b->r->http);
+	else
+		gw_body_end(b);
 }
 
 /* Decodes and hashes in place; loop or worker. */

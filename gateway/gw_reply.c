@@ -16,6 +16,10 @@ void gw_reply_begin(struct gw_req *r, unsigned status)
 	r->replied = true;
 	r->status = status;
 	http_reply_begin(r->http, status);
+	/* A final answer where 100 Continue was awaited ends the connection,
+	 * whatever there is to read: see gw_body_start(). */
+	if (r->head->expect_continue && !r->continued)
+		http_close_after(r->http);
 	gw_reply_str(r, "x-amz-request-id", r->id);
 	gw_reply_str(r, "x-amz-id-2", r->id);
 }

@@ -130,6 +130,10 @@ int s3_etag_bare(struct wire_bytes list, char *out, size_t size,
 	while (s3_etag_next(&list, &one)) {
 		if (one.len == 0 || one.len + 1 > size - n)
 			return -EINVAL;
+		/* it would be two of them, or none, for who reads the result */
+		if (memchr(one.p, '"', one.len) != NULL ||
+		    memchr(one.p, ',', one.len) != NULL)
+			return -EINVAL;
 		if (n > 0)
 			out[n++] = ',';
 		memcpy(out + n, one.p, one.len);
