@@ -64,7 +64,7 @@ static int frame_check_lengths(const struct frame *f)
 			return -EPROTO;
 		return f->payload_len > FRAME_BODY_PART ? -EMSGSIZE : 0;
 	case FRAME_CANCEL:
-		return f->payload_len + f->body_len > 0 ? -EPROTO : 0;
+		return f->payload_len > 0 || f->body_len > 0 ? -EPROTO : 0;
 	default:
 		return -EPROTO;
 	}
