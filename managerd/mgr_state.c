@@ -801,7 +801,8 @@ const char *mgr_check_user_name(struct wire_bytes n)
 	if (n.len < 1 || n.len > 64)
 		return "a user name has 1 to 64 characters";
 	for (size_t i = 0; i < n.len; i++)
-		if (!isalnum(n.p[i]) && strchr("-_.@+=,", n.p[i]) == NULL)
+		if (!isalnum(n.p[i]) &&
+		    memchr("-_.@+=,", n.p[i], 7) == NULL)
 			return "a user name has letters, digits and -_.@+=,";
 	return NULL;
 }
