@@ -445,11 +445,11 @@ static int ns_check_usage(struct ns_checker *c, struct wire_bytes value)
 	if (rv != 0 || !ns_rest_at_least(c, 8, 'U'))
 		return rv;
 	id = ns_rest64(c, 0);
-	rv = ns_book(c, NS_BOOK_BYTES, id, -(int64_t)row.bytes);
+	rv = ns_book(c, NS_BOOK_BYTES, id, (int64_t)(0 - row.bytes));
 	if (rv == 0)
-		rv = ns_book(c, NS_BOOK_FILES, id, -(int64_t)row.files);
+		rv = ns_book(c, NS_BOOK_FILES, id, (int64_t)(0 - row.files));
 	if (rv == 0)
-		rv = ns_book(c, NS_BOOK_DIRS, id, -(int64_t)row.dirs);
+		rv = ns_book(c, NS_BOOK_DIRS, id, (int64_t)(0 - row.dirs));
 	return rv;
 }
 

@@ -63,6 +63,7 @@ int ns_ledger_add(struct ns_ledger *l, uint8_t kind, struct wire_u128 id,
 		a->id = id;
 		l->n++;
 	}
-	a->balance += delta;
+	/* rows on a damaged disk may claim anything: it wraps */
+	a->balance = (int64_t)((uint64_t)a->balance + (uint64_t)delta);
 	return 0;
 }
