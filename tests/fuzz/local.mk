@@ -1,0 +1,62 @@
+# Fuzz targets. Here each runs its corpus and some mutations of it as an
+# ordinary test (standalone.c); tests/nightly.sh builds them for libFuzzer.
+FUZZ_TARGETS = \
+	%D%/fuzz_cluster \
+	%D%/fuzz_conf \
+	%D%/fuzz_escape \
+	%D%/fuzz_frame \
+	%D%/fuzz_mgr \
+	%D%/fuzz_mount_options \
+	%D%/fuzz_ns \
+	%D%/fuzz_ns_rows \
+	%D%/fuzz_raft_frame \
+	%D%/fuzz_s3_auth \
+	%D%/fuzz_s3_chunked \
+	%D%/fuzz_s3_headers \
+	%D%/fuzz_s3_uri \
+	%D%/fuzz_s3_xml \
+	%D%/fuzz_seg \
+	%D%/fuzz_super
+check_PROGRAMS += $(FUZZ_TARGETS)
+TESTS += $(FUZZ_TARGETS)
+EXTRA_DIST += %D%/corpus tests/nightly.sh
+
+FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
+%C%_fuzz_cluster_SOURCES = %D%/fuzz_cluster.c $(FUZZ_DRIVER)
+%C%_fuzz_cluster_LDADD = $(LIB_CLIENT)
+%C%_fuzz_conf_SOURCES = %D%/fuzz_conf.c $(FUZZ_DRIVER)
+%C%_fuzz_conf_LDADD = $(LIB_BASE)
+%C%_fuzz_escape_SOURCES = %D%/fuzz_escape.c $(FUZZ_DRIVER)
+%C%_fuzz_escape_LDADD = $(LIB_FUSE)
+%C%_fuzz_frame_SOURCES = %D%/fuzz_frame.c $(FUZZ_DRIVER)
+%C%_fuzz_frame_LDADD = $(LIB_WIRE)
+%C%_fuzz_mgr_SOURCES = %D%/fuzz_mgr.c $(FUZZ_DRIVER)
+%C%_fuzz_mgr_LDADD = tests/lib/libcrash.a $(LIB_MANAGERD)
+%C%_fuzz_mount_options_SOURCES = %D%/fuzz_mount_options.c $(FUZZ_DRIVER)
+%C%_fuzz_mount_options_LDADD = $(LIB_FUSE) -lm
+%C%_fuzz_ns_SOURCES = %D%/fuzz_ns.c $(FUZZ_DRIVER) \
+	tests/lib/nsharness.c tests/lib/nsharness.h
+%C%_fuzz_ns_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
+%C%_fuzz_ns_rows_SOURCES = %D%/fuzz_ns_rows.c $(FUZZ_DRIVER)
+%C%_fuzz_ns_rows_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
+%C%_fuzz_raft_frame_SOURCES = %D%/fuzz_raft_frame.c $(FUZZ_DRIVER)
+%C%_fuzz_raft_frame_LDADD = $(LIB_RAFT)
+%C%_fuzz_s3_auth_SOURCES = %D%/fuzz_s3_auth.c $(FUZZ_DRIVER)
+%C%_fuzz_s3_auth_LDADD = $(LIB_GATEWAY)
+%C%_fuzz_s3_chunked_SOURCES = %D%/fuzz_s3_chunked.c $(FUZZ_DRIVER)
+%C%_fuzz_s3_chunked_LDADD = $(LIB_GATEWAY)
+%C%_fuzz_s3_headers_SOURCES = %D%/fuzz_s3_headers.c $(FUZZ_DRIVER)
+%C%_fuzz_s3_headers_LDADD = $(LIB_GATEWAY)
+%C%_fuzz_s3_uri_SOURCES = %D%/fuzz_s3_uri.c $(FUZZ_DRIVER)
+%C%_fuzz_s3_uri_LDADD = $(LIB_GATEWAY)
+%C%_fuzz_s3_xml_SOURCES = %D%/fuzz_s3_xml.c $(FUZZ_DRIVER)
+%C%_fuzz_s3_xml_LDADD = $(LIB_GATEWAY)
+%C%_fuzz_seg_SOURCES = %D%/fuzz_seg.c $(FUZZ_DRIVER)
+%C%_fuzz_seg_LDADD = $(LIB_CRASH)
+%C%_fuzz_super_SOURCES = %D%/fuzz_super.c $(FUZZ_DRIVER)
+%C%_fuzz_super_LDADD = $(LIB_CRASH)
+
+# All targets, for tests/nightly.sh; two are built beside their module.
+list-fuzz:
+	@echo $(FUZZ_TARGETS) tests/fuzz/fuzz_http_head tests/fuzz/fuzz_wire
+.PHONY: list-fuzz
