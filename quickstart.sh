@@ -86,7 +86,7 @@ runs() {
 	[ -n "$1" ] && [ -d "/proc/$1" ] &&
 		tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q "$2"
 }
-mounted() { grep -q " $run/mnt fuse" /proc/self/mountinfo; }
+mounted() { grep -q " $run/mnt fuse" /proc/self/mounts; }
 
 wait_gone() { # pid name seconds
 	n=0
@@ -213,10 +213,14 @@ else
 	rm -f "$run/server.pid"
 	: >"$run/server.log"
 	[ "$(id -u)" != 0 ] || chown "$owner_uid:$owner_gid" "$run" "$run/server.log"
-	as_owner setsid "$bin/leofs/leofs" server --data "$data" \
-		--s3 "127.0.0.1:$s3_port" --admin "127.0.0.1:$admin_port" \
-		--pid-file "$run/server.pid" \
-		</dev/null >>"$run/server.log" 2>&1 &
+	(
+		# exec, so that the shell keeps no copy of our own output open
+		exec </dev/null >>"$run/server.log" 2>&1
+		as_owner setsid "$bin/leofs/leofs" server --data "$data" \
+			--s3 "127.0.0.1:$s3_port" \
+			--admin "127.0.0.1:$admin_port" \
+			--pid-file "$run/server.pid"
+	) &
 	started=$!
 	n=0
 	printf 'starting the server ...\n'
