@@ -29,7 +29,7 @@ void flush_note_write(struct finode *f, uint64_t added);
 bool flush_wait(struct finode *f, struct fop *op, fop_then_fn then);
 /* The same without anybody who waits. */
 void flush_start(struct finode *f);
-/* Starts a flush of every inode. Call again until it returns true: all clean. */
+/* Starts a flush of every inode. Call again until it is true: all clean. */
 bool flush_all(struct mount *m);
 /* Too much is unsent: op will be answered as written later. */
 bool flush_throttle(struct fop *op);

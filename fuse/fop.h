@@ -98,7 +98,10 @@ void fop_fill_entry(const struct mount *m, struct finode *f,
 void fop_sent(struct fop *op, struct client_call *call);
 /* 0, or op was answered with the error. */
 int fop_status(struct fop *op, const struct rpc_reply *reply);
-/* The same with the decode of the payload checked: FOP_REPLY(op, r, lookup_rsp, &rsp) */
+/*
+ * The same with the payload decoded, true when it is there:
+ * FOP_REPLY(op, reply, lookup_rsp, &rsp)
+ */
 #define FOP_REPLY(op, reply, msg, ret_rsp) \
 	(fop_status((op), (reply)) == 0 && \
 	 fop_decoded((op), rpc_##msg##_decode((ret_rsp), (reply)->payload, \
