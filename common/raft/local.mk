@@ -14,3 +14,19 @@ check_PROGRAMS += tests/unit/test_raft
 tests_unit_test_raft_SOURCES = tests/unit/test_raft.c
 tests_unit_test_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft
+
+# Simulated machines; also for simulators of what runs on top.
+check_LIBRARIES += tests/sim/libsim.a
+tests_sim_libsim_a_SOURCES = \
+	tests/lib/simenv.c tests/lib/simenv.h \
+	tests/sim/sim_cluster.c tests/sim/sim_cluster.h \
+	tests/sim/sim_main.c
+LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
+
+check_PROGRAMS += tests/unit/test_raft_frame tests/sim/sim_raft
+tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
+tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
+tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c
+tests_sim_sim_raft_LDADD = $(LIB_SIM) $(LIB_RAFT)
+TESTS += tests/unit/test_raft_frame tests/sim/sim_raft

@@ -383,6 +383,9 @@ void raft_group_work(struct raft_group *g)
 		g->state = RAFT_GROUP_RUNNING;
 		(void)raft_step_start(g); /* stops the process when it fails */
 		raft_group_voters(g);
+		if (!g->one_voter)
+			g->quarantine = env_now_ms(g->h->env) +
+					g->h->config.election_ms;
 	}
 	if (g->state != RAFT_GROUP_RUNNING)
 		return;

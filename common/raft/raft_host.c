@@ -247,18 +247,14 @@ int raft_host_start(struct raft_host *h)
 
 /* --- hard state in segment headers --- */
 
-void raft_host_set_hard(struct raft_host *h, const struct raft_group *g,
+void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote)
 {
 	struct raft_hard_row row = { g->id, term, vote, g->log.first };
-	unsigned i;
 
 	(void)pthread_mutex_lock(&h->hard_lock);
-	for (i = 0; i < h->n_hard; i++)
-		if (h->hard[i].group == g->id)
-			break;
-	if (i == h->cap_hard) {
-		unsigned cap = i * 2 + 8;
+	if (g->hard_row == 0 && h->n_hard == h->cap_hard) {
+		unsigned cap = h->n_hard * 2 + 8;
 		struct raft_hard_row *p =
 			mem_realloc(h->hard, cap * sizeof *p);
 
@@ -268,9 +264,9 @@ void raft_host_set_hard(struct raft_host *h, const struct raft_group *g,
 		h->hard = p;
 		h->cap_hard = cap;
 	}
-	h->hard[i] = row;
-	if (i == h->n_hard)
-		h->n_hard++;
+	if (g->hard_row == 0)
+		g->hard_row = ++h->n_hard;
+	h->hard[g->hard_row - 1] = row;
 out:
 	(void)pthread_mutex_unlock(&h->hard_lock);
 }

@@ -107,6 +107,7 @@ struct raft_group {
 	/* durable state, as far as handed to the log head */
 	uint64_t term, vote;
 	unsigned hard_pending;    /* HARD records not durable yet */
+	unsigned hard_row;        /* place in host->hard plus 1, 0: none */
 	struct buf gate;          /* messages that wait for them */
 	struct rlog log;
 	uint64_t stored;          /* entries up to here are durable here */
@@ -206,7 +207,7 @@ void raft_host_post_turn(struct raft_host *h);
 /* g->deadline may have come nearer. */
 void raft_host_arm(struct raft_host *h, const struct raft_group *g);
 /* Remembers what is durable for raft_host_start_body(). */
-void raft_host_set_hard(struct raft_host *h, const struct raft_group *g,
+void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote);
 
 /* --- raft_link.c --- */
