@@ -28,7 +28,7 @@ static const struct conf_setting settings[] = {
 	{ "pid_file", CONF_STR, ROW(pid_file), "", 0, 3900, "", NULL, false,
 	  "File to write the process id to; empty for none." },
 	{ "log.level", CONF_ENUM, ROW(log_level), "info", 0, 0, "",
-	  "error|warn|info|debug", true, "Least important lines to log." },
+	  "error|warn|info|debug", false, "Least important lines to log." },
 };
 
 static void managerd_ready(void *arg)
