@@ -8,6 +8,7 @@ top=$(cd "$(dirname "$0")/.." && pwd -P)
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
 dir=$top/build-fuzz
+[ -x "$top/configure" ] || (cd "$top" && ./autogen.sh)
 mkdir -p "$dir"
 cd "$dir"
 
@@ -28,6 +29,7 @@ if [ ! -f Makefile ]; then
 		CFLAGS='-O1 -g -DFUZZ_ENGINE -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined' \
 		>configure.log 2>&1 || { tail -n 20 configure.log; exit 1; }
 fi
+make -s Makefile >build.log 2>&1 || { tail -n 20 build.log; exit 1; }
 targets=$(make -s list-fuzz)
 # shellcheck disable=SC2086
 if ! make -j"$(nproc)" --no-print-directory LDFLAGS=-fsanitize=fuzzer \
