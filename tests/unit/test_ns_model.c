@@ -31,7 +31,7 @@ struct run {
 	struct nsm_dir *model;
 	uint64_t rng;
 	struct handle open[HANDLES];
-	char trace[256]; /* the last operation */
+	char trace[2048]; /* the last operation */
 };
 
 static uint64_t rnd(struct run *r, uint64_t below)
@@ -142,11 +142,37 @@ static struct wire_bytes pick_bytes(struct run *r)
 	return wire_bytes(bytes, len);
 }
 
+/* A key that is there, or (often a marker to come or to go) a directory's. */
+static const char *pick_old_key(struct run *r)
+{
+	static char key[1024];
+	struct nsm_dir *d = pick_dir(r);
+	struct nsm_key *v;
+	size_t n;
+
+	if (d->up != NULL && rnd(r, 2) == 0) {
+		size_t at = sizeof(key) - 1;
+
+		key[at] = 0;
+		for (; d->up != NULL; d = d->up) {
+			key[--at] = '/';
+			at -= strlen(d->name);
+			memcpy(key + at, d->name, strlen(d->name));
+		}
+		memmove(key, key + at, sizeof(key) - at);
+		return key;
+	}
+	n = nsm_keys(r->model, &v);
+	snprintf(key, sizeof(key), "%s", n == 0 ? "a" : v[rnd(r, n)].key);
+	nsm_keys_free(v, n);
+	return key;
+}
+
 /* --- operations --- */
 
 static void op_s3(struct run *r)
 {
-	const char *key = pick_key(r);
+	const char *key = rnd(r, 4) == 0 ? pick_old_key(r) : pick_key(r);
 	struct wire_bytes b;
 
 	if (rnd(r, 5) < 3) {
@@ -309,7 +335,7 @@ static struct nsm_key *cursor_next(struct cursor *c, size_t *ret_len)
 {
 	for (; c->i < c->n; c->i++) {
 		struct nsm_key *k = &c->v[c->i];
-		char *at = NULL, cut[256];
+		char *at = NULL, cut[1024];
 
 		if (!starts(k->key, c->prefix))
 			continue;
