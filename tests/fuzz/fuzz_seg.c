@@ -85,7 +85,8 @@ static void fix(uint8_t *p, size_t len, uint64_t gen, uint8_t how)
 		put_be(h + 104, at);
 		put_be(h + 112, get_be(h + 112) & 0xfff);
 		n = get_be(h + 16);
-		if ((how & HOW_FIX_BODY) != 0 && n <= len - at - SEG_HEADER_LEN) {
+		if ((how & HOW_FIX_BODY) != 0 &&
+		    n <= len - at - SEG_HEADER_LEN) {
 			struct wire_u128 x = seg_hash(h + SEG_HEADER_LEN,
 						      (size_t)n);
 
