@@ -206,6 +206,12 @@ static void raft_group_propose(struct raft_group *g)
 	unsigned n = 0, first;
 	uint32_t status;
 
+	/* millions of entries are a large block: it may be refused */
+	if (g->subs != NULL && rlog_reserve(&g->log, RAFT_BATCH + 1) != 0) {
+		raft_fail_list(raft_take_subs(&g->subs, &g->subs_tail),
+			       RPC_STATUS_NOMEM);
+		return;
+	}
 	if (g->lead_term != 0 && g->lead_index == 0) {
 		/* an entry of the own term: reads and changes need it */
 		if (!raft_batch_barrier(g, &n))

@@ -311,7 +311,9 @@ static bool raft_step_sane(struct raft_group *g, const struct raft_message *m)
 		return !(v->pre_vote && v->vote_granted &&
 			 v->term > raft_current_term(&g->r) + 1);
 	case RAFT_APPEND_ENTRIES_RESULT:
-		if (raft_match_index(&g->r, m->server_id, &match) != 0)
+		/* of a higher term: its index means nothing, its term does */
+		if (m->append_entries_result.term != raft_current_term(&g->r) ||
+		    raft_match_index(&g->r, m->server_id, &match) != 0)
 			return true;
 		return m->append_entries_result.rejected == 0 ||
 		       m->append_entries_result.last_log_index >= match;

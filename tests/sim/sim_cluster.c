@@ -524,6 +524,20 @@ static void sim_cluster_stop(struct sim_cluster *c)
 	free(c);
 }
 
+static void sim_dump(struct sim_cluster *c)
+{
+	for (unsigned i = 0; i < c->config.nodes; i++)
+		for (unsigned j = i + 1; j < c->config.nodes; j++) {
+			const struct sim_conn *n = &c->conns[i][j];
+
+			printf("# link %u-%u up=%d breaking=%d lost=%d,%d "
+			       "retrying=%d\n", i, j, n->up, n->breaking,
+			       n->lost[0], n->lost[1], n->retrying);
+		}
+	if (c->config.ops->dump != NULL)
+		c->config.ops->dump(c);
+}
+
 void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 {
 	struct sim_cluster *c = calloc(1, sizeof *c);
@@ -554,8 +568,8 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 	sim_heal(c);
 	until = sim_now(c->s) + config->heal_ms * SIM_MS;
 	while (!config->ops->healed(c)) {
-		if (sim_now(c->s) >= until && config->ops->dump != NULL)
-			config->ops->dump(c);
+		if (sim_now(c->s) >= until)
+			sim_dump(c);
 		if (sim_now(c->s) >= until)
 			sim_fail(c, "stuck %llu ms after the heal",
 				 (unsigned long long)config->heal_ms);

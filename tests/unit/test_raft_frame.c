@@ -493,6 +493,41 @@ static void test_gap_needs_a_reset(void **state)
 	assert_int_equal(deliver_append(f, 2, w, NULL, 0), -ESTALE);
 }
 
+/* A leader must hear of a higher term in whatever answer it gets. */
+static void test_higher_term_in_a_stale_index(void **state)
+{
+	struct fix *f = *state;
+	struct raft_message m = { .type = RAFT_REQUEST_VOTE_RESULT };
+
+	while (raft_state(&f->group->r) != RAFT_CANDIDATE)
+		minienv_advance(f->mini, 100000000);
+	for (int pre = 1; pre >= 0; pre--) {
+		m.request_vote_result = (struct raft_request_vote_result){
+			.version = 2, .term = 2, .vote_granted = true,
+			.pre_vote = pre != 0, .features = 1, .capacity = 1,
+		};
+		assert_int_equal(deliver(f, 2, &m), 0);
+		minienv_run(f->mini);
+	}
+	assert_int_equal(raft_state(&f->group->r), RAFT_LEADER);
+	m.type = RAFT_APPEND_ENTRIES_RESULT;
+	m.append_entries_result = (struct raft_append_entries_result){
+		.version = 2, .term = 2, .last_log_index = 2,
+		.features = 1, .capacity = 1,
+	};
+	assert_int_equal(deliver(f, 2, &m), 0);
+	minienv_run(f->mini);
+	assert_int_equal(raft_group_commit(f->group), 2);
+	assert_true(raft_group_is_leader(f->group));
+	m.append_entries_result.term = 7;
+	m.append_entries_result.rejected = 2;
+	m.append_entries_result.last_log_index = 1;
+	assert_int_equal(deliver(f, 2, &m), 0);
+	minienv_run(f->mini);
+	assert_int_equal(raft_group_term(f->group), 7);
+	assert_false(raft_group_is_leader(f->group));
+}
+
 /* Nothing a peer sends, well-formed or not, stops the process. */
 static void test_lies(void **state)
 {
@@ -603,6 +638,7 @@ int main(void)
 		T(test_stall_b_refusal_tells_the_term),
 		T(test_trap_g_configuration_behind_others),
 		T(test_trap_h_stale_append_is_refused),
+		T(test_higher_term_in_a_stale_index),
 		T(test_gap_needs_a_reset),
 		T(test_lies),
 		T(test_cut_frames),
