@@ -348,6 +348,9 @@ void manager_close(struct manager *m)
 	client_set_free(m->clients);
 	env_timer_cancel(m->env, &m->checkpoint_timer);
 	mgr_watch_stop(m);
+	/* its flusher reads what the raft host owns, so it ends first */
+	if (m->log != NULL)
+		seg_head_close(m->log);
 	if (m->host != NULL)
 		raft_host_free(m->host);
 	rows_txn_free(m->txn);
@@ -355,8 +358,6 @@ void manager_close(struct manager *m)
 		mgr_close_rows(m);
 	if (m->port != NULL)
 		seg_port_free(m->port);
-	if (m->log != NULL)
-		seg_head_close(m->log);
 	if (m->back != NULL)
 		rows_back_close(m->back);
 	buf_fini(&m->answer.payload);

@@ -319,12 +319,13 @@ void store_close(struct store *s)
 			log_warn(rv, "last checkpoint failed; the next start "
 				     "takes longer");
 	}
+	/* its flusher reads what the shards own, so it ends first */
+	seg_head_close(s->log);
 	for (unsigned i = 0; i < s->n_loops; i++) {
 		shard_set_free(s->loops[i].set);
 		chunk_loop_free(s->loops[i].chunks);
 	}
 	chunk_store_close(s->chunks, s->clean);
-	seg_head_close(s->log);
 	seg_head_close(s->bulk);
 	for (unsigned i = 0; i < s->n_loops; i++) {
 		seg_port_free(s->loops[i].log_port);
