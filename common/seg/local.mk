@@ -1,6 +1,7 @@
 noinst_LIBRARIES += %D%/libseg.a
 %C%_libseg_a_SOURCES = \
 	%D%/seg.c %D%/seg.h %D%/seg_int.h \
+	%D%/seg_direct.c \
 	%D%/seg_file.c \
 	%D%/seg_flush.c \
 	%D%/seg_pool.c \

@@ -164,6 +164,7 @@ static void seg_head_free(struct seg_head *head)
 		port->head = NULL;
 		port = next;
 	}
+	seg_direct_close(head);
 	seg_file_close(head, head->gen, head->cur);
 	seg_pool_close(head);
 	seg_file_drop_all(head);

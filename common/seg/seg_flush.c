@@ -50,8 +50,7 @@ static int seg_run_write(struct seg_head *head)
 
 	if (head->n_run == 0)
 		return 0;
-	rv = head->vfs->ops->pwritev(head->cur, head->run, head->n_run,
-				     head->run_off);
+	rv = seg_write(head);
 	if (rv != 0)
 		return seg_fail(head, "write to segment", rv);
 	head->run_off += head->run_bytes;
@@ -239,6 +238,7 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 		head->prev_gen = head->gen;
 		head->prev_seq = head->seq;
 		head->prev_end = head->off;
+		seg_direct_close(head);
 		seg_file_close(head, head->gen, head->cur);
 		head->cur = NULL;
 	}
@@ -265,6 +265,7 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 	head->run_off = 0;
 	head->cur_flushes = 0;
 	(void)seg_file_keep(head, head->gen, f);
+	seg_direct_open(head);
 	seg_stat_add(&head->stats.segments, 1);
 	seg_stat_add(&head->stats.bytes, size);
 	rv = seg_put_start(head);

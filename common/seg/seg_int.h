@@ -86,6 +86,7 @@ struct seg_head {
 
 	/* the append point: flusher */
 	struct vfs_file *cur;    /* NULL: next append begins a segment */
+	struct vfs_file *direct; /* cur past the page cache; NULL: refused */
 	uint64_t gen, size, off; /* of cur */
 	uint64_t cur_flushes;    /* of cur; 0 before the first segment */
 	uint64_t seed;           /* of gen */
@@ -187,6 +188,13 @@ uint64_t seg_pool_run(void *arg); /* env_thread_fn of the filler */
  */
 int seg_pool_take(struct seg_head *head, uint64_t gen, uint64_t need,
 		  struct vfs_file **ret_file, uint64_t *ret_size);
+
+/* --- seg_direct.c: large bodies past the page cache; flusher --- */
+/* A second handle of cur for them; without one all goes through the cache. */
+void seg_direct_open(struct seg_head *head);
+void seg_direct_close(struct seg_head *head);
+/* Writes what head->run holds at run_off; not durable before the sync. */
+int seg_write(struct seg_head *head);
 
 /* --- seg_flush.c: the flusher --- */
 uint64_t seg_flush_run(void *arg); /* env_thread_fn */

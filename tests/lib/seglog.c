@@ -7,12 +7,14 @@
 
 #include "common/seg/seg_int.h"
 
+#define SEGLOG_ALIGN 4096u
+
 /* One append with its bytes. */
 struct seglog_op {
 	struct seg_append a;
 	struct seglog *l;
 	size_t item;
-	uint8_t bytes[];
+	uint8_t *bytes; /* behind it, in the same block */
 };
 
 static uint64_t next_num = 1; /* never used twice in a history */
@@ -193,13 +195,26 @@ static void seglog_done(struct seg_append *a)
 	free(op);
 }
 
+/* Bytes on a page of their own, as bodies have them: O_DIRECT wants that. */
+static struct seglog_op *seglog_op_new(size_t len)
+{
+	struct seglog_op *op;
+	void *p;
+
+	_Static_assert(sizeof(*op) <= SEGLOG_ALIGN, "bytes begin there");
+	if (posix_memalign(&p, SEGLOG_ALIGN, SEGLOG_ALIGN + len + 8) != 0)
+		abort();
+	memset(p, 0, SEGLOG_ALIGN + len + 8);
+	op = p;
+	op->bytes = (uint8_t *)p + SEGLOG_ALIGN;
+	return op;
+}
+
 void seglog_append(struct seglog *l, size_t len)
 {
-	struct seglog_op *op = calloc(1, sizeof(*op) + len + 8);
+	struct seglog_op *op = seglog_op_new(len);
 	size_t at = 0;
 
-	if (op == NULL)
-		abort();
 	if (l->n == l->cap) {
 		l->cap = l->cap * 2 + 64;
 		l->items = realloc(l->items, l->cap * sizeof(*l->items));
