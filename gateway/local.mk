@@ -33,8 +33,15 @@ noinst_LIBRARIES += %D%/libgateway.a
 	%D%/s3_uri.c %D%/s3_uri.h \
 	%D%/s3_xml.h %D%/s3_xml_read.c %D%/s3_xml_write.c
 
-check_PROGRAMS += tests/unit/test_s3_auth tests/unit/test_s3_chunked \
+check_PROGRAMS += tests/unit/test_gateway tests/unit/test_s3_auth tests/unit/test_s3_chunked \
 	tests/unit/test_s3_sum tests/unit/test_s3_text
+# The fakes stand in for common/http and common/client: only the head parser
+# and the snapshot come from there.
+tests_unit_test_gateway_SOURCES = tests/unit/test_gateway.c \
+	tests/unit/gwfake.c tests/unit/gwfake.h \
+	tests/lib/minienv.c tests/lib/minienv.h
+tests_unit_test_gateway_LDADD = tests/lib/libfault.a $(LIB_GATEWAY) \
+	$(CMOCKA_LIBS)
 tests_unit_test_s3_auth_SOURCES = tests/unit/test_s3_auth.c
 tests_unit_test_s3_auth_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
 tests_unit_test_s3_chunked_SOURCES = tests/unit/test_s3_chunked.c
@@ -43,5 +50,5 @@ tests_unit_test_s3_sum_SOURCES = tests/unit/test_s3_sum.c
 tests_unit_test_s3_sum_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
 tests_unit_test_s3_text_SOURCES = tests/unit/test_s3_text.c
 tests_unit_test_s3_text_LDADD = $(LIB_GATEWAY) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_s3_auth tests/unit/test_s3_chunked \
+TESTS += tests/unit/test_gateway tests/unit/test_s3_auth tests/unit/test_s3_chunked \
 	tests/unit/test_s3_sum tests/unit/test_s3_text
