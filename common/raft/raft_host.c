@@ -61,16 +61,18 @@ void raft_host_dirty(struct raft_host *h, struct raft_group *g)
 
 void raft_host_arm(struct raft_host *h, const struct raft_group *g)
 {
-	uint64_t now, delay;
+	uint64_t now = env_now_ms(h->env);
+	uint64_t at = now + RAFT_TICK_MS;
 
-	if (g->one_voter || (h->timer_ms != 0 && h->timer_ms <= g->deadline))
+	if (g->one_voter)
 		return;
-	now = env_now_ms(h->env);
-	delay = g->deadline > now ? (g->deadline - now) * 1000000 : 0;
-	if (delay < RAFT_TICK_NS)
-		delay = RAFT_TICK_NS;
-	h->timer_ms = now + delay / 1000000;
-	env_timer_set(h->env, &h->timer, delay);
+	if (at < g->deadline)
+		at = g->deadline;
+	/* a timer that is near stays: steps must not put it off for ever */
+	if (h->timer_ms != 0 && h->timer_ms <= at)
+		return;
+	h->timer_ms = at;
+	env_timer_set(h->env, &h->timer, (at - now) * 1000000);
 }
 
 static void raft_host_tick(struct env_timer *timer)
@@ -79,8 +81,7 @@ static void raft_host_tick(struct env_timer *timer)
 	uint64_t now = env_now_ms(h->env);
 	struct raft_group *g, *first = NULL;
 
-	/* far away, so that steps below do not arm it one by one */
-	h->timer_ms = 1;
+	h->timer_ms = now; /* armed once, below, not by each step */
 	for (g = h->groups; g != NULL; g = g->next) {
 		if (g->state != RAFT_GROUP_RUNNING || g->one_voter)
 			continue;

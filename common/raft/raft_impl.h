@@ -27,7 +27,7 @@
 
 #define RAFT_ELECTION_MS 3000
 #define RAFT_HEARTBEAT_MS 500
-#define RAFT_TICK_NS 10000000ull
+#define RAFT_TICK_MS 10        /* the timer is no finer */
 #define RAFT_CACHE_BYTES (16u << 20)
 #define RAFT_BATCH 256        /* submits in one step */
 #define RAFT_APPLY_BUDGET 256 /* entries applied per group and turn */
