@@ -160,7 +160,7 @@ static void test_texts(void **state)
 
 	(void)state;
 	for (size_t n = 0; n <= 32; n++) {
-		uint8_t in[32];
+		uint8_t in[32] = { 0 };
 		size_t len;
 
 		for (size_t i = 0; i < n; i++)
