@@ -187,7 +187,7 @@ int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
 		    bool open);
 /* No rows but a marker without body and user metadata? */
 int ns_dir_empty(struct ns_ctx *x, struct ns_inode *dp, bool *ret_empty);
-/* Removes that marker. */
+/* Removes that marker, even from who holds it open: it has no bytes. */
 int ns_dir_drop_marker(struct ns_ctx *x, struct ns_inode *dp);
 /* S3 took the last row: removes implicit empty directories upward. */
 int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp);

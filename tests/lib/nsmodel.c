@@ -20,8 +20,10 @@ void nsm_free(struct nsm_dir *d)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		free(d->v[i].name);
-		if (d->v[i].file != NULL)
+		if (d->v[i].file != NULL) {
+			d->v[i].file->nlink--;
 			nsm_file_unref(d->v[i].file);
+		}
 		if (d->v[i].dir != NULL)
 			nsm_free(d->v[i].dir);
 	}
@@ -65,6 +67,7 @@ static void nsm_add(struct nsm_dir *d, const char *name, struct nsm_file *file,
 	if (file != NULL) {
 		file->refs++;
 		file->nlink++;
+		file->marker |= name[0] == 0;
 	}
 	if (dir != NULL) {
 		dir->up = d;

@@ -15,7 +15,9 @@ enum { NSM_BYTES = 4096 };
 struct nsm_file {
 	unsigned refs, nlink;
 	bool symlink;
+	bool marker; /* has or had the empty name */
 	size_t size;
+	uint64_t ino, tag; /* the user's */
 	uint8_t bytes[NSM_BYTES];
 };
 
@@ -29,6 +31,7 @@ struct nsm_entry {
 struct nsm_dir {
 	struct nsm_dir *up; /* NULL: root */
 	char *name;
+	uint64_t ino; /* the user's */
 	bool implicit;
 	struct nsm_entry *v;
 	size_t n, cap;

@@ -172,11 +172,13 @@ static const char *pick_old_key(struct run *r)
 
 static void op_s3(struct run *r)
 {
-	const char *key = rnd(r, 4) == 0 ? pick_old_key(r) : pick_key(r);
+	const char *key = rnd(r, 3) == 0 ? pick_old_key(r) : pick_key(r);
 	struct wire_bytes b;
 
 	if (rnd(r, 5) < 3) {
 		b = pick_bytes(r);
+		if (key[strlen(key) - 1] == '/' && rnd(r, 3) != 0)
+			b.len = 0; /* a marker as tools make them */
 		TRACE(r, "PUT %s (%zu)", key, b.len);
 		CHECK(r, nsh_put(r->h, r->root, key, b, NULL),
 		      nsm_put(r->model, key, b.p, b.len));
@@ -288,8 +290,12 @@ static void op_open(struct run *r)
 
 	TRACE(r, "handle");
 	if (o->file == NULL) {
-		if (!pick_file(r, o))
+		struct handle f;
+
+		/* rmdir takes a bare marker along, whoever holds it */
+		if (!pick_file(r, &f) || f.file->marker)
 			return;
+		*o = f;
 		o->file->refs++;
 		nsh_open(r->h, o->ino);
 	} else if (rnd(r, 2) == 0) {
