@@ -80,6 +80,7 @@ int s3_range_resolve(struct s3_range range, uint64_t size, uint64_t *ret_off,
 static bool s3_etag_next(struct wire_bytes *list, struct wire_bytes *ret)
 {
 	const uint8_t *p = list->p, *end = p + list->len, *q;
+	bool quoted;
 
 	while (p < end && (*p == ' ' || *p == '\t' || *p == ','))
 		p++;
@@ -87,26 +88,18 @@ static bool s3_etag_next(struct wire_bytes *list, struct wire_bytes *ret)
 		return false;
 	if (end - p >= 2 && p[0] == 'W' && p[1] == '/')
 		p += 2;
-	if (p < end && *p == '"') {
+	quoted = p < end && *p == '"';
+	if (quoted)
 		p++;
-		q = memchr(p, '"', (size_t)(end - p));
-		if (q == NULL)
-			q = end;
-		*ret = wire_bytes(p, (size_t)(q - p));
-		p = q < end ? q + 1 : end;
-	} else {
-		const uint8_t *comma = memchr(p, ',', (size_t)(end - p));
-
-		if (comma == NULL)
-			comma = end;
-		q = comma;
+	q = p;
+	while (q < end && *q != (quoted ? '"' : ','))
+		q++;
+	list->p = quoted && q < end ? q + 1 : q;
+	list->len = (size_t)(end - list->p);
+	if (!quoted)
 		while (q > p && (q[-1] == ' ' || q[-1] == '\t'))
 			q--;
-		*ret = wire_bytes(p, (size_t)(q - p));
-		p = comma;
-	}
-	list->len = (size_t)(end - p);
-	list->p = p;
+	*ret = wire_bytes(p, (size_t)(q - p));
 	return true;
 }
 
