@@ -21,6 +21,7 @@
 #include "common/base/loop.h"
 #include "common/base/mem.h"
 
+#define GW_STATUS_GONE 499 /* in the log: the client left before the answer */
 #define GW_REFRESH_KEY_NS 1000000000ull /* unknown keys refresh this seldom */
 
 static const struct gw_ops gw_no_ops;
@@ -418,6 +419,8 @@ static void gw_on_free(struct http_req *http)
 	if (r == NULL)
 		return;
 	gw_req_stop(r);
+	if (!r->replied)
+		r->status = GW_STATUS_GONE;
 	us = (env_now_ns(r->l->env) - r->start_ns) / 1000;
 	in = http_bytes_in(http);
 	out = http_bytes_out(http);
