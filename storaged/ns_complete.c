@@ -187,7 +187,7 @@ static int ns_complete_verify(const struct ns_complete *c,
 		wire_get_str(&r, &k);
 		wire_get_blob(&r, &v);
 		if (r.err != 0 || !wire_bytes_eq(k, name))
-			return RPC_STATUS_INVAL; /* nothing to hold it against */
+			return RPC_STATUS_INVAL; /* nothing to compare */
 		if (!ns_sum_agrees(v, made))
 			return RPC_STATUS_BAD_DIGEST;
 	}

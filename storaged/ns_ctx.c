@@ -231,7 +231,7 @@ static int ns_kref_flush(struct ns_ctx *x, const struct ns_kdelta *d)
 	if (rv != 0 && rv != -ENOENT)
 		return rv;
 	if (!ns_kref_apply(&row.pins, d->pins))
-		return RPC_STATUS_INVAL; /* a peer unpins what it never pinned */
+		return RPC_STATUS_INVAL; /* unpins what was never pinned */
 	if (!ns_kref_apply(&row.refs, d->refs))
 		return -EIO;
 	if (row.refs == 0 && row.pins == 0) {

@@ -429,12 +429,8 @@ int ns_do_write(struct ns_ctx *x, const struct rpc_write *m)
 		ns_inode_set_size(x, ip, end);
 	if (end > 0)
 		ns_write_times(x, ip, m);
-	if (m->flags & RPC_WRITE_KILL_SUID) {
-		ip->r.mode &= ~(uint32_t)S_ISUID;
-		if (ip->r.mode & S_IXGRP)
-			ip->r.mode &= ~(uint32_t)S_ISGID;
-		ip->dirty = true;
-	}
+	if (m->flags & RPC_WRITE_KILL_SUID)
+		ns_inode_kill_suid(ip);
 	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
 	rsp.pos = base;
 	return NS_ANSWER(x, write_rsp, &rsp);

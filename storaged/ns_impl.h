@@ -119,6 +119,8 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 /* Something changed: change + 1 (once per command), ctime = now. */
 void ns_inode_touch(struct ns_ctx *x, struct ns_inode *ip);
 void ns_inode_set_size(struct ns_ctx *x, struct ns_inode *ip, uint64_t size);
+/* New bytes or a new owner: set-id bits go as on any file system. */
+void ns_inode_kill_suid(struct ns_inode *ip);
 /* The bytes changed. */
 void ns_inode_bump(struct ns_inode *ip);
 static inline bool ns_is_dir(const struct ns_inode *ip)

@@ -123,6 +123,14 @@ void ns_inode_set_size(struct ns_ctx *x, struct ns_inode *ip, uint64_t size)
 	ip->dirty = ip->dent_dirty = true;
 }
 
+void ns_inode_kill_suid(struct ns_inode *ip)
+{
+	ip->r.mode &= ~(uint32_t)S_ISUID;
+	if (ip->r.mode & S_IXGRP)
+		ip->r.mode &= ~(uint32_t)S_ISGID;
+	ip->dirty = true;
+}
+
 void ns_inode_bump(struct ns_inode *ip)
 {
 	ip->r.data_version++;

@@ -118,19 +118,12 @@ int ns_do_statfs(struct ns_ctx *x, const struct rpc_statfs *m)
 
 /* --- setattr --- */
 
-static void ns_kill_suid(struct ns_inode *ip)
-{
-	ip->r.mode &= ~(uint32_t)S_ISUID;
-	if (ip->r.mode & S_IXGRP)
-		ip->r.mode &= ~(uint32_t)S_ISGID;
-}
-
 static void ns_set_owner_mode(struct ns_inode *ip, const struct rpc_setattr *m)
 {
 	const uint32_t any = RPC_SET_MODE | RPC_SET_UID | RPC_SET_GID;
 
 	if (m->valid & RPC_SET_KILL_SUID && !ns_is_dir(ip))
-		ns_kill_suid(ip);
+		ns_inode_kill_suid(ip);
 	if (m->valid & RPC_SET_UID)
 		ip->r.uid = m->uid;
 	if (m->valid & RPC_SET_GID)

@@ -153,9 +153,8 @@ static void ns_publish_owner(struct ns_inode *ip, const struct ns_inode *old,
 	if (old != NULL && S_ISREG(old->r.mode)) {
 		ip->r.uid = old->r.uid;
 		ip->r.gid = old->r.gid;
-		ip->r.mode = old->r.mode & ~(uint32_t)S_ISUID;
-		if (old->r.mode & S_IXGRP)
-			ip->r.mode &= ~(uint32_t)S_ISGID;
+		ip->r.mode = old->r.mode;
+		ns_inode_kill_suid(ip);
 		return;
 	}
 	ip->r.uid = o->uid;

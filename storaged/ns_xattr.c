@@ -161,7 +161,8 @@ static int ns_list_rows(struct ns_ctx *x, struct ns_inode *ip, struct buf *out)
 
 		if (rv != 0)
 			return rv == -ENOENT ? -EIO : rv;
-		buf_add(out, key.p + NS_KEY_REST + 8, key.len - NS_KEY_REST - 8);
+		buf_add(out, key.p + NS_KEY_REST + 8,
+			key.len - NS_KEY_REST - 8);
 		buf_add(out, "", 1);
 		from.len = 0;
 		ns_key_bytes(&from, key);
@@ -199,7 +200,8 @@ int ns_do_listxattr(struct ns_ctx *x, const struct rpc_listxattr *m)
 
 /* --- changes --- */
 
-static int ns_xattr_fits(const struct ns_inode *ip, const struct rpc_setxattr *m,
+static int ns_xattr_fits(const struct ns_inode *ip,
+			 const struct rpc_setxattr *m,
 			 const struct ns_row_xattr *old)
 {
 	size_t names = NS_XATTR_LIST_MAX / (NS_XATTR_NAME_MAX + 1);
