@@ -84,7 +84,7 @@ _Noreturn void sim_fail(struct sim_cluster *c, const char *fmt, ...)
 /*
  * The command line of a simulator:
  *   [-n nodes] [-c count] [-s first_seed] [-p profile] [-t fault_ms]
- *   [--trace]
+ *   [--seed n] [--trace]        (--seed n: -s n -c 1)
  * Without arguments: the seeds of `make check`, as TAP. Each seed runs in a
  * process of its own; the first of each row runs twice and must give the same
  * hash.

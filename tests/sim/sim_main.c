@@ -132,7 +132,8 @@ static int sim_check(const struct sim_program *p)
 static int sim_usage(const struct sim_program *p)
 {
 	fprintf(stderr, "usage: %s [-n nodes] [-c count] [-s first_seed] "
-		"[-p calm|storm|disk|mix] [-t fault_ms] [--trace]\n", p->name);
+		"[-p calm|storm|disk|mix] [-t fault_ms] [--seed n] "
+		"[--trace]\n", p->name);
 	return 2;
 }
 
@@ -140,6 +141,7 @@ static int sim_parse(struct sim_args *a, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "trace", no_argument, NULL, 'T' },
+		{ "seed", required_argument, NULL, 'S' },
 		{ "profile", required_argument, NULL, 'p' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -155,6 +157,10 @@ static int sim_parse(struct sim_args *a, int argc, char **argv)
 			break;
 		case 's':
 			a->first = strtoull(optarg, NULL, 10);
+			break;
+		case 'S':
+			a->first = strtoull(optarg, NULL, 10);
+			a->count = 1;
 			break;
 		case 't':
 			a->fault_ms = strtoull(optarg, NULL, 10);
