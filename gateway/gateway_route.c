@@ -23,16 +23,20 @@
 
 static const struct gw_route gw_routes[] = {
 	/* objects */
-	{ "GetObject", "GET", GW_OBJECT, HANDLE(gw_get_object) },
-	{ "HeadObject", "HEAD", GW_OBJECT, HANDLE(gw_get_object) },
+	{ "GetObject", "GET", GW_OBJECT, .flags = GW_F_IF_READ,
+	  HANDLE(gw_get_object) },
+	{ "HeadObject", "HEAD", GW_OBJECT, .flags = GW_F_IF_READ,
+	  HANDLE(gw_get_object) },
 	{ "CopyObject", "PUT", GW_OBJECT, .with = "x-amz-copy-source",
-	  .flags = GW_F_WRITE | GW_F_KEY_NEW, HANDLE(gw_copy_object) },
-	{ "PutObject", "PUT", GW_OBJECT, .flags = GW_F_WRITE | GW_F_KEY_NEW,
+	  .flags = GW_F_WRITE | GW_F_KEY_NEW | GW_F_IF_ETAG,
+	  HANDLE(gw_copy_object) },
+	{ "PutObject", "PUT", GW_OBJECT,
+	  .flags = GW_F_WRITE | GW_F_KEY_NEW | GW_F_IF_ETAG,
 	  HANDLE(gw_put_object) },
-	{ "DeleteObject", "DELETE", GW_OBJECT, .flags = GW_F_WRITE,
-	  HANDLE(gw_delete_object) },
+	{ "DeleteObject", "DELETE", GW_OBJECT,
+	  .flags = GW_F_WRITE | GW_F_IF_ETAG, HANDLE(gw_delete_object) },
 	{ "GetObjectAttributes", "GET", GW_OBJECT, "attributes",
-	  HANDLE(gw_get_attributes) },
+	  .flags = GW_F_IF_READ, HANDLE(gw_get_attributes) },
 	/* multipart */
 	{ "CreateMultipartUpload", "POST", GW_OBJECT, "uploads",
 	  .flags = GW_F_WRITE | GW_F_KEY_NEW, HANDLE(gw_mpu_create) },
@@ -42,7 +46,7 @@ static const struct gw_route gw_routes[] = {
 	{ "UploadPart", "PUT", GW_OBJECT, "uploadId", .flags = GW_F_WRITE,
 	  HANDLE(gw_mpu_part) },
 	{ "CompleteMultipartUpload", "POST", GW_OBJECT, "uploadId",
-	  .flags = GW_F_WRITE, HANDLE(gw_mpu_complete) },
+	  .flags = GW_F_WRITE | GW_F_IF_ETAG, HANDLE(gw_mpu_complete) },
 	{ "AbortMultipartUpload", "DELETE", GW_OBJECT, "uploadId",
 	  .flags = GW_F_WRITE, HANDLE(gw_mpu_abort) },
 	{ "ListParts", "GET", GW_OBJECT, "uploadId", HANDLE(gw_mpu_parts) },
@@ -170,6 +174,33 @@ static const char *gw_route_sub(struct wire_bytes name, unsigned level)
 	return NULL;
 }
 
+/*
+ * A bare word that is no parameter of S3's is a sub-resource of an S3 newer
+ * than we are: without this, PUT of one would replace the object.
+ */
+static bool gw_route_strange(const struct s3_param *p)
+{
+	static const char *const plain[] = {
+		"AWSAccessKeyId", "Expires", "Signature", "bucket-region",
+		"continuation-token", "delimiter", "encoding-type",
+		"fetch-owner", "id", "key-marker", "list-type", "marker",
+		"max-buckets", "max-keys", "max-parts", "max-uploads",
+		"part-number-marker", "partNumber", "prefix", "start-after",
+		"upload-id-marker", "version-id-marker", "versionId", "x-id",
+	};
+	static const char *const begin[] = { "X-Amz-", "response-" };
+
+	if (p->value.len > 0)
+		return false;
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (gw_text_is(p->name, plain[i]))
+			return false;
+	for (size_t i = 0; i < sizeof(begin) / sizeof(begin[0]); i++)
+		if (gw_begins(p->name, begin[i]))
+			return false;
+	return true;
+}
+
 static bool gw_route_fits(const struct gw_route *route, const struct gw_req *r,
 			  unsigned level, const char *sub)
 {
@@ -191,6 +222,10 @@ const struct gw_route *gw_route_find(const struct gw_req *r,
 	for (unsigned i = 0; i < r->query.n; i++) {
 		const char *s = gw_route_sub(r->query.params[i].name, level);
 
+		if (s == NULL && gw_route_strange(&r->query.params[i])) {
+			*ret_err = S3_ERR_NOT_IMPLEMENTED;
+			return NULL;
+		}
 		if (s == NULL || s == sub)
 			continue;
 		if (sub != NULL && strcmp(s, sub) != 0) {

@@ -72,6 +72,10 @@ enum {
 	GW_F_CREATES = 1, /* the bucket need not be there */
 	GW_F_WRITE = 2,
 	GW_F_KEY_NEW = 4, /* makes names: the key's length is limited */
+	/* Conditions the handler looks at; others are refused, not ignored */
+	GW_F_IF_ETAG = 8, /* If-Match, If-None-Match */
+	GW_F_IF_TIME = 16, /* If-Modified-Since, If-Unmodified-Since */
+	GW_F_IF_READ = GW_F_IF_ETAG | GW_F_IF_TIME,
 };
 
 /* One operation. */
@@ -163,6 +167,7 @@ void gw_refresh(struct gw_req *r, uint64_t version,
 struct wire_bytes gw_header(const struct gw_req *r, const char *name);
 bool gw_text_is(struct wire_bytes t, const char *s);   /* exact */
 bool gw_text_like(struct wire_bytes t, const char *s); /* without case */
+bool gw_begins(struct wire_bytes t, const char *s);    /* without case */
 static inline uint64_t gw_root(const struct gw_req *r)
 {
 	return r->bucket->root;

@@ -155,6 +155,22 @@ static void gw_put_prepared(struct gw_req *r, const struct rpc_reply *reply)
 	gw_put_body(r, rsp.home);
 }
 
+/* What belongs to multipart uploads and must not make a whole object. */
+static enum s3_err gw_put_check(struct gw_req *r)
+{
+	struct wire_bytes type = gw_header(r, "x-amz-checksum-type");
+
+	if (s3_query_find(&r->query, "partNumber") != NULL) {
+		r->message = "partNumber needs an uploadId.";
+		return S3_ERR_INVALID_ARGUMENT;
+	}
+	if (type.p != NULL && !gw_text_is(type, "FULL_OBJECT")) {
+		r->message = "The checksum of a whole object is FULL_OBJECT.";
+		return S3_ERR_INVALID_REQUEST;
+	}
+	return S3_OK;
+}
+
 void gw_put_object(struct gw_req *r)
 {
 	struct gw_put_op *op = gw_req_op_new(r, &gw_put_ops, sizeof(*op));
@@ -164,7 +180,9 @@ void gw_put_object(struct gw_req *r)
 	if (op == NULL)
 		return;
 	gw_meta_init(&op->meta);
-	e = gw_plan_read(r, S3_SUM_BIT_MD5, GW_OBJECT_MAX, &op->plan);
+	e = gw_put_check(r);
+	if (e == S3_OK)
+		e = gw_plan_read(r, S3_SUM_BIT_MD5, GW_OBJECT_MAX, &op->plan);
 	if (e == S3_OK && r->head->content_length < 0 && !r->head->chunked)
 		e = S3_ERR_MISSING_LENGTH;
 	if (e == S3_OK)

@@ -120,25 +120,32 @@ static enum s3_err gw_plan_sums(struct gw_req *r, struct gw_plan *p)
 	return S3_OK;
 }
 
+static enum s3_err gw_plan_md5(struct gw_req *r, struct gw_plan *p)
+{
+	struct wire_bytes md5 = gw_header(r, "content-md5");
+
+	if (md5.p == NULL)
+		return S3_OK;
+	if (s3_base64_decode(md5, p->md5, S3_MD5_LEN) != 0)
+		return S3_ERR_INVALID_DIGEST;
+	p->have_md5 = true;
+	p->bits |= S3_SUM_BIT_MD5;
+	return S3_OK;
+}
+
 enum s3_err gw_plan_read(struct gw_req *r, unsigned extra, uint64_t max,
 			 struct gw_plan *ret)
 {
-	struct wire_bytes md5 = gw_header(r, "content-md5");
 	struct gw_plan p = { .bits = extra };
 	enum s3_err e = gw_plan_length(r, max, &p);
 
 	if (e == S3_OK)
 		e = gw_plan_sums(r, &p);
-	if (e != S3_OK)
-		return e;
-	if (md5.p != NULL) {
-		if (s3_base64_decode(md5, p.md5, S3_MD5_LEN) != 0)
-			return S3_ERR_INVALID_DIGEST;
-		p.have_md5 = true;
-		p.bits |= S3_SUM_BIT_MD5;
-	}
-	*ret = p;
-	return S3_OK;
+	if (e == S3_OK)
+		e = gw_plan_md5(r, &p);
+	if (e == S3_OK)
+		*ret = p;
+	return e;
 }
 
 enum s3_err gw_plan_whole(struct gw_req *r, uint64_t max, struct gw_plan *ret)
@@ -148,6 +155,8 @@ enum s3_err gw_plan_whole(struct gw_req *r, uint64_t max, struct gw_plan *ret)
 
 	if (e == S3_ERR_ENTITY_TOO_LARGE)
 		e = S3_ERR_MAX_MESSAGE;
+	if (e == S3_OK)
+		e = gw_plan_md5(r, &p);
 	if (e == S3_OK)
 		*ret = p;
 	return e;

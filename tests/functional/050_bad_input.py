@@ -100,6 +100,44 @@ def signatures(server, rng):
     eq(good.get("/sig/k").status, 404, "nothing was left behind")
 
 
+def nothing_ignored(server, rng):
+    """Conditions, checksums and sub-resources an operation does not have."""
+    s3 = server.s3()
+    eq(s3.put("/sig/keep", b"kept").status, 200, "object")
+    upload = s3.request("POST", "/sig/mp", query=[("uploads", "")]).body
+    upload = upload.split(b"<UploadId>")[1].split(b"<")[0].decode()
+    part = [("partNumber", "1"), ("uploadId", upload)]
+    none, since = {"If-None-Match": "*"}, {"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}
+    for method, path, query, headers in (
+        ("PUT", "/sig/keep", [], since),
+        ("DELETE", "/sig/keep", [], since),
+        ("PUT", "/sig/mp", part, none),
+        ("POST", "/sig/mp", [("uploads", "")], none),
+        ("DELETE", "/sig/mp", part[1:], {"If-Match": '"x"'}),
+        ("POST", "/sig", [("delete", "")], {"If-Match": '"x"'}),
+        ("DELETE", "/sig", [], {"If-Match": '"x"'}),
+        ("PUT", "/sig/keep", [], {"Content-Range": "bytes 0-0/4"}),
+        ("PUT", "/sig/keep", [("annotation", "")], {}),
+        ("PUT", "/sig", [("metadataInventoryTable", "")], {}),
+        ("GET", "/sig/keep", [("annotation", "")], {}),
+    ):
+        r = s3.request(method, path, query=query, headers=headers, body=b"x" if method == "PUT" else b"")
+        eq((r.status, r.code()), (501, "NotImplemented"), f"{method} {path} {query} {headers}")
+    for query, headers in (
+        ([("partNumber", "1")], {}),
+        ([], {"x-amz-checksum-algorithm": "MD5"}),
+        ([], {"x-amz-checksum-type": "COMPOSITE"}),
+        ([], {"x-amz-copy-source-if-match": '"x"'}),
+    ):
+        eq(s3.request("PUT", "/sig/keep", query=query, headers=headers, body=b"x").status, 400, f"{query} {headers}")
+    body = b"<CompleteMultipartUpload/>"
+    r = s3.request("POST", "/sig/mp", query=part[1:], headers={"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, body=body)
+    eq((r.status, r.code()), (400, "BadDigest"), "Content-MD5 of a part list")
+    eq(s3.get("/sig/keep").body, b"kept", "untouched")
+    eq(s3.request("GET", "/sig", query=[("prefix", ""), ("delimiter", ""), ("marker", "")]).status, 200, "empty parameters")
+    eq(s3.request("DELETE", "/sig/mp", query=part[1:]).status, 204, "abort")
+
+
 def xml_bombs(server, rng):
     s3 = server.s3()
     bombs = [
@@ -147,7 +185,7 @@ def main():
     server = Server(loops=2)
     eq(server.s3().put("/alive-bucket").status, 200, "bucket")
     t = Tap()
-    for fn in (garbage, smuggling, signatures, xml_bombs, upload_cut, admin_port):
+    for fn in (garbage, smuggling, signatures, nothing_ignored, xml_bombs, upload_cut, admin_port):
         t.run(fn.__name__.replace("_", " "), fn, server, rng)
     t.run("clean stop", server.stop)
     t.end()
