@@ -48,3 +48,18 @@ tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
 tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order
+
+# the shard host on simulated machines (tests/sim/planted.sh: at night)
+check_PROGRAMS += tests/sim/sim_shard
+tests_sim_sim_shard_SOURCES = \
+	tests/lib/nsmodel.c tests/lib/nsmodel.h \
+	tests/sim/sim_shard.c tests/sim/sim_shard.h \
+	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
+	tests/sim/sim_shard_model.c tests/sim/sim_shard_plant.c \
+	tests/sim/sim_shard_read.c
+tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
+tests_sim_sim_shard_LDFLAGS = -Wl,--wrap=raft_host_new \
+	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
+	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit
+TESTS += tests/sim/sim_shard
+EXTRA_DIST += tests/sim/planted.sh

@@ -1,0 +1,566 @@
+/*
+ * The shard host as it is (storaged/shard*.c: Raft host, namespace, rows,
+ * segment log) on simulated machines, one or three voters, some groups.
+ *
+ * Checked: one leader per term; the same command, answer and state at the
+ * same index everywhere; rows that ns_check() finds nothing in, also those a
+ * crash left; every answer against the model (sim_shard_model.c, _read.c);
+ * nothing refused is applied, nothing is applied twice; after the heal every
+ * operation ends and every replica is the same within 10 s.
+ *
+ * SIM_PLANT=ack|vote|retry|clock|stale|rows plants a bug (sim_shard_plant.c).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/raft/raft_impl.h"
+#include "tests/sim/sim_shard.h"
+
+void *zalloc(size_t size)
+{
+	void *p = calloc(1, size);
+
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+void *grow(void *p, unsigned n, unsigned *cap, size_t size)
+{
+	if (n < *cap)
+		return p;
+	*cap = *cap * 2 + 16;
+	p = realloc(p, *cap * size);
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+/* --- states of replicas --- */
+
+static void on_finding(void *arg, const char *text)
+{
+	struct proc *p = arg;
+
+	sim_fail(p->c, "node %u: %s", p->node, text);
+}
+
+static void check_hash(struct proc *p, struct model *m, uint64_t index,
+		       struct wire_u128 hash)
+{
+	for (unsigned i = 0; i < m->n_hashes; i++) {
+		const struct state_hash *h = &m->hashes[i];
+
+		if (h->index != index)
+			continue;
+		if (h->hash.hi != hash.hi || h->hash.lo != hash.lo)
+			sim_fail(p->c, "node %u group %u: another state at "
+				 "%llu", p->node, m->group,
+				 (unsigned long long)index);
+		return;
+	}
+	m->hashes = grow(m->hashes, m->n_hashes, &m->cap_hashes,
+			 sizeof *m->hashes);
+	m->hashes[m->n_hashes++] = (struct state_hash){ index, hash };
+}
+
+/* What the process has put into its row database so far. */
+static void check_rows(struct proc *p)
+{
+	for (unsigned i = 0; i < p->w->groups; i++) {
+		struct model *m = &p->w->models[i];
+		struct wire_u128 hash;
+		uint64_t index = 0;
+		int64_t now;
+
+		if (shard_read_applied(p->back, m->group, &index, &now) != 0 ||
+		    ns_hash(p->back, m->group, &hash) != 0 ||
+		    ns_check(p->back, m->group, on_finding, p) != 0)
+			sim_fail(p->c, "node %u: rows cannot be read", p->node);
+		if (index > m->last)
+			sim_fail(p->c, "node %u group %u: rows of the future",
+				 p->node, m->group);
+		check_hash(p, m, index, hash);
+	}
+}
+
+/* --- life of a process --- */
+
+static int proc_record(void *arg, const struct seg_rec *rec)
+{
+	struct proc *p = arg;
+
+	return shard_set_recover(p->set, rec);
+}
+
+static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
+{
+	struct proc *p = arg;
+
+	sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
+		 (unsigned long long)pos.gen, (unsigned long long)pos.off,
+		 (unsigned long long)seq);
+}
+
+static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
+			   uint64_t off)
+{
+	struct proc *p = arg;
+
+	sim_fail(p->c, "node %u group %u: a value at %llx:%llu is not there",
+		 p->node, group, (unsigned long long)gen,
+		 (unsigned long long)off);
+}
+
+static void proc_start_body(void *arg, struct buf *buf)
+{
+	struct proc *p = arg;
+
+	raft_host_start_body(p->host, buf);
+}
+
+static void proc_role(void *arg, uint16_t group, bool leader)
+{
+	struct proc *p = arg;
+
+	p->leads[group - 1] = leader;
+	sim_trace(sim_cluster_sim(p->c), "role node=%u group=%u leader=%d",
+		  p->node, group, leader);
+	if (leader)
+		sim_cluster_new_leader(p->c, p->node);
+}
+
+static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
+{
+	struct proc *p = arg;
+
+	sim_cluster_send(p->c, p->node, to, frame, len);
+}
+
+static void proc_open_log(struct proc *p)
+{
+	struct seg_config config = {
+		.dir = "/log",
+		.segment_size = 64u << 10,
+		.first_size = 16u << 10,
+		.no_sync = sim_plant == PLANT_ACK,
+		.on_record = proc_record,
+		.on_rot = proc_rot,
+		.start_body = proc_start_body,
+		.arg = p,
+	};
+	struct errbuf e = { "" };
+
+	if (seg_head_open(p->env, &config, &p->log, &e) != 0)
+		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	if (seg_port_new(p->log, p->env, &p->port) != 0)
+		abort();
+	shard_set_log(p->set, p->log, p->port);
+}
+
+static void proc_open_groups(struct proc *p)
+{
+	unsigned n = sim_cluster_size(p->c);
+	struct errbuf e = { "" };
+	uint64_t voters[SIM_NODES];
+
+	for (unsigned i = 0; i < n; i++)
+		voters[i] = i + 1;
+	for (unsigned i = 0; i < p->w->groups; i++) {
+		struct model *m = &p->w->models[i];
+		int64_t now;
+
+		if (shard_open(p->set, m->group, voters, n, &e) != 0)
+			sim_fail(p->c, "node %u: %s", p->node, e.text);
+		if (shard_read_applied(p->back, m->group, &p->applied[i],
+				       &now) != 0)
+			abort();
+	}
+	check_rows(p);
+}
+
+static void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
+{
+	struct proc *p = zalloc(sizeof *p);
+	struct shard_config config = {
+		.env = env,
+		.id = node + 1,
+		.election_ms = 300,
+		.heartbeat_ms = 50,
+		.send = proc_send,
+		.role = proc_role,
+		.rot = proc_value_rot,
+		.arg = p,
+	};
+
+	p->w = sim_cluster_arg(c);
+	p->w->c = c;
+	p->c = c;
+	p->node = node;
+	p->env = env;
+	if (rows_back_mem(p->w->images[node], &p->back) != 0)
+		abort();
+	config.back = p->back;
+	config.entry_cache = p->w->tiny_cache ? 4000 : 0;
+	config.rows_cache = p->w->tiny_cache ? 4000 : 0;
+	sim_starting = p;
+	if (shard_set_new(&config, &p->set) != 0)
+		abort();
+	p->host = shard_set_host(p->set);
+	rows_set_forget(shard_set_rows(p->set), p->w->forget);
+	proc_open_log(p);
+	proc_open_groups(p);
+	if (shard_set_start(p->set) != 0)
+		abort();
+	return p;
+}
+
+static void proc_stop(struct sim_cluster *c, unsigned node, void *proc,
+		      bool crash)
+{
+	struct proc *p = proc;
+
+	(void)c;
+	sim_procs[node] = NULL;
+	client_calls_lost(p);
+	if (crash)
+		seg_head_abandon(p->log);
+	else
+		seg_head_close(p->log);
+	shard_set_free(p->set);
+	seg_port_free(p->port);
+	rows_back_close(p->back);
+	free(p);
+}
+
+static int proc_receive(void *proc, uint64_t from, const uint8_t *frame,
+			size_t len)
+{
+	struct proc *p = proc;
+
+	return raft_host_receive(p->host, from, frame, len);
+}
+
+static void proc_link_reset(void *proc, uint64_t peer)
+{
+	struct proc *p = proc;
+
+	raft_host_link_reset(p->host, peer);
+}
+
+static bool proc_leads(void *proc)
+{
+	struct proc *p = proc;
+
+	return p->leads[0];
+}
+
+static struct raft_group *proc_group(struct proc *p, unsigned i)
+{
+	return shard_group(p->set, p->w->models[i].group);
+}
+
+/* --- work --- */
+
+static void world_clients(struct world *w)
+{
+	struct sim *s = sim_cluster_sim(w->c);
+
+	for (uint64_t n = sim_rand(s, 4); n > 0; n--) {
+		unsigned i = (unsigned)sim_rand(s, SHARD_CLIENTS);
+
+		if (w->clients[i].busy < SHARD_OPS)
+			gen_op(w, i);
+	}
+}
+
+static void world_roots(struct world *w)
+{
+	bool asked[SHARD_GROUPS] = { false };
+
+	for (const struct op *op = w->ops; op != NULL; op = op->next)
+		if (!op->done && op->tag == RPC_TAG_root_create)
+			asked[op->m->group - 1] = true;
+	for (unsigned i = 0; i < w->groups; i++)
+		if (w->models[i].root == 0 && !asked[i])
+			gen_root(w, &w->models[i]);
+}
+
+static void world_client(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+	struct sim *s = sim_cluster_sim(c);
+	struct proc *p = sim_cluster_proc(
+		c, (unsigned)sim_rand(s, sim_cluster_size(c)));
+
+	if (p != NULL && sim_chance(s, 60))
+		check_rows(p);
+	if (w->heal != HEAL_NOT)
+		return;
+	if (p != NULL && sim_chance(s, 15))
+		(void)shard_set_checkpoint(p->set, NULL, NULL);
+	world_roots(w);
+	world_clients(w);
+}
+
+/* --- after every event --- */
+
+static void world_check(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+
+	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
+		struct proc *p = sim_cluster_proc(c, n);
+
+		for (unsigned i = 0; p != NULL && i < w->groups; i++) {
+			uint64_t term = proc_group(p, i)->lead_term;
+			uint8_t *owner;
+
+			if (term == 0)
+				continue;
+			if (term >= SHARD_TERMS)
+				sim_fail(c, "too many terms");
+			owner = &w->models[i].owner[term];
+			if (*owner == 0)
+				*owner = (uint8_t)(n + 1);
+			if (*owner != n + 1)
+				sim_fail(c, "two leaders in term %llu",
+					 (unsigned long long)term);
+		}
+	}
+}
+
+/* --- healing --- */
+
+static void checkpoint_done(void *arg, int status)
+{
+	struct world *w = arg;
+
+	if (status != 0)
+		sim_fail(w->c, "a checkpoint failed: %d", status);
+	w->checkpoints--;
+}
+
+static bool world_applied(struct world *w)
+{
+	for (unsigned i = 0; i < w->groups; i++)
+		for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
+			struct proc *p = sim_cluster_proc(w->c, n);
+
+			if (p->applied[i] < w->models[i].last)
+				return false;
+			if (p->applied[i] < w->models[i].acked)
+				sim_fail(w->c, "an acknowledged write is lost");
+		}
+	return true;
+}
+
+static void world_checkpoint(struct world *w)
+{
+	for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
+		struct proc *p = sim_cluster_proc(w->c, n);
+
+		w->checkpoints++;
+		if (shard_set_checkpoint(p->set, checkpoint_done, w) != 0)
+			abort();
+	}
+}
+
+static void world_last(struct world *w, bool write)
+{
+	for (unsigned i = 0; i < w->groups; i++)
+		gen_last(w, &w->models[i], write);
+}
+
+static bool world_healed(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+	struct sim *s = sim_cluster_sim(c);
+
+	switch (w->heal) {
+	case HEAL_NOT: /* what is open ends; new writes go through */
+		world_roots(w);
+		w->heal = HEAL_OPS;
+		return false;
+	case HEAL_OPS:
+		if (w->open > 0)
+			return false;
+		world_last(w, true);
+		w->heal = HEAL_LAST;
+		return false;
+	case HEAL_LAST:
+		if (w->open > 0)
+			return false;
+		world_last(w, false);
+		w->heal = HEAL_APPLY;
+		w->heal_at = sim_now(s) + 500 * SIM_MS;
+		return false;
+	case HEAL_APPLY:
+		if (w->open > 0 || sim_now(s) < w->heal_at ||
+		    !world_applied(w))
+			return false;
+		world_checkpoint(w);
+		w->heal = HEAL_CHECKPOINT;
+		return false;
+	default:
+		return w->checkpoints == 0;
+	}
+}
+
+static void world_end(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+
+	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
+		struct proc *p = sim_cluster_proc(c, n);
+
+		for (unsigned i = 0; i < w->groups; i++) {
+			uint64_t index = 0;
+			int64_t now;
+
+			(void)shard_read_applied(p->back, w->models[i].group,
+						 &index, &now);
+			if (index != w->models[i].last)
+				sim_fail(c, "node %u group %u: rows of %llu, "
+					 "not of %llu", n, i + 1,
+					 (unsigned long long)index,
+					 (unsigned long long)w->models[i].last);
+		}
+		check_rows(p);
+	}
+	sim_trace(sim_cluster_sim(c), "end writes=%llu errors=%llu reads=%llu "
+		  "dups=%llu unknown=%llu refused=%llu",
+		  (unsigned long long)w->n_writes,
+		  (unsigned long long)w->n_errors,
+		  (unsigned long long)w->n_reads,
+		  (unsigned long long)w->n_dups,
+		  (unsigned long long)w->n_unknown,
+		  (unsigned long long)w->n_refused);
+}
+
+static void world_dump(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+
+	printf("# step %d, %u operations open, %u checkpoints\n", w->heal,
+	       w->open, w->checkpoints);
+	for (const struct op *op = w->ops; op != NULL; op = op->next)
+		if (!op->done)
+			printf("# %s client=%u group=%u tries=%u effect=%llu\n",
+			       rpc_info(op->tag)->name, op->client,
+			       op->m->group, op->tries,
+			       (unsigned long long)op->effect);
+	for (unsigned n = 0; n < sim_cluster_size(c); n++)
+		for (unsigned i = 0; i < w->groups; i++) {
+			struct proc *p = sim_cluster_proc(c, n);
+			const struct raft_group *g = proc_group(p, i);
+
+			printf("# node=%u group=%u leader=%d term=%llu "
+			       "last=%llu stored=%llu commit=%llu "
+			       "applied=%llu parked=%d\n", n, i + 1,
+			       p->leads[i], (unsigned long long)g->term,
+			       (unsigned long long)rlog_last(&g->log),
+			       (unsigned long long)g->stored,
+			       (unsigned long long)g->commit,
+			       (unsigned long long)g->applied, g->parked);
+		}
+}
+
+/* --- the run --- */
+
+static const struct sim_ops shard_ops = {
+	.start = proc_start,
+	.stop = proc_stop,
+	.receive = proc_receive,
+	.link_reset = proc_link_reset,
+	.leads = proc_leads,
+	.client = world_client,
+	.check = world_check,
+	.healed = world_healed,
+	.end = world_end,
+	.dump = world_dump,
+};
+
+static void world_free(struct world *w, unsigned nodes)
+{
+	struct op *op;
+
+	for (unsigned i = 0; i < nodes; i++)
+		rows_mem_image_free(w->images[i]);
+	for (unsigned i = 0; i < w->groups; i++)
+		model_fini(&w->models[i]);
+	while ((op = w->ops) != NULL) {
+		w->ops = op->next;
+		buf_fini(&op->payload);
+		free(op);
+	}
+	free(w->slots);
+	free(w);
+}
+
+static void shard_run(uint64_t seed, unsigned nodes,
+		      const struct sim_profile *profile, uint64_t fault_ms,
+		      bool tracing, struct sim_result *ret)
+{
+	static const unsigned forgets[] = { 0, 3, 10, 50 };
+	struct world *w = zalloc(sizeof *w);
+	struct sim_config config = {
+		.ops = &shard_ops,
+		.profile = profile,
+		.nodes = nodes,
+		.fault_ms = fault_ms,
+		.heal_ms = 10000,
+		.seed = seed,
+		.tracing = tracing,
+		.arg = w,
+	};
+
+	w->groups = 1 + (unsigned)(seed % SHARD_GROUPS);
+	w->forget = forgets[seed / 3 % 4];
+	w->tiny_cache = seed / 5 % 2 != 0;
+	for (unsigned i = 0; i < nodes; i++)
+		w->images[i] = rows_mem_image_new();
+	for (unsigned i = 0; i < w->groups; i++)
+		model_init(&w->models[i], w, (uint16_t)(i + 1));
+	sim_cluster_run(&config, ret);
+	world_free(w, nodes);
+}
+
+static int plant_set(const char *name)
+{
+	static const char *const names[] = { "", "ack", "vote", "retry",
+					     "clock", "stale", "rows" };
+
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(name, names[i]) == 0) {
+			sim_plant = (enum plant)i;
+			return 0;
+		}
+	fprintf(stderr, "SIM_PLANT=%s: not known\n", name);
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct sim_row rows[] = {
+		{ 1, "disk", 40 },
+		{ 1, "calm", 10 },
+		{ 3, "mix", 60 },
+		{ 3, "storm", 40 },
+		{ 3, "disk", 30 },
+		{ 3, "calm", 20 },
+		{ 0, NULL, 0 },
+	};
+	static const struct sim_program program = {
+		.name = "tests/sim/sim_shard",
+		.run = shard_run,
+		.rows = rows,
+		.fault_ms = 8000,
+	};
+	const char *plant = getenv("SIM_PLANT");
+
+	if (plant != NULL && plant_set(plant) != 0)
+		return 2;
+	return sim_main(&program, argc, argv);
+}

@@ -1,0 +1,202 @@
+#ifndef TESTS_SIM_SIM_SHARD_H
+#define TESTS_SIM_SIM_SHARD_H
+/*
+ * The shard host under faults. Shared by tests/sim/sim_shard*.c:
+ *
+ *   sim_shard.c         machines and processes, invariants of replicas
+ *   sim_shard_model.c   what each command should answer: the log is the witness
+ *                       of one order of all
+ *   sim_shard_read.c    what a read may see
+ *   sim_shard_client.c  clients with the retry rules of common/client/call.c
+ *   sim_shard_gen.c     what clients ask for
+ *   sim_shard_plant.c   bugs to be found, seams
+ */
+#include "storaged/ns.h"
+#include "storaged/shard.h"
+#include "tests/lib/nsmodel.h"
+#include "tests/sim/sim_cluster.h"
+
+#define SHARD_GROUPS 3
+#define SHARD_TERMS 20000
+#define SHARD_CLIENTS 6
+#define SHARD_OPS 2     /* of a client at once */
+#define SHARD_KEY 48    /* longest path, with its end */
+
+struct world;
+struct proc;
+
+/* --- the model of one group --- */
+
+/* One name: "a/b" of a file, "a/b/" of a directory. */
+struct ver_row {
+	char key[SHARD_KEY];
+	uint64_t ino, tag, size, hash;
+	uint32_t nlink; /* 0: directory */
+};
+
+/* All names behind the command at index. */
+struct ver {
+	uint64_t index;
+	unsigned n;
+	struct ver_row rows[];
+};
+
+struct link_to {
+	struct nsm_file *file;
+	bool orphan; /* no name, kept because it may be open */
+};
+
+/* What every machine must have applied at an index. */
+struct step {
+	uint64_t term, cmd, answer; /* hashes; cmd 0: none seen */
+};
+
+struct model {
+	struct world *w;
+	uint16_t group;
+	struct step *steps;
+	uint64_t cap;
+	uint64_t last;         /* highest index applied anywhere */
+	uint64_t floor;        /* what any later answer must have seen */
+	uint64_t acked;
+	uint64_t root;         /* inode; 0: not made */
+	struct nsm_dir *dir;
+	struct link_to *files;
+	unsigned n_files, cap_files;
+	struct ver **vers;
+	unsigned n_vers, cap_vers;
+	uint8_t owner[SHARD_TERMS]; /* node + 1 that led in a term */
+	/* of ns_hash() of a replica, by index */
+	struct state_hash {
+		uint64_t index;
+		struct wire_u128 hash;
+	} *hashes;
+	unsigned n_hashes, cap_hashes;
+};
+
+/* --- clients --- */
+
+/* An answer slot; one number for all groups, so one row in each. */
+struct slot {
+	uint64_t client, seq; /* of the operation that has it */
+	struct op *op;
+	uint64_t applied[SHARD_GROUPS]; /* seq of the last one there */
+	uint64_t answer[SHARD_GROUPS];
+};
+
+struct op {
+	struct world *w;
+	struct op *next;      /* all of the world */
+	struct model *m;
+	unsigned client, slot;
+	uint64_t seq;
+	uint16_t tag;
+	bool write;
+	bool done, gave_up, refused;
+	bool maybe;           /* some try may have got through */
+	bool in_try;          /* one is under way */
+	unsigned tries;
+	uint64_t lo;          /* model floor when it, or its try, began */
+	uint64_t deadline;
+	struct buf payload;
+	uint64_t effect;      /* index at which it was applied, 0: not */
+	uint32_t status;
+	uint64_t answer;
+};
+
+struct client {
+	unsigned busy;
+	unsigned free[64], n_free; /* slots */
+};
+
+enum plant {
+	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_RETRY, PLANT_CLOCK,
+	PLANT_STALE, PLANT_ROWS,
+};
+
+struct world {
+	struct sim_cluster *c;
+	unsigned groups, forget;
+	bool tiny_cache;
+	struct rows_mem_image *images[SIM_NODES];
+	struct model models[SHARD_GROUPS];
+	struct client clients[SHARD_CLIENTS];
+	struct slot *slots;
+	unsigned n_slots, cap_slots;
+	struct op *ops;
+	unsigned open;        /* operations without an end */
+	unsigned hint[SHARD_GROUPS];
+	uint64_t token;       /* makes values unique */
+	enum { HEAL_NOT, HEAL_OPS, HEAL_LAST, HEAL_APPLY, HEAL_CHECKPOINT,
+	       HEAL_DONE } heal;
+	uint64_t heal_at;     /* nothing is on its way behind this */
+	unsigned checkpoints; /* under way */
+	uint64_t n_writes, n_reads, n_dups, n_unknown, n_refused, n_errors;
+};
+
+/* A call that a process has. */
+struct call {
+	struct call *prev, *next;
+	struct proc *p;
+	struct op *op;
+	unsigned try;
+};
+
+struct proc {
+	struct world *w;
+	struct sim_cluster *c;
+	unsigned node;
+	struct env *env;
+	struct seg_head *log;
+	struct seg_port *port;
+	struct rows_back *back;
+	struct shard_set *set;
+	struct raft_host *host;
+	int (*apply)(void *arg, struct raft_group *g,
+		     const struct raft_cmd *cmd);
+	void *apply_arg;
+	uint64_t applied[SHARD_GROUPS];
+	bool leads[SHARD_GROUPS];
+	struct call *calls;
+};
+
+extern enum plant sim_plant;
+extern struct proc *sim_starting;         /* calls shard_set_new() */
+extern struct proc *sim_procs[SIM_NODES]; /* from there to its end */
+/* The process and the entry that ns_apply() is called for, or NULL. */
+extern struct proc *sim_applying;
+extern const struct raft_cmd *sim_entry;
+
+void *zalloc(size_t size);
+/* p (of n elements) with room for one more. */
+void *grow(void *p, unsigned n, unsigned *cap, size_t size);
+
+/* --- sim_shard_model.c --- */
+void model_init(struct model *m, struct world *w, uint16_t group);
+void model_fini(struct model *m);
+/* A replica ran a command: same as the others, same as the model. */
+void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
+		   const struct ns_answer *a);
+const struct ver *model_now(const struct model *m);
+
+/* --- sim_shard_read.c --- */
+/* Some state between op->lo and now must give this answer. */
+void model_read(struct model *m, const struct op *op, uint32_t status,
+		struct wire_bytes payload, struct wire_bytes body);
+
+/* --- sim_shard_client.c --- */
+void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
+	       struct buf *payload);
+/* The process is gone, and what it had to answer. */
+void client_calls_lost(struct proc *p);
+/* The command of op was applied for the first time. */
+void client_effect(struct op *op, uint64_t index, uint32_t status,
+		   uint64_t answer);
+
+/* --- sim_shard_gen.c --- */
+void gen_op(struct world *w, unsigned client);
+void gen_root(struct world *w, struct model *m);
+/* A write, or reads of everything. */
+void gen_last(struct world *w, struct model *m, bool write);
+
+#endif

@@ -1,0 +1,341 @@
+/*
+ * Clients, with the rules of common/client/call.c: a mutation keeps its
+ * (client, slot, seq) in all tries; a slot is used again after a definite
+ * answer, and never after a call was given up.
+ *
+ *   send -> (delay) -> shard_call -> (delay) -> reply -> done
+ *     ^                    |            |
+ *     +--- backoff <-- refused, lost, process gone, timeout
+ *
+ * A timeout sends the next try while the last one may still be on its way.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "tests/sim/sim_shard.h"
+
+/* A message on its way; or a timer. */
+struct parcel {
+	struct op *op;
+	unsigned try, node;
+	uint32_t status;
+	size_t len, body;
+	uint8_t bytes[];
+};
+
+static struct sim *sim_of(const struct op *op)
+{
+	return sim_cluster_sim(op->w->c);
+}
+
+static void op_send(struct op *op);
+
+static void op_after(struct op *op, uint64_t delay, void (*fn)(void *arg))
+{
+	struct parcel *p = zalloc(sizeof *p);
+
+	p->op = op;
+	p->try = op->tries;
+	sim_after_owned(sim_of(op), delay, fn, p);
+}
+
+/* --- ends --- */
+
+static void op_close(struct op *op)
+{
+	struct client *c = &op->w->clients[op->client];
+
+	op->done = true;
+	op->w->open--;
+	c->busy--;
+	if (op->write && !op->gave_up)
+		c->free[c->n_free++] = op->slot;
+}
+
+static void op_give_up(struct op *op)
+{
+	op->gave_up = true;
+	if (op->write && !op->maybe) {
+		op->refused = true;
+		op->w->n_refused++;
+		if (op->effect != 0)
+			sim_fail(op->w->c, "refused, but applied");
+	} else if (op->write) {
+		op->w->n_unknown++;
+	}
+	op_close(op);
+}
+
+static void op_acked(struct op *op, uint32_t status, uint64_t answer)
+{
+	struct model *m = op->m;
+
+	if (op->effect == 0)
+		sim_fail(op->w->c, "group %u: %s answered %s, but not applied",
+			 m->group, rpc_info(op->tag)->name,
+			 rpc_status_name(status));
+	if (status != op->status || (status == 0 && answer != op->answer))
+		sim_fail(op->w->c, "group %u: %s answered %s, applied with %s",
+			 m->group, rpc_info(op->tag)->name,
+			 rpc_status_name(status), rpc_status_name(op->status));
+	if (op->effect <= op->lo)
+		sim_fail(op->w->c, "applied before it was sent");
+	if (op->effect > m->floor)
+		m->floor = op->effect;
+	if (op->effect > m->acked)
+		m->acked = op->effect;
+	op->w->n_writes++;
+	if (status != 0)
+		op->w->n_errors++;
+}
+
+void client_effect(struct op *op, uint64_t index, uint32_t status,
+		   uint64_t answer)
+{
+	if (op->effect != 0)
+		sim_fail(op->w->c, "applied twice");
+	if (op->refused)
+		sim_fail(op->w->c, "group %u: %s was refused, but is applied",
+			 op->m->group, rpc_info(op->tag)->name);
+	op->effect = index;
+	op->status = status;
+	op->answer = answer;
+}
+
+/* --- retries --- */
+
+static void op_again(void *arg)
+{
+	struct parcel *p = arg;
+
+	if (!p->op->done && p->op->tries == p->try)
+		op_send(p->op);
+}
+
+static void op_backoff(struct op *op)
+{
+	struct sim *s = sim_of(op);
+
+	if (!sim_cluster_healing(op->w->c) && sim_now(s) > op->deadline)
+		op_give_up(op);
+	else
+		op_after(op, sim_range(s, 5 * SIM_MS, 200 * SIM_MS), op_again);
+	op->in_try = false;
+}
+
+/* Nothing was heard of the try. */
+static void op_lost(void *arg)
+{
+	struct parcel *p = arg;
+
+	if (p->op->done || p->op->tries != p->try || !p->op->in_try)
+		return;
+	p->op->maybe = true;
+	op_backoff(p->op);
+}
+
+static bool may_retry(uint32_t status)
+{
+	return status == RPC_STATUS_NOT_LEADER ||
+	       status == RPC_STATUS_UNAVAILABLE ||
+	       status == RPC_STATUS_UNKNOWN_OUTCOME ||
+	       status == RPC_STATUS_BUSY;
+}
+
+static void op_reply(void *arg)
+{
+	struct parcel *p = arg;
+	struct op *op = p->op;
+	struct wire_bytes payload = wire_bytes(p->bytes, p->len);
+	struct wire_bytes body = wire_bytes(p->bytes + p->len, p->body);
+	uint64_t answer = XXH3_64bits_withSeed(p->bytes, p->len, p->status);
+
+	if (may_retry(p->status)) {
+		if (p->status != RPC_STATUS_NOT_LEADER &&
+		    p->status != RPC_STATUS_BUSY)
+			op->maybe = true;
+		if (!op->done && op->tries == p->try)
+			op_backoff(op);
+		return;
+	}
+	if (op->done && op->write && !op->gave_up &&
+	    p->status != RPC_STATUS_BADMSG &&
+	    (p->status != op->status ||
+	     (p->status == 0 && answer != op->answer)))
+		sim_fail(op->w->c, "two answers to one operation: %s, %s",
+			 rpc_status_name(op->status),
+			 rpc_status_name(p->status));
+	if (op->done || (!op->write && op->tries != p->try))
+		return;
+	op->w->hint[op->m->group - 1] = p->node;
+	if (op->write) {
+		op_acked(op, p->status, answer);
+	} else {
+		op->w->n_reads++;
+		model_read(op->m, op, p->status, payload, body);
+	}
+	sim_trace(sim_of(op), "done client=%u group=%u %s status=%s try=%u",
+		  op->client, op->m->group, rpc_info(op->tag)->name,
+		  rpc_status_name(p->status), op->tries);
+	op_close(op);
+}
+
+/* --- calls --- */
+
+static void call_end(struct call *call)
+{
+	if (call->prev != NULL)
+		call->prev->next = call->next;
+	else
+		call->p->calls = call->next;
+	if (call->next != NULL)
+		call->next->prev = call->prev;
+	free(call);
+}
+
+static void call_done(void *arg, uint32_t status, struct buf *payload,
+		      struct body *body)
+{
+	struct call *call = arg;
+	struct sim *s = sim_of(call->op);
+	size_t len = status == 0 ? payload->len : 0;
+	size_t more = body != NULL ? body->len : 0;
+	struct parcel *p = zalloc(sizeof *p + len + more);
+
+	*p = (struct parcel){ .op = call->op, .try = call->try,
+			      .node = call->p->node, .status = status,
+			      .len = len, .body = more };
+	if (len > 0)
+		memcpy(p->bytes, payload->data, len);
+	if (more > 0)
+		memcpy(p->bytes + len, body->data, more);
+	body_unref(body);
+	if (sim_chance(s, 30))
+		free(p); /* the reply is lost: the timeout finds out */
+	else
+		sim_after_owned(s, sim_range(s, 30 * SIM_US, 5 * SIM_MS),
+				op_reply, p);
+	call_end(call);
+}
+
+void client_calls_lost(struct proc *p)
+{
+	while (p->calls != NULL) {
+		struct call *call = p->calls;
+		struct sim *s = sim_of(call->op);
+		struct parcel *lost = zalloc(sizeof *lost);
+
+		lost->op = call->op;
+		lost->try = call->try;
+		sim_after_owned(s, sim_range(s, 1 * SIM_MS, 50 * SIM_MS),
+				op_lost, lost);
+		call_end(call);
+	}
+}
+
+/* The request arrives. */
+static void op_arrive(void *arg)
+{
+	struct parcel *parcel = arg;
+	struct op *op = parcel->op;
+	struct proc *p = sim_cluster_proc(op->w->c, parcel->node);
+	struct call *call;
+	struct buf b;
+
+	if (p == NULL) { /* refused at the door */
+		if (!op->done && op->tries == parcel->try)
+			op_backoff(op);
+		return;
+	}
+	buf_init(&b, 0);
+	buf_add(&b, op->payload.data, op->payload.len);
+	call = zalloc(sizeof *call);
+	*call = (struct call){ .next = p->calls, .p = p, .op = op,
+			       .try = parcel->try };
+	if (p->calls != NULL)
+		p->calls->prev = call;
+	p->calls = call;
+	if (shard_call(p->set, op->m->group, op->tag, &b, call_done, call) != 0)
+		abort();
+}
+
+static void op_send(struct op *op)
+{
+	struct sim *s = sim_of(op);
+	struct parcel *p = zalloc(sizeof *p);
+	unsigned nodes = sim_cluster_size(op->w->c);
+
+	op->tries++;
+	op->in_try = true;
+	if (!op->write) /* every try of a read is a read of its own */
+		op->lo = op->m->floor;
+	p->op = op;
+	p->try = op->tries;
+	p->node = op->w->hint[op->m->group - 1];
+	if (op->tries > 1 || sim_chance(s, 50))
+		p->node = (unsigned)sim_rand(s, nodes);
+	sim_after_owned(s, sim_range(s, 30 * SIM_US,
+				     sim_chance(s, 20) ? 400 * SIM_MS
+						       : 5 * SIM_MS),
+			op_arrive, p);
+	op_after(op, sim_range(s, 200 * SIM_MS, 1500 * SIM_MS), op_lost);
+}
+
+/* --- beginnings --- */
+
+static unsigned slot_take(struct world *w, unsigned client)
+{
+	struct client *c = &w->clients[client];
+
+	if (c->n_free > 0)
+		return c->free[--c->n_free];
+	w->slots = grow(w->slots, w->n_slots, &w->cap_slots,
+			sizeof *w->slots);
+	w->slots[w->n_slots] = (struct slot){ .client = client + 1 };
+	return w->n_slots++;
+}
+
+static void store(uint8_t *p, uint64_t v, unsigned n)
+{
+	while (n > 0) {
+		p[--n] = (uint8_t)v;
+		v >>= 8;
+	}
+}
+
+static void op_stamp(struct op *op)
+{
+	struct slot *slot;
+
+	op->slot = slot_take(op->w, op->client);
+	slot = &op->w->slots[op->slot];
+	slot->op = op;
+	op->seq = ++slot->seq;
+	store(op->payload.data, op->client + 1, 8);
+	store(op->payload.data + 8, op->slot, 4);
+	store(op->payload.data + 12, op->seq, 8);
+}
+
+void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
+	       struct buf *payload)
+{
+	struct sim *s = sim_cluster_sim(w->c);
+	struct op *op = zalloc(sizeof *op);
+
+	if (payload->err != 0)
+		abort();
+	*op = (struct op){ .w = w, .next = w->ops, .m = m, .client = client,
+			   .tag = tag, .lo = m->floor, .payload = *payload,
+			   .write = rpc_info(tag)->kind == 'W' };
+	w->ops = op;
+	w->open++;
+	w->clients[client].busy++;
+	op->deadline = sim_now(s) + sim_range(s, 300, sim_chance(s, 100)
+							      ? 1000
+							      : 8000) *
+					    SIM_MS;
+	if (op->write)
+		op_stamp(op);
+	op_send(op);
+}

@@ -1,0 +1,374 @@
+/*
+ * What clients ask for: few names, so that they meet; both vocabularies.
+ * Inodes are those of the newest state of the model.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/sim/sim_shard.h"
+
+#define FILE_SMALL 1500u /* longer ones are not appended to */
+
+static const char *const gen_keys[] = { "k0",	"k1",	"k2",	  "p/x",
+					"p/y",	"d0/k", "d0/k1",  "d1/k",
+					"d0/p/z" };
+static const char *const gen_names[] = { "k0", "k1", "d0", "d1", "f0", "k",
+					 "p" };
+#define PICK(s, list) ((list)[sim_rand((s), sizeof(list) / sizeof *(list))])
+
+struct gen {
+	struct world *w;
+	struct sim *s;
+	struct model *m;
+	unsigned client;
+	struct buf out;
+};
+
+static void gen_send(struct gen *g, uint16_t tag)
+{
+	client_op(g->w, g->client, g->m, tag, &g->out);
+}
+
+#define SEND(g, name, req) \
+	do { \
+		(void)rpc_##name##_encode((req), &(g)->out); \
+		gen_send((g), RPC_TAG_##name); \
+	} while (0)
+
+/* A file (or directory) of the newest state; NULL: there is none. */
+static const struct ver_row *gen_row(struct gen *g, bool dir)
+{
+	const struct ver *v = model_now(g->m);
+	unsigned from;
+
+	if (v->n == 0)
+		return NULL;
+	from = (unsigned)sim_rand(g->s, v->n);
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct ver_row *r = &v->rows[(from + i) % v->n];
+
+		if (r->ino != 0 && (r->nlink == 0) == dir &&
+		    strlen(r->key) < SHARD_KEY / 2)
+			return r;
+	}
+	return NULL;
+}
+
+static uint64_t gen_dir(struct gen *g)
+{
+	const struct ver_row *r = NULL;
+
+	if (sim_chance(g->s, 600))
+		r = gen_row(g, true);
+	return r != NULL ? r->ino : g->m->root;
+}
+
+/* Bytes that no other write has; some in the row, some in the log. */
+static struct wire_bytes gen_bytes(struct gen *g, uint8_t *bytes, size_t len)
+{
+	uint64_t token = ++g->w->token;
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (uint8_t)(token >> (i % 8 * 8) ^ i / 8);
+	return wire_bytes(bytes, len);
+}
+
+static struct wire_bytes gen_extent(struct wire_vec *v, uint64_t pos,
+				    size_t len)
+{
+	struct wire_extent e = { .pos = pos, .len = len,
+				 .kind = WIRE_EXT_INLINE };
+
+	wire_vec_init(v);
+	if (len > 0)
+		wire_vec_add_extent(v, &e);
+	return wire_vec_bytes(v);
+}
+
+/* --- S3 --- */
+
+static void gen_condition(struct gen *g, const char *key, char etag[40],
+			  struct wire_bytes *match, struct wire_bytes *none)
+{
+	const struct ver *v = model_now(g->m);
+	uint64_t how = sim_rand(g->s, 10);
+
+	if (how < 3) {
+		*none = wire_cstr("*");
+	} else if (how < 6) {
+		snprintf(etag, 40, "*");
+		for (unsigned i = 0; i < v->n; i++)
+			if (strcmp(v->rows[i].key, key) == 0 &&
+			    v->rows[i].tag != 0)
+				snprintf(etag, 40, "\"%016llx%016llx\"",
+					 (unsigned long long)v->rows[i].tag,
+					 (unsigned long long)v->rows[i].tag);
+		*match = wire_cstr(etag);
+	}
+}
+
+static void gen_put_key(struct gen *g, const char *key)
+{
+	struct rpc_put q = { .root = g->m->root, .key = wire_cstr(key),
+			     .uid = 1, .gid = 1, .umask = 022 };
+	uint8_t bytes[1200];
+	char etag[40], cond[40];
+	struct wire_vec v;
+
+	q.data = gen_bytes(g, bytes, sim_chance(g->s, 600)
+					     ? 8 + sim_rand(g->s, 240)
+					     : 257 + sim_rand(g->s, 900));
+	q.size = q.data.len;
+	q.extents = gen_extent(&v, 0, q.data.len);
+	snprintf(etag, sizeof etag, "%016llx%016llx",
+		 (unsigned long long)g->w->token,
+		 (unsigned long long)g->w->token);
+	q.etag = wire_cstr(etag);
+	gen_condition(g, key, cond, &q.if_match, &q.if_none_match);
+	SEND(g, put, &q);
+	wire_vec_fini(&v);
+}
+
+static void gen_put(struct gen *g)
+{
+	gen_put_key(g, PICK(g->s, gen_keys));
+}
+
+static void gen_delete(struct gen *g)
+{
+	const char *key = PICK(g->s, gen_keys);
+	struct rpc_delete q = { .root = g->m->root, .key = wire_cstr(key) };
+	struct wire_bytes none;
+	char etag[40];
+
+	if (sim_chance(g->s, 300)) {
+		gen_condition(g, key, etag, &q.if_match, &none);
+		(void)none; /* DELETE has no such condition */
+	}
+	SEND(g, delete, &q);
+}
+
+static void gen_object_key(struct gen *g, const char *key)
+{
+	struct rpc_object q = { .root = g->m->root, .key = wire_cstr(key) };
+
+	if (sim_chance(g->s, 800))
+		q.len = NSM_BYTES;
+	SEND(g, object, &q);
+}
+
+static void gen_object(struct gen *g)
+{
+	gen_object_key(g, PICK(g->s, gen_keys));
+}
+
+static void gen_list_max(struct gen *g, uint32_t max)
+{
+	static const char *const prefixes[] = { "", "", "k", "d", "d0/", "p/" };
+	struct rpc_list q = { .root = g->m->root, .max = max };
+
+	if (max < 1000) {
+		q.prefix = wire_cstr(PICK(g->s, prefixes));
+		if (sim_chance(g->s, 500))
+			q.after = wire_cstr(PICK(g->s, gen_keys));
+		if (sim_chance(g->s, 500))
+			q.delimiter = wire_cstr("/");
+	}
+	SEND(g, list, &q);
+}
+
+static void gen_list(struct gen *g)
+{
+	gen_list_max(g, 1 + (uint32_t)sim_rand(g->s, 12));
+}
+
+/* --- POSIX --- */
+
+static void gen_mknod(struct gen *g)
+{
+	struct rpc_mknod q = { .dir = gen_dir(g), .uid = 1, .gid = 1,
+			       .mode = S_IFREG | 0644,
+			       .flags = RPC_MKNOD_EXCL,
+			       .name = wire_cstr(PICK(g->s, gen_names)) };
+
+	if (sim_chance(g->s, 400))
+		q.mode = S_IFDIR | 0755;
+	SEND(g, mknod, &q);
+}
+
+static void gen_write(struct gen *g)
+{
+	const struct ver_row *r = gen_row(g, false);
+	struct rpc_setattr cut = { .valid = RPC_SET_SIZE };
+	struct rpc_write q = { .session = 1 };
+	uint8_t bytes[400];
+	struct wire_vec v;
+
+	if (r == NULL) {
+		gen_mknod(g);
+		return;
+	}
+	if (r->size > FILE_SMALL) {
+		cut.ino = r->ino;
+		cut.size = sim_rand(g->s, 40);
+		SEND(g, setattr, &cut);
+		return;
+	}
+	q.ino = r->ino;
+	q.data = gen_bytes(g, bytes, sim_chance(g->s, 800)
+					     ? 8
+					     : 1 + sim_rand(g->s, 400));
+	if (sim_chance(g->s, 750)) {
+		q.flags = RPC_WRITE_APPEND;
+		q.extents = gen_extent(&v, 0, q.data.len);
+	} else {
+		q.extents = gen_extent(&v, sim_rand(g->s, 600), q.data.len);
+	}
+	SEND(g, write, &q);
+	wire_vec_fini(&v);
+}
+
+static void gen_rename(struct gen *g)
+{
+	struct rpc_rename q = { .dir = gen_dir(g), .dir2 = gen_dir(g),
+				.name = wire_cstr(PICK(g->s, gen_names)),
+				.name2 = wire_cstr(PICK(g->s, gen_names)) };
+
+	if (sim_chance(g->s, 400))
+		q.dir2 = q.dir;
+	if (sim_chance(g->s, 250))
+		q.flags = RPC_RENAME_NOREPLACE;
+	SEND(g, rename, &q);
+}
+
+static void gen_link(struct gen *g)
+{
+	const struct ver_row *r = gen_row(g, false);
+	struct rpc_link q = { .dir = gen_dir(g),
+			      .name = wire_cstr(PICK(g->s, gen_names)) };
+
+	if (r == NULL) {
+		gen_mknod(g);
+		return;
+	}
+	q.ino = r->ino;
+	SEND(g, link, &q);
+}
+
+static void gen_unlink(struct gen *g)
+{
+	struct rpc_unlink q = { .dir = gen_dir(g),
+				.name = wire_cstr(PICK(g->s, gen_names)),
+				.rmdir = sim_chance(g->s, 400) };
+
+	SEND(g, unlink, &q);
+}
+
+static void gen_setattr(struct gen *g)
+{
+	const struct ver_row *r = gen_row(g, sim_chance(g->s, 300));
+	struct rpc_setattr q = { .valid = RPC_SET_MODE, .mode = 0700 };
+
+	if (r == NULL)
+		return gen_mknod(g);
+	q.ino = r->ino;
+	if (r->nlink > 0 && sim_chance(g->s, 700)) {
+		q.valid = RPC_SET_SIZE | RPC_SET_MTIME_NOW;
+		q.size = sim_rand(g->s, 300);
+	}
+	SEND(g, setattr, &q);
+}
+
+static void gen_lookup(struct gen *g)
+{
+	struct rpc_lookup q = { .dir = gen_dir(g),
+				.name = wire_cstr(PICK(g->s, gen_names)) };
+
+	SEND(g, lookup, &q);
+}
+
+static void gen_read(struct gen *g)
+{
+	const struct ver_row *r = gen_row(g, false);
+	struct rpc_read q = { .len = NSM_BYTES };
+
+	if (r == NULL) {
+		gen_lookup(g);
+		return;
+	}
+	q.ino = r->ino;
+	SEND(g, read, &q);
+}
+
+/* --- choice --- */
+
+static const struct gen_kind {
+	unsigned weight;
+	void (*run)(struct gen *g);
+} gen_kinds[] = {
+	{ 22, gen_put },    { 8, gen_delete }, { 16, gen_object },
+	{ 8, gen_list },    { 9, gen_mknod },  { 16, gen_write },
+	{ 7, gen_rename },  { 4, gen_link },   { 6, gen_unlink },
+	{ 5, gen_setattr }, { 6, gen_lookup }, { 8, gen_read },
+};
+
+static struct gen gen_new(struct world *w, unsigned client, struct model *m)
+{
+	struct gen g = { .w = w, .s = sim_cluster_sim(w->c), .m = m,
+			 .client = client };
+
+	buf_init(&g.out, 0);
+	return g;
+}
+
+void gen_op(struct world *w, unsigned client)
+{
+	struct sim *s = sim_cluster_sim(w->c);
+	struct model *m = &w->models[sim_rand(s, w->groups)];
+	struct gen g = gen_new(w, client, m);
+	unsigned total = 0, x;
+
+	if (m->root == 0)
+		return;
+	for (size_t i = 0; i < sizeof gen_kinds / sizeof *gen_kinds; i++)
+		total += gen_kinds[i].weight;
+	x = (unsigned)sim_rand(s, total);
+	for (size_t i = 0; i < sizeof gen_kinds / sizeof *gen_kinds; i++) {
+		if (x < gen_kinds[i].weight) {
+			gen_kinds[i].run(&g);
+			return;
+		}
+		x -= gen_kinds[i].weight;
+	}
+}
+
+void gen_root(struct world *w, struct model *m)
+{
+	struct rpc_root_create q = { .bucket = 1, .uid = 1, .gid = 1,
+				     .mode = 0755 };
+	struct gen g = gen_new(w, 0, m);
+
+	SEND(&g, root_create, &q);
+}
+
+void gen_last(struct world *w, struct model *m, bool write)
+{
+	struct gen g = gen_new(w, 0, m);
+
+	if (write) {
+		gen_put_key(&g, "last");
+		return;
+	}
+	for (size_t i = 0; i < sizeof gen_keys / sizeof *gen_keys; i++) {
+		g = gen_new(w, 0, m);
+		gen_object_key(&g, gen_keys[i]);
+	}
+	g = gen_new(w, 0, m);
+	gen_list_max(&g, 1000);
+	for (unsigned i = 0; i < 8; i++) {
+		g = gen_new(w, 0, m);
+		gen_read(&g);
+	}
+}

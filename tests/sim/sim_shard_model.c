@@ -1,0 +1,653 @@
+/*
+ * Every committed command is run once, in the order of the log, in a small
+ * model of the namespace, and every replica's answer is compared with what it
+ * says. The states are kept for a while: a read must match one of those
+ * between what was known when it began and what was applied when it ended,
+ * and no later read or write may be ordered before that one.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "tests/sim/sim_shard.h"
+
+void model_init(struct model *m, struct world *w, uint16_t group)
+{
+	struct ver *v = zalloc(sizeof *v);
+
+	m->w = w;
+	m->group = group;
+	m->dir = nsm_new();
+	m->vers = grow(NULL, 0, &m->cap_vers, sizeof *m->vers);
+	m->vers[m->n_vers++] = v;
+}
+
+void model_fini(struct model *m)
+{
+	for (unsigned i = 0; i < m->n_files; i++)
+		nsm_file_unref(m->files[i].file);
+	for (unsigned i = 0; i < m->n_vers; i++)
+		free(m->vers[i]);
+	nsm_free(m->dir);
+	free(m->files);
+	free(m->vers);
+	free(m->steps);
+	free(m->hashes);
+}
+
+const struct ver *model_now(const struct model *m)
+{
+	return m->vers[m->n_vers - 1];
+}
+
+/* --- finding --- */
+
+static struct nsm_dir *model_dir(struct nsm_dir *d, uint64_t ino)
+{
+	if (d->ino == ino)
+		return d;
+	for (size_t i = 0; i < d->n; i++) {
+		struct nsm_dir *found = NULL;
+
+		if (d->v[i].dir != NULL)
+			found = model_dir(d->v[i].dir, ino);
+		if (found != NULL)
+			return found;
+	}
+	return NULL;
+}
+
+static struct link_to *model_file(struct model *m, uint64_t ino)
+{
+	for (unsigned i = 0; i < m->n_files; i++)
+		if (m->files[i].file->ino == ino)
+			return &m->files[i];
+	return NULL;
+}
+
+static struct nsm_file *model_key(struct nsm_dir *d, const char *key)
+{
+	const char *slash;
+
+	while ((slash = strchr(key, '/')) != NULL) {
+		char comp[SHARD_KEY];
+
+		snprintf(comp, sizeof comp, "%.*s", (int)(slash - key), key);
+		d = nsm_dir_of(d, comp);
+		if (d == NULL)
+			return NULL;
+		key = slash + 1;
+	}
+	return nsm_file_of(d, key);
+}
+
+static void model_track(struct model *m, struct nsm_file *f, uint64_t ino)
+{
+	f->ino = ino;
+	f->refs++;
+	m->files = grow(m->files, m->n_files, &m->cap_files,
+			sizeof *m->files);
+	m->files[m->n_files++] = (struct link_to){ f, false };
+}
+
+static void model_drop(struct model *m, struct link_to *l)
+{
+	nsm_file_unref(l->file);
+	*l = m->files[--m->n_files];
+}
+
+/* Files that lost their last name are kept when the leader said so. */
+static void model_orphans(struct model *m, uint32_t decisions)
+{
+	for (unsigned i = m->n_files; i-- > 0;) {
+		struct link_to *l = &m->files[i];
+
+		if (l->file->nlink > 0 || l->orphan)
+			continue;
+		l->orphan = (decisions & NS_DECIDE_OPEN) != 0;
+		if (!l->orphan)
+			model_drop(m, l);
+	}
+}
+
+static const char *str(struct wire_bytes b, char out[SHARD_KEY])
+{
+	snprintf(out, SHARD_KEY, "%.*s", (int)b.len, (const char *)b.p);
+	return out;
+}
+
+static bool is(struct wire_bytes b, const char *text)
+{
+	return wire_bytes_eq(b, wire_cstr(text));
+}
+
+/* The number in an ETag of ours; 0: not one. */
+static uint64_t tag_of(struct wire_bytes etag)
+{
+	char hex[17] = "";
+
+	if (etag.len == 34) { /* quoted */
+		etag.p++;
+		etag.len = 32;
+	}
+	if (etag.len != 32)
+		return 0;
+	memcpy(hex, etag.p, 16);
+	return strtoull(hex, NULL, 16);
+}
+
+/* --- commands: what they answer, done to the model --- */
+
+/* What the answer says beside its status; of what is not here, anything. */
+struct expect {
+	bool has_size, has_pos, has_nlink;
+	uint64_t size, pos;
+	uint32_t nlink;
+};
+
+static uint32_t model_cond(struct wire_bytes match, struct wire_bytes none,
+			   const struct nsm_file *f)
+{
+	if (f == NULL)
+		return match.len > 0 ? RPC_STATUS_NOENT : 0;
+	if (match.len > 0 && !is(match, "*") &&
+	    (f->tag == 0 || tag_of(match) != f->tag))
+		return RPC_STATUS_PRECONDITION;
+	return none.len > 0 ? RPC_STATUS_PRECONDITION : 0;
+}
+
+static uint32_t model_put(struct model *m, const struct ns_cmd *c,
+			  const struct ns_answer *a, struct expect *e)
+{
+	struct rpc_put_rsp rsp;
+	struct rpc_put q;
+	char key[SHARD_KEY];
+	struct nsm_file *f;
+	uint32_t status;
+
+	(void)rpc_put_decode(&q, c->payload, c->len);
+	str(q.key, key);
+	status = model_cond(q.if_match, q.if_none_match,
+			    model_key(m->dir, key));
+	if (status != 0)
+		return status;
+	nsm_put(m->dir, key, q.data.p, q.data.len);
+	f = model_key(m->dir, key);
+	f->tag = tag_of(q.etag);
+	if (rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len) == 0)
+		model_track(m, f, rsp.attr.ino);
+	e->has_size = e->has_nlink = true;
+	e->size = f->size;
+	e->nlink = 1;
+	return 0;
+}
+
+static uint32_t model_delete(struct model *m, const struct ns_cmd *c)
+{
+	struct rpc_delete q;
+	char key[SHARD_KEY];
+	uint32_t status;
+
+	(void)rpc_delete_decode(&q, c->payload, c->len);
+	status = model_cond(q.if_match, q.if_none_match,
+			    model_key(m->dir, str(q.key, key)));
+	return status != 0 ? status : nsm_delete(m->dir, key);
+}
+
+static uint32_t model_mknod(struct model *m, const struct ns_cmd *c,
+			    const struct ns_answer *a)
+{
+	struct rpc_mknod_rsp rsp = { .attr = { .ino = 0 } };
+	struct rpc_mknod q;
+	char name[SHARD_KEY];
+	struct nsm_dir *d;
+	uint32_t status;
+
+	(void)rpc_mknod_decode(&q, c->payload, c->len);
+	d = model_dir(m->dir, q.dir);
+	if (d == NULL)
+		return RPC_STATUS_NOENT;
+	status = nsm_create(d, str(q.name, name), S_ISDIR(q.mode), false);
+	if (status != 0)
+		return status;
+	(void)rpc_mknod_rsp_decode(&rsp, a->payload.data, a->payload.len);
+	if (S_ISDIR(q.mode))
+		nsm_dir_of(d, name)->ino = rsp.attr.ino;
+	else
+		model_track(m, nsm_file_of(d, name), rsp.attr.ino);
+	return 0;
+}
+
+static uint32_t model_unlink(struct model *m, const struct ns_cmd *c)
+{
+	struct rpc_unlink q;
+	char name[SHARD_KEY];
+	struct nsm_dir *d;
+
+	(void)rpc_unlink_decode(&q, c->payload, c->len);
+	d = model_dir(m->dir, q.dir);
+	if (d == NULL)
+		return RPC_STATUS_NOENT;
+	return q.rmdir ? nsm_rmdir(d, str(q.name, name))
+		       : nsm_unlink(d, str(q.name, name), false);
+}
+
+/* With NOREPLACE: what stands in the way, after what comes before that. */
+static uint32_t model_in_the_way(struct nsm_dir *d, const char *name,
+				 struct nsm_dir *d2, const char *name2)
+{
+	struct nsm_dir *c = nsm_dir_of(d, name);
+
+	if (c == NULL && nsm_file_of(d, name) == NULL)
+		return RPC_STATUS_NOENT;
+	for (struct nsm_dir *p = d2; c != NULL && d != d2 && p != NULL;
+	     p = p->up)
+		if (p == c)
+			return RPC_STATUS_INVAL;
+	return nsm_file_of(d2, name2) != NULL || nsm_dir_of(d2, name2) != NULL
+		       ? RPC_STATUS_EXIST
+		       : 0;
+}
+
+static uint32_t model_rename(struct model *m, const struct ns_cmd *c)
+{
+	struct nsm_dir *d, *d2;
+	struct rpc_rename q;
+	char name[SHARD_KEY], name2[SHARD_KEY];
+	uint32_t status = 0;
+
+	(void)rpc_rename_decode(&q, c->payload, c->len);
+	d = model_dir(m->dir, q.dir);
+	d2 = model_dir(m->dir, q.dir2);
+	if (d == NULL || d2 == NULL)
+		return RPC_STATUS_NOENT;
+	str(q.name, name);
+	str(q.name2, name2);
+	if ((q.flags & RPC_RENAME_NOREPLACE) != 0)
+		status = model_in_the_way(d, name, d2, name2);
+	return status != 0 ? status : nsm_rename(d, name, d2, name2);
+}
+
+static uint32_t model_link(struct model *m, const struct ns_cmd *c,
+			   struct expect *e)
+{
+	struct rpc_link q;
+	char name[SHARD_KEY];
+	struct link_to *l;
+	struct nsm_dir *d;
+	uint32_t status;
+
+	(void)rpc_link_decode(&q, c->payload, c->len);
+	d = model_dir(m->dir, q.dir);
+	if (d == NULL)
+		return RPC_STATUS_NOENT;
+	l = model_file(m, q.ino);
+	if (l == NULL)
+		return RPC_STATUS_STALE;
+	status = nsm_link(l->file, d, str(q.name, name));
+	if (status == 0)
+		l->orphan = false;
+	e->has_nlink = true;
+	e->nlink = l->file->nlink;
+	return status;
+}
+
+static uint32_t model_write(struct model *m, const struct ns_cmd *c,
+			    struct expect *e)
+{
+	struct wire_extent x;
+	struct wire_reader r;
+	struct rpc_write q;
+	struct link_to *l;
+	uint32_t n;
+
+	(void)rpc_write_decode(&q, c->payload, c->len);
+	l = model_file(m, q.ino);
+	if (l == NULL)
+		return RPC_STATUS_STALE;
+	r = wire_vec_reader(q.extents, &n);
+	wire_get_extent(&r, &x);
+	e->has_pos = e->has_size = true;
+	if ((q.flags & RPC_WRITE_APPEND) != 0)
+		e->pos = l->file->size;
+	if (e->pos + x.pos + x.len > NSM_BYTES)
+		sim_fail(m->w->c, "the model's files are too small");
+	nsm_write(l->file, e->pos + x.pos, q.data.p, q.data.len);
+	l->file->tag = 0;
+	e->size = l->file->size;
+	return 0;
+}
+
+static uint32_t model_setattr(struct model *m, const struct ns_cmd *c,
+			      const struct ns_answer *a, struct expect *e)
+{
+	struct rpc_setattr q;
+	struct link_to *l;
+	struct nsm_dir *d;
+
+	(void)rpc_setattr_decode(&q, c->payload, c->len);
+	l = model_file(m, q.ino);
+	d = l == NULL ? model_dir(m->dir, q.ino) : NULL;
+	if (d != NULL) {
+		d->implicit = false;
+		return 0;
+	}
+	if (l == NULL) /* a directory without name may be there or not */
+		return a->status == 0 && (q.valid & RPC_SET_SIZE) == 0
+			       ? 0
+			       : RPC_STATUS_STALE;
+	if ((q.valid & RPC_SET_SIZE) != 0 && q.size != l->file->size) {
+		nsm_truncate(l->file, q.size);
+		l->file->tag = 0;
+	}
+	e->has_size = e->has_nlink = true;
+	e->size = l->file->size;
+	e->nlink = l->file->nlink;
+	return 0;
+}
+
+static uint32_t model_root(struct model *m, const struct ns_answer *a)
+{
+	struct rpc_root_create_rsp rsp = { 0 };
+
+	(void)rpc_root_create_rsp_decode(&rsp, a->payload.data,
+					 a->payload.len);
+	if (m->root == 0)
+		m->root = m->dir->ino = rsp.ino;
+	return rsp.ino == m->root && rsp.ino != 0 ? 0 : RPC_STATUS_IO;
+}
+
+static uint32_t model_close(struct model *m, const struct ns_cmd *c)
+{
+	struct rpc_close q;
+	struct link_to *l;
+
+	(void)rpc_close_decode(&q, c->payload, c->len);
+	l = model_file(m, q.ino);
+	if (l != NULL && l->orphan && (c->decisions & NS_DECIDE_LAST) != 0)
+		model_drop(m, l);
+	return 0;
+}
+
+static uint32_t model_run(struct model *m, const struct ns_cmd *c,
+			  const struct ns_answer *a, struct expect *e)
+{
+	switch (c->tag) {
+	case RPC_TAG_root_create:
+		return model_root(m, a);
+	case RPC_TAG_put:
+		return model_put(m, c, a, e);
+	case RPC_TAG_delete:
+		return model_delete(m, c);
+	case RPC_TAG_mknod:
+		return model_mknod(m, c, a);
+	case RPC_TAG_unlink:
+		return model_unlink(m, c);
+	case RPC_TAG_rename:
+		return model_rename(m, c);
+	case RPC_TAG_link:
+		return model_link(m, c, e);
+	case RPC_TAG_write:
+		return model_write(m, c, e);
+	case RPC_TAG_setattr:
+		return model_setattr(m, c, a, e);
+	case RPC_TAG_close:
+		return model_close(m, c);
+	default:
+		sim_fail(m->w->c, "no client sends message %u", c->tag);
+	}
+}
+
+/* --- answers --- */
+
+static const struct wire_attr *answer_attr(uint16_t tag,
+					   const struct ns_answer *a,
+					   uint64_t *ret_pos)
+{
+	static struct wire_attr attr;
+	struct rpc_write_rsp write;
+	struct rpc_attr_rsp any;
+	struct rpc_put_rsp put;
+	const uint8_t *p = a->payload.data;
+	size_t len = a->payload.len;
+
+	*ret_pos = 0;
+	if (tag == RPC_TAG_put && rpc_put_rsp_decode(&put, p, len) == 0) {
+		attr = put.attr;
+	} else if (tag == RPC_TAG_write &&
+		   rpc_write_rsp_decode(&write, p, len) == 0) {
+		attr = write.attr;
+		*ret_pos = write.pos;
+	} else if (rpc_attr_rsp_decode(&any, p, len) == 0) {
+		attr = any.attr;
+	} else {
+		return NULL;
+	}
+	return &attr;
+}
+
+static void model_compare(struct model *m, const struct proc *p,
+			  const struct ns_cmd *c, const struct ns_answer *a,
+			  uint32_t status, const struct expect *e)
+{
+	const struct wire_attr *attr;
+	uint64_t pos;
+
+	if (a->status != status)
+		sim_fail(m->w->c, "node %u group %u index %llu: %s answers %s, "
+			 "the model %s", p->node, m->group,
+			 (unsigned long long)sim_entry->index,
+			 rpc_info(c->tag)->name, rpc_status_name(a->status),
+			 rpc_status_name(status));
+	if (status != 0 || !(e->has_size || e->has_pos || e->has_nlink))
+		return;
+	attr = answer_attr(c->tag, a, &pos);
+	if (attr == NULL || (e->has_size && attr->size != e->size) ||
+	    (e->has_nlink && attr->nlink != e->nlink) ||
+	    (e->has_pos && pos != e->pos))
+		sim_fail(m->w->c, "node %u group %u index %llu: %s answers "
+			 "size %llu pos %llu nlink %u, the model %llu %llu %u",
+			 p->node, m->group,
+			 (unsigned long long)sim_entry->index,
+			 rpc_info(c->tag)->name,
+			 (unsigned long long)(attr ? attr->size : 0),
+			 (unsigned long long)pos, attr ? attr->nlink : 0,
+			 (unsigned long long)e->size,
+			 (unsigned long long)e->pos, e->nlink);
+}
+
+/* --- states --- */
+
+static struct ver *ver_row(struct ver *v, unsigned *cap)
+{
+	if (v->n == *cap) {
+		*cap *= 2;
+		v = realloc(v, sizeof *v + *cap * sizeof *v->rows);
+		if (v == NULL)
+			abort();
+	}
+	memset(&v->rows[v->n++], 0, sizeof *v->rows);
+	return v;
+}
+
+static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
+			    const char *path)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		const struct nsm_entry *en = &d->v[i];
+		struct ver_row *r;
+		char key[SHARD_KEY];
+
+		if ((size_t)snprintf(key, sizeof key, "%s%s%s", path, en->name,
+				     en->dir ? "/" : "") >= sizeof key)
+			abort();
+		v = ver_row(v, cap);
+		r = &v->rows[v->n - 1];
+		strcpy(r->key, key);
+		if (en->dir != NULL) {
+			r->ino = en->dir->ino;
+			v = ver_dump(v, cap, en->dir, key);
+			continue;
+		}
+		r->ino = en->file->ino;
+		r->tag = en->file->tag;
+		r->size = en->file->size;
+		r->nlink = en->file->nlink;
+		r->hash = XXH3_64bits(en->file->bytes, en->file->size);
+	}
+	return v;
+}
+
+static int ver_cmp(const void *a, const void *b)
+{
+	const struct ver_row *l = a, *r = b;
+
+	return strcmp(l->key, r->key);
+}
+
+/* States that no read may see any more go. */
+static void model_prune(struct model *m)
+{
+	uint64_t low = m->floor;
+	unsigned n = 0;
+
+	for (const struct op *op = m->w->ops; op != NULL; op = op->next)
+		if (!op->done && !op->write && op->m == m && op->lo < low)
+			low = op->lo;
+	while (n + 1 < m->n_vers && m->vers[n + 1]->index <= low)
+		free(m->vers[n++]);
+	m->n_vers -= n;
+	memmove(m->vers, m->vers + n, m->n_vers * sizeof *m->vers);
+}
+
+static void model_version(struct model *m, uint64_t index)
+{
+	const struct ver *old = model_now(m);
+	unsigned cap = old->n + 8;
+	struct ver *v = zalloc(sizeof *v + cap * sizeof *v->rows);
+
+	v = ver_dump(v, &cap, m->dir, "");
+	v->index = index;
+	qsort(v->rows, v->n, sizeof *v->rows, ver_cmp);
+	if (v->n == old->n &&
+	    memcmp(v->rows, old->rows, v->n * sizeof *v->rows) == 0) {
+		free(v);
+		return;
+	}
+	if (m->n_vers >= 64)
+		model_prune(m);
+	m->vers = grow(m->vers, m->n_vers, &m->cap_vers, sizeof *m->vers);
+	m->vers[m->n_vers++] = v;
+}
+
+/* --- one command --- */
+
+/* True when the command is the first with its number. */
+static bool model_slot(struct model *m, const struct ns_cmd *c,
+		       const struct ns_answer *a, uint64_t answer,
+		       struct slot **ret_slot)
+{
+	struct wire_reader r = { .p = c->payload, .left = c->len };
+	unsigned g = m->group - 1u;
+	uint64_t client, seq;
+	struct slot *s;
+	uint32_t slot;
+
+	wire_get_u64(&r, &client);
+	wire_get_u32(&r, &slot);
+	wire_get_u64(&r, &seq);
+	*ret_slot = NULL;
+	if (client == 0)
+		return true; /* the host's own */
+	if (slot >= m->w->n_slots || m->w->slots[slot].client != client)
+		sim_fail(m->w->c, "nobody has slot %u", slot);
+	s = &m->w->slots[slot];
+	if (seq < s->applied[g]) {
+		if (a->status != RPC_STATUS_BADMSG)
+			sim_fail(m->w->c, "an old number is taken");
+		return false;
+	}
+	if (seq == s->applied[g]) {
+		m->w->n_dups++;
+		if (answer != s->answer[g])
+			sim_fail(m->w->c, "group %u index %llu: %s again, "
+				 "another answer (%s)", m->group,
+				 (unsigned long long)sim_entry->index,
+				 rpc_info(c->tag)->name,
+				 rpc_status_name(a->status));
+		return false;
+	}
+	if (s->op == NULL || seq != s->seq || s->op->m != m)
+		sim_fail(m->w->c, "an operation that nobody sent");
+	s->applied[g] = seq;
+	s->answer[g] = answer;
+	*ret_slot = s;
+	return true;
+}
+
+static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
+		      const struct ns_answer *a, uint64_t answer)
+{
+	struct expect e = { .has_size = false };
+	struct slot *slot;
+	uint32_t status;
+
+	sim_trace(sim_cluster_sim(m->w->c), "apply node=%u group=%u index=%llu "
+		  "%s status=%s", p->node, m->group,
+		  (unsigned long long)sim_entry->index, rpc_info(c->tag)->name,
+		  rpc_status_name(a->status));
+	if (!model_slot(m, c, a, answer, &slot))
+		return;
+	status = model_run(m, c, a, &e);
+	model_compare(m, p, c, a, status, &e);
+	model_orphans(m, c->decisions);
+	model_version(m, sim_entry->index);
+	if (slot != NULL)
+		client_effect(slot->op, sim_entry->index, status, answer);
+}
+
+void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
+		   const struct ns_answer *a)
+{
+	const struct raft_cmd *cmd = sim_entry;
+	struct step now = {
+		.term = cmd->term,
+		.cmd = XXH3_64bits(cmd->data, cmd->len) | 1,
+		.answer = XXH3_64bits_withSeed(a->payload.data, a->payload.len,
+					       a->status),
+	};
+	struct step *s;
+
+	if (cmd->index <= p->applied[m->group - 1])
+		sim_fail(m->w->c, "node %u applies %llu again", p->node,
+			 (unsigned long long)cmd->index);
+	p->applied[m->group - 1] = cmd->index;
+	if (cmd->index >= m->cap) {
+		uint64_t cap = cmd->index * 2 + 256;
+
+		m->steps = realloc(m->steps, cap * sizeof *m->steps);
+		if (m->steps == NULL)
+			abort();
+		memset(m->steps + m->cap, 0, (cap - m->cap) * sizeof *s);
+		m->cap = cap;
+	}
+	s = &m->steps[cmd->index];
+	if (s->cmd == 0) {
+		if (cmd->index <= m->last)
+			sim_fail(m->w->c, "index %llu appeared late",
+				 (unsigned long long)cmd->index);
+		*s = now;
+		m->last = cmd->index;
+		model_new(m, p, c, a, now.answer);
+	} else if (s->cmd != now.cmd || s->term != now.term) {
+		sim_fail(m->w->c, "node %u group %u: another command at %llu",
+			 p->node, m->group, (unsigned long long)cmd->index);
+	} else if (s->answer != now.answer) {
+		sim_fail(m->w->c, "node %u group %u: another answer at %llu "
+			 "to %s: %s", p->node, m->group,
+			 (unsigned long long)cmd->index,
+			 rpc_info(c->tag)->name, rpc_status_name(a->status));
+	}
+}

@@ -1,0 +1,107 @@
+/*
+ * Seams of the simulator, made by the linker (--wrap): where it looks at every
+ * entry that is applied, and where a bug is put in when SIM_PLANT names one.
+ * tests/sim/planted.sh shows that each of them is found.
+ */
+#include <string.h>
+
+#include "storaged/ns_impl.h"
+#include "tests/sim/sim_shard.h"
+
+enum plant sim_plant;
+struct proc *sim_applying;
+struct proc *sim_starting;
+struct proc *sim_procs[SIM_NODES];
+const struct raft_cmd *sim_entry;
+
+#define WRAP(ret, name, ...) \
+	ret __real_##name(__VA_ARGS__); \
+	ret __wrap_##name(__VA_ARGS__); \
+	ret __wrap_##name(__VA_ARGS__)
+
+/* --- looking --- */
+
+/* The host calls with the shard set for argument, whose process this tells. */
+static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
+{
+	unsigned i = 0;
+	int rv;
+
+	while (sim_procs[i] == NULL || sim_procs[i]->apply_arg != arg)
+		i++;
+	sim_applying = sim_procs[i];
+	sim_entry = cmd;
+	rv = sim_procs[i]->apply(arg, g, cmd);
+	sim_applying = NULL;
+	sim_entry = NULL;
+	return rv;
+}
+
+WRAP(int, raft_host_new, const struct raft_host_config *config,
+     struct raft_host **ret_host)
+{
+	struct raft_host_config own = *config;
+
+	sim_starting->apply = config->apply;
+	sim_starting->apply_arg = config->arg;
+	sim_procs[sim_starting->node] = sim_starting;
+	own.apply = on_apply;
+	return __real_raft_host_new(&own, ret_host);
+}
+
+WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
+     struct ns_answer *a)
+{
+	struct proc *p = sim_applying;
+	struct ns_cmd own = *c;
+	int rv;
+
+	if (p == NULL) /* only tried out */
+		return __real_ns_apply(t, c, a);
+	if (sim_plant == PLANT_CLOCK)
+		own.now = env_wall_ns(p->env);
+	rv = __real_ns_apply(t, &own, a);
+	if (rv == 0)
+		model_applied(&p->w->models[c->shard - 1], p, c, a);
+	return rv;
+}
+
+/* --- planted --- */
+
+/* A retry is applied again. */
+WRAP(int, ns_slot_find, struct ns_ctx *x, struct ns_slot *s, bool *ret_done)
+{
+	int rv = __real_ns_slot_find(x, s, ret_done);
+
+	if (sim_plant == PLANT_RETRY && rv == 0 && *ret_done) {
+		*ret_done = false;
+		x->a->status = RPC_STATUS_OK;
+		buf_reset(&x->a->payload);
+	}
+	return rv;
+}
+
+/* Votes are forgotten with the process. */
+WRAP(void, seg_append, struct seg_port *port, struct seg_append *a)
+{
+	if (sim_plant == PLANT_VOTE && a->type == SEG_HARD)
+		a->b = 0;
+	__real_seg_append(port, a);
+}
+
+/* A leader believes that it still is one. */
+WRAP(bool, raft_group_can_read, const struct raft_group *g)
+{
+	if (sim_plant == PLANT_STALE)
+		return raft_group_is_leader(g);
+	return __real_raft_group_can_read(g);
+}
+
+/* Now and then the rows of a command are lost. */
+WRAP(int, rows_txn_commit, struct rows_txn *t)
+{
+	if (sim_plant == PLANT_ROWS && sim_applying != NULL &&
+	    sim_chance(sim_cluster_sim(sim_applying->c), 2))
+		rows_txn_reset(t);
+	return __real_rows_txn_commit(t);
+}
