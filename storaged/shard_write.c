@@ -41,7 +41,18 @@ static int shard_dry_run(struct shard_op *op)
 
 static void shard_submit_failed(struct raft_submit *s, uint32_t status)
 {
-	shard_op_finish(CONTAINER_OF(s, struct shard_op, submit), status);
+	struct shard_op *op = CONTAINER_OF(s, struct shard_op, submit);
+	struct shard_group *g = op->g;
+
+	if (op->txn != NULL && op->txn == g->parked) {
+		/*
+		 * Leadership ended, yet the command is committed and waits
+		 * for the rows that this txn loads: the group keeps it.
+		 */
+		op->txn = g->txn;
+		g->txn = g->parked;
+	}
+	shard_op_finish(op, status);
 }
 
 static void shard_submit(struct shard_op *op)
