@@ -199,7 +199,7 @@ int chunk_put(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 		chunk_put_refuse(p, RPC_STATUS_INVAL);
 	} else if (cl->n_puts > CHUNK_PUTS_MAX) {
 		chunk_put_refuse(p, RPC_STATUS_BUSY);
-	} else if (body->len > CHUNK_HASH_INLINE) {
+	} else if (body->len > CHUNK_HASH_INLINE && !body->hashed) {
 		p->work.run = chunk_put_hash_run;
 		p->work.done = chunk_put_hash_done;
 		env_work(cl->env, &p->work);

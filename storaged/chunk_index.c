@@ -44,8 +44,10 @@ void chunk_key(const struct chunk_id *id, uint8_t out[CHUNK_KEY])
 
 bool chunk_hash_ok(const struct body *body, struct wire_u128 hash)
 {
-	XXH128_hash_t h = XXH3_128bits(body->data, body->len);
+	XXH128_hash_t h = { body->hash[1], body->hash[0] };
 
+	if (!body->hashed)
+		h = XXH3_128bits(body->data, body->len);
 	return h.high64 == hash.hi && h.low64 == hash.lo;
 }
 

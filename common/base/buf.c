@@ -218,6 +218,7 @@ struct body *body_new(size_t cap)
 	if (b == NULL)
 		return NULL;
 	b->len = 0;
+	b->hashed = false;
 	__atomic_store_n(&b->refs, 1, __ATOMIC_RELAXED);
 	return b;
 }

@@ -10,6 +10,7 @@
  * loops: object data. Immutable once shared (refs > 1).
  */
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
 
@@ -40,6 +41,13 @@ struct body {
 	uint32_t len;  /* bytes used */
 	uint32_t cap;  /* bytes allocated */
 	uint8_t *data; /* 4 KiB aligned when cap >= 64 KiB */
+	/*
+	 * xxh3-128 of the bytes, high half first, noted before the body was
+	 * shared by who computed it: what receives the body in the same
+	 * process need not compute it again. A body from a wire has none.
+	 */
+	bool hashed;
+	uint64_t hash[2];
 };
 
 /* New body with refs 1, len 0; NULL when out of memory or cap > BODY_MAX. */

@@ -19,7 +19,7 @@
 #include "common/base/mem.h"
 
 /* Below this a hash costs less than a trip to a worker. */
-#define SLICE_HASH_HERE (64u << 10)
+#define SLICE_HASH_HERE (256u << 10)
 #define SLICE_COPIES_MAX 8u
 
 struct slice_put {
@@ -179,6 +179,9 @@ static void chunk_hash(struct slice_chunk *k)
 	XXH128_hash_t h = XXH3_128bits(k->body->data, k->body->len);
 
 	k->hash = (struct wire_u128){ h.high64, h.low64 };
+	k->body->hash[0] = h.high64;
+	k->body->hash[1] = h.low64;
+	k->body->hashed = true;
 }
 
 static void chunk_hash_run(struct env_work *work)
