@@ -3,6 +3,7 @@
 write is there afterwards, none is half visible."""
 
 import os
+import subprocess
 import sys
 import threading
 
@@ -52,30 +53,45 @@ class S3Writer(threading.Thread):
                 self.n += 1
 
 
-class MountWriter(threading.Thread):
-    """write + fsync + rename, the way careful programs save."""
+def write_in_mount(directory, tag):
+    """A process of its own: write + fsync + rename, the way careful programs
+    save; prints what was acknowledged until its input ends. (A file held open
+    by the process that starts servers would be closed by its child before exec,
+    and that close waits for the server.)"""
+    halt = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), halt.set()), daemon=True).start()
+    n = 0
+    while not halt.is_set():
+        tmp = os.path.join(directory, f".tmp-{tag}")
+        try:
+            with open(tmp, "wb") as f:
+                f.write(body(tag, n)[:60000])
+                f.flush()
+                os.fsync(f.fileno())
+            os.rename(tmp, os.path.join(directory, f"{tag}-{n}"))
+            print(n, flush=True)
+        except OSError:
+            time.sleep(0.01)
+        n += 1
 
+
+class MountWriter:
     def __init__(self, mount, tag):
-        super().__init__(daemon=True)
         self.mount, self.tag = mount, tag
-        self.halt = threading.Event()
-        self.n = 0
         self.acked = []
 
-    def run(self):
-        while not self.halt.is_set():
-            n = self.n
-            self.n += 1
-            tmp = self.mount.path("kill", f".tmp-{self.tag}")
-            try:
-                with open(tmp, "wb") as f:
-                    f.write(body(self.tag, n)[:60000])
-                    f.flush()
-                    os.fsync(f.fileno())
-                os.rename(tmp, self.mount.path("kill", f"{self.tag}-{n}"))
-                self.acked.append(n)
-            except OSError:
-                time.sleep(0.01)
+    def start(self):
+        self.child = subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), "--write", self.mount.path("kill"), self.tag],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+
+    def halt(self):
+        self.child.stdin.close()
+
+    def join(self):
+        self.acked = [int(line) for line in self.child.stdout.read().split()]
+        self.child.wait()
 
 
 def check(server, mount, writers, saver):
@@ -117,12 +133,16 @@ def kills(rng):
             saver.start()
         time.sleep(rng.uniform(0.2, 1.2))
         server.kill()
-        for w in writers + ([saver] if saver else []):
+        for w in writers:
             w.halt.set()
+        if saver:
+            saver.halt()
         server.start()
-        for w in writers + ([saver] if saver else []):
+        for w in writers:
             w.join(60 * SLOW)
             assert not w.is_alive(), "a writer hangs"
+        if saver:
+            saver.join()
         check(server, mount, writers, saver)
         total += sum(len(w.acked) for w in writers) + (len(saver.acked) if saver else 0)
         print(f"# kill {i}: {total} acknowledged writes so far, all there", flush=True)
@@ -133,6 +153,8 @@ def kills(rng):
 
 
 def main():
+    if sys.argv[1:2] == ["--write"]:
+        return write_in_mount(sys.argv[2], sys.argv[3])
     rng = random.Random(seed_from_argv())
     t = Tap()
     t.run(f"{ROUNDS} kills under load", kills, rng)

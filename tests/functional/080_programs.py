@@ -49,6 +49,7 @@ def clear_refusals():
     d = tmpdir()
     p = run(LEOFS, "server", "--data", d, "--s3", f"127.0.0.1:{server.port}", check=False)
     assert p.returncode == 1 and f"127.0.0.1:{server.port}" in p.stderr, p.stderr
+    eq(run(LEOFS, "server", "--data", "", check=False).returncode, 2, "no directory")
     p = run(LEOFS, "server", "--data", "/proc/nothing", check=False)
     assert p.returncode == 1 and "/proc/nothing" in p.stderr, p.stderr
     p = run(MOUNT, f"unix:{d}/no.sock:/", d, "-o", "timeout=1", check=False)
@@ -60,6 +61,9 @@ def clear_refusals():
         eq(server.s3().put("/inside").status, 200, "bucket")
         p = run(LEOFS, "server", "--data", mount.path("inside", "data"), check=False)
         assert p.returncode == 1 and "inside a mount" in p.stderr, p.stderr
+        eq(os.listdir(mount.path("inside")), [], "nothing left behind")
+        p = run(MOUNT, f"{server.rpc}:/nosuch", d, check=False)
+        assert p.returncode == 1 and p.stderr.count("\n") == 1, p.stderr
     for name in ("credentials", "admin.token"):
         eq(os.stat(os.path.join(server.data, name)).st_mode & 0o777, 0o600, name)
     eq(os.stat(server.rpc[5:]).st_mode & 0o777, 0o600, "rpc.sock")

@@ -58,6 +58,30 @@ def port_in_use(data):
     eq(quickstart("--status", check=False).returncode, 1, "nothing half-started")
 
 
+def full_disk(base):
+    if os.geteuid() != 0:
+        raise Skip("needs root to mount a small disk")
+    os.mkdir(base)
+    if run("mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", base, check=False).returncode != 0:
+        raise Skip("cannot mount here")
+    try:
+        with open(os.path.join(base, "fill"), "wb") as f:
+            f.write(bytes(30 << 20))
+        p = quickstart("--s3-port", free_port(), "--admin-port", free_port(), "--data",
+                       os.path.join(base, "d"), check=False)
+        assert p.returncode != 0 and "is full" in p.stderr, p.stderr
+        eq(os.listdir(os.path.join(base, "d")), [], "nothing half-started")
+        eq(quickstart("--status", check=False).returncode, 1, "not running")
+    finally:
+        run("umount", base)
+
+
+def bad_ports():
+    for port in ("0", "65536", "x", "-1"):
+        p = quickstart("--s3-port", port, check=False)
+        assert p.returncode != 0 and port in p.stderr, p.stderr
+
+
 def main():
     t = Tap()
     if os.path.exists(os.path.join(RUN, "server.pid")):
@@ -66,6 +90,8 @@ def main():
     data = os.path.join(tmpdir(), "data")
     t.run("start, second run, kill -9, stop", life, data)
     t.run("port in use", port_in_use, data)
+    t.run("full disk", full_disk, os.path.join(tmpdir(), "small"))
+    t.run("bad ports", bad_ports)
     t.end()
 
 
