@@ -15,7 +15,13 @@
 #include "common/base/mem.h"
 
 #define STORE_DRAIN_NS 200000
-#define STORE_SPACE_NS 1000000000u
+/*
+ * How often free space is looked at, and what is kept free. Between two looks
+ * both heads may each open a segment and pre-write the next one (64 MiB), and
+ * a fast disk takes some 200 MiB more.
+ */
+#define STORE_SPACE_NS 100000000u
+#define STORE_RESERVE_MIN ((uint64_t)256 << 20)
 #define STORE_RESERVE_MAX ((uint64_t)1 << 30)
 
 static void store_ready_run(struct env_task *task);
@@ -184,12 +190,19 @@ int store_start(struct store *s, void (*ready)(void *arg), void *arg,
 
 /* --- space and rot --- */
 
-/* Deletes, checkpoints and Raft state must stay possible on a full disk. */
+/*
+ * Deletes, checkpoints and Raft state must stay possible on a full disk. Half
+ * of a disk that is no larger than a few segments.
+ */
 static uint64_t store_reserve(uint64_t total)
 {
 	uint64_t reserve = total / 50;
 
-	return reserve < STORE_RESERVE_MAX ? reserve : STORE_RESERVE_MAX;
+	if (reserve > STORE_RESERVE_MAX)
+		return STORE_RESERVE_MAX;
+	if (reserve < STORE_RESERVE_MIN)
+		reserve = STORE_RESERVE_MIN;
+	return reserve < total / 2 ? reserve : total / 2;
 }
 
 void store_space_look(struct store *s)
