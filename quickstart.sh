@@ -75,7 +75,9 @@ as_root() {
 
 for p in "$s3_port" "$admin_port"; do
 	case $p in
-	*[!0-9]*) die "a port is a number: $p" ;;
+	'') ;;
+	*[!0-9]* | 0* | ??????*) die "not a port: $p" ;;
+	*) [ "$p" -le 65535 ] || die "not a port: $p" ;;
 	esac
 done
 
@@ -194,6 +196,7 @@ http_code() { # url
 started=
 give_up() {
 	if [ -n "$started" ]; then
+		unmount
 		as_owner kill "$started" 2>/dev/null || true
 		rm -f "$run/server.pid"
 	fi
@@ -210,6 +213,15 @@ if runs "$(server_pid)" 'leofs server'; then
 else
 	as_owner mkdir -p "$data" || die "cannot make $data"
 	data=$(cd "$data" && pwd -P)
+	# what the store keeps free: it would refuse to write anything
+	df -Pk "$data" | awk 'NR == 2 {
+		need = $2 / 50
+		if (need > 1048576) need = 1048576
+		if (need < 262144) need = 262144
+		if (need > $2 / 2) need = $2 / 2
+		exit $4 < need }' ||
+		die "the disk of $data is full: $(df -Ph "$data" |
+			awk 'NR == 2 { print $4 " of " $2 }') are free"
 	rm -f "$run/server.pid"
 	: >"$run/server.log"
 	[ "$(id -u)" != 0 ] || chown "$owner_uid:$owner_gid" "$run" "$run/server.log"
