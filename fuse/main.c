@@ -269,7 +269,8 @@ static void program_on_end(void *arg, int err, const struct errbuf *e)
 		program_tell(p, e->text[0] != '\0' ? e->text : strerror(-err));
 	if (err != 0)
 		p->status = 1;
-	log_info("ended dir=%s", p->opt.mountpoint);
+	if (p->ready)
+		log_info("ended dir=%s", p->opt.mountpoint);
 	daemon_notify("STOPPING=1");
 	loop_set_stop(p->loops);
 }

@@ -152,7 +152,7 @@ static void server_parse(struct server *s, int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
 		server_option(s, opt);
 	if (optind != argc - 1 || strcmp(argv[optind], "server") != 0 ||
-	    s->data == NULL)
+	    s->data == NULL || s->data[0] == '\0')
 		server_usage(2);
 	if (s->rpc != NULL && strncmp(s->rpc, "unix:", 5) != 0) {
 		fprintf(stderr, "leofs: --rpc takes unix:PATH\n");

@@ -167,16 +167,20 @@ static bool daemon_in_own_mount(const char *path)
 
 int daemon_lock_dir(const char *dir, struct errbuf *e)
 {
+	bool made = mkdir(dir, 0700) == 0;
 	char path[PATH_MAX];
 	int fd;
 
-	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+	if (!made && errno != EEXIST)
 		return errbuf_set(e, -errno, "cannot make %s: %s", dir,
 				  strerror(errno));
-	if (daemon_in_own_mount(dir))
+	if (daemon_in_own_mount(dir)) {
+		if (made)
+			(void)rmdir(dir);
 		return errbuf_set(e, -ELOOP,
 				  "%s is inside a mount of this very store",
 				  dir);
+	}
 	if ((size_t)snprintf(path, sizeof path, "%s/lock", dir) >= sizeof path)
 		return errbuf_set(e, -ENAMETOOLONG, "%s is too long", dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
