@@ -9,7 +9,9 @@
 #include "common/base/loop_impl.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -142,44 +144,43 @@ void workers_fini(struct workers *w)
 	w->threads = NULL;
 }
 
-/* A serial executor: one thread, one function. */
+/*
+ * A serial executor: one thread, one function. A semaphore, as a condition
+ * variable would make the thread wait once more for the mutex of who kicks it.
+ */
 struct env_thread {
 	pthread_t thread;
 	env_thread_fn run;
 	void *arg; /* borrowed */
-	pthread_mutex_t lock;
-	pthread_cond_t cond; /* on CLOCK_MONOTONIC */
-	bool kicked;
-	bool stop;
-	bool waiting;
+	sem_t sem; /* raised when kicked or stop becomes true */
+	atomic_bool kicked;
+	atomic_bool stop;
 };
 
 /* Waits for a kick, the end, or until `delay` ns have passed. */
 static void serial_wait(struct env_thread *t, uint64_t delay)
 {
 	struct timespec until;
-	int rv = 0;
+	int rv;
 
-	if (delay != ENV_THREAD_IDLE) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		if (delay > 1000000000ull * 86400)
-			delay = 1000000000ull * 86400;
-		until.tv_sec += (time_t)(delay / 1000000000);
-		until.tv_nsec += (long)(delay % 1000000000);
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
-		}
+	if (delay == ENV_THREAD_IDLE) {
+		do {
+			rv = sem_wait(&t->sem);
+		} while (rv != 0 && errno == EINTR);
+		return;
 	}
-	t->waiting = true;
-	while (!t->kicked && !t->stop && rv != ETIMEDOUT) {
-		if (delay == ENV_THREAD_IDLE)
-			pthread_cond_wait(&t->cond, &t->lock);
-		else
-			rv = pthread_cond_timedwait(&t->cond, &t->lock,
-						    &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	if (delay > 1000000000ull * 86400)
+		delay = 1000000000ull * 86400;
+	until.tv_sec += (time_t)(delay / 1000000000);
+	until.tv_nsec += (long)(delay % 1000000000);
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
 	}
-	t->waiting = false;
+	do {
+		rv = sem_clockwait(&t->sem, CLOCK_MONOTONIC, &until);
+	} while (rv != 0 && errno == EINTR);
 }
 
 static void *serial_main(void *arg)
@@ -187,26 +188,21 @@ static void *serial_main(void *arg)
 	struct env_thread *t = arg;
 	uint64_t delay = ENV_THREAD_IDLE;
 
-	pthread_mutex_lock(&t->lock);
 	for (;;) {
-		if (!t->kicked && delay != 0)
+		/* a wait that ends early costs a run for nothing, no more */
+		if (delay != 0)
 			serial_wait(t, delay);
-		if (t->stop && !t->kicked)
-			break;
-		t->kicked = false;
-		pthread_mutex_unlock(&t->lock);
+		if (!atomic_exchange(&t->kicked, false) &&
+		    atomic_load(&t->stop))
+			return NULL;
 		delay = t->run(t->arg);
-		pthread_mutex_lock(&t->lock);
 	}
-	pthread_mutex_unlock(&t->lock);
-	return NULL;
 }
 
 int serial_new(struct env *env, const char *name, env_thread_fn run, void *arg,
 	       struct env_thread **ret_thread)
 {
 	struct env_thread *t = mem_zalloc(sizeof(*t));
-	pthread_condattr_t attr;
 	int rv;
 
 	(void)env;
@@ -214,15 +210,10 @@ int serial_new(struct env *env, const char *name, env_thread_fn run, void *arg,
 		return -ENOMEM;
 	t->run = run;
 	t->arg = arg;
-	pthread_mutex_init(&t->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	(void)sem_init(&t->sem, 0, 0); /* cannot fail */
 	rv = loop_thread_create(&t->thread, name, serial_main, t);
 	if (rv != 0) {
-		pthread_cond_destroy(&t->cond);
-		pthread_mutex_destroy(&t->lock);
+		(void)sem_destroy(&t->sem);
 		mem_free(t);
 		return rv;
 	}
@@ -232,25 +223,15 @@ int serial_new(struct env *env, const char *name, env_thread_fn run, void *arg,
 
 void serial_kick(struct env_thread *t)
 {
-	bool wake;
-
-	pthread_mutex_lock(&t->lock);
-	wake = !t->kicked && t->waiting;
-	t->kicked = true;
-	/* signalled under the lock: the thread may be freed right after */
-	if (wake)
-		pthread_cond_signal(&t->cond);
-	pthread_mutex_unlock(&t->lock);
+	if (!atomic_exchange(&t->kicked, true))
+		(void)sem_post(&t->sem); /* the thread may be freed now */
 }
 
 void serial_free(struct env_thread *t)
 {
-	pthread_mutex_lock(&t->lock);
-	t->stop = true;
-	pthread_cond_signal(&t->cond);
-	pthread_mutex_unlock(&t->lock);
+	atomic_store(&t->stop, true);
+	(void)sem_post(&t->sem);
 	pthread_join(t->thread, NULL);
-	pthread_cond_destroy(&t->cond);
-	pthread_mutex_destroy(&t->lock);
+	(void)sem_destroy(&t->sem);
 	mem_free(t);
 }

@@ -349,7 +349,11 @@ static struct seg_port *seg_batch_take(struct seg_head *head)
 	return busy;
 }
 
-/* Hands p's batch back to its loop. p may be gone when this returns. */
+/*
+ * Hands p's batch back to its loop. p may be gone when this returns, but not
+ * before the post: until done ran, these appends are under way. Posted without
+ * the lock, as the loop that wakes up takes it first of all.
+ */
 static void seg_batch_complete(struct seg_head *head, struct seg_port *p)
 {
 	struct seg_append *a = p->batch, **tail = &p->batch;
@@ -363,10 +367,9 @@ static void seg_batch_complete(struct seg_head *head, struct seg_port *p)
 	p->ready_tail = tail;
 	post = !p->done_posted;
 	p->done_posted = true;
-	/* under the lock: afterwards the loop may free the port */
+	(void)pthread_mutex_unlock(&head->lock);
 	if (post)
 		env_post(p->env, &p->done);
-	(void)pthread_mutex_unlock(&head->lock);
 }
 
 /* Segments that do not count go once a newer one is durable. */
