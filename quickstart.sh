@@ -58,13 +58,11 @@ die() {
 # The user whom the store belongs to, also under sudo.
 owner_uid=${SUDO_UID:-$(id -u)}
 owner_gid=${SUDO_GID:-$(id -g)}
-as_owner() {
-	if [ "$(id -u)" = 0 ] && [ "$owner_uid" != 0 ]; then
-		setpriv --reuid "$owner_uid" --regid "$owner_gid" --init-groups "$@"
-	else
-		"$@"
-	fi
-}
+as_owner=
+if [ "$(id -u)" = 0 ] && [ "$owner_uid" != 0 ]; then
+	as_owner="setpriv --reuid $owner_uid --regid $owner_gid --init-groups"
+fi
+as_owner() { $as_owner "$@"; }
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
@@ -198,6 +196,8 @@ give_up() {
 	if [ -n "$started" ]; then
 		unmount
 		as_owner kill "$started" 2>/dev/null || true
+		wait_gone "$started" 'leofs server' 10 ||
+			as_owner kill -9 "$started" 2>/dev/null || true
 		rm -f "$run/server.pid"
 	fi
 	tail -n 3 "$run/server.log" >&2
@@ -226,9 +226,11 @@ else
 	: >"$run/server.log"
 	[ "$(id -u)" != 0 ] || chown "$owner_uid:$owner_gid" "$run" "$run/server.log"
 	(
-		# exec, so that the shell keeps no copy of our own output open
+		# exec, so that the shell keeps no copy of our own output open,
+		# and $! is the server itself
 		exec </dev/null >>"$run/server.log" 2>&1
-		as_owner setsid "$bin/leofs/leofs" server --data "$data" \
+		# shellcheck disable=SC2086 # a list of words
+		exec $as_owner setsid "$bin/leofs/leofs" server --data "$data" \
 			--s3 "127.0.0.1:$s3_port" \
 			--admin "127.0.0.1:$admin_port" \
 			--pid-file "$run/server.pid"
@@ -236,8 +238,10 @@ else
 	started=$!
 	n=0
 	printf 'starting the server ...\n'
-	# an unsigned request is refused with 403 once everything is there
-	while [ "$(http_code "http://127.0.0.1:$s3_port/")" != 403 ] ||
+	# an unsigned request is refused with 403 once everything is there; the
+	# log, because the port may be another server's
+	while ! grep -q 'leofs: ready' "$run/server.log" ||
+		[ "$(http_code "http://127.0.0.1:$s3_port/")" != 403 ] ||
 		! runs "$(server_pid)" 'leofs server'; do
 		if ! kill -0 "$started" 2>/dev/null; then
 			started=

@@ -58,6 +58,35 @@ def port_in_use(data):
     eq(quickstart("--status", check=False).returncode, 1, "nothing half-started")
 
 
+def port_of_another_store(data):
+    """Answers as ours does, but is not ours."""
+    other = Server()
+    p = quickstart("--s3-port", other.port, "--admin-port", free_port(), "--data", data, check=False)
+    assert p.returncode != 0 and f"cannot listen on 127.0.0.1:{other.port}" in p.stderr, p.stderr
+    other.stop()
+
+
+def late_failure(data):
+    """What was started is stopped again when the first file cannot be stored."""
+    s3_port = free_port()
+    args = ["--s3-port", s3_port, "--admin-port", free_port(), "--data", data]
+    quickstart(*args)
+    quickstart("--stop")
+    with open(os.path.join(data, "credentials")) as f:
+        text = f.read()
+    with open(os.path.join(data, "credentials"), "w") as f:
+        f.write(text.replace("secret_access_key = ", "secret_access_key = x"))
+    try:
+        p = quickstart(*args, check=False)
+        assert p.returncode != 0 and "storing a file" in p.stderr, p.stderr
+        eq(quickstart("--status", check=False).returncode, 1, "not running")
+        with socket.socket() as s:
+            assert s.connect_ex(("127.0.0.1", s3_port)) != 0, "the server still listens"
+        assert not any(f" {RUN}/mnt " in line for line in open("/proc/self/mountinfo"))
+    finally:
+        quickstart("--stop")
+
+
 def full_disk(base):
     if os.geteuid() != 0:
         raise Skip("needs root to mount a small disk")
@@ -90,6 +119,8 @@ def main():
     data = os.path.join(tmpdir(), "data")
     t.run("start, second run, kill -9, stop", life, data)
     t.run("port in use", port_in_use, data)
+    t.run("port of another store", port_of_another_store, data)
+    t.run("late failure", late_failure, os.path.join(tmpdir(), "late"))
     t.run("full disk", full_disk, os.path.join(tmpdir(), "small"))
     t.run("bad ports", bad_ports)
     t.end()
