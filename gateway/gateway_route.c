@@ -128,7 +128,8 @@ static const struct gw_route gw_routes[] = {
 	  ANSWER(NO_CONFIGURATION) },
 	{ "GetBucketMetrics", "GET", GW_BUCKET, "metrics",
 	  ANSWER(NO_CONFIGURATION) },
-	/* sub-resources without any method: known, and refused */
+	/* known, and refused whatever the method */
+	{ "PostObject", "POST", GW_BUCKET, ANSWER(NOT_IMPLEMENTED) },
 	{ "RestoreObject", "POST", GW_OBJECT, "restore",
 	  ANSWER(NOT_IMPLEMENTED) },
 	{ "SelectObjectContent", "POST", GW_OBJECT, "select",

@@ -118,6 +118,7 @@ def nothing_ignored(server, rng):
         ("DELETE", "/sig", [], {"If-Match": '"x"'}),
         ("PUT", "/sig/keep", [], {"Content-Range": "bytes 0-0/4"}),
         ("PUT", "/sig/keep", [("annotation", "")], {}),
+        ("POST", "/sig", [], {}),
         ("PUT", "/sig", [("metadataInventoryTable", "")], {}),
         ("GET", "/sig/keep", [("annotation", "")], {}),
     ):
