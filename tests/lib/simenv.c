@@ -32,7 +32,7 @@ struct simenv {
 	unsigned id;
 	bool dead;
 	size_t refs; /* events in the heap, plus one for the owner */
-	uint64_t disk_lo, disk_hi;
+	uint64_t disk_lo, disk_hi, work_lo, work_hi;
 	struct env_task *tasks, **task_tail;
 	bool turn;   /* SIM_TURN is in the heap */
 	struct env_thread *threads;
@@ -312,7 +312,7 @@ static void simenv_work(struct env *env, struct env_work *work)
 {
 	struct simenv *e = simenv_of(env);
 
-	sim_push(e->s, sim_range(e->s, 5 * SIM_US, 2 * SIM_MS), SIM_RUN, e,
+	sim_push(e->s, sim_range(e->s, e->work_lo, e->work_hi), SIM_RUN, e,
 		 work);
 }
 
@@ -383,6 +383,8 @@ struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id)
 	e->task_tail = &e->tasks;
 	e->disk_lo = 100 * SIM_US;
 	e->disk_hi = 4 * SIM_MS;
+	e->work_lo = 5 * SIM_US;
+	e->work_hi = 2 * SIM_MS;
 	return &e->env;
 }
 
@@ -405,6 +407,14 @@ void simenv_set_disk(struct env *env, uint64_t lo_ns, uint64_t hi_ns)
 
 	e->disk_lo = lo_ns;
 	e->disk_hi = hi_ns;
+}
+
+void simenv_set_work(struct env *env, uint64_t lo_ns, uint64_t hi_ns)
+{
+	struct simenv *e = simenv_of(env);
+
+	e->work_lo = lo_ns;
+	e->work_hi = hi_ns;
 }
 
 static void sim_run_thread(struct sim_event *ev)
