@@ -56,7 +56,8 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_shard.c tests/sim/sim_shard.h \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
 	tests/sim/sim_shard_model.c tests/sim/sim_shard_plant.c \
-	tests/sim/sim_shard_read.c
+	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
+	tests/sim/sim_shard_state.c
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \

@@ -3,9 +3,10 @@
 /*
  * The shard host under faults. Shared by tests/sim/sim_shard*.c:
  *
- *   sim_shard.c         machines and processes, invariants of replicas
- *   sim_shard_model.c   what each command should answer: the log is the witness
- *                       of one order of all
+ *   sim_shard.c         a run, its end, invariants
+ *   sim_shard_proc.c    processes and what their rows say
+ *   sim_shard_model.c   what each command should answer
+ *   sim_shard_state.c   the log is the witness of one order of all
  *   sim_shard_read.c    what a read may see
  *   sim_shard_client.c  clients with the retry rules of common/client/call.c
  *   sim_shard_gen.c     what clients ask for
@@ -117,7 +118,7 @@ enum plant {
 struct world {
 	struct sim_cluster *c;
 	unsigned groups, forget;
-	bool tiny_cache;
+	bool tiny_cache, slow_work;
 	struct rows_mem_image *images[SIM_NODES];
 	struct model models[SHARD_GROUPS];
 	struct client clients[SHARD_CLIENTS];
@@ -172,6 +173,11 @@ void *zalloc(size_t size);
 void *grow(void *p, unsigned n, unsigned *cap, size_t size);
 
 /* --- sim_shard_model.c --- */
+/* Runs c, whose answer was a, and compares; the status. */
+uint32_t model_command(struct model *m, const struct proc *p,
+		       const struct ns_cmd *c, const struct ns_answer *a);
+
+/* --- sim_shard_state.c --- */
 void model_init(struct model *m, struct world *w, uint16_t group);
 void model_fini(struct model *m);
 /* A replica ran a command: same as the others, same as the model. */
@@ -183,6 +189,13 @@ const struct ver *model_now(const struct model *m);
 /* Some state between op->lo and now must give this answer. */
 void model_read(struct model *m, const struct op *op, uint32_t status,
 		struct wire_bytes payload, struct wire_bytes body);
+
+/* --- sim_shard_proc.c --- */
+void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);
+void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash);
+struct raft_group *proc_group(const struct proc *p, unsigned i);
+/* Rows that were written so far: sound, and the same as others had. */
+void proc_check_rows(struct proc *p);
 
 /* --- sim_shard_client.c --- */
 void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,

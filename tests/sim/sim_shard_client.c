@@ -272,8 +272,8 @@ static void op_send(struct op *op)
 		op->lo = op->m->floor;
 	p->op = op;
 	p->try = op->tries;
-	p->node = op->w->hint[op->m->group - 1];
-	if (op->tries > 1 || sim_chance(s, 50))
+	p->node = (op->w->hint[op->m->group - 1] + op->tries - 1) % nodes;
+	if (!sim_cluster_healing(op->w->c) && sim_chance(s, 200))
 		p->node = (unsigned)sim_rand(s, nodes);
 	sim_after_owned(s, sim_range(s, 30 * SIM_US,
 				     sim_chance(s, 20) ? 400 * SIM_MS

@@ -1,0 +1,210 @@
+/*
+ * A process of the simulator: log head, rows, shards; and its row database
+ * compared with that of the others.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/sim/sim_shard.h"
+
+/* --- states of replicas --- */
+
+static void on_finding(void *arg, const char *text)
+{
+	struct proc *p = arg;
+
+	sim_fail(p->c, "node %u: %s", p->node, text);
+}
+
+static void check_hash(struct proc *p, struct model *m, uint64_t index,
+		       struct wire_u128 hash)
+{
+	for (unsigned i = 0; i < m->n_hashes; i++) {
+		const struct state_hash *h = &m->hashes[i];
+
+		if (h->index != index)
+			continue;
+		if (h->hash.hi != hash.hi || h->hash.lo != hash.lo)
+			sim_fail(p->c, "node %u group %u: another state at "
+				 "%llu", p->node, m->group,
+				 (unsigned long long)index);
+		return;
+	}
+	m->hashes = grow(m->hashes, m->n_hashes, &m->cap_hashes,
+			 sizeof *m->hashes);
+	m->hashes[m->n_hashes++] = (struct state_hash){ index, hash };
+}
+
+void proc_check_rows(struct proc *p)
+{
+	for (unsigned i = 0; i < p->w->groups; i++) {
+		struct model *m = &p->w->models[i];
+		struct wire_u128 hash;
+		uint64_t index = 0;
+		int64_t now;
+
+		if (shard_read_applied(p->back, m->group, &index, &now) != 0 ||
+		    ns_hash(p->back, m->group, &hash) != 0 ||
+		    ns_check(p->back, m->group, on_finding, p) != 0)
+			sim_fail(p->c, "node %u: rows cannot be read", p->node);
+		if (index > m->last)
+			sim_fail(p->c, "node %u group %u: rows of the future",
+				 p->node, m->group);
+		check_hash(p, m, index, hash);
+	}
+}
+
+/* --- life of a process --- */
+
+static int proc_record(void *arg, const struct seg_rec *rec)
+{
+	struct proc *p = arg;
+
+	return shard_set_recover(p->set, rec);
+}
+
+static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
+{
+	struct proc *p = arg;
+
+	sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
+		 (unsigned long long)pos.gen, (unsigned long long)pos.off,
+		 (unsigned long long)seq);
+}
+
+static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
+			   uint64_t off)
+{
+	struct proc *p = arg;
+
+	sim_fail(p->c, "node %u group %u: a value at %llx:%llu is not there",
+		 p->node, group, (unsigned long long)gen,
+		 (unsigned long long)off);
+}
+
+static void proc_start_body(void *arg, struct buf *buf)
+{
+	struct proc *p = arg;
+
+	raft_host_start_body(p->host, buf);
+}
+
+static void proc_role(void *arg, uint16_t group, bool leader)
+{
+	struct proc *p = arg;
+
+	p->leads[group - 1] = leader;
+	sim_trace(sim_cluster_sim(p->c), "role node=%u group=%u leader=%d",
+		  p->node, group, leader);
+	if (leader)
+		sim_cluster_new_leader(p->c, p->node);
+}
+
+static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
+{
+	struct proc *p = arg;
+
+	sim_cluster_send(p->c, p->node, to, frame, len);
+}
+
+static void proc_open_log(struct proc *p)
+{
+	struct seg_config config = {
+		.dir = "/log",
+		.segment_size = 64u << 10,
+		.first_size = 16u << 10,
+		.no_sync = sim_plant == PLANT_ACK,
+		.on_record = proc_record,
+		.on_rot = proc_rot,
+		.start_body = proc_start_body,
+		.arg = p,
+	};
+	struct errbuf e = { "" };
+
+	if (seg_head_open(p->env, &config, &p->log, &e) != 0)
+		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	if (seg_port_new(p->log, p->env, &p->port) != 0)
+		abort();
+	shard_set_log(p->set, p->log, p->port);
+}
+
+static void proc_open_groups(struct proc *p)
+{
+	unsigned n = sim_cluster_size(p->c);
+	struct errbuf e = { "" };
+	uint64_t voters[SIM_NODES];
+
+	for (unsigned i = 0; i < n; i++)
+		voters[i] = i + 1;
+	for (unsigned i = 0; i < p->w->groups; i++) {
+		struct model *m = &p->w->models[i];
+		int64_t now;
+
+		if (shard_open(p->set, m->group, voters, n, &e) != 0)
+			sim_fail(p->c, "node %u: %s", p->node, e.text);
+		if (shard_read_applied(p->back, m->group, &p->applied[i],
+				       &now) != 0)
+			abort();
+	}
+	proc_check_rows(p);
+}
+
+void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
+{
+	struct proc *p = zalloc(sizeof *p);
+	struct shard_config config = {
+		.env = env,
+		.id = node + 1,
+		.election_ms = 300,
+		.heartbeat_ms = 50,
+		.send = proc_send,
+		.role = proc_role,
+		.rot = proc_value_rot,
+		.arg = p,
+	};
+
+	p->w = sim_cluster_arg(c);
+	p->w->c = c;
+	p->c = c;
+	p->node = node;
+	p->env = env;
+	if (rows_back_mem(p->w->images[node], &p->back) != 0)
+		abort();
+	config.back = p->back;
+	config.entry_cache = p->w->tiny_cache ? 4000 : 0;
+	config.rows_cache = p->w->tiny_cache ? 4000 : 0;
+	if (p->w->slow_work)
+		simenv_set_work(env, 1 * SIM_MS, 10 * SIM_MS);
+	sim_starting = p;
+	if (shard_set_new(&config, &p->set) != 0)
+		abort();
+	p->host = shard_set_host(p->set);
+	rows_set_forget(shard_set_rows(p->set), p->w->forget);
+	proc_open_log(p);
+	proc_open_groups(p);
+	if (shard_set_start(p->set) != 0)
+		abort();
+	return p;
+}
+
+void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
+{
+	struct proc *p = proc;
+
+	(void)c;
+	sim_procs[node] = NULL;
+	client_calls_lost(p);
+	if (crash)
+		seg_head_abandon(p->log);
+	else
+		seg_head_close(p->log);
+	shard_set_free(p->set);
+	seg_port_free(p->port);
+	rows_back_close(p->back);
+	free(p);
+}
+
+struct raft_group *proc_group(const struct proc *p, unsigned i)
+{
+	return shard_group(p->set, p->w->models[i].group);
+}

@@ -1,0 +1,233 @@
+/*
+ * The log as the witness of one order: every replica must run the same command
+ * with the same answer at an index; the first one to do so moves the model on.
+ * The model's states are kept for a while: a read must match one of those
+ * between what was known when it began and what was applied when it ended, and
+ * no later read or write may be ordered before that one.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "tests/sim/sim_shard.h"
+
+void model_init(struct model *m, struct world *w, uint16_t group)
+{
+	struct ver *v = zalloc(sizeof *v);
+
+	m->w = w;
+	m->group = group;
+	m->dir = nsm_new();
+	m->vers = grow(NULL, 0, &m->cap_vers, sizeof *m->vers);
+	m->vers[m->n_vers++] = v;
+}
+
+void model_fini(struct model *m)
+{
+	for (unsigned i = 0; i < m->n_files; i++)
+		nsm_file_unref(m->files[i].file);
+	for (unsigned i = 0; i < m->n_vers; i++)
+		free(m->vers[i]);
+	nsm_free(m->dir);
+	free(m->files);
+	free(m->vers);
+	free(m->steps);
+	free(m->hashes);
+}
+
+const struct ver *model_now(const struct model *m)
+{
+	return m->vers[m->n_vers - 1];
+}
+
+/* --- states --- */
+
+static struct ver *ver_row(struct ver *v, unsigned *cap)
+{
+	if (v->n == *cap) {
+		*cap *= 2;
+		v = realloc(v, sizeof *v + *cap * sizeof *v->rows);
+		if (v == NULL)
+			abort();
+	}
+	memset(&v->rows[v->n++], 0, sizeof *v->rows);
+	return v;
+}
+
+static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
+			    const char *path)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		const struct nsm_entry *en = &d->v[i];
+		struct ver_row *r;
+		char key[SHARD_KEY];
+
+		if ((size_t)snprintf(key, sizeof key, "%s%s%s", path, en->name,
+				     en->dir ? "/" : "") >= sizeof key)
+			abort();
+		v = ver_row(v, cap);
+		r = &v->rows[v->n - 1];
+		strcpy(r->key, key);
+		if (en->dir != NULL) {
+			r->ino = en->dir->ino;
+			v = ver_dump(v, cap, en->dir, key);
+			continue;
+		}
+		r->ino = en->file->ino;
+		r->tag = en->file->tag;
+		r->size = en->file->size;
+		r->nlink = en->file->nlink;
+		r->hash = XXH3_64bits(en->file->bytes, en->file->size);
+	}
+	return v;
+}
+
+static int ver_cmp(const void *a, const void *b)
+{
+	const struct ver_row *l = a, *r = b;
+
+	return strcmp(l->key, r->key);
+}
+
+/* States that no read may see any more go. */
+static void model_prune(struct model *m)
+{
+	uint64_t low = m->floor;
+	unsigned n = 0;
+
+	for (const struct op *op = m->w->ops; op != NULL; op = op->next)
+		if (!op->done && !op->write && op->m == m && op->lo < low)
+			low = op->lo;
+	while (n + 1 < m->n_vers && m->vers[n + 1]->index <= low)
+		free(m->vers[n++]);
+	m->n_vers -= n;
+	memmove(m->vers, m->vers + n, m->n_vers * sizeof *m->vers);
+}
+
+static void model_version(struct model *m, uint64_t index)
+{
+	const struct ver *old = model_now(m);
+	unsigned cap = old->n + 8;
+	struct ver *v = zalloc(sizeof *v + cap * sizeof *v->rows);
+
+	v = ver_dump(v, &cap, m->dir, "");
+	v->index = index;
+	qsort(v->rows, v->n, sizeof *v->rows, ver_cmp);
+	if (v->n == old->n &&
+	    memcmp(v->rows, old->rows, v->n * sizeof *v->rows) == 0) {
+		free(v);
+		return;
+	}
+	if (m->n_vers >= 64)
+		model_prune(m);
+	m->vers = grow(m->vers, m->n_vers, &m->cap_vers, sizeof *m->vers);
+	m->vers[m->n_vers++] = v;
+}
+
+/* --- one command --- */
+
+/* True when the command is the first with its number. */
+static bool model_slot(struct model *m, const struct ns_cmd *c,
+		       const struct ns_answer *a, uint64_t answer,
+		       struct slot **ret_slot)
+{
+	struct wire_reader r = { .p = c->payload, .left = c->len };
+	unsigned g = m->group - 1u;
+	uint64_t client, seq;
+	struct slot *s;
+	uint32_t slot;
+
+	wire_get_u64(&r, &client);
+	wire_get_u32(&r, &slot);
+	wire_get_u64(&r, &seq);
+	*ret_slot = NULL;
+	if (client == 0)
+		return true; /* the host's own */
+	if (slot >= m->w->n_slots || m->w->slots[slot].client != client)
+		sim_fail(m->w->c, "nobody has slot %u", slot);
+	s = &m->w->slots[slot];
+	if (seq < s->applied[g]) {
+		if (a->status != RPC_STATUS_BADMSG)
+			sim_fail(m->w->c, "an old number is taken");
+		return false;
+	}
+	if (seq == s->applied[g]) {
+		m->w->n_dups++;
+		if (answer != s->answer[g])
+			sim_fail(m->w->c, "group %u index %llu: %s again, "
+				 "another answer (%s)", m->group,
+				 (unsigned long long)sim_entry->index,
+				 rpc_info(c->tag)->name,
+				 rpc_status_name(a->status));
+		return false;
+	}
+	if (s->op == NULL || seq != s->seq || s->op->m != m)
+		sim_fail(m->w->c, "an operation that nobody sent");
+	s->applied[g] = seq;
+	s->answer[g] = answer;
+	*ret_slot = s;
+	return true;
+}
+
+static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
+		      const struct ns_answer *a, uint64_t answer)
+{
+	struct slot *slot;
+	uint32_t status;
+
+	sim_trace(sim_cluster_sim(m->w->c), "apply node=%u group=%u index=%llu "
+		  "%s status=%s", p->node, m->group,
+		  (unsigned long long)sim_entry->index, rpc_info(c->tag)->name,
+		  rpc_status_name(a->status));
+	if (!model_slot(m, c, a, answer, &slot))
+		return;
+	status = model_command(m, p, c, a);
+	model_version(m, sim_entry->index);
+	if (slot != NULL)
+		client_effect(slot->op, sim_entry->index, status, answer);
+}
+
+void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
+		   const struct ns_answer *a)
+{
+	const struct raft_cmd *cmd = sim_entry;
+	struct step now = {
+		.term = cmd->term,
+		.cmd = XXH3_64bits(cmd->data, cmd->len) | 1,
+		.answer = XXH3_64bits_withSeed(a->payload.data, a->payload.len,
+					       a->status),
+	};
+	struct step *s;
+
+	if (cmd->index <= p->applied[m->group - 1])
+		sim_fail(m->w->c, "node %u applies %llu again", p->node,
+			 (unsigned long long)cmd->index);
+	p->applied[m->group - 1] = cmd->index;
+	if (cmd->index >= m->cap) {
+		uint64_t cap = cmd->index * 2 + 256;
+
+		m->steps = realloc(m->steps, cap * sizeof *m->steps);
+		if (m->steps == NULL)
+			abort();
+		memset(m->steps + m->cap, 0, (cap - m->cap) * sizeof *s);
+		m->cap = cap;
+	}
+	s = &m->steps[cmd->index];
+	if (s->cmd == 0) {
+		if (cmd->index <= m->last)
+			sim_fail(m->w->c, "index %llu appeared late",
+				 (unsigned long long)cmd->index);
+		*s = now;
+		m->last = cmd->index;
+		model_new(m, p, c, a, now.answer);
+	} else if (s->cmd != now.cmd || s->term != now.term) {
+		sim_fail(m->w->c, "node %u group %u: another command at %llu",
+			 p->node, m->group, (unsigned long long)cmd->index);
+	} else if (s->answer != now.answer) {
+		sim_fail(m->w->c, "node %u group %u: another answer at %llu "
+			 "to %s: %s", p->node, m->group,
+			 (unsigned long long)cmd->index,
+			 rpc_info(c->tag)->name, rpc_status_name(a->status));
+	}
+}
