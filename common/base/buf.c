@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -249,4 +250,15 @@ void body_unref(struct body *b)
 		return;
 	free(b->data);
 	free(b);
+}
+
+void body_trim(void)
+{
+	struct body *b;
+
+	while ((b = body_pool_get()) != NULL) {
+		free(b->data);
+		free(b);
+	}
+	(void)malloc_trim(0);
 }

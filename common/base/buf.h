@@ -54,5 +54,7 @@ struct body {
 struct body *body_new(size_t cap);
 struct body *body_ref(struct body *b);   /* any thread */
 void body_unref(struct body *b);         /* any thread; NULL is fine */
+/* Gives all free memory back to the system; takes milliseconds; any thread. */
+void body_trim(void);
 
 #endif

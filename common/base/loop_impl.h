@@ -53,6 +53,9 @@ struct workers {
 	unsigned idle;    /* waiting on `more` */
 	unsigned busy;
 	bool stop;
+	bool keeper;      /* somebody waits for WORKERS_QUIET_SEC */
+	uint64_t taken;   /* works so far */
+	uint64_t trimmed; /* `taken` when memory was given back */
 	pthread_t *threads;
 };
 

@@ -16,8 +16,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+
+#define WORKERS_QUIET_SEC 2
 
 int loop_thread_create(pthread_t *ret_thread, const char *name,
 		       void *(*fn)(void *), void *arg)
@@ -49,6 +52,34 @@ int workers_init(struct workers *w, unsigned n)
 	return 0;
 }
 
+/*
+ * Waits for work. After a while without any, once, what the load before left
+ * behind in malloc goes back to the system: an idle server is a small one.
+ */
+static void workers_wait(struct workers *w)
+{
+	uint64_t taken = w->taken;
+	struct timespec until;
+	int rv;
+
+	if (w->keeper || taken == w->trimmed) {
+		pthread_cond_wait(&w->more, &w->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += WORKERS_QUIET_SEC;
+	w->keeper = true;
+	rv = pthread_cond_clockwait(&w->more, &w->lock, CLOCK_MONOTONIC,
+				    &until);
+	w->keeper = false;
+	if (rv != ETIMEDOUT || w->taken != taken || w->busy > 0 || w->stop)
+		return;
+	w->trimmed = taken;
+	pthread_mutex_unlock(&w->lock);
+	body_trim();
+	pthread_mutex_lock(&w->lock);
+}
+
 /* Takes the oldest work, or NULL when told to stop and nothing is left. */
 static struct env_work *workers_take(struct workers *w)
 {
@@ -58,7 +89,7 @@ static struct env_work *workers_take(struct workers *w)
 		if (w->stop)
 			return NULL;
 		w->idle++;
-		pthread_cond_wait(&w->more, &w->lock);
+		workers_wait(w);
 		w->idle--;
 	}
 	work = w->head;
@@ -67,6 +98,7 @@ static struct env_work *workers_take(struct workers *w)
 		w->tail = &w->head;
 	work->next = NULL;
 	w->queued--;
+	w->taken++;
 	return work;
 }
 
