@@ -13,5 +13,5 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; \
 check_LIBRARIES += %D%/lib/libfault.a
 %C%_lib_libfault_a_SOURCES = %D%/lib/fault.c %D%/lib/fault.h
 
-EXTRA_DIST += %D%/layering.sh
+EXTRA_DIST += %D%/layering.sh %D%/bench/s3.sh
 TESTS += %D%/layering.sh
