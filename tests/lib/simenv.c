@@ -33,6 +33,7 @@ struct simenv {
 	bool dead;
 	size_t refs; /* events in the heap, plus one for the owner */
 	uint64_t disk_lo, disk_hi, work_lo, work_hi;
+	uint64_t paused_until;
 	struct env_task *tasks, **task_tail;
 	bool turn;   /* SIM_TURN is in the heap */
 	struct env_thread *threads;
@@ -131,22 +132,10 @@ static bool sim_before(const struct sim_event *a, const struct sim_event *b)
 	return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
 
-static struct sim_event *sim_push(struct sim *s, uint64_t delay,
-				  enum sim_kind kind, struct simenv *e, void *p)
+static void sim_insert(struct sim *s, struct sim_event *ev)
 {
-	struct sim_event *ev = s->spare;
 	size_t i;
 
-	if (ev != NULL)
-		s->spare = ev->next_free;
-	else
-		ev = sim_alloc(sizeof *ev);
-	*ev = (struct sim_event){
-		.at = s->now + delay, .order = s->order++, .kind = kind,
-		.env = e, .p = p,
-	};
-	if (e != NULL)
-		e->refs++;
 	if (s->n == s->cap) {
 		s->cap = s->cap * 2 + 256;
 		s->heap = realloc(s->heap, s->cap * sizeof *s->heap);
@@ -159,6 +148,24 @@ static struct sim_event *sim_push(struct sim *s, uint64_t delay,
 		s->heap[i] = s->heap[(i - 1) / 2];
 	}
 	s->heap[i] = ev;
+}
+
+static struct sim_event *sim_push(struct sim *s, uint64_t delay,
+				  enum sim_kind kind, struct simenv *e, void *p)
+{
+	struct sim_event *ev = s->spare;
+
+	if (ev != NULL)
+		s->spare = ev->next_free;
+	else
+		ev = sim_alloc(sizeof *ev);
+	*ev = (struct sim_event){
+		.at = s->now + delay, .order = s->order++, .kind = kind,
+		.env = e, .p = p,
+	};
+	if (e != NULL)
+		e->refs++;
+	sim_insert(s, ev);
 	return ev;
 }
 
@@ -417,6 +424,11 @@ void simenv_set_work(struct env *env, uint64_t lo_ns, uint64_t hi_ns)
 	e->work_hi = hi_ns;
 }
 
+void simenv_pause(struct env *env, uint64_t until_ns)
+{
+	simenv_of(env)->paused_until = until_ns;
+}
+
 static void sim_run_thread(struct sim_event *ev)
 {
 	struct env_thread *t = ev->p;
@@ -466,6 +478,13 @@ bool sim_step(struct sim *s)
 		bool run = !ev->cancelled && (ev->env == NULL ||
 					      !ev->env->dead);
 
+		if (run && ev->env != NULL &&
+		    ev->at < ev->env->paused_until) {
+			ev->at = ev->env->paused_until;
+			ev->order = s->order++;
+			sim_insert(s, ev);
+			continue;
+		}
 		if (run) {
 			s->now = ev->at;
 			s->events++;

@@ -51,6 +51,8 @@ struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id);
 void simenv_free(struct env *env);
 /* Time from the kick of a serial executor (a flusher) to its run. */
 void simenv_set_disk(struct env *env, uint64_t lo_ns, uint64_t hi_ns);
+/* Nothing of the process runs before that time (SIGSTOP); 0: goes on. */
+void simenv_pause(struct env *env, uint64_t until_ns);
 /* Time until a worker runs what it got; 5 us to 2 ms unless set. */
 void simenv_set_work(struct env *env, uint64_t lo_ns, uint64_t hi_ns);
 

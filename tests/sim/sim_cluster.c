@@ -17,6 +17,7 @@ struct sim_node {
 	uint64_t disk_lo, disk_hi;
 	uint64_t cut_at;      /* power fails at this disk call, 0: not */
 	bool cut_now;         /* it did, within this event */
+	uint64_t paused_until;
 };
 
 /* The connection of a pair; lower id first. */
@@ -204,6 +205,19 @@ static void sim_conn_break(struct sim_cluster *c, unsigned a, unsigned b,
 			sim_conn_broken, sim_pair_new(c, a, b));
 }
 
+static void sim_deliver(void *arg);
+
+/* The frame stays in the socket of a stopped process. */
+static void sim_deliver_later(const struct sim_frame *f, uint64_t at)
+{
+	struct sim_frame *copy = malloc(sizeof *f + f->len);
+
+	if (copy == NULL)
+		abort();
+	memcpy(copy, f, sizeof *f + f->len);
+	sim_after_owned(f->c->s, at - sim_now(f->c->s), sim_deliver, copy);
+}
+
 static void sim_deliver(void *arg)
 {
 	struct sim_frame *f = arg;
@@ -211,6 +225,10 @@ static void sim_deliver(void *arg)
 	struct sim_conn *n = sim_conn_of(c, f->from, f->to);
 	struct sim_node *to = &c->nodes[f->to];
 
+	if (to->paused_until > sim_now(c->s)) {
+		sim_deliver_later(f, to->paused_until);
+		return;
+	}
 	if (n->epoch == f->epoch && to->proc != NULL && to->life == f->life &&
 	    !n->lost[f->from > f->to]) {
 		if (c->cut[f->from][f->to]) {
@@ -280,6 +298,7 @@ static void sim_node_start(struct sim_node *n)
 	n->life++;
 	n->cut_at = 0;
 	n->cut_now = false;
+	n->paused_until = 0;
 	n->env = simenv_new(c->s, crashfs_vfs(n->fs), n->id);
 	simenv_set_disk(n->env, n->disk_lo, n->disk_hi);
 	sim_trace(c->s, "start node=%u", n->id);
@@ -452,6 +471,26 @@ static void sim_fault(void *arg)
 		  sim_fault, c);
 }
 
+static void sim_pause(void *arg)
+{
+	struct sim_cluster *c = arg;
+	struct sim_node *n = sim_chance(c->s, 700)
+				     ? sim_any_leader(c)
+				     : &c->nodes[sim_rand(c->s,
+							  c->config.nodes)];
+
+	if (c->healing)
+		return;
+	if (n->env != NULL) {
+		c->faults++;
+		n->paused_until = sim_now(c->s) +
+				  sim_range(c->s, 50, 2000) * SIM_MS;
+		sim_trace(c->s, "pause node=%u", n->id);
+		simenv_pause(n->env, n->paused_until);
+	}
+	sim_after(c->s, sim_range(c->s, 300, 4000) * SIM_MS, sim_pause, c);
+}
+
 struct sim_kill {
 	struct sim_node *n;
 	unsigned life;
@@ -562,6 +601,9 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 		sim_node_start(&c->nodes[i]);
 	sim_after(c->s, 5 * SIM_MS, sim_client, c);
 	sim_after(c->s, sim_range(c->s, 50, 900) * SIM_MS, sim_fault, c);
+	if (config->pauses)
+		sim_after(c->s, sim_range(c->s, 300, 4000) * SIM_MS,
+			  sim_pause, c);
 	until = sim_now(c->s) + config->fault_ms * SIM_MS;
 	while (sim_now(c->s) < until)
 		sim_one_event(c);

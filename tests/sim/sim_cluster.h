@@ -53,6 +53,8 @@ struct sim_config {
 	uint64_t fault_ms, heal_ms;
 	uint64_t seed;
 	bool tracing;
+	/* Processes, mostly leaders, are stopped for up to 2 s. */
+	bool pauses;
 	void *arg;
 };
 
