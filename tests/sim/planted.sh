@@ -23,7 +23,7 @@ report() # RESULT TEXT
 }
 
 echo 1..7
-for plant in ack:disk vote:storm retry:mix clock:mix stale:mix rows:mix; do
+for plant in ack:disk vote:storm retry:mix clock:mix stale:calm rows:mix; do
 	bug=${plant%:*} profile=${plant#*:} first=1
 	while [ $first -le 1000 ] && run "$bug" 3 "$profile" $first $step; do
 		first=$((first + step))

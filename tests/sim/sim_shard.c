@@ -83,7 +83,7 @@ static void world_roots(struct world *w)
 		if (!op->done && op->tag == RPC_TAG_root_create)
 			asked[op->m->group - 1] = true;
 	for (unsigned i = 0; i < w->groups; i++)
-		if (w->models[i].root == 0 && !asked[i])
+		if (w->models[i].floor == 0 && !asked[i])
 			gen_root(w, &w->models[i]);
 }
 
@@ -313,6 +313,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 		.heal_ms = 10000,
 		.seed = seed,
 		.tracing = tracing,
+		.pauses = seed % 4 == 1,
 		.arg = w,
 	};
 

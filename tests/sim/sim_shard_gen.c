@@ -330,7 +330,7 @@ void gen_op(struct world *w, unsigned client)
 	struct gen g = gen_new(w, client, m);
 	unsigned total = 0, x;
 
-	if (m->root == 0)
+	if (m->floor == 0) /* nobody knows its root yet */
 		return;
 	for (size_t i = 0; i < sizeof gen_kinds / sizeof *gen_kinds; i++)
 		total += gen_kinds[i].weight;
