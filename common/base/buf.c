@@ -137,37 +137,61 @@ uint8_t *buf_take(struct buf *b, size_t *ret_len)
 
 /*
  * Bodies. Small ones are one block; from 64 KiB on the data is a block of its
- * own, aligned for O_DIRECT. The largest size is kept in a short free list:
- * otherwise every chunk costs a thousand page faults and their zeroing.
+ * own, aligned for O_DIRECT, its size a power of two. Some free ones are kept:
+ * otherwise each costs a page fault for every 4 KiB and their zeroing, as
+ * malloc gives such blocks back one by one. (Telling malloc not to costs more:
+ * the arenas of the threads grew to over 1 GiB.)
  */
 #define BODY_ALIGN_FROM (64u << 10)
 #define BODY_ALIGN 4096u
-#define BODY_POOL_MAX 8
+#define BODY_CLASSES 7 /* 64 KiB to BODY_MAX */
+#define BODY_POOL_BYTES (32u << 20)
 
 static struct {
 	pthread_mutex_t lock;
-	unsigned n;
-	struct body *free[BODY_POOL_MAX];
+	size_t bytes;
+	struct body *free[BODY_CLASSES]; /* linked by body_next() */
 } body_pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static struct body *body_pool_get(void)
+static unsigned body_class(size_t cap)
 {
-	struct body *b = NULL;
+	unsigned i = 0;
+
+	while (i + 1 < BODY_CLASSES && ((size_t)BODY_ALIGN_FROM << i) < cap)
+		i++;
+	return i;
+}
+
+/* The link lies in the bytes: nobody needs those of a free body. */
+static struct body **body_next(struct body *b)
+{
+	return (struct body **)(void *)b->data;
+}
+
+static struct body *body_pool_get(unsigned class)
+{
+	struct body *b;
 
 	pthread_mutex_lock(&body_pool.lock);
-	if (body_pool.n > 0)
-		b = body_pool.free[--body_pool.n];
+	b = body_pool.free[class];
+	if (b != NULL) {
+		body_pool.free[class] = *body_next(b);
+		body_pool.bytes -= b->cap;
+	}
 	pthread_mutex_unlock(&body_pool.lock);
 	return b;
 }
 
 static bool body_pool_put(struct body *b)
 {
+	unsigned class = body_class(b->cap);
 	bool kept = false;
 
 	pthread_mutex_lock(&body_pool.lock);
-	if (body_pool.n < BODY_POOL_MAX) {
-		body_pool.free[body_pool.n++] = b;
+	if (body_pool.bytes + b->cap <= BODY_POOL_BYTES) {
+		*body_next(b) = body_pool.free[class];
+		body_pool.free[class] = b;
+		body_pool.bytes += b->cap;
 		kept = true;
 	}
 	pthread_mutex_unlock(&body_pool.lock);
@@ -176,17 +200,13 @@ static bool body_pool_put(struct body *b)
 
 static struct body *body_new_aligned(size_t cap)
 {
-	struct body *b;
+	unsigned class = body_class(cap);
+	struct body *b = body_pool_get(class);
 	void *data;
 
-	if (cap > BODY_MAX / 2)
-		cap = BODY_MAX; /* so that it fits the free list */
-	if (cap == BODY_MAX) {
-		b = body_pool_get();
-		if (b != NULL)
-			return b;
-	}
-	cap = (cap + BODY_ALIGN - 1) & ~(size_t)(BODY_ALIGN - 1);
+	if (b != NULL)
+		return b;
+	cap = (size_t)BODY_ALIGN_FROM << class;
 	b = malloc(sizeof(*b));
 	if (b == NULL)
 		return NULL;
@@ -246,7 +266,7 @@ void body_unref(struct body *b)
 		free(b);
 		return;
 	}
-	if (b->cap == BODY_MAX && body_pool_put(b))
+	if (body_pool_put(b))
 		return;
 	free(b->data);
 	free(b);
@@ -256,9 +276,10 @@ void body_trim(void)
 {
 	struct body *b;
 
-	while ((b = body_pool_get()) != NULL) {
-		free(b->data);
-		free(b);
-	}
+	for (unsigned i = 0; i < BODY_CLASSES; i++)
+		while ((b = body_pool_get(i)) != NULL) {
+			free(b->data);
+			free(b);
+		}
 	(void)malloc_trim(0);
 }
