@@ -105,7 +105,7 @@ int ns_pair_free(const struct ns_pair *p, uint8_t how, bool dir)
 	return 0;
 }
 
-static void ns_dir_touch(struct ns_ctx *x, struct ns_inode *dp)
+void ns_dir_change(struct ns_ctx *x, struct ns_inode *dp)
 {
 	ns_inode_touch(x, dp);
 	dp->r.mtime = x->cmd->now;
@@ -215,7 +215,7 @@ int ns_entry_add(struct ns_ctx *x, struct ns_inode *dp,
 		dp->r.nlink++;
 	if (row_name.len == 0)
 		dp->r.flags |= NS_INODE_MARKER;
-	ns_dir_touch(x, dp);
+	ns_dir_change(x, dp);
 	return 0;
 }
 
@@ -231,7 +231,7 @@ int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
 	dp->r.entries--;
 	if (row_name.len == 0)
 		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
-	ns_dir_touch(x, dp);
+	ns_dir_change(x, dp);
 	ns_inode_touch(x, ip);
 	if (ns_is_dir(ip)) {
 		dp->r.nlink--;

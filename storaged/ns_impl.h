@@ -180,6 +180,8 @@ int ns_pair_pick(struct ns_ctx *x, const struct ns_pair *p, uint8_t how,
 /* May a new row be made under this name? EXIST when not. */
 int ns_pair_free(const struct ns_pair *p, uint8_t how, bool dir);
 
+/* Its entries change. */
+void ns_dir_change(struct ns_ctx *x, struct ns_inode *dp);
 /* Enters ip under row_name, which must be free. */
 int ns_entry_add(struct ns_ctx *x, struct ns_inode *dp,
 		 struct wire_bytes row_name, struct ns_inode *ip);

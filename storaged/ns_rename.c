@@ -1,5 +1,6 @@
 /*
- * Rename within a bucket: one record, whatever is moved or replaced.
+ * Rename within a bucket: one record, whatever is moved, replaced or
+ * exchanged.
  */
 #include "storaged/ns_impl.h"
 
@@ -12,7 +13,7 @@ struct ns_move {
 	struct ns_row_dent d;           /* the entry that moves */
 	struct wire_bytes name, name2;  /* row names */
 	struct ns_inode *ip;            /* what moves */
-	struct ns_inode *old;           /* what loses its name, or NULL */
+	struct ns_inode *old; /* what loses its name, or gets the old one */
 };
 
 static int ns_move_load(struct ns_ctx *x, const struct rpc_rename *m,
@@ -41,16 +42,15 @@ static int ns_move_load(struct ns_ctx *x, const struct rpc_rename *m,
 	return ns_inode_of_dent(x, &v->d, &v->ip);
 }
 
-/* A directory must not go below itself: walks from dp2 up to the root. */
-static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v)
+/* A directory must not go below itself: walks from p up to the root. */
+static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v,
+			const struct ns_inode *ip, struct ns_inode *p)
 {
-	struct ns_inode *p = v->dp2;
-
-	if (!ns_is_dir(v->ip) || v->dp == v->dp2)
+	if (!ns_is_dir(ip) || v->dp == v->dp2)
 		return 0;
-	if (p == v->ip)
+	if (p == ip)
 		return RPC_STATUS_INVAL;
-	if (v->ip->r.nlink == 2) /* without directories it is above none */
+	if (ip->r.nlink == 2) /* without directories it is above none */
 		return 0;
 	for (int depth = 0; !(p->r.flags & NS_INODE_ROOT); depth++) {
 		int rv;
@@ -60,7 +60,7 @@ static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v)
 		rv = ns_dir_get(x, p->r.parent, &p);
 		if (rv != 0)
 			return rv > 0 && rv != RPC_STATUS_NOTSUP ? -EIO : rv;
-		if (p == v->ip)
+		if (p == ip)
 			return RPC_STATUS_INVAL;
 	}
 	return 0;
@@ -92,62 +92,67 @@ static int ns_move_target(struct ns_ctx *x, const struct rpc_rename *m,
 	return empty ? 0 : RPC_STATUS_NOTEMPTY;
 }
 
-/* The same inode gets another name: the link moves, none is made. */
-static int ns_move_link(struct ns_ctx *x, struct ns_move *v)
+/* An inode of the move leaves its name; *ret_first: it was its first one. */
+static int ns_name_take(struct ns_ctx *x, struct ns_inode *dp,
+			struct wire_bytes name, struct ns_inode *ip,
+			bool *ret_first)
 {
-	struct ns_inode *ip = v->ip;
+	struct ns_key k;
+	int rv;
+
+	*ret_first = ip->r.parent == dp->ino && wire_bytes_eq(ip->r.name, name);
+	rv = rows_del(x->t, ns_key_dent(&k, x->shard, dp->ino, name));
+	if (rv != 0)
+		return rv;
+	ns_dir_change(x, dp);
+	dp->r.entries--;
+	if (ns_is_dir(ip))
+		dp->r.nlink--;
+	if (name.len == 0)
+		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
+	if (*ret_first)
+		return 0;
+	ns_key_link(&k, x->shard, ip->ino, dp->ino, name);
+	return rows_del(x->t, ns_key_get(&k));
+}
+
+/* It gets another one in its place: the link moves, none is made. */
+static int ns_name_give(struct ns_ctx *x, struct ns_inode *dp,
+			struct wire_bytes name, struct ns_inode *ip,
+			bool first)
+{
 	struct ns_row_link link = { 0 };
 	char etag[NS_ETAG_MAX];
 	struct ns_row_dent d;
 	struct ns_key k;
 	int rv;
 
-	rv = rows_del(x->t, ns_key_dent(&k, x->shard, v->dp->ino, v->name));
-	if (rv != 0)
-		return rv;
-	if (ip->r.parent == v->dp->ino && wire_bytes_eq(ip->r.name, v->name)) {
-		ip->r.parent = v->dp2->ino;
-		ip->r.name = v->name2;
+	ns_inode_touch(x, ip);
+	ns_dir_change(x, dp);
+	dp->r.entries++;
+	if (ns_is_dir(ip))
+		dp->r.nlink++;
+	if (name.len == 0)
+		dp->r.flags |= NS_INODE_MARKER;
+	if (first) {
+		ip->r.parent = dp->ino;
+		ip->r.name = name;
 		ip->dent_dirty = true;
 		return 0;
 	}
-	ns_key_link(&k, x->shard, ip->ino, v->dp->ino, v->name);
-	rv = rows_del(x->t, ns_key_get(&k));
-	if (rv != 0)
-		return rv;
-	ns_key_link(&k, x->shard, ip->ino, v->dp2->ino, v->name2);
+	ns_key_link(&k, x->shard, ip->ino, dp->ino, name);
 	rv = ns_put_link(x, ns_key_get(&k), &link);
 	if (rv != 0)
 		return rv;
 	ns_dent_of(ip->ino, &ip->r, &d, etag);
-	ns_key_dent(&k, x->shard, v->dp2->ino, v->name2);
+	ns_key_dent(&k, x->shard, dp->ino, name);
 	return ns_put_dent(x, ns_key_get(&k), &d);
-}
-
-static void ns_move_dirs(struct ns_ctx *x, struct ns_move *v)
-{
-	struct ns_inode *dp = v->dp, *dp2 = v->dp2;
-
-	ns_inode_touch(x, v->ip);
-	ns_inode_touch(x, dp);
-	ns_inode_touch(x, dp2);
-	dp->r.mtime = dp2->r.mtime = x->cmd->now;
-	dp->r.entries--;
-	dp2->r.entries++;
-	if (ns_is_dir(v->ip)) {
-		dp->r.nlink--;
-		dp2->r.nlink++;
-	}
-	if (v->name.len == 0)
-		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
-	if (v->name2.len == 0)
-		dp2->r.flags |= NS_INODE_MARKER;
-	ns_dir_settle(dp);
 }
 
 static int ns_move_apply(struct ns_ctx *x, struct ns_move *v)
 {
 	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
+	bool first;
 	int rv = 0;
 
 	if (v->old != NULL && ns_is_dir(v->old))
@@ -155,35 +160,100 @@ static int ns_move_apply(struct ns_ctx *x, struct ns_move *v)
 	if (rv == 0 && v->old != NULL)
 		rv = ns_entry_remove(x, v->dp2, v->name2, v->old, open);
 	if (rv == 0)
-		rv = ns_move_link(x, v);
+		rv = ns_name_take(x, v->dp, v->name, v->ip, &first);
+	if (rv == 0)
+		rv = ns_name_give(x, v->dp2, v->name2, v->ip, first);
+	if (rv == 0)
+		ns_dir_settle(v->dp);
+	return rv;
+}
+
+/* --- exchange --- */
+
+/* May a name that was asked for in this way become the other kind? */
+static int ns_swap_free(struct ns_pair *p, uint8_t how, bool dir)
+{
+	*(dir ? &p->has_file : &p->has_dir) = false; /* this one leaves */
+	if (how == (dir ? RPC_NAME_FILE : RPC_NAME_DIR))
+		return RPC_STATUS_INVAL;
+	return ns_pair_free(p, how, dir);
+}
+
+/*
+ * What is under the other name; v->name2 becomes its row there. When a file
+ * and a directory change places, each must find its new row free.
+ */
+static int ns_swap_target(struct ns_ctx *x, const struct rpc_rename *m,
+			  struct ns_move *v)
+{
+	struct ns_row_dent d;
+	int rv = ns_pair_pick(x, &v->to, m->how2, &d, &v->name2);
+
+	if (rv == 0)
+		rv = ns_inode_of_dent(x, &d, &v->old);
+	if (rv != 0 || ns_is_dir(v->old) == ns_is_dir(v->ip))
+		return rv;
+	rv = ns_swap_free(&v->from, m->how, ns_is_dir(v->old));
+	return rv != 0 ? rv : ns_swap_free(&v->to, m->how2, ns_is_dir(v->ip));
+}
+
+static int ns_swap_apply(struct ns_ctx *x, const struct rpc_rename *m,
+			 struct ns_move *v)
+{
+	struct wire_bytes name = ns_row_name(x, m->name, ns_is_dir(v->old));
+	struct wire_bytes name2 = ns_row_name(x, m->name2, ns_is_dir(v->ip));
+	bool first, first2;
+	int rv;
+
+	if (name.p == NULL || name2.p == NULL)
+		return -ENOMEM;
+	rv = ns_name_take(x, v->dp, v->name, v->ip, &first);
+	if (rv == 0)
+		rv = ns_name_take(x, v->dp2, v->name2, v->old, &first2);
+	if (rv == 0)
+		rv = ns_name_give(x, v->dp2, name2, v->ip, first);
+	if (rv == 0)
+		rv = ns_name_give(x, v->dp, name, v->old, first2);
+	return rv;
+}
+
+/* --- the message --- */
+
+static int ns_move_check(struct ns_ctx *x, const struct rpc_rename *m,
+			 struct ns_move *v)
+{
+	int rv = ns_move_loop(x, v, v->ip, v->dp2);
+
 	if (rv != 0)
 		return rv;
-	ns_move_dirs(x, v);
-	return 0;
+	if ((m->flags & RPC_RENAME_EXCHANGE) == 0)
+		return ns_move_target(x, m, v);
+	rv = ns_swap_target(x, m, v);
+	return rv != 0 ? rv : ns_move_loop(x, v, v->old, v->dp);
 }
 
 int ns_do_rename(struct ns_ctx *x, const struct rpc_rename *m)
 {
+	const uint32_t known = RPC_RENAME_NOREPLACE | RPC_RENAME_EXCHANGE;
 	struct rpc_rename_rsp rsp = { 0 };
 	struct ns_move v = { 0 };
 	bool same;
 	int rv;
 
-	if (m->flags & ~(uint32_t)RPC_RENAME_NOREPLACE)
-		return RPC_STATUS_NOTSUP;
+	if (m->flags & ~known || m->flags == known)
+		return RPC_STATUS_INVAL;
 	rv = ns_move_load(x, m, &v);
 	if (rv == 0)
-		rv = ns_move_loop(x, &v);
-	if (rv == 0)
-		rv = ns_move_target(x, m, &v);
+		rv = ns_move_check(x, m, &v);
 	if (rv != 0)
 		return rv;
 	same = v.old == v.ip; /* two names of one inode, or the same name */
-	if (!same) {
+	if (!same && m->flags & RPC_RENAME_EXCHANGE)
+		rv = ns_swap_apply(x, m, &v);
+	else if (!same)
 		rv = ns_move_apply(x, &v);
-		if (rv != 0)
-			return rv;
-	}
+	if (rv != 0)
+		return rv;
 	ns_attr_of(v.ip->ino, &v.ip->r, &rsp.attr);
 	rsp.replaced = v.old == NULL || same ? 0 : v.old->ino;
 	return NS_ANSWER(x, rename_rsp, &rsp);

@@ -34,9 +34,12 @@ static int ns_victim_rename(struct ns_ctx *x, const struct rpc_rename *m,
 	struct ns_pair from, to;
 	struct ns_row_dent d;
 	bool dir;
-	int rv = ns_pair_get(x, m->dir, m->name, &from);
-	int rv2 = ns_pair_get(x, m->dir2, m->name2, &to);
+	int rv, rv2;
 
+	if (m->flags & RPC_RENAME_EXCHANGE)
+		return 0;
+	rv = ns_pair_get(x, m->dir, m->name, &from);
+	rv2 = ns_pair_get(x, m->dir2, m->name2, &to);
 	if (rv == 0)
 		rv = rv2;
 	if (rv == 0)

@@ -59,7 +59,10 @@ static void flight_rename(struct shard_op *op)
 
 	if (rpc_rename_decode(&m, op->payload.data, op->payload.len) != 0)
 		return;
-	op->flight = SHARD_FLIGHT_VICTIM | SHARD_FLIGHT_BRING;
+	op->flight = SHARD_FLIGHT_BRING;
+	if ((m.flags & RPC_RENAME_EXCHANGE) != 0)
+		return; /* both names get something */
+	op->flight |= SHARD_FLIGHT_VICTIM;
 	flight_name(op, m.dir2, m.name2);
 }
 
@@ -111,8 +114,9 @@ static bool shard_brought(const struct shard_op *op)
 	for (const struct shard_op *f = op->g->flight_head; f != NULL;
 	     f = f->flight_next)
 		if ((f->flight & SHARD_FLIGHT_BRING) != 0 &&
-		    (!op->named || (f->name_dir == op->name_dir &&
-				    f->name_hash == op->name_hash)) &&
+		    (!op->named || !f->named ||
+		     (f->name_dir == op->name_dir &&
+		      f->name_hash == op->name_hash)) &&
 		    (f->open || op->g->opens.n > 0))
 			return true;
 	return false;

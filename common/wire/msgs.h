@@ -91,8 +91,9 @@ enum {
 #define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink)
 #define RPC_RENAME_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) \
 	F(u64, dir2) F(str, name2) F(u8, how2) F(u32, flags)
-enum { RPC_RENAME_NOREPLACE = 1 };
-/* replaced: the inode that lost its name, or 0 */
+/* EXCHANGE: both names must be there; each gets what the other had */
+enum { RPC_RENAME_NOREPLACE = 1, RPC_RENAME_EXCHANGE = 2 };
+/* replaced: the inode that lost its name, or got the old one; or 0 */
 #define RPC_RENAME_RSP(F) F(attr, attr) F(u64, replaced)
 #define RPC_LINK_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, dir) F(str, name)
 #define RPC_READLINK_REQ(F) F(u64, ino)

@@ -463,14 +463,27 @@ uint32_t nsh_rmdir(struct nsh *h, uint64_t dir, const char *name)
 	return nsh_unlink_or(h, dir, name, RPC_NAME_ANY, 1);
 }
 
-uint32_t nsh_rename(struct nsh *h, uint64_t dir, const char *name,
-		    uint64_t dir2, const char *name2)
+static uint32_t nsh_move(struct nsh *h, uint64_t dir, const char *name,
+			 uint64_t dir2, const char *name2, uint32_t flags)
 {
 	struct rpc_rename req = { .dir = dir, .name = wire_cstr(name),
-				  .dir2 = dir2, .name2 = wire_cstr(name2) };
+				  .dir2 = dir2, .name2 = wire_cstr(name2),
+				  .flags = flags };
 	struct rpc_rename_rsp rsp;
 
 	return NSH(h, rename, rename_rsp, &req, &rsp);
+}
+
+uint32_t nsh_rename(struct nsh *h, uint64_t dir, const char *name,
+		    uint64_t dir2, const char *name2)
+{
+	return nsh_move(h, dir, name, dir2, name2, 0);
+}
+
+uint32_t nsh_exchange(struct nsh *h, uint64_t dir, const char *name,
+		      uint64_t dir2, const char *name2)
+{
+	return nsh_move(h, dir, name, dir2, name2, RPC_RENAME_EXCHANGE);
 }
 
 uint32_t nsh_link(struct nsh *h, uint64_t ino, uint64_t dir, const char *name)

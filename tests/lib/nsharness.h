@@ -72,6 +72,8 @@ uint32_t nsh_unlink(struct nsh *h, uint64_t dir, const char *name,
 uint32_t nsh_rmdir(struct nsh *h, uint64_t dir, const char *name);
 uint32_t nsh_rename(struct nsh *h, uint64_t dir, const char *name,
 		    uint64_t dir2, const char *name2);
+uint32_t nsh_exchange(struct nsh *h, uint64_t dir, const char *name,
+		      uint64_t dir2, const char *name2);
 uint32_t nsh_link(struct nsh *h, uint64_t ino, uint64_t dir,
 		  const char *name);
 uint32_t nsh_write(struct nsh *h, uint64_t ino, uint64_t off,

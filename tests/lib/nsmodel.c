@@ -333,6 +333,66 @@ uint32_t nsm_rename(struct nsm_dir *d, const char *name, struct nsm_dir *d2,
 	return RPC_STATUS_OK;
 }
 
+static bool nsm_is_below(const struct nsm_dir *d, const struct nsm_dir *top)
+{
+	while (d != NULL && d != top)
+		d = d->up;
+	return d != NULL;
+}
+
+/* What a name means: its directory, else its file. */
+static struct nsm_entry *nsm_named(struct nsm_dir *d, const char *name)
+{
+	struct nsm_entry *e = nsm_find(d, name, true);
+
+	return e != NULL ? e : nsm_find(d, name, false);
+}
+
+static void nsm_swap(struct nsm_dir *d, struct nsm_entry *a,
+		     struct nsm_dir *d2, struct nsm_entry *b)
+{
+	struct nsm_entry old = *a;
+
+	a->file = b->file;
+	a->dir = b->dir;
+	b->file = old.file;
+	b->dir = old.dir;
+	for (int i = 0; i < 2; i++) {
+		struct nsm_entry *e = i == 0 ? a : b;
+
+		if (e->file != NULL)
+			e->file->marker |= e->name[0] == 0;
+		if (e->dir == NULL)
+			continue;
+		e->dir->up = i == 0 ? d : d2;
+		free(e->dir->name);
+		e->dir->name = strdup(e->name);
+	}
+}
+
+uint32_t nsm_exchange(struct nsm_dir *d, const char *name, struct nsm_dir *d2,
+		      const char *name2)
+{
+	struct nsm_entry *a = nsm_named(d, name), *b = nsm_named(d2, name2);
+
+	if (a == NULL)
+		return RPC_STATUS_NOENT;
+	if (a->dir != NULL && d != d2 && nsm_is_below(d2, a->dir))
+		return RPC_STATUS_INVAL;
+	if (b == NULL)
+		return RPC_STATUS_NOENT;
+	if (a == b || (a->file != NULL && a->file == b->file))
+		return RPC_STATUS_OK;
+	if ((a->dir != NULL) != (b->dir != NULL) &&
+	    (nsm_find(d, name, b->dir != NULL) != NULL ||
+	     nsm_find(d2, name2, a->dir != NULL) != NULL))
+		return RPC_STATUS_EXIST;
+	if (b->dir != NULL && d != d2 && nsm_is_below(d, b->dir))
+		return RPC_STATUS_INVAL;
+	nsm_swap(d, a, d2, b);
+	return RPC_STATUS_OK;
+}
+
 uint32_t nsm_link(struct nsm_file *f, struct nsm_dir *d, const char *name)
 {
 	if (f->nlink == 0)

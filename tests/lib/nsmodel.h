@@ -63,6 +63,8 @@ uint32_t nsm_unlink(struct nsm_dir *d, const char *name, bool by_alias);
 uint32_t nsm_rmdir(struct nsm_dir *d, const char *name);
 uint32_t nsm_rename(struct nsm_dir *d, const char *name, struct nsm_dir *d2,
 		    const char *name2);
+uint32_t nsm_exchange(struct nsm_dir *d, const char *name, struct nsm_dir *d2,
+		      const char *name2);
 uint32_t nsm_link(struct nsm_file *f, struct nsm_dir *d, const char *name);
 void nsm_write(struct nsm_file *f, size_t off, const uint8_t *bytes,
 	       size_t len);

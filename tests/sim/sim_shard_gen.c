@@ -239,7 +239,8 @@ static void gen_rename(struct gen *g)
 	if (sim_chance(g->s, 400))
 		q.dir2 = q.dir;
 	if (sim_chance(g->s, 250))
-		q.flags = RPC_RENAME_NOREPLACE;
+		q.flags = sim_chance(g->s, 500) ? RPC_RENAME_NOREPLACE
+						: RPC_RENAME_EXCHANGE;
 	SEND(g, rename, &q);
 }
 

@@ -232,6 +232,8 @@ static uint32_t model_rename(struct model *m, const struct ns_cmd *c)
 		return RPC_STATUS_NOENT;
 	str(q.name, name);
 	str(q.name2, name2);
+	if ((q.flags & RPC_RENAME_EXCHANGE) != 0)
+		return nsm_exchange(d, name, d2, name2);
 	if ((q.flags & RPC_RENAME_NOREPLACE) != 0)
 		status = model_in_the_way(d, name, d2, name2);
 	return status != 0 ? status : nsm_rename(d, name, d2, name2);

@@ -228,6 +228,12 @@ static void op_rename(struct run *r)
 		d2 = d;
 	TRACE(r, "rename %s in %s to %s in %s", name, d->up ? d->name : ":",
 	      name2, d2->up ? d2->name : ":");
+	if (rnd(r, 4) == 0) {
+		CHECK(r, nsh_exchange(r->h, ino_of(r, d), name, ino_of(r, d2),
+				      name2),
+		      nsm_exchange(d, name, d2, name2));
+		return;
+	}
 	CHECK(r, nsh_rename(r->h, ino_of(r, d), name, ino_of(r, d2), name2),
 	      nsm_rename(d, name, d2, name2));
 }

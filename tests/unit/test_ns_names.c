@@ -322,6 +322,74 @@ static void test_posix_errors(void **state)
 	assert_int_equal(a.nlink, 3);
 }
 
+static void test_exchange(void **state)
+{
+	struct fix *f = *state;
+	uint64_t root = f->root, d, e, r, k;
+	struct wire_attr a;
+
+	assert_int_equal(nsh_mknod(f->h, root, "d", DIR, &d), OK);
+	assert_int_equal(nsh_mknod(f->h, d, "e", DIR, &e), OK);
+	assert_int_equal(nsh_mknod(f->h, root, "r", REG, &r), OK);
+	assert_int_equal(nsh_mknod(f->h, e, "k", REG, &k), OK);
+	assert_int_equal(nsh_exchange(f->h, root, "r", root, "none"),
+			 RPC_STATUS_NOENT);
+	assert_int_equal(nsh_exchange(f->h, root, "none", root, "r"),
+			 RPC_STATUS_NOENT);
+	/* a directory with what is below it, whichever comes first */
+	assert_int_equal(nsh_exchange(f->h, root, "d", e, "k"),
+			 RPC_STATUS_INVAL);
+	assert_int_equal(nsh_exchange(f->h, e, "k", root, "d"),
+			 RPC_STATUS_INVAL);
+	assert_int_equal(nsh_exchange(f->h, root, "d", root, "d"), OK);
+	/* two files, two kinds */
+	assert_int_equal(nsh_exchange(f->h, root, "r", e, "k"), OK);
+	assert_int_equal(ino_of(f, root, "r", 0), k);
+	assert_int_equal(ino_of(f, e, "k", 0), r);
+	assert_int_equal(nsh_exchange(f->h, d, "e", root, "r"), OK);
+	assert_string_equal(list(f, "", "", 9), "d/e r/k");
+	assert_int_equal(ino_of(f, root, "r", RPC_NAME_DIR), e);
+	assert_int_equal(nsh_getattr(f->h, root, &a), OK);
+	assert_int_equal(a.nlink, 4);
+	assert_int_equal(nsh_getattr(f->h, d, &a), OK);
+	assert_int_equal(a.nlink, 2);
+	/* further links of one inode, and of two */
+	assert_int_equal(nsh_link(f->h, k, root, "k2"), OK);
+	assert_int_equal(nsh_link(f->h, r, root, "r2"), OK);
+	assert_int_equal(nsh_exchange(f->h, root, "k2", d, "e"), OK);
+	assert_int_equal(nsh_exchange(f->h, root, "k2", root, "r2"), OK);
+	assert_int_equal(ino_of(f, root, "k2", 0), r);
+	assert_int_equal(nsh_unlink(f->h, e, "k", 0), OK);
+	assert_int_equal(nsh_getattr(f->h, r, &a), OK);
+	assert_int_equal(a.nlink, 1);
+	/* S3 put a file beside a directory: no third kind finds room there */
+	PUT("d");
+	assert_int_equal(nsh_exchange(f->h, root, "d", root, "r2"),
+			 RPC_STATUS_EXIST);
+	assert_int_equal(nsh_exchange(f->h, root, "d", root, "r"), OK);
+	assert_int_equal(ino_of(f, root, "d", RPC_NAME_DIR), e);
+	assert_string_equal(list(f, "", "", 9), "d d/ k2 r/e r2");
+}
+
+static void test_exchange_markers(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d, e;
+
+	PUT("m/");
+	PUT("n/x");
+	d = ino_of(f, f->root, "m", 0);
+	e = ino_of(f, f->root, "n", 0);
+	assert_int_equal(nsh_exchange(f->h, d, "", e, "x"), OK);
+	assert_int_equal(nsh_exchange(f->h, e, "x", d, ""), OK);
+	assert_int_equal(nsh_mknod(f->h, e, "dir", DIR, NULL), OK);
+	assert_int_equal(nsh_exchange(f->h, d, "", e, "dir"), OK);
+	assert_string_equal(list(f, "", "", 9), "m// n/dir n/x");
+	assert_int_equal(nsh_exchange(f->h, d, "", e, "x"), OK);
+	assert_string_equal(list(f, "", "", 9), "m/ n/dir n/x/");
+	assert_int_equal(nsh_check(f->h), 0);
+}
+
 static void test_hard_links(void **state)
 {
 	struct fix *f = *state;
@@ -673,6 +741,8 @@ int main(void)
 		T(test_markers),
 		T(test_file_beside_directory),
 		T(test_posix_errors),
+		T(test_exchange),
+		T(test_exchange_markers),
 		T(test_hard_links),
 		T(test_open_and_unlinked),
 		T(test_open_checks_the_name),
