@@ -10,6 +10,9 @@
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE (1 << 0)
 #endif
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1)
+#endif
 
 static struct wire_bytes link_name(const struct fname *n)
 {
@@ -73,6 +76,18 @@ void ops_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 
 /* --- rename --- */
 
+/* What is found under another name from now on, if it is known here. */
+static void rename_moved(struct mount *m, uint64_t ino, struct finode *dir,
+			 const struct fname *name)
+{
+	struct finode *f = ino == 0 ? NULL : finode_find(m, ino);
+
+	if (f != NULL && f->known)
+		finode_set_name(f, dir, name->comp, name->len,
+				S_ISDIR(f->attr.mode) ? RPC_NAME_DIR
+						      : RPC_NAME_FILE);
+}
+
 static void rename_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
@@ -83,15 +98,14 @@ static void rename_on_reply(void *arg, const struct rpc_reply *reply)
 		return;
 	ops_names_changed(op->f);
 	ops_names_changed(op->f2);
-	if (rsp.replaced != rsp.attr.ino)
+	if (op->flags & RPC_RENAME_EXCHANGE)
+		rename_moved(op->m, rsp.replaced, op->f, op->name);
+	else
 		link_lost_name(op->m, rsp.replaced);
 	f = finode_find(op->m, rsp.attr.ino);
-	if (f != NULL) {
+	if (f != NULL)
 		finode_update_own(f, &rsp.attr);
-		finode_set_name(f, op->f2, op->name2->comp, op->name2->len,
-				S_ISDIR(rsp.attr.mode) ? RPC_NAME_DIR
-						       : RPC_NAME_FILE);
-	}
+	rename_moved(op->m, rsp.attr.ino, op->f2, op->name2);
 	fop_reply_err(op, 0);
 }
 
@@ -125,15 +139,17 @@ void ops_rename(fuse_req_t req, fuse_ino_t dir, const char *name,
 	op->f2 = finode_get_node(op->m, dir2);
 	if (op->f2 == NULL) {
 		fop_reply_err(op, -ENOMEM);
-	} else if (flags & ~(unsigned)RENAME_NOREPLACE) {
+	} else if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
 		fop_reply_err(op, -EINVAL);
 	} else if (ops_is_buckets(op->f) || ops_is_buckets(op->f2)) {
 		fop_reply_err(op, -EPERM);
 	} else if (link_crosses(op->f, op->f2)) {
 		fop_reply_err(op, -EXDEV);
 	} else {
-		op->flags = flags & RENAME_NOREPLACE ? RPC_RENAME_NOREPLACE
-						     : 0;
+		op->flags = (flags & RENAME_NOREPLACE ? RPC_RENAME_NOREPLACE
+						      : 0u) |
+			    (flags & RENAME_EXCHANGE ? RPC_RENAME_EXCHANGE
+						     : 0u);
 		ops_check_new_name(op, op->f2, op->name2, -1, rename_send);
 	}
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Two mounts and S3 over the same files: close-to-open, and a server that goes away."""
 
+import ctypes
+import errno
 import os
 import subprocess
 import sys
@@ -82,6 +84,92 @@ def server_gone(server, a, b):
     short.umount()
 
 
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD, NOREPLACE, EXCHANGE = -100, 1, 2
+
+
+def renameat2(old, new, flags):
+    if libc.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags) != 0:
+        raise OSError(ctypes.get_errno(), old)
+
+
+def exchanges(server, a, b):
+    os.mkdir(a.path("two", "dir"))
+    for name in ("one", "dir/two"):
+        with open(a.path("two", name), "w") as f:
+            f.write(name)
+    renameat2(a.path("two", "one"), a.path("two", "dir"), EXCHANGE)
+    eq(os.listdir(a.path("two", "one")), ["two"], "a directory under the other name")
+    with open(a.path("two", "dir")) as f:
+        eq(f.read(), "one", "a file under the other name")
+    for old, new, flags, err in (
+        ("one", "none", EXCHANGE, errno.ENOENT),
+        ("one", "one/two", EXCHANGE, errno.EINVAL),
+        ("one", "dir", NOREPLACE, errno.EEXIST),
+        ("one", "dir", NOREPLACE | EXCHANGE, errno.EINVAL),
+    ):
+        try:
+            renameat2(a.path("two", old), a.path("two", new), flags)
+            raise AssertionError(f"renameat2 {old} {new} {flags}")
+        except OSError as e:
+            eq(e.errno, err, f"renameat2 {old} {new} {flags}")
+    os.unlink(a.path("two", "one", "two"))
+    os.rmdir(a.path("two", "one"))
+    os.unlink(a.path("two", "dir"))
+
+
+def swapped_names(server, a, b):
+    """Two names change their bytes 1,000 times; no open on another mount sees old ones."""
+    s3 = server.s3()
+    names = ["x", "y"]
+    for name in names:
+        s3.put(f"/two/{name}", "0")
+    done = [0]  # swaps that ended
+    stop = threading.Event()
+    bad = []
+
+    def look():
+        i = 0
+        while not stop.is_set():
+            name = names[i % 2]
+            least = done[0]
+            try:
+                with open(b.path("two", name)) as f:
+                    got = int(f.read())
+            except OSError as e:
+                # the kernel looks a name up again once; it may change again
+                if e.errno != errno.ESTALE:
+                    bad.append(str(e))
+                continue
+            if got < least:
+                bad.append(f"{name} is {got}, {least} was acknowledged")
+            i += 1
+        if i < 100:
+            bad.append(f"only {i} opens")
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for n in range(1, 1001):
+            for name in names:
+                if n % 2 == 0:
+                    s3.put(f"/two/{name}", str(n))
+                    continue
+                with open(a.path("two", "new"), "w") as f:
+                    f.write(str(n))
+                if n % 4 == 1:
+                    renameat2(a.path("two", "new"), a.path("two", name), EXCHANGE)
+                else:
+                    os.rename(a.path("two", "new"), a.path("two", name))
+            # the two files themselves change places
+            renameat2(a.path("two", "x"), a.path("two", "y"), EXCHANGE)
+            done[0] = n
+    finally:
+        stop.set()
+        reader.join()
+    eq(bad, [], "stale opens")
+
+
 WRITER = """
 import sys
 for i in range(40):
@@ -115,7 +203,7 @@ def main():
     except Skip as why:
         t.run("mounts", lambda: (_ for _ in ()).throw(Skip(str(why))))
         t.end()
-    for fn in (close_to_open, s3_and_mount, names_in_turn, appends, server_gone, waits_through_a_restart):
+    for fn in (close_to_open, s3_and_mount, names_in_turn, exchanges, swapped_names, appends, server_gone, waits_through_a_restart):
         t.run(fn.__name__.replace("_", " "), fn, server, a, b)
     t.end()
 
