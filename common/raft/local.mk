@@ -20,7 +20,7 @@ check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
 	tests/lib/simenv.c tests/lib/simenv.h \
 	tests/sim/sim_cluster.c tests/sim/sim_cluster.h \
-	tests/sim/sim_main.c
+	tests/sim/sim_main.c tests/sim/sim_pool.c tests/sim/sim_pool.h
 LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
 
 check_PROGRAMS += tests/unit/test_raft_frame tests/sim/sim_raft

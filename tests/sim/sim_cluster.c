@@ -73,6 +73,13 @@ const struct sim_profile *sim_profile_find(const char *name)
 	return NULL;
 }
 
+void sim_profile_names(FILE *out)
+{
+	for (size_t i = 0; i < sizeof sim_profiles / sizeof *sim_profiles; i++)
+		fprintf(out, " %s", sim_profiles[i].name);
+	fprintf(out, "\n");
+}
+
 struct sim *sim_cluster_sim(struct sim_cluster *c)
 {
 	return c->s;

@@ -9,6 +9,8 @@
  * connection, in order per direction: what is lost takes all behind it along
  * until the connection broke and opened again (link_reset on both ends).
  */
+#include <stdio.h>
+
 #include "tests/lib/crashfs.h"
 #include "tests/lib/simenv.h"
 
@@ -63,6 +65,7 @@ struct sim_result {
 };
 
 const struct sim_profile *sim_profile_find(const char *name);
+void sim_profile_names(FILE *out); /* a line */
 
 /* Runs one seed; a violation ends the process with sim_fail(). */
 void sim_cluster_run(const struct sim_config *config, struct sim_result *ret);
@@ -85,11 +88,14 @@ _Noreturn void sim_fail(struct sim_cluster *c, const char *fmt, ...)
 
 /*
  * The command line of a simulator:
- *   [-n nodes] [-c count] [-s first_seed] [-p profile] [-t fault_ms]
- *   [--seed n] [--trace]        (--seed n: -s n -c 1)
- * Without arguments: the seeds of `make check`, as TAP. Each seed runs in a
- * process of its own; the first of each row runs twice and must give the same
- * hash.
+ *   [-n nodes] [-p profile] [-t fault_ms]   what runs
+ *   [-c count] [-s first] [--seconds n]     how many seeds, or for how long
+ *   [-j jobs] [--stop]                      at once; stop at the first bad one
+ *   [--seed n] [--trace]                    one, in this process
+ *   --rows                                  all rows below, as TAP, with -c
+ *                                           seeds in all
+ * Without arguments: the seeds of `make check`, which is --rows with the
+ * counts of the rows. Each seed that fails says how it is run again.
  */
 struct sim_program {
 	const char *name;
@@ -101,7 +107,7 @@ struct sim_program {
 		unsigned nodes;
 		const char *profile;
 		unsigned count;
-	} *rows; /* of make check; ends with nodes 0 */
+	} *rows; /* ends with nodes 0; counts are of make check */
 	uint64_t fault_ms;
 };
 int sim_main(const struct sim_program *program, int argc, char **argv);
