@@ -12,26 +12,10 @@ has() { case " $suites " in *" $1 "*) return 0 ;; esac; return 1; }
 
 "$top/dist/packages.sh" test
 
-if [ ! -x configure ] || [ configure.ac -nt configure ]; then
-	./autogen.sh >autogen.log 2>&1 || { tail -n 20 autogen.log; exit 1; }
-	rm -f autogen.log
-fi
-# build DIR CONFIGURE-ARGS...: quiet unless it fails
-build() {
-	dir=$1
-	shift
-	mkdir -p "$dir"
-	(
-		cd "$dir"
-		[ -f Makefile ] || "$top/configure" --quiet --enable-werror "$@"
-		make -j"$(nproc)" --no-print-directory all check-programs
-	) >"$dir.log" 2>&1 || {
-		tail -n 40 "$dir.log"
-		echo "building in $dir failed; all of it: $dir.log"
-		exit 1
-	}
-}
-build build-check --enable-sanitize CFLAGS='-O1 -g'
+builds=check
+if has sim; then builds="$builds fast"; fi
+# shellcheck disable=SC2086 # a list of words
+tests/build.sh $builds || exit 1
 echo "built in $(($(date +%s) - begin)) s"
 
 export LEO_BUILD="$top/build-check"
@@ -56,7 +40,9 @@ if has unit; then
 	set -- "$@" "unit:2=$top/tests/layering.sh,$(programs unit),$(programs fuzz)"
 fi
 if has fault; then set -- "$@" "fault:2=$(programs fault)"; fi
-if has sim; then set -- "$@" "sim:2=$(programs sim)"; fi
+if has sim; then
+	set -- "$@" "sim:2=$(programs sim)" "seeds=$top/tests/sim/seeds.sh"
+fi
 if has functional; then set -- "$@" "functional=$(scripts functional)"; fi
 if has interop; then set -- "$@" "interop=$(scripts interop)"; fi
 if has tsan; then set -- "$@" "tsan=$top/tests/tsan.sh"; fi

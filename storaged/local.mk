@@ -63,4 +63,3 @@ tests_sim_sim_shard_LDFLAGS = -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit
 TESTS += tests/sim/sim_shard
-EXTRA_DIST += tests/sim/planted.sh

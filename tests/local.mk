@@ -13,5 +13,16 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; \
 check_LIBRARIES += %D%/lib/libfault.a
 %C%_lib_libfault_a_SOURCES = %D%/lib/fault.c %D%/lib/fault.h
 
-EXTRA_DIST += %D%/layering.sh %D%/bench/s3.sh
+EXTRA_DIST += %D%/layering.sh %D%/bench/s3.sh %D%/build.sh %D%/nightly.sh \
+	%D%/nightly.tab %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
+
+# Programs that tests/build.sh makes without sanitizers, for their speed.
+FAST_LIST = tests/sim/sim_raft tests/sim/sim_shard tests/fault/crash_seg
+list-fast:
+	@echo $(FAST_LIST)
+
+# The long tests, hours: tests/nightly.tab.
+check-nightly:
+	$(top_srcdir)/tests/nightly.sh
+.PHONY: list-fast check-nightly
 TESTS += %D%/layering.sh

@@ -1,5 +1,5 @@
 # Fuzz targets. Here each runs its corpus and some mutations of it as an
-# ordinary test (standalone.c); tests/nightly.sh builds them for libFuzzer.
+# ordinary test (standalone.c); tests/fuzz/run.sh runs them with libFuzzer.
 FUZZ_TARGETS = \
 	%D%/fuzz_cluster \
 	%D%/fuzz_conf \
@@ -19,7 +19,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz_super
 check_PROGRAMS += $(FUZZ_TARGETS)
 TESTS += $(FUZZ_TARGETS)
-EXTRA_DIST += %D%/corpus tests/nightly.sh
+EXTRA_DIST += %D%/corpus
 
 FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_cluster_SOURCES = %D%/fuzz_cluster.c $(FUZZ_DRIVER)
@@ -56,7 +56,7 @@ FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_super_SOURCES = %D%/fuzz_super.c $(FUZZ_DRIVER)
 %C%_fuzz_super_LDADD = $(LIB_CRASH)
 
-# All targets, for tests/nightly.sh; two are built beside their module.
+# All targets, for tests/fuzz/run.sh; two are built beside their module.
 list-fuzz:
 	@echo $(FUZZ_TARGETS) tests/fuzz/fuzz_http_head tests/fuzz/fuzz_wire
 .PHONY: list-fuzz

@@ -1,45 +1,19 @@
 #!/bin/sh
-# Fuzzing for people: builds all targets with clang's libFuzzer, ASan and
-# UBSan, and runs each for a while. What is found stays in build-fuzz/found,
-# what the runs learned in build-fuzz/corpus (the next run goes on from it).
-#   tests/nightly.sh [SECONDS [TARGET...]]     60 s each, all of them
+# Runs each fuzz target for a while, in a build with clang's libFuzzer, ASan
+# and UBSan. What is found stays in build-fuzz/found, what the runs learned in
+# build-fuzz/corpus (the next run goes on from it).
+#   tests/fuzz/run.sh [SECONDS [TARGET...]]     60 s each, all of them
 set -eu
-top=$(cd "$(dirname "$0")/.." && pwd -P)
+top=$(cd "$(dirname "$0")/../.." && pwd -P)
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-dir=$top/build-fuzz
-[ -x "$top/configure" ] || (cd "$top" && ./autogen.sh)
-mkdir -p "$dir"
-cd "$dir"
-
-if [ -z "${CLANG-}" ]; then
-	for c in clang clang-19 clang-16 clang-14; do
-		if command -v "$c" >/dev/null; then CLANG=$c; break; fi
-	done
-fi
-if [ -z "${CLANG-}" ]; then
-	echo 'clang is needed (packages clang and libclang-rt-*-dev)'
-	exit 1
-fi
-# Empty views are NULL + 0, which clang's pointer-overflow reports; gcc's does
-# not, and runs in the other builds.
-if [ ! -f Makefile ]; then
-	"$top/configure" --quiet CC="$CLANG" \
-		--enable-sanitize=fuzzer-no-link,address,undefined \
-		CFLAGS='-O1 -g -DFUZZ_ENGINE -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined' \
-		>configure.log 2>&1 || { tail -n 20 configure.log; exit 1; }
-fi
-make -s Makefile >build.log 2>&1 || { tail -n 20 build.log; exit 1; }
-targets=$(make -s list-fuzz)
-# shellcheck disable=SC2086
-if ! make -j"$(nproc)" --no-print-directory LDFLAGS=-fsanitize=fuzzer \
-	$targets >build.log 2>&1; then
-	tail -n 20 build.log
-	exit 1
-fi
+"$top/tests/build.sh" fuzz
+cd "$top/build-fuzz"
 
 status=0
-for t in $targets; do
+n=0
+total=0
+for t in $(make -s list-fuzz); do
 	name=${t##*/fuzz_}
 	if [ $# -gt 0 ]; then
 		case " $* " in *" $name "*) ;; *) continue ;; esac
@@ -55,7 +29,10 @@ for t in $targets; do
 		status=1
 	fi
 	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$name.log")
+	n=$((n + 1))
+	total=$((total + ${runs:-0}))
 	printf '%-16s %-6s %12s runs  %s\n' "$name" "$word" "${runs:-?}" \
 		"$(find "found/$name" -type f | head -n 1)"
 done
+echo "# summary: $n targets, $seconds s each, $total runs"
 exit $status

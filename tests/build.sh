@@ -1,0 +1,76 @@
+#!/bin/sh
+# Builds of the tests, each in a directory of its own at the top of the tree;
+# quiet unless it fails.
+#   tests/build.sh check|fast|tsan|fuzz...
+#     check  everything, ASan and UBSan        fast  simulators, optimised
+#     tsan   programs, TSan                    fuzz  fuzz targets, libFuzzer
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cd "$top"
+
+if [ ! -x configure ] || [ configure.ac -nt configure ]; then
+	./autogen.sh >autogen.log 2>&1 || { tail -n 20 autogen.log; exit 1; }
+	rm -f autogen.log
+fi
+
+# find_clang: its name on standard output
+find_clang() {
+	for c in "${CLANG-}" clang clang-19 clang-16 clang-14; do
+		if [ -n "$c" ] && command -v "$c" >/dev/null; then
+			echo "$c"
+			return
+		fi
+	done
+	echo 'clang is needed (packages clang and libclang-rt-*-dev)' >&2
+	return 1
+}
+
+# build DIR TARGETS MAKE-ARG CONFIGURE-ARGS...: TARGETS: "list-X" asks make
+build() {
+	dir=$1 targets=$2 arg=$3
+	shift 3
+	mkdir -p "$dir"
+	(
+		cd "$dir"
+		[ -f Makefile ] || "$top/configure" --quiet "$@"
+		make --no-print-directory Makefile
+		case $targets in
+		list-*) targets=$(make -s --no-print-directory "$targets") ;;
+		esac
+		# shellcheck disable=SC2086 # lists of words
+		make -j"$(nproc)" --no-print-directory $arg $targets
+	) >"$dir.log" 2>&1 || {
+		tail -n 40 "$dir.log"
+		echo "building in $dir failed; all of it: $dir.log"
+		exit 1
+	}
+}
+
+for kind in "$@"; do
+	case $kind in
+	check)
+		build build-check 'all check-programs' '' --enable-werror \
+			--enable-sanitize CFLAGS='-O1 -g'
+		;;
+	fast)
+		build build-fast list-fast '' --enable-werror CFLAGS='-O2 -g'
+		;;
+	tsan)
+		build build-tsan all '' --enable-werror \
+			--enable-sanitize=thread CFLAGS='-O1 -g'
+		;;
+	fuzz)
+		# Empty views are NULL + 0, which clang's pointer-overflow
+		# reports; gcc's does not, and runs in the other builds.
+		clang=$(find_clang)
+		build build-fuzz list-fuzz LDFLAGS=-fsanitize=fuzzer \
+			CC="$clang" \
+			--enable-sanitize=fuzzer-no-link,address,undefined \
+			CFLAGS='-O1 -g -DFUZZ_ENGINE -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined'
+		;;
+	*)
+		echo "$0: what is $kind?" >&2
+		exit 2
+		;;
+	esac
+done
