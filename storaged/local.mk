@@ -23,9 +23,11 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/store_rpc.c
 
 check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_store
-tests_unit_test_store_shard_SOURCES = tests/unit/test_store_shard.c \
+SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h \
 	tests/lib/crashfs.c tests/lib/crashfs.h \
 	tests/lib/minienv.c tests/lib/minienv.h
+tests_unit_test_store_shard_SOURCES = tests/unit/test_store_shard.c \
+	$(SHARDWORLD_SOURCES)
 tests_unit_test_store_shard_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
 tests_unit_test_store_SOURCES = tests/unit/test_store.c

@@ -241,6 +241,11 @@ void minienv_run(struct minienv *m)
 		continue;
 }
 
+void minienv_skip(struct minienv *m, uint64_t ns)
+{
+	m->now += ns;
+}
+
 void minienv_advance(struct minienv *m, uint64_t ns)
 {
 	uint64_t end = m->now + ns;

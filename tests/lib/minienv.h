@@ -18,6 +18,8 @@ struct env *minienv_env(struct minienv *m);
 void minienv_run(struct minienv *m);
 /* Runs one task, work or executor; false when there was none. */
 bool minienv_step(struct minienv *m);
+/* Lets time pass and runs nothing: minienv_step() finds what became due. */
+void minienv_skip(struct minienv *m, uint64_t ns);
 /* Lets time pass; runs what becomes due, in order of time. */
 void minienv_advance(struct minienv *m, uint64_t ns);
 

@@ -18,186 +18,7 @@
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
 #include "storaged/opens.h"
-#include "storaged/shard.h"
-#include "tests/lib/crashfs.h"
-#include "tests/lib/minienv.h"
-
-#define SHARD 3
-#define SECOND 1000000000u
-
-struct world {
-	struct crashfs *fs;
-	struct minienv *m;
-	struct rows_mem_image *image;
-	struct rows_back *back;
-	struct shard_set *set;
-	struct seg_head *log;
-	struct seg_port *port;
-	unsigned rots;
-	bool leads;
-	uint64_t seq; /* of answer slots */
-};
-
-/* --- one process: start, power cut, start --- */
-
-static void on_role(void *arg, uint16_t group, bool leader)
-{
-	struct world *w = arg;
-
-	(void)group;
-	w->leads = leader;
-}
-
-static void on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
-{
-	struct world *w = arg;
-
-	(void)group;
-	(void)gen;
-	(void)off;
-	w->rots++;
-}
-
-static int on_record(void *arg, const struct seg_rec *rec)
-{
-	struct world *w = arg;
-
-	return shard_set_recover(w->set, rec);
-}
-
-static void world_start(struct world *w, uint64_t seed)
-{
-	struct seg_config sc = {
-		.dir = "log", .segment_size = 1 << 20, .first_size = 1 << 18,
-		.on_record = on_record, .arg = w,
-	};
-	struct errbuf e = { "" };
-	struct shard_config c = { 0 };
-	uint64_t voter = 7;
-
-	w->m = minienv_new(crashfs_vfs(w->fs), seed);
-	assert_int_equal(rows_back_mem(w->image, &w->back), 0);
-	c.env = minienv_env(w->m);
-	c.back = w->back;
-	c.id = voter;
-	c.role = on_role;
-	c.rot = on_rot;
-	c.arg = w;
-	assert_int_equal(shard_set_new(&c, &w->set), 0);
-	if (seg_head_open(c.env, &sc, &w->log, &e) != 0)
-		fail_msg("%s", e.text);
-	assert_int_equal(seg_port_new(w->log, c.env, &w->port), 0);
-	shard_set_log(w->set, w->log, w->port);
-	if (shard_open(w->set, SHARD, &voter, 1, &e) != 0)
-		fail_msg("%s", e.text);
-	w->leads = false;
-	assert_int_equal(shard_set_start(w->set), 0);
-	minienv_run(w->m);
-	assert_true(w->leads);
-}
-
-/* The process is gone; what it had queued never runs. */
-static void world_kill(struct world *w)
-{
-	crashfs_freeze(w->fs, true);
-	shard_set_free(w->set);
-	seg_head_abandon(w->log);
-	seg_port_free(w->port);
-	rows_back_close(w->back);
-	minienv_free(w->m);
-	crashfs_freeze(w->fs, false);
-}
-
-static void world_power_cut(struct world *w, uint64_t seed)
-{
-	world_kill(w);
-	crashfs_crash(w->fs, seed);
-	world_start(w, seed);
-}
-
-static void world_init(struct world *w)
-{
-	memset(w, 0, sizeof *w);
-	w->fs = crashfs_new(1);
-	w->image = rows_mem_image_new();
-	world_start(w, 1);
-}
-
-static void world_fini(struct world *w)
-{
-	world_kill(w);
-	rows_mem_image_free(w->image);
-	crashfs_free(w->fs);
-}
-
-/* --- calls --- */
-
-struct reply {
-	unsigned n;
-	uint32_t status;
-	struct buf payload;
-	struct body *body;
-};
-
-static void on_done(void *arg, uint32_t status, struct buf *payload,
-		    struct body *body)
-{
-	struct reply *r = arg;
-
-	r->n++;
-	r->status = status;
-	r->payload = *payload;
-	buf_init(payload, 0);
-	r->body = body;
-}
-
-static void reply_fini(struct reply *r)
-{
-	buf_fini(&r->payload);
-	body_unref(r->body);
-	memset(r, 0, sizeof *r);
-}
-
-static void send_call(struct world *w, uint16_t tag, struct buf *b,
-		      struct reply *r)
-{
-	memset(r, 0, sizeof *r);
-	assert_int_equal(b->err, 0);
-	assert_int_equal(shard_call(w->set, SHARD, tag, b, on_done, r), 0);
-	assert_int_equal(r->n, 0); /* never inside the call */
-}
-
-#define SEND(w, name, req, r) \
-	do { \
-		struct buf send_b_; \
-		buf_init(&send_b_, 0); \
-		(void)rpc_##name##_encode((req), &send_b_); \
-		send_call((w), RPC_TAG_##name, &send_b_, (r)); \
-	} while (0)
-
-/* Sends, runs, expects one answer. */
-#define CALL(w, name, req, r) \
-	do { \
-		SEND(w, name, req, r); \
-		minienv_run((w)->m); \
-		assert_int_equal((r)->n, 1); \
-	} while (0)
-
-#define MUT(w) .client = 9, .slot = 1, .seq = ++(w)->seq
-
-static uint64_t make_root(struct world *w)
-{
-	struct rpc_root_create req = { MUT(w), .bucket = 1, .mode = 0775 };
-	struct rpc_root_create_rsp rsp;
-	struct reply r;
-
-	CALL(w, root_create, &req, &r);
-	assert_int_equal(r.status, RPC_STATUS_OK);
-	assert_int_equal(rpc_root_create_rsp_decode(&rsp, r.payload.data,
-						    r.payload.len), 0);
-	reply_fini(&r);
-	return rsp.ino;
-}
+#include "tests/lib/shardworld.h"
 
 static void put_request(struct world *w, uint64_t root, const char *key,
 			const char *bytes, size_t len, struct wire_vec *v,
@@ -377,7 +198,7 @@ static void test_put_get(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	put(&w, root, "a", "small", 5);
 	put(&w, root, "dir/b", big, 6000);
 	put(&w, root, "dir/c", big, 16000);
@@ -408,15 +229,13 @@ static void test_refusals(void **state)
 	world_init(&w);
 	buf_init(&b, 0);
 	(void)rpc_getattr_encode(&req, &b);
-	memset(&r, 0, sizeof r);
-	assert_int_equal(shard_call(w.set, SHARD + 1, RPC_TAG_getattr, &b,
-				    on_done, &r), 0);
+	world_send_to(&w, SHARD + 1, RPC_TAG_getattr, &b, &r);
 	minienv_run(w.m);
 	assert_int_equal(r.n, 1);
 	assert_int_equal(r.status, RPC_STATUS_WRONG_STORE);
 	reply_fini(&r);
 	buf_init(&b, 0);
-	assert_int_equal(shard_call(w.set, SHARD, 0x9999, &b, on_done, &r), 0);
+	world_send_to(&w, SHARD, 0x9999, &b, &r);
 	minienv_run(w.m);
 	assert_int_equal(r.status, RPC_STATUS_UNKNOWN_MSG);
 	reply_fini(&r);
@@ -434,7 +253,7 @@ static void test_power_cuts(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	for (unsigned round = 0; round < 12; round++) {
 		for (unsigned i = 0; i < 10; i++) {
 			snprintf(key, sizeof key, "k%u-%u", round, i);
@@ -479,7 +298,7 @@ static void test_kill_in_flight(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	for (unsigned round = 0; round < 30; round++) {
 		for (unsigned i = 0; i < N; i++) {
 			struct rpc_put req;
@@ -518,7 +337,7 @@ static void test_unlink_open(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	ino = make_file(&w, root, "f", 77);
 	assert_int_equal(opens_now(&w), 1);
 	assert_int_equal(do_open(&w, ino, 78), RPC_STATUS_OK);
@@ -560,7 +379,7 @@ static void test_open_races(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	for (unsigned steps = 0; steps < 20; steps++) {
 		open.ino = make_file(&w, root, "f", 0);
 		unlink = (struct rpc_unlink){ MUT(&w), .dir = root,
@@ -615,7 +434,7 @@ static void test_object_open(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	for (unsigned steps = 0; steps < 12; steps++) {
 		put(&w, root, "o", big, 5000);
 		req.root = root;
@@ -649,7 +468,7 @@ static void test_grace(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	held = make_file(&w, root, "held", 77);
 	lost = make_file(&w, root, "lost", 78);
 	world_power_cut(&w, 9);
@@ -679,7 +498,7 @@ static void test_forget(void **state)
 	(void)state;
 	world_init(&w);
 	rows_set_forget(shard_set_rows(w.set), 1);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	for (unsigned i = 0; i < 50; i++) {
 		snprintf(key, sizeof key, "d%u/k%u", i % 5, i);
 		put(&w, root, key, big + i, 900);
@@ -710,7 +529,7 @@ static void test_rot(void **state)
 
 	(void)state;
 	world_init(&w);
-	root = make_root(&w);
+	root = world_root(&w, 1);
 	put(&w, root, "v", big, 8000);
 	assert_int_equal(get(&w, root, "v", big, 8000), RPC_STATUS_OK);
 	req.root = root;

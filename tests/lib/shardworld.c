@@ -1,0 +1,143 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/shardworld.h"
+
+static void on_role(void *arg, uint16_t group, bool leader)
+{
+	struct world *w = arg;
+
+	(void)group;
+	w->leads = leader;
+}
+
+static void on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
+{
+	struct world *w = arg;
+
+	(void)group;
+	(void)gen;
+	(void)off;
+	w->rots++;
+}
+
+static int on_record(void *arg, const struct seg_rec *rec)
+{
+	struct world *w = arg;
+
+	return shard_set_recover(w->set, rec);
+}
+
+void world_start(struct world *w, uint64_t seed)
+{
+	struct seg_config sc = {
+		.dir = "log", .segment_size = 1 << 20, .first_size = 1 << 18,
+		.on_record = on_record, .arg = w,
+	};
+	struct errbuf e = { "" };
+	struct shard_config c = { 0 };
+	uint64_t voter = 7;
+
+	w->m = minienv_new(crashfs_vfs(w->fs), seed);
+	assert_int_equal(rows_back_mem(w->image, &w->back), 0);
+	c.env = minienv_env(w->m);
+	c.back = w->back;
+	c.id = voter;
+	c.role = on_role;
+	c.rot = on_rot;
+	c.arg = w;
+	assert_int_equal(shard_set_new(&c, &w->set), 0);
+	if (seg_head_open(c.env, &sc, &w->log, &e) != 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(seg_port_new(w->log, c.env, &w->port), 0);
+	shard_set_log(w->set, w->log, w->port);
+	if (shard_open(w->set, SHARD, &voter, 1, &e) != 0)
+		fail_msg("%s", e.text);
+	w->leads = false;
+	assert_int_equal(shard_set_start(w->set), 0);
+	minienv_run(w->m);
+	assert_true(w->leads);
+}
+
+void world_kill(struct world *w)
+{
+	crashfs_freeze(w->fs, true);
+	shard_set_free(w->set);
+	seg_head_abandon(w->log);
+	seg_port_free(w->port);
+	rows_back_close(w->back);
+	minienv_free(w->m);
+	crashfs_freeze(w->fs, false);
+}
+
+void world_power_cut(struct world *w, uint64_t seed)
+{
+	world_kill(w);
+	crashfs_crash(w->fs, seed);
+	world_start(w, seed);
+}
+
+void world_init(struct world *w)
+{
+	memset(w, 0, sizeof *w);
+	w->fs = crashfs_new(1);
+	w->image = rows_mem_image_new();
+	world_start(w, 1);
+}
+
+void world_fini(struct world *w)
+{
+	world_kill(w);
+	rows_mem_image_free(w->image);
+	crashfs_free(w->fs);
+}
+
+/* --- calls --- */
+
+static void on_done(void *arg, uint32_t status, struct buf *payload,
+		    struct body *body)
+{
+	struct reply *r = arg;
+
+	r->n++;
+	r->status = status;
+	r->payload = *payload;
+	buf_init(payload, 0);
+	r->body = body;
+}
+
+void reply_fini(struct reply *r)
+{
+	buf_fini(&r->payload);
+	body_unref(r->body);
+	memset(r, 0, sizeof *r);
+}
+
+void world_send_to(struct world *w, uint16_t group, uint16_t tag,
+		   struct buf *b, struct reply *r)
+{
+	memset(r, 0, sizeof *r);
+	assert_int_equal(b->err, 0);
+	assert_int_equal(shard_call(w->set, group, tag, b, on_done, r), 0);
+	assert_int_equal(r->n, 0); /* never inside the call */
+}
+
+uint64_t world_root(struct world *w, uint64_t bucket)
+{
+	struct rpc_root_create req = { MUT(w), .bucket = bucket,
+				       .mode = 0775 };
+	struct rpc_root_create_rsp rsp;
+	struct reply r;
+
+	CALL(w, root_create, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_root_create_rsp_decode(&rsp, r.payload.data,
+						    r.payload.len), 0);
+	reply_fini(&r);
+	return rsp.ino;
+}

@@ -1,0 +1,75 @@
+#ifndef TESTS_LIB_SHARDWORLD_H
+#define TESTS_LIB_SHARDWORLD_H
+/*
+ * One shard over the small env, a file system that knows power cuts, and the
+ * memory back, with the real Raft host and namespace. For cmocka tests: what
+ * must not happen fails the test.
+ */
+#include "common/wire/msgs.h"
+#include "common/wire/status.h"
+#include "storaged/shard.h"
+#include "tests/lib/crashfs.h"
+#include "tests/lib/minienv.h"
+
+#define SHARD 3
+#define SECOND 1000000000u
+
+struct world {
+	struct crashfs *fs;
+	struct minienv *m;
+	struct rows_mem_image *image;
+	struct rows_back *back;
+	struct shard_set *set;
+	struct seg_head *log;
+	struct seg_port *port;
+	unsigned rots;
+	bool leads;
+	uint64_t seq; /* of answer slots */
+};
+
+/* --- one process: start, power cut, start --- */
+
+void world_init(struct world *w);
+void world_fini(struct world *w);
+void world_start(struct world *w, uint64_t seed);
+/* The process is gone; what it had queued never runs. */
+void world_kill(struct world *w);
+/* Kills, loses what was not synced, starts. */
+void world_power_cut(struct world *w, uint64_t seed);
+
+/* --- calls --- */
+
+struct reply {
+	unsigned n;
+	uint32_t status;
+	struct buf payload;
+	struct body *body;
+};
+
+void reply_fini(struct reply *r);
+/* Takes b. */
+void world_send_to(struct world *w, uint16_t group, uint16_t tag,
+		   struct buf *b, struct reply *r);
+
+#define SEND(w, name, req, r) \
+	do { \
+		struct buf send_b_; \
+		buf_init(&send_b_, 0); \
+		(void)rpc_##name##_encode((req), &send_b_); \
+		world_send_to((w), SHARD, RPC_TAG_##name, &send_b_, (r)); \
+	} while (0)
+
+/* Sends, runs, expects one answer. */
+#define CALL(w, name, req, r) \
+	do { \
+		SEND(w, name, req, r); \
+		minienv_run((w)->m); \
+		assert_int_equal((r)->n, 1); \
+	} while (0)
+
+#define MUT(w) .client = 9, .slot = 1, .seq = ++(w)->seq
+
+/* A new bucket's root. */
+uint64_t world_root(struct world *w, uint64_t bucket);
+
+#endif
