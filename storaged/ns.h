@@ -59,7 +59,7 @@ struct ns_answer {
 	struct buf payload;   /* rsp encoded when status is OK */
 	struct ns_value *values; /* body parts; malloc'ed */
 	unsigned n_values;
-	/* Inodes whose bytes nobody needs any more: queued rows tell too. */
+	bool queued;          /* a queue row was written: there is work */
 };
 void ns_answer_init(struct ns_answer *a);
 void ns_answer_fini(struct ns_answer *a);

@@ -134,6 +134,11 @@ static inline bool ns_is_dir(const struct ns_inode *ip)
 int ns_inode_drop(struct ns_ctx *x, struct ns_inode *ip, bool open);
 /* Takes an inode without name apart, or queues it. */
 int ns_inode_purge(struct ns_ctx *x, struct ns_inode *ip);
+/*
+ * The same for one of many that a command ends: only a small inode is taken
+ * apart at once.
+ */
+int ns_inode_let_go(struct ns_ctx *x, struct ns_inode *ip);
 /* Moves the bytes to a queued orphan; ip is empty then. */
 int ns_inode_detach(struct ns_ctx *x, struct ns_inode *ip);
 /* Cuts or grows a regular file. */
@@ -216,6 +221,7 @@ enum {
 	NS_PURGE_REGIONS = 64,     /* taken apart at once */
 	NS_PURGE_XATTRS = 64,
 	NS_PURGE_PIECES = 1024,
+	NS_SMALL_PIECES = 16,      /* of one of many inodes */
 	NS_PAGE_PARTS = 64,        /* parts in a page row */
 	NS_PARTS_MAX = 10000,
 };
@@ -378,7 +384,8 @@ int ns_slot_save(struct ns_ctx *x, const struct ns_slot *s);
 #define NS_OPS_W(M) \
 	M(setattr) M(mknod) M(close) M(unlink) M(rename) M(link) M(setxattr) \
 	M(removexattr) M(write) M(put) M(delete) M(kref) M(mpu_create) \
-	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove)
+	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove) \
+	M(queue_work)
 #define NS_OPS_R(M) \
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \

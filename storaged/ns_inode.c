@@ -144,6 +144,7 @@ int ns_queue_put(struct ns_ctx *x, struct wire_bytes key,
 {
 	struct ns_row_queue row = { .since = x->cmd->now, .what = what };
 
+	x->a->queued = true;
 	return ns_put_queue(x, key, &row);
 }
 
@@ -246,6 +247,14 @@ int ns_inode_purge(struct ns_ctx *x, struct ns_inode *ip)
 		return rv;
 	ip->gone = true;
 	return 0;
+}
+
+int ns_inode_let_go(struct ns_ctx *x, struct ns_inode *ip)
+{
+	if (ip->r.regions > 0 || ip->r.pieces > NS_SMALL_PIECES ||
+	    ip->r.xattrs > 0)
+		return ns_inode_queue(x, ip);
+	return ns_inode_purge(x, ip);
 }
 
 int ns_inode_detach(struct ns_ctx *x, struct ns_inode *ip)

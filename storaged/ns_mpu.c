@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum { NS_ABORT_PARTS = 64 }; /* taken apart at once */
-
 int ns_upload_get(struct ns_ctx *x, uint64_t root, struct wire_bytes key,
 		  struct wire_u128 id, struct ns_upload *ret)
 {
@@ -83,6 +81,13 @@ unsigned ns_numbers_count(struct wire_bytes numbers)
 	return n;
 }
 
+void ns_numbers_del(uint8_t *numbers, uint32_t number)
+{
+	uint32_t bit = number - 1;
+
+	numbers[bit / 8] &= (uint8_t)~(1u << bit % 8);
+}
+
 static int ns_numbers_add(struct ns_ctx *x, struct wire_bytes *numbers,
 			  uint32_t number)
 {
@@ -117,7 +122,7 @@ int ns_part_drop(struct ns_ctx *x, const struct ns_upload *u, uint32_t number)
 	if (rv != 0)
 		return rv > 0 ? -EIO : rv;
 	rv = rows_del(x->t, ns_key_get(&k));
-	return rv != 0 ? rv : ns_inode_purge(x, ip);
+	return rv != 0 ? rv : ns_inode_let_go(x, ip);
 }
 
 static int ns_part_make(struct ns_ctx *x, const struct ns_upload *u,
@@ -196,14 +201,19 @@ static int ns_abort_parts(struct ns_ctx *x, const struct ns_upload *u)
 	return all;
 }
 
+int ns_upload_drop(struct ns_ctx *x, const struct ns_upload *u)
+{
+	int rv = ns_abort_parts(x, u);
+
+	return rv != 0 ? rv : rows_del(x->t, ns_key_get(&u->key));
+}
+
 int ns_do_mpu_abort(struct ns_ctx *x, const struct rpc_mpu_abort *m)
 {
 	struct ns_upload u;
 	int rv = ns_upload_get(x, m->root, m->key, m->upload, &u);
 
 	if (rv == 0)
-		rv = ns_abort_parts(x, &u);
-	if (rv == 0)
-		rv = rows_del(x->t, ns_key_get(&u.key));
+		rv = ns_upload_drop(x, &u);
 	return rv != 0 ? rv : ns_answer_empty(x);
 }

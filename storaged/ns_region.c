@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NS_SLICES_FEW = 4 }; /* looked up one by one */
+
 static int ns_region_load(struct ns_ctx *x, struct ns_inode *ip,
 			  struct ns_region *rg)
 {
@@ -98,16 +100,20 @@ int ns_slices_of(struct ns_ctx *x, const struct ns_extent *v, unsigned n,
 static int ns_slices_unref(struct ns_ctx *x, const struct ns_extents *list,
 			   const struct wire_u128 *ids, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
-		int rv;
+	struct wire_u128 *kept = NULL;
+	unsigned n_kept = 0;
+	int rv = 0;
 
-		if (ns_extents_has(list, ids[i]))
+	if (n > NS_SLICES_FEW)
+		rv = ns_slices_of(x, list->v, list->n, &kept, &n_kept);
+	for (unsigned i = 0; i < n && rv == 0; i++) {
+		if (kept != NULL ? bsearch(&ids[i], kept, n_kept, sizeof(*kept),
+					   ns_slice_cmp) != NULL
+				 : ns_extents_has(list, ids[i]))
 			continue;
 		rv = ns_kref_add(x, ids[i], -1, 0);
-		if (rv != 0)
-			return rv;
 	}
-	return 0;
+	return rv;
 }
 
 int ns_region_put(struct ns_ctx *x, struct ns_inode *ip, struct ns_region *rg,

@@ -229,6 +229,15 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 #define RPC_WHEREIS_REQ(F) F(u64, root) F(str, key)
 #define RPC_WHEREIS_RSP(F) F(u16, shard) F(attr, attr) F(str, etag) F(u32, extents) F(u32, inlined)
 
+/* --- what the leader's host asks of its own shard --- */
+/*
+ * Does a bounded piece of what a queue row asks for (docs/DISK_FORMAT.md,
+ * "References and the queue"). left: the row is still there, ask again. A row
+ * that is not there is done.
+ */
+#define RPC_QUEUE_WORK_REQ(F) RPC_MUT(F) F(u8, kind) F(u128, id)
+#define RPC_QUEUE_WORK_RSP(F) F(u8, left)
+
 /* --- chunks; bytes are the frame's body --- */
 #define RPC_CHUNK_PUT_REQ(F) F(u128, slice) F(u32, index) F(u128, hash)
 #define RPC_CHUNK_GET_REQ(F) F(u128, slice) F(u32, index) F(u32, off) F(u32, len)
@@ -286,6 +295,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x51, root_remove, RPC_ROOT_REMOVE_REQ, empty_rsp, MANAGER, W) \
 	M(0x52, usage, RPC_USAGE_REQ, usage_rsp, CLIENT, R) \
 	M(0x53, whereis, RPC_WHEREIS_REQ, whereis_rsp, MANAGER, R) \
+	M(0x58, queue_work, RPC_QUEUE_WORK_REQ, queue_work_rsp, STORAGE, W) \
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
 	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P)
@@ -324,7 +334,8 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(mpu_list_rsp, RPC_MPU_LIST_RSP) \
 	M(root_create_rsp, RPC_ROOT_CREATE_RSP) \
 	M(usage_rsp, RPC_USAGE_RSP) \
-	M(whereis_rsp, RPC_WHEREIS_RSP)
+	M(whereis_rsp, RPC_WHEREIS_RSP) \
+	M(queue_work_rsp, RPC_QUEUE_WORK_RSP)
 
 /* a reserved byte, so that the struct is not empty */
 #define RPC_EMPTY_RSP(F) F(u8, reserved)

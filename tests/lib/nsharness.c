@@ -332,22 +332,87 @@ uint32_t nsh_call(struct nsh *h, uint16_t tag,
 	return status;
 }
 
-unsigned nsh_count(struct nsh *h, uint8_t type)
+/* Iterates over the rows whose keys begin with k. */
+static struct rows_iter *nsh_iter(struct nsh *h, struct ns_key *from)
 {
-	struct wire_bytes key, value;
-	struct ns_key from, to;
+	struct ns_key to = *from;
 	struct rows_iter *it;
-	unsigned n = 0;
 
 	nsh_sync(h, &h->rep[0]);
-	ns_key_start(&from, h->shard, type);
-	to = from;
 	ns_key_end(&to);
-	NSH_MUST(rows_iter_new(h->rep[0].back, ns_key_get(&from),
+	NSH_MUST(rows_iter_new(h->rep[0].back, ns_key_get(from),
 			       ns_key_get(&to), &it) == 0);
+	return it;
+}
+
+static unsigned nsh_count_key(struct nsh *h, struct ns_key *k)
+{
+	struct rows_iter *it = nsh_iter(h, k);
+	struct wire_bytes key, value;
+	unsigned n = 0;
+
 	while (rows_iter_next(it, &key, &value) == 0)
 		n++;
 	rows_iter_free(it);
+	return n;
+}
+
+unsigned nsh_count(struct nsh *h, uint8_t type)
+{
+	struct ns_key k;
+
+	ns_key_start(&k, h->shard, type);
+	return nsh_count_key(h, &k);
+}
+
+/* --- the queue --- */
+
+unsigned nsh_queued(struct nsh *h, char kind)
+{
+	struct ns_key k;
+
+	ns_key_start(&k, h->shard, NS_T_QUEUE);
+	ns_key_u8(&k, (uint8_t)kind);
+	return nsh_count_key(h, &k);
+}
+
+/* The first row that is not a slice's; false when there is none. */
+static bool nsh_next_work(struct nsh *h, struct rpc_queue_work *ret)
+{
+	struct wire_bytes key, value;
+	struct rows_iter *it;
+	struct ns_key k;
+	bool found = false;
+
+	ns_key_start(&k, h->shard, NS_T_QUEUE);
+	it = nsh_iter(h, &k);
+	while (!found && rows_iter_next(it, &key, &value) == 0) {
+		const uint8_t *id = key.p + NS_KEY_REST + 1;
+
+		ret->kind = key.p[NS_KEY_REST];
+		found = ret->kind != NS_Q_SLICE;
+		ret->id.hi = 0;
+		if (key.len == NS_KEY_REST + 1 + 16)
+			ret->id = ns_be128(id);
+		else
+			ret->id.lo = ns_be64(id);
+	}
+	rows_iter_free(it);
+	return found;
+}
+
+unsigned nsh_work(struct nsh *h)
+{
+	struct rpc_queue_work req = { .client = 0 };
+	struct rpc_queue_work_rsp rsp;
+	unsigned n = 0;
+
+	while (nsh_next_work(h, &req))
+		do {
+			NSH_MUST(NSH(h, queue_work, queue_work_rsp, &req,
+				     &rsp) == 0);
+			n++;
+		} while (rsp.left);
 	return n;
 }
 

@@ -32,6 +32,13 @@ struct wire_bytes nsh_body(struct nsh *h);
 /* Bytes of the rows of one type: how many rows there are. */
 unsigned nsh_count(struct nsh *h, uint8_t type);
 
+unsigned nsh_queued(struct nsh *h, char kind); /* queue rows of a kind */
+/*
+ * Plays the worker of the queue: QUEUE_WORK for each row but those of slices,
+ * until none is left. How many messages that took.
+ */
+unsigned nsh_work(struct nsh *h);
+
 /* NSH(h, lookup, lookup_rsp, &req, &rsp): status; rsp when it is OK. */
 #define NSH(h, name, rsp_name, req, rsp) \
 	nsh_call((h), RPC_TAG_##name, nsh_encode_##name, (req), \
