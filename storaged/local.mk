@@ -17,13 +17,15 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/chunk_index.c \
 	%D%/opens.c %D%/opens.h \
 	%D%/shard.c %D%/shard.h %D%/shard_check.c %D%/shard_close.c \
-	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_read.c \
+	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
+	%D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_impl.h %D%/store_open.c \
 	%D%/storaged.c %D%/storaged.h \
 	%D%/store_rpc.c
 
-check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_store
+check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_shard_queue \
+	tests/unit/test_store
 SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h \
 	tests/lib/crashfs.c tests/lib/crashfs.h \
 	tests/lib/minienv.c tests/lib/minienv.h
@@ -31,9 +33,14 @@ tests_unit_test_store_shard_SOURCES = tests/unit/test_store_shard.c \
 	$(SHARDWORLD_SOURCES)
 tests_unit_test_store_shard_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
+tests_unit_test_shard_queue_SOURCES = tests/unit/test_shard_queue.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_queue_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_store_shard tests/unit/test_store
+TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \
+	tests/unit/test_store
 
 # the namespace's tests
 NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \

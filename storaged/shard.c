@@ -128,6 +128,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 	g->applied = cmd->index;
 	g->changed = true;
 	shard_check_note(set, cmd->len + SEG_HEADER_LEN);
+	if (answer->queued)
+		shard_queue_wake(g);
 	if (op != NULL)
 		shard_write_applied(op);
 	return 0;
@@ -149,6 +151,8 @@ static void shard_on_role(void *arg, struct raft_group *raft, bool leader)
 	g->leader = leader;
 	opens_fini(&g->opens);
 	shard_sweep_stop(g);
+	shard_queue_stop(g);
+	shard_queue_wake(g); /* what an earlier leader left */
 	g->grace_until = 0;
 	if (leader && !g->fresh) {
 		g->grace_until = env_now_ns(set->env) + SHARD_GRACE_NS;
@@ -206,6 +210,7 @@ int shard_set_new(const struct shard_config *config,
 static void shard_group_free(struct shard_group *g)
 {
 	shard_sweep_free(g);
+	shard_queue_free(g);
 	opens_fini(&g->opens);
 	rows_txn_free(g->txn);
 	ns_answer_fini(&g->answer);
@@ -274,6 +279,7 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	g->id = group;
 	opens_init(&g->opens);
 	ns_answer_init(&g->answer);
+	shard_queue_init(g);
 	g->fresh = !raft_host_has_group(set->host, group);
 	g->txn = rows_txn_new(set->rows);
 	rv = g->txn != NULL ? shard_read_applied(set->config.back, group,
@@ -339,7 +345,10 @@ struct raft_group *shard_group(struct shard_set *set, uint16_t group)
 void shard_set_stats(const struct shard_set *set, struct shard_stats *ret)
 {
 	*ret = set->stats;
-	ret->opens = 0;
-	for (const struct shard_group *g = set->groups; g != NULL; g = g->next)
+	ret->opens = ret->queue_rows = 0;
+	for (const struct shard_group *g = set->groups; g != NULL;
+	     g = g->next) {
 		ret->opens += g->opens.n;
+		ret->queue_rows += g->leader ? g->queue.seen : 0;
+	}
 }

@@ -44,6 +44,8 @@ struct shard_stats {
 	uint64_t dry_runs;    /* commands tried out before they were proposed */
 	uint64_t rot;
 	uint64_t checkpoints;
+	uint64_t queue_done;  /* queue rows worked off */
+	uint64_t queue_rows;  /* there when they were looked at last */
 	uint64_t opens;       /* now */
 	uint64_t in_flight;   /* calls now */
 };

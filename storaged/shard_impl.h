@@ -2,6 +2,7 @@
 #define STORAGED_SHARD_IMPL_H
 /* Private to storaged/shard*.c. */
 #include "storaged/ns.h"
+#include "storaged/ns_rows.h"
 #include "storaged/opens.h"
 #include "storaged/shard.h"
 
@@ -75,6 +76,16 @@ enum {
 	SHARD_FLIGHT_BRING = 2,  /* may bring an open inode to a name */
 };
 
+/* The worker of the queue, see shard_queue.c. */
+struct shard_queue {
+	struct env_timer timer;
+	bool woken;              /* rows may have come since a pass began */
+	struct shard_queue_batch *batch; /* NULL: none under way */
+	struct ns_key cursor;    /* of the pass; the batch's while it runs */
+	uint64_t rows;           /* seen by this pass ... */
+	uint64_t seen;           /* ... and by the last whole one */
+};
+
 struct shard_group {
 	struct shard_set *set;
 	struct raft_group *raft;
@@ -94,6 +105,7 @@ struct shard_group {
 	struct env_timer sweep;
 	bool sweep_armed;
 	struct shard_sweep *sweeping; /* shard_sweep.c */
+	struct shard_queue queue;
 	struct shard_op *flight_head, *flight_tail;
 	uint64_t flight_seq;
 	struct shard_op *waiting; /* by wait_next */
@@ -169,6 +181,13 @@ bool shard_values_start(struct shard_op *op);
 void shard_sweep_later(struct shard_group *g, uint64_t delay_ns);
 void shard_sweep_stop(struct shard_group *g);
 void shard_sweep_free(struct shard_group *g);
+
+/* --- shard_queue.c: loop only --- */
+void shard_queue_init(struct shard_group *g);
+/* There may be rows; of a leader. */
+void shard_queue_wake(struct shard_group *g);
+void shard_queue_stop(struct shard_group *g);
+void shard_queue_free(struct shard_group *g);
 
 /* --- shard_check.c --- */
 int shard_check_init(struct shard_set *set);

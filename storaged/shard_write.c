@@ -3,11 +3,11 @@
  *
  *   START -> [DRY] -> DECIDE -> SUBMIT -> SUBMITTED -> finish
  *
- * DRY: while commands of the shard had to wait for rows lately, they are tried
- * out first (nothing is written): the rows they miss are loaded by their own
- * txn, which apply then uses, so that the group seldom waits. DECIDE: see
- * shard_open.c; without a wait it goes on to the submit, so that the decision
- * still holds.
+ * DRY: QUEUE_WORK, and all commands while some had to wait for rows lately,
+ * are tried out first (nothing is written): the rows they miss are loaded by
+ * their own txn, which apply then uses, so that the group seldom waits.
+ * DECIDE: see shard_open.c; without a wait it goes on to the submit, so that
+ * the decision still holds.
  *
  * Failure modes: not leader, no space: failed(); leadership lost in between:
  * failed(UNKNOWN_OUTCOME), the client asks again with the same slot.
@@ -90,7 +90,8 @@ static bool shard_write_dry(struct shard_op *op)
 		return false;
 	if (shard_dry_run(op) == -EAGAIN &&
 	    op->dry_rounds++ < SHARD_DRY_ROUNDS) {
-		g->dry = SHARD_DRY_RUNS;
+		if (op->tag != RPC_TAG_queue_work)
+			g->dry = SHARD_DRY_RUNS;
 		shard_op_load(op);
 		return true;
 	}
@@ -100,13 +101,20 @@ static bool shard_write_dry(struct shard_op *op)
 	return false;
 }
 
+/* Nobody waits for QUEUE_WORK, so nobody shall wait for its rows. */
+static bool shard_write_may_wait(const struct shard_op *op)
+{
+	return op->g->dry > 0 || op->tag == RPC_TAG_queue_work;
+}
+
 void shard_write_step(struct shard_op *op)
 {
 	for (;;) {
 		switch (op->state) {
 		case OP_START:
 			shard_flight_fill(op);
-			op->state = op->g->dry > 0 ? OP_DRY : OP_DECIDE;
+			op->state = shard_write_may_wait(op) ? OP_DRY
+							     : OP_DECIDE;
 			continue;
 		case OP_DRY:
 			if (shard_write_dry(op))
