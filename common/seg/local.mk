@@ -3,11 +3,15 @@ noinst_LIBRARIES += %D%/libseg.a
 	%D%/seg.c %D%/seg.h %D%/seg_int.h \
 	%D%/seg_direct.c \
 	%D%/seg_file.c \
+	%D%/seg_find.c \
 	%D%/seg_flush.c \
+	%D%/seg_free.c \
 	%D%/seg_pool.c \
+	%D%/seg_ranges.c \
 	%D%/seg_rec.c \
-	%D%/seg_recover.c \
+	%D%/seg_recover.c %D%/seg_rcv.h \
 	%D%/seg_scan.c \
+	%D%/seg_walk.c \
 	%D%/super.c %D%/super.h
 
 # Also what the simulator needs: a disk that crashes, a small env.

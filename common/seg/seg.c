@@ -165,13 +165,14 @@ static void seg_head_free(struct seg_head *head)
 		port = next;
 	}
 	seg_direct_close(head);
-	seg_file_close(head, head->gen, head->cur);
 	seg_pool_close(head);
-	seg_file_drop_all(head);
+	seg_table_free(head);
 	buf_fini(&head->start_buf);
 	mem_free(head->voids);
 	mem_free(head->stage);
 	mem_free(head->dir);
+	(void)pthread_cond_destroy(&head->files_idle);
+	(void)pthread_mutex_destroy(&head->files_lock);
 	(void)pthread_mutex_destroy(&head->lock);
 	mem_free(head);
 }
@@ -216,6 +217,8 @@ int seg_head_open(struct env *env, const struct seg_config *config,
 	if (head == NULL)
 		return errbuf_set(e, rv, "out of memory");
 	(void)pthread_mutex_init(&head->lock, NULL);
+	(void)pthread_mutex_init(&head->files_lock, NULL);
+	(void)pthread_cond_init(&head->files_idle, NULL);
 	head->env = env;
 	head->vfs = env->vfs;
 	head->config = *config;

@@ -10,11 +10,15 @@
  * before its done(). A failed write or fdatasync aborts the process
  * (seg_fatal_hook in tests); a failed read is returned.
  *
- * Recovery (seg_head_open) reads every segment in order and hands each valid
- * record to a callback. A bad record below the highest durable mark found in
- * any valid record is bit rot: reported through on_rot and skipped (never
- * taken for the end, never returned as data); above it, it is the end. After
- * recovery appends go to a fresh segment.
+ * Recovery (seg_head_open) reads segments in order, from where the owner needs
+ * them, and hands each valid record to a callback. A bad record below the
+ * highest durable mark found in any valid record is bit rot: reported through
+ * on_rot and skipped (never taken for the end, never returned as data); above
+ * it, it is the end. After recovery appends go to a fresh segment.
+ *
+ * Sealed segments, all but the one that is written, can be walked and freed;
+ * which of them must be there is on the disk, and one that is missing refuses
+ * the open.
  */
 #include "common/base/env.h"
 #include "common/base/errbuf.h"
@@ -38,7 +42,7 @@ enum seg_type {
 	SEG_CHUNK = 6,      /* bulk: id = slice, a = index in slice */
 	SEG_CHECKPOINT = 7, /* durable applied index per group (body) */
 	SEG_VALUE = 8,      /* a value moved by the cleaner */
-	SEG_FREED = 9,      /* kept for the cleaner */
+	SEG_FREED = 9,      /* a = generation; made by seg_free_segment() */
 };
 
 #define SEG_HEADER_LEN 128
@@ -56,9 +60,9 @@ struct seg_rec {
 	uint64_t seq;          /* of the record in its head, from 1, no gaps */
 	struct seg_pos pos;
 	/*
-	 * Scan only; borrowed for the callback. NULL in a bulk head. Of START
-	 * body and len are what start_body() had added; PAD and MARK are not
-	 * handed out.
+	 * Scan only; borrowed for the callback. NULL when a bulk head is
+	 * recovered. Of START body and len are what start_body() had added;
+	 * PAD, MARK and FREED are not handed out.
 	 */
 	const uint8_t *body;
 };
@@ -97,6 +101,16 @@ struct seg_config {
 	 */
 	int (*on_record)(void *arg, const struct seg_rec *rec);
 	void (*on_rot)(void *arg, struct seg_pos pos, uint64_t seq);
+	/*
+	 * From where on records are handed out; earlier ones may come too.
+	 * from_seq: from this sequence on, 0 = all. scan_from: from this
+	 * generation on, 0 = all; called once, before any on_record, with the
+	 * newest START that is whole (not at all where there is none); < 0
+	 * stops, and is what open returns. At most one of the two.
+	 */
+	uint64_t from_seq;
+	int (*scan_from)(void *arg, const struct seg_rec *start,
+			 uint64_t *ret_gen);
 	/*
 	 * Called by the flusher when it begins a segment: append to buf what
 	 * SEG_START's body shall hold beside the fixed part (hard state and
@@ -147,11 +161,64 @@ void seg_port_kick(struct seg_port *port);
 
 /*
  * Reads len bytes at (gen, off); any thread. flags: VFS_NOWAIT (-EAGAIN when
- * it would block). Returns 0, -EIO, -ENOENT (segment gone), -EAGAIN. The
- * caller verifies the hash.
+ * it would block). Returns 0, -EIO, -EAGAIN, or -ENOENT: the segment was
+ * freed, so look the position up again. The caller verifies the hash.
  */
 int seg_read(struct seg_head *head, uint64_t gen, uint64_t off, void *buf,
 	     size_t len, int flags);
+
+/* --- sealed segments --- */
+
+struct seg_info {
+	uint64_t gen;
+	uint64_t bytes; /* on the disk */
+};
+/*
+ * Those that are not being freed, oldest first; any thread. *ret_infos is the
+ * caller's (mem_free), NULL when there is none. 0 or -ENOMEM.
+ */
+int seg_segments(struct seg_head *head, struct seg_info **ret_infos,
+		 size_t *ret_n);
+
+/*
+ * Walks the records of one sealed segment in order, START, PAD, MARK and FREED
+ * left out; blocks, any thread but the head's. A record is handed out when its
+ * header is valid and, with bodies, its body has its hash (else body is NULL
+ * and nobody looked at it).
+ */
+struct seg_walk {
+	bool bodies;
+	/* != 0 stops, and is what seg_scan_segment() returns. */
+	int (*on_record)(void *arg, const struct seg_rec *rec);
+	/* What stands at pos is not a record any more. May be NULL. */
+	void (*on_rot)(void *arg, struct seg_pos pos);
+	void *arg;
+};
+/* 0, -ENOENT (not there, or freed), -EBUSY (not sealed), -EIO, -ENOMEM. */
+int seg_scan_segment(struct seg_head *head, uint64_t gen,
+		     const struct seg_walk *walk);
+
+/*
+ * Frees a sealed segment: FREED is made durable, readers that are in it end,
+ * the file goes. From the FREED on reads of it are -ENOENT. The owner needs
+ * nothing in it any more, nor anything older to recover. Embedded in its
+ * owner; stays until done(), which is called on the port's loop, never inside
+ * the call. status: 0, -ENOENT (not there, or being freed), -EBUSY (not
+ * sealed), -ENOTSUP (no_sync), or what the unlink gave: then the space comes
+ * back with the next start.
+ */
+struct seg_free {
+	uint64_t gen;
+	void (*done)(struct seg_free *f, int status);
+	/* private */
+	struct seg_port *port;
+	struct seg_append append;
+	struct env_work work;
+	struct env_task task;
+	int status;
+};
+/* gen and done are set. Port's loop only; the port is not idle before done. */
+void seg_free_segment(struct seg_port *port, struct seg_free *f);
 
 /*
  * A head that cannot keep its promise. Tests replace it; the default logs and

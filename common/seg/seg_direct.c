@@ -22,7 +22,7 @@ void seg_direct_open(struct seg_head *head)
 {
 	if (!head->config.bulk)
 		return;
-	if (seg_file_open(head, head->gen, O_RDWR | O_DIRECT, &head->direct) !=
+	if (seg_open_gen(head, head->gen, O_RDWR | O_DIRECT, &head->direct) !=
 	    0)
 		head->direct = NULL;
 }

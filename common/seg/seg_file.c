@@ -1,7 +1,13 @@
 /*
- * Names of segments and the table of their open files. Readers of any thread
- * look files up without a lock: leaves and entries only ever appear, and go
- * when the head is freed.
+ * Names of segments, and the table of those that count.
+ *
+ * A reader holds a segment while it reads: so the file of one that is freed
+ * meanwhile stays until the reader leaves, and no reader ever sees bytes that
+ * are not of the segment it asked for. Once the table says GONE nobody gets
+ * in, and the last one out wakes who waits to take the file away.
+ *
+ * Files stay open, up to a limit; then one that nobody holds and that was not
+ * used for a round is closed. The one that is written stays.
  */
 #include "common/seg/seg_int.h"
 
@@ -13,6 +19,8 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+
+unsigned seg_open_max = SEG_OPEN_MAX;
 
 void seg_name(uint64_t gen, char name[SEG_NAME_MAX])
 {
@@ -57,8 +65,8 @@ int seg_open_named(struct seg_head *head, const char *name, int flags,
 	return rv;
 }
 
-int seg_file_open(struct seg_head *head, uint64_t gen, int flags,
-		  struct vfs_file **ret_file)
+int seg_open_gen(struct seg_head *head, uint64_t gen, int flags,
+		 struct vfs_file **ret_file)
 {
 	char name[SEG_NAME_MAX];
 
@@ -66,70 +74,312 @@ int seg_file_open(struct seg_head *head, uint64_t gen, int flags,
 	return seg_open_named(head, name, flags, ret_file);
 }
 
-static struct vfs_file **seg_file_slot(struct seg_head *head, uint64_t gen)
+int seg_unlink_gen(struct seg_head *head, uint64_t gen)
 {
-	struct seg_leaf *leaf;
+	char name[SEG_NAME_MAX];
+	char *path;
+	int rv;
 
-	if (gen / SEG_LEAF >= SEG_ROOT)
-		return NULL;
-	leaf = __atomic_load_n(&head->root[gen / SEG_LEAF], __ATOMIC_ACQUIRE);
-	return leaf == NULL ? NULL : &leaf->file[gen % SEG_LEAF];
+	seg_name(gen, name);
+	path = seg_path(head, name);
+	if (path == NULL)
+		return -ENOMEM;
+	rv = head->vfs->ops->unlink(head->vfs, path);
+	mem_free(path);
+	return rv;
 }
 
-struct vfs_file *seg_file_get(struct seg_head *head, uint64_t gen)
-{
-	struct vfs_file **slot = seg_file_slot(head, gen);
+/* --- the table; its functions with _at are called with the lock held --- */
 
-	return slot == NULL ? NULL : __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+static void seg_table_lock(struct seg_head *head)
+{
+	(void)pthread_mutex_lock(&head->files_lock);
 }
 
-bool seg_file_keep(struct seg_head *head, uint64_t gen, struct vfs_file *f)
+static void seg_table_unlock(struct seg_head *head)
 {
-	struct vfs_file **slot;
-	bool kept = false;
+	(void)pthread_mutex_unlock(&head->files_lock);
+}
 
-	if (gen / SEG_LEAF >= SEG_ROOT)
-		return false;
-	(void)pthread_mutex_lock(&head->lock);
-	slot = seg_file_slot(head, gen);
-	if (slot == NULL) {
-		struct seg_leaf *leaf = mem_zalloc(sizeof(*leaf));
+/* Where gen stands, or would stand. */
+static size_t seg_table_at(const struct seg_head *head, uint64_t gen)
+{
+	size_t lo = 0, hi = head->n_files;
 
-		if (leaf != NULL) {
-			__atomic_store_n(&head->root[gen / SEG_LEAF], leaf,
-					 __ATOMIC_RELEASE);
-			slot = &leaf->file[gen % SEG_LEAF];
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (head->files[mid]->gen < gen)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static struct seg_file *seg_table_find_at(const struct seg_head *head,
+					  uint64_t gen)
+{
+	size_t i = seg_table_at(head, gen);
+
+	return i < head->n_files && head->files[i]->gen == gen ? head->files[i]
+							       : NULL;
+}
+
+static void seg_table_close_at(struct seg_head *head, struct seg_file *s)
+{
+	if (s->f == NULL)
+		return;
+	head->vfs->ops->close(s->f);
+	s->f = NULL;
+	head->n_open--;
+}
+
+/* Makes room for one more open file, if some file can go. */
+static void seg_table_evict_at(struct seg_head *head)
+{
+	for (size_t i = 0; i < 2 * head->n_files; i++) {
+		struct seg_file *s;
+
+		if (head->n_open < seg_open_max)
+			return;
+		s = head->files[head->hand++ % head->n_files];
+		if (s->f == NULL || s->users > 0 || s->state == SEG_STATE_CURRENT)
+			continue;
+		if (!s->recent)
+			seg_table_close_at(head, s);
+		s->recent = false;
+	}
+}
+
+static int seg_table_grow_at(struct seg_head *head)
+{
+	size_t cap = head->cap_files == 0 ? 16 : head->cap_files * 2;
+	struct seg_file **p;
+
+	if (head->n_files < head->cap_files)
+		return 0;
+	p = mem_realloc(head->files, cap * sizeof(*p));
+	if (p == NULL)
+		return -ENOMEM;
+	head->files = p;
+	head->cap_files = cap;
+	return 0;
+}
+
+int seg_table_add(struct seg_head *head, uint64_t gen, uint64_t bytes,
+		  enum seg_state state, struct vfs_file *f)
+{
+	struct seg_file *s = mem_zalloc(sizeof(*s));
+	int rv;
+
+	if (s == NULL)
+		return -ENOMEM;
+	*s = (struct seg_file){
+		.gen = gen, .bytes = bytes, .state = state, .f = f,
+	};
+	seg_table_lock(head);
+	rv = seg_table_grow_at(head);
+	if (rv == 0) {
+		assert(head->n_files == 0 ||
+		       head->files[head->n_files - 1]->gen < gen);
+		head->files[head->n_files++] = s;
+		if (f != NULL)
+			head->n_open++;
+		seg_table_evict_at(head);
+	}
+	seg_table_unlock(head);
+	if (rv != 0)
+		mem_free(s);
+	return rv;
+}
+
+void seg_table_set(struct seg_head *head, uint64_t gen, enum seg_state state)
+{
+	struct seg_file *s;
+
+	seg_table_lock(head);
+	s = seg_table_find_at(head, gen);
+	assert(s != NULL && s->state < state);
+	s->state = state;
+	seg_table_unlock(head);
+}
+
+int seg_table_freeing(struct seg_head *head, uint64_t gen)
+{
+	struct seg_file *s;
+	int rv = 0;
+
+	seg_table_lock(head);
+	s = seg_table_find_at(head, gen);
+	if (s == NULL || s->state > SEG_STATE_SEALED)
+		rv = -ENOENT;
+	else if (s->state == SEG_STATE_CURRENT)
+		rv = -EBUSY;
+	else
+		s->state = SEG_STATE_FREEING;
+	seg_table_unlock(head);
+	return rv;
+}
+
+int seg_table_ranges(struct seg_head *head, struct seg_ranges *ret)
+{
+	int rv = 0;
+
+	seg_table_lock(head);
+	for (size_t i = 0; i < head->n_files && rv == 0; i++)
+		if (head->files[i]->state < SEG_STATE_UNLISTED ||
+		    seg_mutation == SEG_MUTATE_FREE_LISTED)
+			rv = seg_ranges_add(ret, head->files[i]->gen);
+	seg_table_unlock(head);
+	return rv;
+}
+
+int seg_segments(struct seg_head *head, struct seg_info **ret_infos,
+		 size_t *ret_n)
+{
+	struct seg_info *infos = NULL;
+	size_t n = 0;
+
+	seg_table_lock(head);
+	if (head->n_files > 0) {
+		infos = mem_calloc(head->n_files, sizeof(*infos));
+		if (infos == NULL) {
+			seg_table_unlock(head);
+			return -ENOMEM;
 		}
 	}
-	if (slot != NULL && *slot == NULL && head->n_open < SEG_OPEN_MAX) {
-		__atomic_store_n(slot, f, __ATOMIC_RELEASE);
+	for (size_t i = 0; i < head->n_files; i++) {
+		const struct seg_file *s = head->files[i];
+
+		if (s->state == SEG_STATE_SEALED)
+			infos[n++] = (struct seg_info){ s->gen, s->bytes };
+	}
+	seg_table_unlock(head);
+	if (n == 0) {
+		mem_free(infos);
+		infos = NULL;
+	}
+	*ret_infos = infos;
+	*ret_n = n;
+	return 0;
+}
+
+void seg_table_drop(struct seg_head *head, uint64_t gen)
+{
+	struct seg_file *s;
+	size_t i;
+
+	seg_table_lock(head);
+	s = seg_table_find_at(head, gen);
+	assert(s != NULL && s->state == SEG_STATE_GONE);
+	while (s->users > 0)
+		(void)pthread_cond_wait(&head->files_idle, &head->files_lock);
+	seg_table_close_at(head, s);
+	i = seg_table_at(head, gen); /* others may have gone meanwhile */
+	head->n_files--;
+	memmove(&head->files[i], &head->files[i + 1],
+		(head->n_files - i) * sizeof(*head->files));
+	seg_stat_add(&head->stats.segments, -1ull);
+	seg_stat_add(&head->stats.bytes, -s->bytes);
+	seg_table_unlock(head);
+	mem_free(s);
+}
+
+void seg_table_free(struct seg_head *head)
+{
+	for (size_t i = 0; i < head->n_files; i++) {
+		seg_table_close_at(head, head->files[i]);
+		mem_free(head->files[i]);
+	}
+	mem_free(head->files);
+	head->files = NULL;
+	head->n_files = 0;
+}
+
+/* --- readers --- */
+
+/* Opens the file of s, which the caller holds; the lock is not held. */
+static int seg_file_open(struct seg_head *head, struct seg_file *s)
+{
+	struct vfs_file *f = NULL;
+	int rv = seg_open_gen(head, s->gen, O_RDWR, &f);
+
+	if (rv != 0) /* it must be there: not the answer "freed" */
+		return rv == -ENOENT ? -EIO : rv;
+	seg_table_lock(head);
+	if (s->f == NULL) {
+		s->f = f;
+		f = NULL;
 		head->n_open++;
-		kept = true;
+		seg_table_evict_at(head);
 	}
-	(void)pthread_mutex_unlock(&head->lock);
-	return kept;
-}
-
-void seg_file_drop_all(struct seg_head *head)
-{
-	for (unsigned r = 0; r < SEG_ROOT; r++) {
-		struct seg_leaf *leaf = head->root[r];
-
-		if (leaf == NULL)
-			continue;
-		for (unsigned i = 0; i < SEG_LEAF; i++)
-			if (leaf->file[i] != NULL)
-				head->vfs->ops->close(leaf->file[i]);
-		mem_free(leaf);
-		head->root[r] = NULL;
-	}
-	head->n_open = 0;
-}
-
-void seg_file_close(struct seg_head *head, uint64_t gen, struct vfs_file *f)
-{
-	if (f != NULL && seg_file_get(head, gen) != f)
+	seg_table_unlock(head);
+	if (f != NULL) /* another reader was faster */
 		head->vfs->ops->close(f);
+	return 0;
+}
+
+int seg_file_use(struct seg_head *head, uint64_t gen, bool nowait,
+		 struct seg_file **ret_file)
+{
+	struct seg_file *s;
+	bool open = true;
+	int rv = 0;
+
+	seg_table_lock(head);
+	s = seg_table_find_at(head, gen);
+	if (s == NULL || s->state == SEG_STATE_GONE)
+		rv = -ENOENT;
+	else
+		open = s->f != NULL;
+	if (rv == 0 && !open && nowait)
+		rv = -EAGAIN; /* opening may block */
+	if (rv == 0) {
+		s->users++;
+		s->recent = true;
+	}
+	seg_table_unlock(head);
+	if (!open && rv == 0) {
+		rv = seg_file_open(head, s);
+		if (rv != 0)
+			seg_file_leave(head, s);
+	}
+	if (rv == 0)
+		*ret_file = s;
+	return rv;
+}
+
+int seg_file_use_next(struct seg_head *head, uint64_t gen,
+		      struct seg_file **ret_file)
+{
+	uint64_t next = 0;
+	size_t i;
+
+	seg_table_lock(head);
+	i = seg_table_at(head, gen + 1);
+	if (i < head->n_files)
+		next = head->files[i]->gen;
+	seg_table_unlock(head);
+	return next == 0 ? -ENOENT : seg_file_use(head, next, false, ret_file);
+}
+
+bool seg_file_sealed(struct seg_head *head, const struct seg_file *s)
+{
+	bool sealed;
+
+	seg_table_lock(head);
+	sealed = s->state != SEG_STATE_CURRENT;
+	seg_table_unlock(head);
+	return sealed;
+}
+
+void seg_file_leave(struct seg_head *head, struct seg_file *s)
+{
+	seg_table_lock(head);
+	if (--s->users == 0 && s->state == SEG_STATE_GONE)
+		(void)pthread_cond_broadcast(&head->files_idle);
+	seg_table_unlock(head);
 }
 
 int seg_pread_all(struct vfs_file *f, void *buf, size_t len, uint64_t off,
@@ -154,20 +404,12 @@ int seg_pread_all(struct vfs_file *f, void *buf, size_t len, uint64_t off,
 int seg_read(struct seg_head *head, uint64_t gen, uint64_t off, void *buf,
 	     size_t len, int flags)
 {
-	struct vfs_file *f = seg_file_get(head, gen);
-	bool kept = true;
-	int rv;
+	struct seg_file *s;
+	int rv = seg_file_use(head, gen, (flags & VFS_NOWAIT) != 0, &s);
 
-	if (f == NULL) {
-		if ((flags & VFS_NOWAIT) != 0)
-			return -EAGAIN; /* opening may block */
-		rv = seg_file_open(head, gen, O_RDWR, &f);
-		if (rv != 0)
-			return rv;
-		kept = seg_file_keep(head, gen, f);
-	}
-	rv = seg_pread_all(f, buf, len, off, flags);
-	if (!kept)
-		head->vfs->ops->close(f);
+	if (rv != 0)
+		return rv;
+	rv = seg_pread_all(s->f, buf, len, off, flags);
+	seg_file_leave(head, s);
 	return rv;
 }

@@ -37,11 +37,6 @@ static int seg_fail(struct seg_head *head, const char *what, int err)
 	return err;
 }
 
-static void seg_stat_add(uint64_t *counter, uint64_t n)
-{
-	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
-}
-
 /* --- gathering one contiguous run of bytes --- */
 
 static int seg_run_write(struct seg_head *head)
@@ -193,7 +188,22 @@ static int seg_sync(struct seg_head *head)
 	return 0;
 }
 
-static int seg_put_start(struct seg_head *head)
+/* What follows the fixed part: ranges, and what the owner adds. */
+static int seg_start_gather(struct seg_head *head, uint32_t *ret_n)
+{
+	struct seg_ranges ranges = { 0 };
+	int rv = seg_table_ranges(head, &ranges);
+
+	buf_reset(&head->start_buf);
+	seg_ranges_encode(&ranges, &head->start_buf);
+	*ret_n = (uint32_t)ranges.n;
+	seg_ranges_fini(&ranges);
+	if (rv == 0 && head->config.start_body != NULL)
+		head->config.start_body(head->config.arg, &head->start_buf);
+	return rv != 0 ? rv : head->start_buf.err;
+}
+
+static int seg_put_start(struct seg_head *head, uint32_t n_ranges)
 {
 	struct seg_hdr h = { .type = SEG_START };
 	struct seg_start start = {
@@ -203,6 +213,7 @@ static int seg_put_start(struct seg_head *head)
 		.prev_seq = head->prev_seq,
 		.prev_end = head->prev_end,
 		.size = head->size,
+		.n_ranges = n_ranges,
 	};
 	struct iovec iov[2];
 	uint8_t fixed[SEG_START_FIXED];
@@ -222,53 +233,78 @@ static int seg_put_start(struct seg_head *head)
 	return seg_run_write(head);
 }
 
+/* Syncs and seals the current segment. Sets whether zeros are worth while. */
+static int seg_end(struct seg_head *head, bool *ret_fill)
+{
+	int rv = seg_sync(head);
+
+	if (rv != 0)
+		return rv;
+	*ret_fill = head->off / ++head->cur_flushes < SEG_POOL_WORTH;
+	head->prev_gen = head->gen;
+	head->prev_seq = head->seq;
+	head->prev_end = head->off;
+	seg_direct_close(head);
+	seg_table_set(head, head->gen, SEG_STATE_SEALED);
+	head->cur = NULL;
+	return 0;
+}
+
+/* A file for the next segment, with need bytes at least, becomes cur. */
+static int seg_take(struct seg_head *head, uint64_t need)
+{
+	uint64_t gen = head->last_gen + 1, size = 0;
+	struct vfs_file *f = NULL;
+	int rv = seg_pool_take(head, gen, need, &f, &size);
+
+	if (rv != 0)
+		return rv;
+	rv = seg_table_add(head, gen, size, SEG_STATE_CURRENT, f);
+	if (rv != 0) {
+		head->vfs->ops->close(f);
+		return rv;
+	}
+	head->cur = f;
+	head->gen = gen;
+	head->last_gen = gen;
+	head->seed = seg_seed(head->config.store_id, gen);
+	head->size = size;
+	head->off = 0;
+	head->run_off = 0;
+	head->cur_flushes = 0;
+	seg_direct_open(head);
+	seg_stat_add(&head->stats.segments, 1);
+	seg_stat_add(&head->stats.bytes, size);
+	return 0;
+}
+
 /* Ends the current segment and begins one with room for a body of len. */
 static int seg_begin(struct seg_head *head, uint64_t len)
 {
-	struct vfs_file *f = NULL;
-	uint64_t size = 0, need;
+	uint32_t n_ranges = 0;
 	bool fill = true;
+	uint64_t need;
 	int rv;
 
 	if (head->cur != NULL) {
-		rv = seg_sync(head);
+		rv = seg_end(head, &fill);
 		if (rv != 0)
 			return rv;
-		fill = head->off / ++head->cur_flushes < SEG_POOL_WORTH;
-		head->prev_gen = head->gen;
-		head->prev_seq = head->seq;
-		head->prev_end = head->off;
-		seg_direct_close(head);
-		seg_file_close(head, head->gen, head->cur);
-		head->cur = NULL;
 	}
 	if (head->stage == NULL)
 		head->stage = mem_alloc(SEG_STAGE);
 	if (head->stage == NULL)
 		return seg_fail(head, "memory for writing", -ENOMEM);
-	buf_reset(&head->start_buf);
-	if (head->config.start_body != NULL)
-		head->config.start_body(head->config.arg, &head->start_buf);
-	if (head->start_buf.err != 0)
-		return seg_fail(head, "start of segment", head->start_buf.err);
+	rv = seg_start_gather(head, &n_ranges);
+	if (rv != 0)
+		return seg_fail(head, "start of segment", rv);
 	need = seg_rec_size(SEG_START_FIXED + head->start_buf.len);
 	need += seg_bulk_gap(head, need, len) + seg_rec_size(len) +
 		SEG_HEADER_LEN;
-	rv = seg_pool_take(head, head->last_gen + 1, need, &f, &size);
+	rv = seg_take(head, need);
 	if (rv != 0)
 		return seg_fail(head, "new segment", rv);
-	head->cur = f;
-	head->gen = ++head->last_gen;
-	head->seed = seg_seed(head->config.store_id, head->gen);
-	head->size = size;
-	head->off = 0;
-	head->run_off = 0;
-	head->cur_flushes = 0;
-	(void)seg_file_keep(head, head->gen, f);
-	seg_direct_open(head);
-	seg_stat_add(&head->stats.segments, 1);
-	seg_stat_add(&head->stats.bytes, size);
-	rv = seg_put_start(head);
+	rv = seg_put_start(head, n_ranges);
 	if (head->filler != NULL && fill)
 		env_thread_kick(head->env, head->filler);
 	return rv;
@@ -311,7 +347,10 @@ static int seg_put_append(struct seg_head *head, struct seg_append *a)
 	a->body_off = head->off + SEG_HEADER_LEN;
 	seg_stat_add(&head->stats.appended_records, 1);
 	seg_stat_add(&head->stats.appended_bytes, h.len);
-	return seg_put(head, &h, a->iov, a->niov);
+	rv = seg_put(head, &h, a->iov, a->niov);
+	if (rv == 0 && a->type == SEG_FREED)
+		seg_table_set(head, a->a, SEG_STATE_UNLISTED);
+	return rv;
 }
 
 static int seg_put_mark(struct seg_head *head)
@@ -375,17 +414,9 @@ static void seg_batch_complete(struct seg_head *head, struct seg_port *p)
 /* Segments that do not count go once a newer one is durable. */
 static void seg_unlink_voids(struct seg_head *head)
 {
-	for (size_t i = 0; i < head->n_voids; i++) {
-		char name[SEG_NAME_MAX];
-		char *path;
-
-		seg_name(head->voids[i], name);
-		path = seg_path(head, name);
-		/* what stays is found void again at the next start */
-		if (path != NULL)
-			(void)head->vfs->ops->unlink(head->vfs, path);
-		mem_free(path);
-	}
+	/* what stays is found void again at the next start */
+	for (size_t i = 0; i < head->n_voids; i++)
+		(void)seg_unlink_gen(head, head->voids[i]);
 	head->n_voids = 0;
 	mem_free(head->voids);
 	head->voids = NULL;

@@ -11,7 +11,8 @@
 
 #define SEG_MAGIC 0x4c535231u
 #define SEG_HEADER_VERSION 1
-#define SEG_START_FIXED 64       /* bytes of START's body before the extra */
+#define SEG_START_FIXED 72       /* bytes of START's body before the ranges */
+#define SEG_RANGE_LEN 16         /* bytes of a range in it */
 #define SEG_SIZE_DEFAULT (64ull << 20)
 #define SEG_FIRST_DEFAULT (4ull << 20)
 #define SEG_BULK_LARGE (1u << 20) /* bodies from here on are aligned */
@@ -24,9 +25,7 @@
 #define SEG_COPY_MAX 4096u       /* bodies up to this are copied to it */
 #define SEG_RUN_IOV 512
 #define SEG_RUN_BYTES (32u << 20)
-#define SEG_LEAF 256             /* two-level table of open files */
-#define SEG_ROOT 4096
-#define SEG_OPEN_MAX 4096        /* files kept open for reading */
+#define SEG_OPEN_MAX 1024        /* files kept open, but for those in use */
 
 /* A header as numbers; docs/DISK_FORMAT.md has the meaning. */
 struct seg_hdr {
@@ -37,10 +36,20 @@ struct seg_hdr {
 	uint64_t off, first;
 };
 
-/* Body of START before the extra bytes. */
+/* Generations, ascending and apart; both ends are in. */
+struct seg_range {
+	uint64_t from, to;
+};
+struct seg_ranges {
+	struct seg_range *v; /* owned */
+	size_t n, cap;
+};
+
+/* Body of START before the ranges. */
 struct seg_start {
 	uint8_t store_id[16];
 	uint64_t gen, seq, prev_gen, prev_seq, prev_end, size;
+	uint32_t n_ranges;
 };
 
 struct seg_port {
@@ -67,8 +76,27 @@ struct seg_pool_slot {
 	uint64_t filled;           /* pool thread while FILLING */
 };
 
-struct seg_leaf {
-	struct vfs_file *file[SEG_LEAF]; /* atomic */
+/*
+ *   CURRENT -> SEALED -> FREEING -> UNLISTED -> GONE
+ * FREEING: a FREED record is on its way to the flusher. UNLISTED: it has a
+ * sequence, no START lists the segment any more. GONE: it is durable, nobody
+ * gets in.
+ */
+enum seg_state {
+	SEG_STATE_CURRENT,
+	SEG_STATE_SEALED,
+	SEG_STATE_FREEING,
+	SEG_STATE_UNLISTED,
+	SEG_STATE_GONE,
+};
+
+/* A segment that counts; all under head->files_lock. */
+struct seg_file {
+	uint64_t gen, bytes;
+	enum seg_state state;
+	struct vfs_file *f; /* NULL: not open */
+	unsigned users;     /* f stays while they are there */
+	bool recent;        /* used since it was looked at for closing */
 };
 
 struct seg_head {
@@ -80,9 +108,12 @@ struct seg_head {
 	struct seg_port *ports;  /* lock */
 	struct env_thread *flusher, *filler;
 
-	/* open files; entries only appear until the head is freed */
-	struct seg_leaf *root[SEG_ROOT]; /* atomic */
-	unsigned n_open;                 /* lock */
+	/* segments that count, by generation; under files_lock */
+	pthread_mutex_t files_lock;
+	pthread_cond_t files_idle;     /* the last user of a GONE one left */
+	struct seg_file **files;
+	size_t n_files, cap_files, hand; /* hand: where closing goes on */
+	unsigned n_open;
 
 	/* the append point: flusher */
 	struct vfs_file *cur;    /* NULL: next append begins a segment */
@@ -129,12 +160,22 @@ enum seg_mutation {
 	SEG_MUTATE_NO_DIR_SYNC, /* a new segment's name is not synced */
 	SEG_MUTATE_NO_REWRITE, /* recovery does not make durable what it found */
 	SEG_MUTATE_ROT_IS_END, /* any bad record ends the log */
+	SEG_MUTATE_FREE_EARLY, /* unlinks before FREED is durable */
+	SEG_MUTATE_FREE_LISTED, /* START goes on to list what was freed */
+	SEG_MUTATE_FREE_SILENT, /* no FREED record at all */
+	SEG_MUTATE_NOT_MISSED, /* nothing must be there */
 };
 extern enum seg_mutation seg_mutation;
+extern unsigned seg_open_max; /* SEG_OPEN_MAX; tests lower it */
 
 static inline uint64_t seg_pad8(uint64_t len)
 {
 	return (len + 7) & ~7ull;
+}
+
+static inline void seg_stat_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
 static inline uint64_t seg_rec_size(uint64_t len)
@@ -155,7 +196,17 @@ void seg_start_encode(const struct seg_start *s, uint8_t *out);
 /* False when len is too short. */
 bool seg_start_decode(const uint8_t *p, size_t len, struct seg_start *ret);
 
-/* --- seg_file.c: names and open files --- */
+/* --- seg_ranges.c: sets of generations --- */
+void seg_ranges_fini(struct seg_ranges *r);
+bool seg_ranges_has(const struct seg_ranges *r, uint64_t gen);
+int seg_ranges_add(struct seg_ranges *r, uint64_t gen);    /* 0, -ENOMEM */
+int seg_ranges_remove(struct seg_ranges *r, uint64_t gen); /* 0, -ENOMEM */
+void seg_ranges_encode(const struct seg_ranges *r, struct buf *out);
+/* Of a START of gen. 0, -ENOMEM, -EBADMSG. */
+int seg_ranges_decode(struct seg_ranges *r, const uint8_t *p, size_t len,
+		      uint32_t n, uint64_t gen);
+
+/* --- seg_file.c: names and the table of segments --- */
 #define SEG_NAME_MAX 32
 void seg_name(uint64_t gen, char name[SEG_NAME_MAX]);
 /* True when name is that of a segment. */
@@ -164,17 +215,31 @@ bool seg_name_parse(const char *name, uint64_t *ret_gen);
 char *seg_path(const struct seg_head *head, const char *name);
 int seg_open_named(struct seg_head *head, const char *name, int flags,
 		   struct vfs_file **ret_file);
-int seg_file_open(struct seg_head *head, uint64_t gen, int flags,
-		  struct vfs_file **ret_file);
+int seg_open_gen(struct seg_head *head, uint64_t gen, int flags,
+		 struct vfs_file **ret_file);
+int seg_unlink_gen(struct seg_head *head, uint64_t gen);
+/* gen is above all in the table, which takes f (may be NULL). 0 or -ENOMEM. */
+int seg_table_add(struct seg_head *head, uint64_t gen, uint64_t bytes,
+		  enum seg_state state, struct vfs_file *f);
+void seg_table_set(struct seg_head *head, uint64_t gen, enum seg_state state);
+/* SEALED becomes FREEING. 0, -ENOENT, -EBUSY (CURRENT). */
+int seg_table_freeing(struct seg_head *head, uint64_t gen);
+/* What START of a new segment lists. 0 or -ENOMEM. */
+int seg_table_ranges(struct seg_head *head, struct seg_ranges *ret);
+/* Waits for users, then closes gen, which is GONE, and forgets it. */
+void seg_table_drop(struct seg_head *head, uint64_t gen);
+void seg_table_free(struct seg_head *head);
 /*
- * Gives f to the table: closed when the head is freed. False when the table
- * is full; then f stays the caller's.
+ * Holds gen's file; opens it when it has to. 0, -ENOENT (freed), -EAGAIN
+ * (nowait), or what opening gave.
  */
-bool seg_file_keep(struct seg_head *head, uint64_t gen, struct vfs_file *f);
-struct vfs_file *seg_file_get(struct seg_head *head, uint64_t gen);
-void seg_file_drop_all(struct seg_head *head);
-/* Closes f unless the table has it. */
-void seg_file_close(struct seg_head *head, uint64_t gen, struct vfs_file *f);
+int seg_file_use(struct seg_head *head, uint64_t gen, bool nowait,
+		 struct seg_file **ret_file);
+/* The one behind gen. */
+int seg_file_use_next(struct seg_head *head, uint64_t gen,
+		      struct seg_file **ret_file);
+bool seg_file_sealed(struct seg_head *head, const struct seg_file *s);
+void seg_file_leave(struct seg_head *head, struct seg_file *s);
 int seg_pread_all(struct vfs_file *f, void *buf, size_t len, uint64_t off,
 		  int flags);
 

@@ -138,6 +138,8 @@ void seg_start_encode(const struct seg_start *s, uint8_t *out)
 	put64(out + 40, s->prev_seq);
 	put64(out + 48, s->prev_end);
 	put64(out + 56, s->size);
+	put32(out + 64, s->n_ranges);
+	put32(out + 68, 0);
 }
 
 bool seg_start_decode(const uint8_t *p, size_t len, struct seg_start *ret)
@@ -151,5 +153,6 @@ bool seg_start_decode(const uint8_t *p, size_t len, struct seg_start *ret)
 	ret->prev_seq = get64(p + 40);
 	ret->prev_end = get64(p + 48);
 	ret->size = get64(p + 56);
+	ret->n_ranges = get32(p + 64);
 	return true;
 }

@@ -2,204 +2,47 @@
  * Recovery: docs/DISK_FORMAT.md, "Rules for readers", whose numbers are used
  * below.
  *
- * Happy path: list the directory; look at the begin of each segment to learn
- * at which sequence it starts (rule 1); walk the records in order, handing
- * each to the owner, and remember those above the highest durable mark seen;
- * at the end of the log write these again and sync them (rule 5).
+ * Happy path: seg_find.c says which segments there are and where the walk
+ * begins; walk the records in order, handing each to the owner, and remember
+ * those above the highest durable mark seen; at the end of the log write these
+ * again and sync them (rule 5); see that nothing is missing (rule 4).
  *
  * A bad record makes us look ahead for a mark that proves that it was durable
  * once (rule 3). Only the newest segment is ever searched to its end for that:
  * a later segment's START proves all before it.
  */
-#include "common/seg/seg_int.h"
+#include "common/seg/seg_rcv.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 
-#define SEG_WINDOW (1u << 20)
-#define SEG_WINDOW_BULK (16u << 10)
-
-/* A segment found. */
-struct seg_ent {
-	uint64_t gen, size;
-	uint64_t first;    /* sequence of its START; 0: nothing valid in it */
-	uint64_t limit;    /* records from this sequence on do not count */
-	uint64_t prev_gen; /* what START says; valid if has_start */
-	bool has_start;
-	uint64_t accepted; /* records that count */
-	uint64_t end;      /* offset behind the last of them */
-	bool lost;         /* rot was reported for all it held */
-};
-
-/* A record that counts and is not known to be durable. */
-struct seg_above {
-	size_t ent;
-	struct seg_hdr hdr;
-};
-
-struct seg_rcv {
-	struct seg_head *head;
-	struct errbuf *e;
-	struct seg_ent *ents;
-	size_t n, cap;
-	struct seg_scan scan;
-	struct vfs_file *f;   /* of the segment being walked */
-	bool verify;          /* check bodies while walking */
-	uint64_t expect;      /* next sequence; 0 before the first segment */
-	uint64_t dmax;        /* highest durable mark seen */
-	struct seg_above *above;
-	size_t above_at, above_n, above_cap;
-	int err;
-};
-
-/* --- the directory --- */
-
-static int seg_rcv_name(void *arg, const char *name)
-{
-	struct seg_rcv *r = arg;
-	uint64_t gen;
-
-	if (!seg_name_parse(name, &gen))
-		return 0;
-	if (r->n == r->cap) {
-		size_t cap = r->cap == 0 ? 64 : r->cap * 2;
-		struct seg_ent *p = mem_realloc(r->ents, cap * sizeof(*p));
-
-		if (p == NULL) {
-			r->err = -ENOMEM;
-			return -ENOMEM;
-		}
-		r->ents = p;
-		r->cap = cap;
-	}
-	r->ents[r->n++] = (struct seg_ent){ .gen = gen, .limit = UINT64_MAX };
-	return 0;
-}
-
-static int seg_ent_cmp(const void *a, const void *b)
-{
-	const struct seg_ent *x = a, *y = b;
-
-	return x->gen < y->gen ? -1 : x->gen > y->gen;
-}
-
-static int seg_rcv_open(struct seg_rcv *r, const struct seg_ent *ent,
-			struct vfs_file **ret_file)
-{
-	struct vfs_file *f = seg_file_get(r->head, ent->gen);
-	int rv;
-
-	if (f == NULL) {
-		rv = seg_file_open(r->head, ent->gen, O_RDWR, &f);
-		if (rv != 0)
-			return errbuf_set(r->e, rv,
-					  "cannot open segment %016llx in %s",
-					  (unsigned long long)ent->gen,
-					  r->head->dir);
-		(void)seg_file_keep(r->head, ent->gen, f);
-	}
-	*ret_file = f;
-	return 0;
-}
-
-/* The segment's START is not ours, but valid for the store it names. */
-static bool seg_rcv_foreign(struct seg_rcv *r, const struct seg_ent *ent)
-{
-	const uint8_t *p = seg_scan_at(&r->scan, 0, SEG_HEADER_LEN + 16);
-	struct seg_hdr h;
-
-	return p != NULL &&
-	       memcmp(p + SEG_HEADER_LEN, r->head->config.store_id, 16) != 0 &&
-	       seg_hdr_decode(p, seg_seed(p + SEG_HEADER_LEN, ent->gen),
-			      ent->gen, 0, &h);
-}
-
-/* Learns where ent starts in the log. */
-static int seg_rcv_look(struct seg_rcv *r, struct seg_ent *ent)
-{
-	struct seg_start start;
-	struct vfs_file *f = NULL;
-	const uint8_t *body;
-	struct seg_hdr h;
-	uint64_t off = 0;
-	int rv = seg_rcv_open(r, ent, &f);
-
-	if (rv != 0)
-		return rv;
-	rv = f->vfs->ops->size(f, &ent->size);
-	if (rv != 0)
-		goto out;
-	/* START and little more: this is done for every segment */
-	r->scan.window = 4096;
-	seg_scan_file(&r->scan, ent->gen, f, ent->size);
-	if (seg_scan_header(&r->scan, 0, &h) && h.type == SEG_START) {
-		body = seg_scan_body(&r->scan, &h);
-		if (body != NULL &&
-		    seg_start_decode(body, (size_t)h.len, &start)) {
-			ent->has_start = true;
-			ent->prev_gen = start.prev_gen;
-		}
-	} else if (seg_rcv_foreign(r, ent)) {
-		rv = errbuf_set(r->e, -EINVAL,
-				"segment %016llx in %s belongs to another "
-				"store",
-				(unsigned long long)ent->gen, r->head->dir);
-		goto out;
-	} else if (!seg_scan_next(&r->scan, &off, &h)) {
-		goto out; /* nothing in it */
-	}
-	ent->first = h.first;
-out:
-	seg_file_close(r->head, ent->gen, f);
-	return rv != 0 ? rv : r->scan.err;
-}
-
-static int seg_rcv_list(struct seg_rcv *r)
-{
-	struct seg_head *head = r->head;
-	uint64_t limit = UINT64_MAX;
-	int rv;
-
-	rv = head->vfs->ops->list(head->vfs, head->dir, seg_rcv_name, r);
-	if (rv == 0)
-		rv = r->err;
-	if (rv != 0)
-		return errbuf_set(r->e, rv, "cannot list %s", head->dir);
-	if (r->n > 0)
-		qsort(r->ents, r->n, sizeof(*r->ents), seg_ent_cmp);
-	for (size_t i = 0; i < r->n; i++) {
-		rv = seg_rcv_look(r, &r->ents[i]);
-		if (rv != 0)
-			return rv;
-		head->last_gen = r->ents[i].gen;
-	}
-	for (size_t i = r->n; i-- > 0;) {
-		struct seg_ent *ent = &r->ents[i];
-
-		ent->limit = limit;
-		if (ent->first != 0 && ent->first < limit)
-			limit = ent->first;
-	}
-	return 0;
-}
-
-/* Rule 1: may hold records that count. */
-static bool seg_ent_counts(const struct seg_ent *ent)
-{
-	return ent->first != 0 && ent->first < ent->limit;
-}
-
 /* --- what the owner gets --- */
 
-static int seg_rcv_deliver(struct seg_rcv *r, const struct seg_hdr *h,
-			   const uint8_t *body)
+/* What there must be after record h of ents[i]: rule 4. */
+static int seg_rcv_must(struct seg_rcv *r, size_t i, const struct seg_hdr *h)
+{
+	struct seg_ent *ent = &r->ents[i];
+
+	if (h->type == SEG_START && ent->has_start) {
+		/* START comes once */
+		seg_ranges_fini(&r->must);
+		r->must = ent->ranges;
+		memset(&ent->ranges, 0, sizeof(ent->ranges));
+	} else if (h->type == SEG_FREED) {
+		return seg_ranges_remove(&r->must, h->a);
+	}
+	return seg_ranges_add(&r->must, ent->gen);
+}
+
+static int seg_rcv_deliver(struct seg_rcv *r, size_t i,
+			   const struct seg_hdr *h, const uint8_t *body)
 {
 	struct seg_config *c = &r->head->config;
+	struct seg_ent *ent = &r->ents[i];
+	size_t skip = SEG_START_FIXED + ent->ranges.n * SEG_RANGE_LEN;
 	struct seg_rec rec = {
 		.type = h->type,
 		.flags = h->flags,
@@ -213,16 +56,19 @@ static int seg_rcv_deliver(struct seg_rcv *r, const struct seg_hdr *h,
 		.pos = { h->gen, h->off },
 		.body = c->bulk ? NULL : body,
 	};
-	int rv;
+	int rv = seg_rcv_must(r, i, h);
 
-	if (h->type == SEG_PAD || h->type == SEG_MARK || c->on_record == NULL)
+	if (rv != 0)
+		return rv;
+	if (h->type == SEG_PAD || h->type == SEG_MARK ||
+	    h->type == SEG_FREED || c->on_record == NULL)
 		return 0;
 	if (h->type == SEG_START) {
-		if (h->len < SEG_START_FIXED)
+		if (!ent->has_start || rec.len < skip)
 			return 0;
-		rec.len -= SEG_START_FIXED;
+		rec.len -= skip;
 		if (rec.body != NULL)
-			rec.body += SEG_START_FIXED;
+			rec.body += skip;
 	}
 	rv = c->on_record(c->arg, &rec);
 	return rv < 0 ? rv : 0;
@@ -271,10 +117,11 @@ static int seg_rcv_mark(struct seg_rcv *r, uint64_t durable)
 		r->dmax = durable;
 	while (r->above_at < r->above_n &&
 	       r->above[r->above_at].hdr.seq <= r->dmax) {
-		const struct seg_hdr *h = &r->above[r->above_at++].hdr;
+		const struct seg_above *above = &r->above[r->above_at++];
 
 		if (!r->verify) {
-			int rv = seg_rcv_deliver(r, h, NULL);
+			int rv = seg_rcv_deliver(r, above->ent, &above->hdr,
+						 NULL);
 
 			if (rv != 0)
 				return rv;
@@ -290,7 +137,7 @@ static int seg_rcv_accept(struct seg_rcv *r, size_t i, const struct seg_hdr *h,
 	int rv = seg_rcv_mark(r, h->durable);
 
 	if (rv == 0 && (r->verify || h->seq <= r->dmax))
-		rv = seg_rcv_deliver(r, h, body);
+		rv = seg_rcv_deliver(r, i, h, body);
 	if (rv == 0 && h->seq > r->dmax &&
 	    !(r->verify && r->head->config.no_sync))
 		rv = seg_rcv_push(r, i, h);
@@ -355,7 +202,7 @@ static int seg_rcv_proven(struct seg_rcv *r, size_t i, uint64_t off,
 		}
 		if (s.io_error)
 			r->scan.io_error = true;
-		seg_file_close(r->head, ent->gen, f);
+		f->vfs->ops->close(f);
 	}
 	seg_scan_fini(&s);
 	*ret = r->dmax >= seq;
@@ -436,8 +283,8 @@ static int seg_rcv_walk(struct seg_rcv *r, size_t i)
 }
 
 /*
- * Segment i starts behind what is expected. 1: the records between were lost
- * and reported; 0: the log ended before.
+ * Segment i starts behind what is expected. 1: the records between were freed,
+ * or were lost and reported; 0: the log ended before.
  */
 static int seg_rcv_gap(struct seg_rcv *r, size_t i, size_t prev)
 {
@@ -450,18 +297,23 @@ static int seg_rcv_gap(struct seg_rcv *r, size_t i, size_t prev)
 		return rv;
 	if (!proven)
 		return 0;
-	for (size_t j = 0; j < i; j++)
-		if (r->ents[j].gen == ent->prev_gen)
+	for (size_t j = r->from; j < i; j++)
+		if (r->ents[j].gen == ent->prev_gen && !r->ents[j].out)
 			there = true;
-	if (ent->has_start && !there)
-		return errbuf_set(r->e, -EIO,
-				  "segment %016llx is missing in %s",
-				  (unsigned long long)ent->prev_gen,
-				  r->head->dir);
+	if (ent->has_start && !there) {
+		/* freed, so nobody needs what is older; or seg_rcv_missed() */
+		r->expect = ent->first;
+		return 1;
+	}
 	seg_rcv_rot(r, r->ents[prev].gen, r->ents[prev].end, r->expect,
 		    ent->first);
-	for (size_t j = prev + 1; j < i; j++)
+	for (size_t j = prev + 1; j < i; j++) {
 		r->ents[j].lost = true;
+		if (!r->ents[j].out)
+			rv = seg_ranges_add(&r->must, r->ents[j].gen);
+		if (rv != 0)
+			return rv;
+	}
 	r->expect = ent->first;
 	return 1;
 }
@@ -472,7 +324,7 @@ static int seg_rcv_run(struct seg_rcv *r)
 	int rv;
 
 	r->scan.window = r->head->config.bulk ? SEG_WINDOW_BULK : SEG_WINDOW;
-	for (size_t i = 0; i < r->n; i++) {
+	for (size_t i = r->from; i < r->n; i++) {
 		struct seg_ent *ent = &r->ents[i];
 
 		if (!seg_ent_counts(ent))
@@ -488,7 +340,7 @@ static int seg_rcv_run(struct seg_rcv *r)
 		if (rv != 0)
 			return rv;
 		rv = seg_rcv_walk(r, i);
-		seg_file_close(r->head, ent->gen, r->f);
+		r->f->vfs->ops->close(r->f);
 		if (rv != 0)
 			return rv;
 		prev = i;
@@ -526,7 +378,7 @@ static int seg_rcv_verify(struct seg_rcv *r)
 			return rv;
 		seg_scan_file(&r->scan, ent->gen, f, ent->size);
 		good = seg_scan_body(&r->scan, &above->hdr) != NULL;
-		seg_file_close(r->head, ent->gen, f);
+		f->vfs->ops->close(f);
 		if (r->scan.err != 0)
 			return r->scan.err;
 		if (!good && r->scan.io_error)
@@ -538,7 +390,7 @@ static int seg_rcv_verify(struct seg_rcv *r)
 			seg_rcv_cut(r, k);
 			return 0;
 		}
-		rv = seg_rcv_deliver(r, &above->hdr, NULL);
+		rv = seg_rcv_deliver(r, above->ent, &above->hdr, NULL);
 		if (rv != 0)
 			return rv;
 	}
@@ -575,7 +427,7 @@ static int seg_rcv_rewrite(struct seg_rcv *r, struct seg_ent *ent, uint64_t off)
 	}
 	if (rv == 0)
 		rv = f->vfs->ops->fdatasync(f);
-	seg_file_close(r->head, ent->gen, f);
+	f->vfs->ops->close(f);
 	if (rv != 0)
 		return errbuf_set(r->e, rv,
 				  "cannot make segment %016llx in %s durable",
@@ -619,14 +471,22 @@ static int seg_rcv_finish(struct seg_rcv *r)
 	}
 	for (size_t i = 0; i < r->n; i++) {
 		struct seg_ent *ent = &r->ents[i];
+		bool counts = i < r->from || ent->accepted > 0 || ent->lost;
+		int rv;
 
+		if (!counts || !seg_ranges_has(&r->must, ent->gen)) {
+			head->voids[head->n_voids++] = ent->gen;
+			continue;
+		}
+		rv = seg_table_add(head, ent->gen, ent->size, SEG_STATE_SEALED,
+				   NULL);
+		if (rv != 0)
+			return rv;
 		head->stats.segments++;
 		head->stats.bytes += ent->size;
 		if (ent->accepted > 0) {
 			head->prev_gen = ent->gen;
 			head->prev_end = ent->end;
-		} else if (!ent->lost) {
-			head->voids[head->n_voids++] = ent->gen;
 		}
 	}
 	head->prev_seq = head->seq;
@@ -641,18 +501,18 @@ int seg_recover(struct seg_head *head, struct errbuf *e)
 	r.verify = !head->config.bulk || head->config.no_sync;
 	seg_scan_init(&r.scan, head, SEG_WINDOW);
 	errbuf_set(e, 0, "%s", "");
-	rv = seg_rcv_list(&r);
+	rv = seg_rcv_find(&r);
 	if (rv == 0)
 		rv = seg_rcv_run(&r);
 	if (rv == 0 && !r.verify)
 		rv = seg_rcv_verify(&r);
 	if (rv == 0)
+		rv = seg_rcv_missed(&r);
+	if (rv == 0)
 		rv = seg_rcv_settle(&r);
 	if (rv == 0)
 		rv = seg_rcv_finish(&r);
-	seg_scan_fini(&r.scan);
-	mem_free(r.ents);
-	mem_free(r.above);
+	seg_rcv_fini(&r);
 	if (rv != 0 && e->text[0] == '\0')
 		errbuf_set(e, rv, "cannot recover %s: %s", head->dir,
 			   strerror(-rv));

@@ -9,7 +9,7 @@
 #include "common/base/errbuf.h"
 #include "common/wire/wire.h"
 
-#define SUPER_FORMAT 1
+#define SUPER_FORMAT 2
 
 enum super_role { SUPER_ROLE_STORE = 1, SUPER_ROLE_MANAGER = 2 };
 

@@ -4,7 +4,8 @@
  *   crash_seg [-s SEED | -r] [-n STATES]      (-r: seed from the clock)
  *
  * A history is several lives on one disk. In each life records are appended
- * in random sizes, flushed, left idle; before every call that changes the disk
+ * in random sizes, flushed, left idle, old segments are freed and recovery is
+ * told to begin later; before every call that changes the disk
  * some power cuts are drawn (crashfs), each image is recovered and compared:
  * acknowledged <= recovered <= issued, in order, every byte equal, no rot
  * reported. Of some images recovery itself is cut, too; of all of them it is
@@ -97,9 +98,16 @@ static void some_work(struct run *r, struct minienv *m, struct seglog *l,
 		      unsigned ops)
 {
 	for (unsigned i = 0; i < ops && !failed; i++) {
-		switch (rng(r, 8)) {
+		switch (rng(r, 10)) {
 		case 0:
 			minienv_run(m);
+			break;
+		case 8:
+			if (rng(r, 3) == 0)
+				seglog_pass(l);
+			break;
+		case 9:
+			(void)seglog_free_one(l, rng_next(r));
 			break;
 		case 1:
 			minienv_advance(m, rng(r, 30000000));
@@ -118,7 +126,14 @@ static void some_work(struct run *r, struct minienv *m, struct seglog *l,
 /* Recovers with model l; the head stays open when all is well. */
 static bool check_open(struct run *r, struct minienv *m, struct seglog *l)
 {
-	if (seglog_open(l, minienv_env(m)) == 0 && l->bad[0] == '\0')
+	if (seglog_open(l, minienv_env(m)) == 0 && l->bad[0] == '\0' &&
+	    l->n > 0) {
+		size_t i = (size_t)rng(r, l->n);
+
+		if (seglog_read(l, i) != 0)
+			seglog_bad(l, "cannot be read", l->items[i].num);
+	}
+	if (l->bad[0] == '\0')
 		return true;
 	run_bad(r, l->bad);
 	seglog_abandon(l);
@@ -252,6 +267,9 @@ static const struct {
 	{ "acknowledged before fdatasync", SEG_MUTATE_NO_SYNC },
 	{ "directory not synced", SEG_MUTATE_NO_DIR_SYNC },
 	{ "recovered bytes not made durable", SEG_MUTATE_NO_REWRITE },
+	{ "unlinked before FREED is durable", SEG_MUTATE_FREE_EARLY },
+	{ "START lists what was freed", SEG_MUTATE_FREE_LISTED },
+	{ "freed without FREED", SEG_MUTATE_FREE_SILENT },
 };
 
 #define N_MUTATIONS (sizeof(mutations) / sizeof(mutations[0]))

@@ -5,9 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/mem.h"
 #include "common/seg/seg_int.h"
 
 #define SEGLOG_ALIGN 4096u
+
+struct seglog_free {
+	struct seg_free f;
+	struct seglog *l;
+	struct seglog_free *next;
+};
 
 /* One append with its bytes. */
 struct seglog_op {
@@ -64,7 +71,20 @@ void seglog_init(struct seglog *l, const char *dir)
 void seglog_fini(struct seglog *l)
 {
 	free(l->items);
+	free(l->freed);
 	l->items = NULL;
+	l->freed = NULL;
+}
+
+static void *seglog_dup(const void *p, size_t n, size_t room, size_t size)
+{
+	void *q = calloc(n + room, size);
+
+	if (q == NULL)
+		abort();
+	if (n > 0)
+		memcpy(q, p, n * size);
+	return q;
 }
 
 void seglog_copy(struct seglog *to, const struct seglog *from)
@@ -72,20 +92,67 @@ void seglog_copy(struct seglog *to, const struct seglog *from)
 	*to = *from;
 	to->head = NULL;
 	to->port = NULL;
+	to->frees = NULL;
 	to->pending = 0;
 	to->cap = from->n + 16;
-	to->items = malloc(to->cap * sizeof(*to->items));
-	if (to->items == NULL)
-		abort();
-	if (from->n > 0)
-		memcpy(to->items, from->items, from->n * sizeof(*to->items));
+	to->items = seglog_dup(from->items, from->n, 16, sizeof(*to->items));
+	to->freed = seglog_dup(from->freed, from->n_freed, 1,
+			       sizeof(*to->freed));
 }
 
-static void seglog_bad(struct seglog *l, const char *what, uint64_t num)
+void seglog_bad(struct seglog *l, const char *what, uint64_t num)
 {
 	if (l->bad[0] == '\0')
 		(void)snprintf(l->bad, sizeof(l->bad), "%s (record %llu)",
 			       what, (unsigned long long)num);
+}
+
+/* --- what is not needed any more --- */
+
+static struct seglog_freed *seglog_freed_find(const struct seglog *l,
+					      uint64_t gen)
+{
+	for (size_t i = 0; i < l->n_freed; i++)
+		if (l->freed[i].gen == gen)
+			return &l->freed[i];
+	return NULL;
+}
+
+bool seglog_is_freed(const struct seglog *l, uint64_t gen)
+{
+	return seglog_freed_find(l, gen) != NULL;
+}
+
+/* True when recovery need not hand out item i. */
+static bool seglog_passed(const struct seglog *l, size_t i)
+{
+	const struct seglog_item *it = &l->items[i];
+
+	if (it->seq != 0 && it->seq < l->config.from_seq)
+		return true;
+	return it->pos.gen != 0 && (it->pos.gen < l->from ||
+				    seglog_is_freed(l, it->pos.gen));
+}
+
+static void seglog_start_body(void *arg, struct buf *buf)
+{
+	struct seglog *l = arg;
+
+	buf_add(buf, &l->need, sizeof(l->need));
+}
+
+static int seglog_scan_from(void *arg, const struct seg_rec *start,
+			    uint64_t *ret_gen)
+{
+	struct seglog *l = arg;
+
+	if (start->len != sizeof(l->from)) {
+		seglog_bad(l, "START without its body", start->pos.gen);
+		return 0;
+	}
+	memcpy(&l->from, start->body, sizeof(l->from));
+	*ret_gen = l->from;
+	return 0;
 }
 
 static int seglog_on_record(void *arg, const struct seg_rec *rec)
@@ -99,6 +166,9 @@ static int seglog_on_record(void *arg, const struct seg_rec *rec)
 		l->starts++;
 		return 0;
 	}
+	while (l->found < l->n && l->items[l->found].num != rec->a &&
+	       seglog_passed(l, l->found))
+		l->found++;
 	/* rot may have taken some between */
 	while (l->allow_rot && l->found < l->n &&
 	       l->items[l->found].num != rec->a) {
@@ -110,6 +180,7 @@ static int seglog_on_record(void *arg, const struct seg_rec *rec)
 		return 0;
 	}
 	it = &l->items[l->found++];
+	l->handed++;
 	seglog_fields(it->num, &want);
 	if (rec->a != it->num)
 		seglog_bad(l, "not the next one", rec->a);
@@ -145,6 +216,30 @@ static void seglog_on_rot(void *arg, struct seg_pos pos, uint64_t seq)
 		seglog_bad(l, "rot nowhere", seq);
 }
 
+/* Segments whose FREED was not acknowledged are there, or gone for good. */
+static void seglog_settle(struct seglog *l)
+{
+	struct seg_info *infos;
+	size_t n = 0, kept = 0;
+
+	if (seg_segments(l->head, &infos, &n) != 0)
+		abort();
+	for (size_t i = 0; i < l->n_freed; i++) {
+		struct seglog_freed *f = &l->freed[i];
+		bool there = false;
+
+		for (size_t k = 0; k < n; k++)
+			there |= infos[k].gen == f->gen;
+		if (there && f->done)
+			seglog_bad(l, "freed, but back: segment", f->gen);
+		f->done = true;
+		if (!there)
+			l->freed[kept++] = *f;
+	}
+	l->n_freed = kept;
+	mem_free(infos);
+}
+
 int seglog_open(struct seglog *l, struct env *env)
 {
 	struct errbuf e = { "" };
@@ -152,16 +247,25 @@ int seglog_open(struct seglog *l, struct env *env)
 
 	l->config.on_record = seglog_on_record;
 	l->config.on_rot = seglog_on_rot;
+	l->config.scan_from = l->config.from_seq == 0 ? seglog_scan_from
+						      : NULL;
+	if (l->config.start_body == NULL)
+		l->config.start_body = seglog_start_body;
 	l->config.arg = l;
 	l->found = 0;
+	l->handed = 0;
 	l->lost = 0;
 	l->rot = 0;
 	l->starts = 0;
+	l->from = 0;
 	rv = seg_head_open(env, &l->config, &l->head, &e);
 	if (rv != 0) {
 		(void)snprintf(l->bad, sizeof(l->bad), "open: %.180s", e.text);
 		return rv;
 	}
+	seglog_settle(l);
+	while (l->found < l->acked && seglog_passed(l, l->found))
+		l->found++;
 	/* rot of the last ones shows in the count only */
 	while (l->allow_rot && l->found < l->n && l->lost < l->rot) {
 		l->found++;
@@ -174,7 +278,7 @@ int seglog_open(struct seglog *l, struct env *env)
 	for (size_t i = 0; l->config.bulk && !l->allow_rot && i < l->found;
 	     i++)
 		if (seglog_read(l, i) != 0)
-			seglog_bad(l, "bytes differ", l->items[i].num);
+			seglog_bad(l, "cannot be read", l->items[i].num);
 	l->n = l->found;
 	l->acked = l->found;
 	return seg_port_new(l->head, env, &l->port);
@@ -258,7 +362,8 @@ static void seglog_free_ops(struct seg_append *a)
 	while (a != NULL) {
 		struct seg_append *next = a->next;
 
-		free(CONTAINER_OF(a, struct seglog_op, a));
+		if (a->done == seglog_done)
+			free(CONTAINER_OF(a, struct seglog_op, a));
 		a = next;
 	}
 }
@@ -275,6 +380,12 @@ void seglog_abandon(struct seglog *l)
 		seglog_free_ops(p->pending);
 		seglog_free_ops(p->batch);
 		seglog_free_ops(p->ready);
+	}
+	while (l->frees != NULL) {
+		struct seglog_free *op = l->frees;
+
+		l->frees = op->next;
+		free(op);
 	}
 	seg_port_free(p);
 	l->head = NULL;
@@ -294,9 +405,80 @@ int seglog_read(struct seglog *l, size_t i)
 	seglog_fill(it->num, want, (size_t)it->len);
 	rv = seg_read(l->head, it->pos.gen, it->pos.off + SEG_HEADER_LEN, got,
 		      (size_t)it->len, 0);
+	if (seglog_is_freed(l, it->pos.gen)) {
+		const struct seglog_freed *f =
+			seglog_freed_find(l, it->pos.gen);
+
+		/* while it is on its way either is right */
+		if (rv == -ENOENT)
+			rv = 0;
+		else if (f->done)
+			rv = rv == 0 ? -EEXIST : rv;
+		goto out;
+	}
 	if (rv == 0 && memcmp(got, want, (size_t)it->len) != 0)
 		rv = -EBADMSG;
+out:
 	free(got);
 	free(want);
 	return rv;
+}
+
+/* --- freeing --- */
+
+static void seglog_free_done(struct seg_free *f, int status)
+{
+	struct seglog_free *op = CONTAINER_OF(f, struct seglog_free, f);
+	struct seglog_freed *freed = seglog_freed_find(op->l, f->gen);
+	struct seglog_free **at = &op->l->frees;
+
+	if (status != 0)
+		seglog_bad(op->l, "cannot be freed: segment", f->gen);
+	else if (freed == NULL)
+		seglog_bad(op->l, "freed twice: segment", f->gen);
+	else
+		freed->done = true;
+	while (*at != op)
+		at = &(*at)->next;
+	*at = op->next;
+	op->l->pending--;
+	free(op);
+}
+
+void seglog_pass(struct seglog *l)
+{
+	if (l->acked > 0 && l->items[l->acked - 1].pos.gen > l->need)
+		l->need = l->items[l->acked - 1].pos.gen;
+}
+
+bool seglog_free_one(struct seglog *l, uint64_t k)
+{
+	struct seglog_free *op;
+	struct seg_info *infos;
+	size_t n = 0;
+
+	if (seg_segments(l->head, &infos, &n) != 0)
+		abort();
+	while (n > 0 && infos[n - 1].gen >= l->need)
+		n--;
+	if (n == 0) {
+		mem_free(infos);
+		return false;
+	}
+	op = calloc(1, sizeof(*op));
+	if (op == NULL)
+		abort();
+	op->l = l;
+	op->next = l->frees;
+	l->frees = op;
+	op->f.gen = infos[k % n].gen;
+	op->f.done = seglog_free_done;
+	mem_free(infos);
+	l->freed = realloc(l->freed, (l->n_freed + 1) * sizeof(*l->freed));
+	if (l->freed == NULL)
+		abort();
+	l->freed[l->n_freed++] = (struct seglog_freed){ op->f.gen, false };
+	l->pending++;
+	seg_free_segment(l->port, &op->f);
+	return true;
 }

@@ -6,6 +6,9 @@
  * returns can be judged alone; the model is the list of numbers in order.
  *
  * What was recovered counts as acknowledged: the owner acts on it.
+ *
+ * Segments below `need` may be freed. Each START says the `need` of its time,
+ * and recovery begins there.
  */
 #include "common/seg/seg.h"
 #include "tests/lib/minienv.h"
@@ -17,6 +20,14 @@ struct seglog_item {
 	uint64_t seq;       /* known once recovered */
 };
 
+/* A segment that is gone, or may be. */
+struct seglog_freed {
+	uint64_t gen;
+	bool done; /* done() came: it is gone for good */
+};
+
+struct seglog_free; /* one under way */
+
 struct seglog {
 	struct seg_config config;
 	struct seg_head *head;
@@ -24,9 +35,15 @@ struct seglog {
 	/* the model: items [0, acked) must survive, the rest may */
 	struct seglog_item *items;
 	size_t n, cap, acked;
+	struct seglog_freed *freed;
+	size_t n_freed;
+	struct seglog_free *frees; /* under way */
+	uint64_t need;     /* records of older segments are not needed */
 	/* what the last open returned */
 	size_t found;      /* items; in order, from the first */
+	size_t handed;     /* of them, through on_record */
 	size_t lost;       /* items that rot took */
+	uint64_t from;     /* generation where it began, 0: all */
 	uint64_t rot;      /* sequences reported lost */
 	uint64_t starts;   /* START records */
 	char bad[200];     /* first thing that is wrong, or "" */
@@ -51,8 +68,16 @@ int seglog_open(struct seglog *l, struct env *env);
 void seglog_append(struct seglog *l, size_t len);
 void seglog_close(struct seglog *l);   /* port, then head */
 void seglog_abandon(struct seglog *l);
+/* Notes what is wrong, unless something was noted before. */
+void seglog_bad(struct seglog *l, const char *what, uint64_t num);
 /* Body byte i of record num. */
 void seglog_fill(uint64_t num, uint8_t *buf, size_t len);
+/* Everything acknowledged so far is not needed any more, but for the segment
+ * of the last item. */
+void seglog_pass(struct seglog *l);
+/* Frees a sealed segment below need: the k-th of them; false: there is none. */
+bool seglog_free_one(struct seglog *l, uint64_t k);
+bool seglog_is_freed(const struct seglog *l, uint64_t gen);
 /* Reads item i back through seg_read() and compares; 0 or -errno. */
 int seglog_read(struct seglog *l, size_t i);
 

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <time.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <cmocka.h>
 
+#include "common/base/mem.h"
 #include "common/seg/seg_int.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
@@ -261,6 +263,7 @@ static void test_start_body(void **state)
 	f_run(f);
 	seglog_close(&f->l);
 	c = f->l.config;
+	c.scan_from = NULL;
 	c.on_record = see_extra;
 	assert_int_equal(seg_head_open(minienv_env(f->m), &c, &head, &e), 0);
 	assert_string_equal(extra_seen, "extra bytes");
@@ -524,6 +527,379 @@ static void test_foreign_store(void **state)
 	assert_non_null(strstr(f->l.bad, "belongs to another store"));
 }
 
+/* Whatever is missing is named, wherever it was in the log. */
+static void test_missing_any_segment(void **state)
+{
+	struct fixture *f = *state;
+	struct vfs *vfs = crashfs_vfs(f->fs);
+	struct seg_info *infos;
+	size_t n;
+
+	fill_some(f, 400);
+	f_open(f);
+	seglog_pass(&f->l);
+	assert_true(seglog_free_one(&f->l, 0));
+	assert_true(seglog_free_one(&f->l, 2));
+	seglog_append(&f->l, 10); /* a START that lists all of them */
+	f_run(f);
+	seglog_close(&f->l);
+	f_open(f);
+	assert_int_equal(seg_segments(f->l.head, &infos, &n), 0);
+	seglog_close(&f->l);
+	assert_true(n > 5);
+	for (size_t i = 0; i + 1 < n; i++) {
+		struct crashfs *fs = crashfs_clone(f->fs);
+		struct minienv *m = minienv_new(crashfs_vfs(fs), 1);
+		char path[64], bad[100];
+		struct seglog l;
+
+		(void)snprintf(path, sizeof(path), "log/%016llx.seg",
+			       (unsigned long long)infos[i].gen);
+		(void)snprintf(bad, sizeof(bad),
+			       "open: segment %016llx is missing in log",
+			       (unsigned long long)infos[i].gen);
+		vfs = crashfs_vfs(fs);
+		assert_int_equal(vfs->ops->unlink(vfs, path), 0);
+		seglog_copy(&l, &f->l);
+		assert_int_equal(seglog_open(&l, minienv_env(m)), -EIO);
+		assert_string_equal(l.bad, bad);
+		l.bad[0] = '\0';
+		/* who does not look does not see it */
+		seg_mutation = SEG_MUTATE_NOT_MISSED;
+		assert_int_equal(seglog_open(&l, minienv_env(m)), 0);
+		seg_mutation = SEG_MUTATE_NONE;
+		seglog_abandon(&l);
+		seglog_fini(&l);
+		minienv_free(m);
+		crashfs_free(fs);
+	}
+	mem_free(infos);
+}
+
+/* --- freeing --- */
+
+struct one_free {
+	struct seg_free f;
+	int status, calls;
+};
+
+static void one_free_done(struct seg_free *f, int status)
+{
+	struct one_free *o = CONTAINER_OF(f, struct one_free, f);
+
+	o->status = status;
+	o->calls++;
+}
+
+static int free_gen(struct fixture *f, uint64_t gen)
+{
+	struct one_free o = { .f = { .gen = gen, .done = one_free_done } };
+
+	seg_free_segment(f->l.port, &o.f);
+	assert_int_equal(o.calls, 0); /* never inside the call */
+	minienv_run(f->m);
+	assert_int_equal(o.calls, 1);
+	assert_true(seg_port_idle(f->l.port));
+	return o.status;
+}
+
+static bool file_is_there(struct fixture *f, uint64_t gen)
+{
+	struct vfs *vfs = crashfs_vfs(f->fs);
+	struct vfs_file *file;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "log/%016llx.seg",
+		       (unsigned long long)gen);
+	if (vfs->ops->open(vfs, path, O_RDONLY, 0, &file) != 0)
+		return false;
+	vfs->ops->close(file);
+	return true;
+}
+
+static void test_free_segment(void **state)
+{
+	struct fixture *f = *state;
+	struct seg_info *infos;
+	struct seg_stats a, b;
+	uint64_t newest;
+	size_t n, k;
+
+	f_open(f);
+	assert_int_equal(seg_segments(f->l.head, &infos, &n), 0);
+	assert_int_equal(n, 0);
+	assert_null(infos);
+	for (int i = 0; i < 100; i++)
+		seglog_append(&f->l, 500);
+	f_run(f);
+	newest = f->l.items[99].pos.gen;
+	assert_int_equal(free_gen(f, newest), -EBUSY);
+	assert_int_equal(free_gen(f, newest + 1), -ENOENT);
+	assert_int_equal(seg_segments(f->l.head, &infos, &n), 0);
+	assert_int_equal(n, newest - 1); /* from 1, and not the newest */
+	assert_int_equal(infos[1].gen, 2);
+	assert_int_equal(infos[1].bytes, f->l.config.segment_size);
+	mem_free(infos);
+	seg_head_stats(f->l.head, &a);
+	seglog_pass(&f->l);
+	assert_true(seglog_free_one(&f->l, 1));
+	f_run(f);
+	assert_string_equal(f->l.bad, "");
+	seg_head_stats(f->l.head, &b);
+	assert_int_equal(b.segments, a.segments - 1);
+	assert_int_equal(b.bytes, a.bytes - f->l.config.segment_size);
+	assert_int_equal(free_gen(f, 2), -ENOENT);
+	assert_false(file_is_there(f, 2));
+	assert_int_equal(seg_read(f->l.head, 2, 0, &(char){ 0 }, 1, 0),
+			 -ENOENT);
+	assert_int_equal(seg_read(f->l.head, 2, 0, &(char){ 0 }, 1,
+				  VFS_NOWAIT), -ENOENT);
+	f_read_all(f);
+	/* all that is sealed, in one go */
+	for (k = 0; seglog_free_one(&f->l, 0); k++)
+		continue;
+	assert_int_equal(k, n - 1);
+	f_run(f);
+	f_reopen(f);
+	f_read_all(f);
+	assert_int_equal(f->l.found, 100);
+	assert_int_equal(f->l.from, 0); /* as the last START says */
+	seglog_append(&f->l, 10);
+	f_run(f);
+	f_reopen(f);
+	assert_int_equal(f->l.from, newest);
+	assert_int_equal(seg_segments(f->l.head, &infos, &n), 0);
+	assert_int_equal(infos[0].gen, newest);
+	mem_free(infos);
+}
+
+static void test_free_twice_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct one_free a = { .f = { .gen = 1, .done = one_free_done } };
+	struct one_free b = a;
+
+	fill_some(f, 100);
+	f_open(f);
+	seg_free_segment(f->l.port, &a.f);
+	seg_free_segment(f->l.port, &b.f);
+	minienv_run(f->m);
+	assert_int_equal(a.calls + b.calls, 2);
+	assert_int_equal(a.status, 0);
+	assert_int_equal(b.status, -ENOENT);
+}
+
+static void test_free_needs_syncs(void **state)
+{
+	struct fixture *f = *state;
+
+	f->l.config.no_sync = true;
+	f_open(f);
+	for (int i = 0; i < 100; i++)
+		seglog_append(&f->l, 500);
+	f_run(f);
+	assert_int_equal(free_gen(f, 1), -ENOTSUP);
+	f_read_all(f);
+}
+
+/* The head is closed when FREED is durable and the file still there. */
+static void test_free_then_close(void **state)
+{
+	struct fixture *f = *state;
+	struct one_free o = { .f = { .gen = 1, .done = one_free_done } };
+
+	fill_some(f, 100);
+	f_open(f);
+	f->l.need = 3;
+	seg_free_segment(f->l.port, &o.f);
+	seg_port_kick(f->l.port);
+	seg_head_close(f->l.head);
+	f->l.head = NULL;
+	minienv_run(f->m);
+	assert_int_equal(o.calls, 1);
+	assert_int_equal(o.status, -ECANCELED);
+	assert_true(file_is_there(f, 1));
+	seg_port_free(f->l.port);
+	f->l.port = NULL;
+	f_open(f);
+	assert_int_equal(seg_read(f->l.head, 1, 0, &(char){ 0 }, 1, 0),
+			 -ENOENT);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	assert_false(file_is_there(f, 1));
+}
+
+/* Recovery reads no more than the owner needs. */
+static void test_begin_late(void **state)
+{
+	struct fixture *f = *state;
+	struct crashfs_stats a, b;
+
+	fill_some(f, 400);
+	crashfs_get_stats(f->fs, &a);
+	f_open(f);
+	crashfs_get_stats(f->fs, &b);
+	assert_true(b.read_bytes - a.read_bytes > 400 * 300);
+	assert_int_equal(f->l.from, 0);
+	seglog_pass(&f->l);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	seglog_close(&f->l);
+	crashfs_get_stats(f->fs, &a);
+	f_open(f);
+	crashfs_get_stats(f->fs, &b);
+	assert_true(b.read_bytes - a.read_bytes <
+		    6 * f->l.config.segment_size);
+	assert_true(f->l.from > 5);
+	f_read_all(f);
+}
+
+static void test_begin_at_sequence(void **state)
+{
+	struct fixture *f = *state;
+
+	f->l.config.bulk = true;
+	fill_some(f, 400);
+	f_open(f);
+	seglog_close(&f->l);
+	f->l.config.from_seq = f->l.items[300].seq;
+	f_open(f);
+	/* what is not handed out is there all the same: f_open() read it */
+	assert_int_equal(f->l.found, 400);
+	assert_in_range(f->l.handed, 100, 150);
+	seglog_close(&f->l);
+	f->l.config.from_seq = f->l.items[399].seq + 1000;
+	f_open(f);
+	assert_true(f->l.handed < 50);
+}
+
+/* --- walking one segment --- */
+
+struct walked {
+	struct seglog *l;
+	size_t next, records, bodies, rot;
+	struct seg_pos rot_at;
+	int stop_at;
+};
+
+static int walked_record(void *arg, const struct seg_rec *rec)
+{
+	struct walked *w = arg;
+
+	while (w->l->items[w->next].num != rec->a)
+		w->next++;
+	if (rec->pos.off != w->l->items[w->next].pos.off ||
+	    rec->len != w->l->items[w->next].len)
+		return -EBADMSG;
+	w->bodies += rec->body != NULL;
+	return ++w->records == (size_t)w->stop_at ? -ECANCELED : 0;
+}
+
+static void walked_rot(void *arg, struct seg_pos pos)
+{
+	struct walked *w = arg;
+
+	w->rot++;
+	w->rot_at = pos;
+}
+
+static int walk(struct fixture *f, uint64_t gen, bool bodies,
+		struct walked *ret)
+{
+	struct seg_walk walk = {
+		.bodies = bodies,
+		.on_record = walked_record,
+		.on_rot = walked_rot,
+		.arg = ret,
+	};
+
+	ret->l = &f->l;
+	return seg_scan_segment(f->l.head, gen, &walk);
+}
+
+static size_t items_in(const struct fixture *f, uint64_t gen)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->l.n; i++)
+		n += f->l.items[i].pos.gen == gen;
+	return n;
+}
+
+static void test_walk(void **state)
+{
+	struct fixture *f = *state;
+	char path[] = "log/0000000000000003.seg";
+	uint64_t newest;
+	size_t all;
+
+	f_open(f);
+	for (int i = 0; i < 200; i++)
+		seglog_append(&f->l, 300);
+	f_run(f);
+	newest = f->l.items[199].pos.gen;
+	all = items_in(f, 3);
+	for (int bodies = 0; bodies < 2; bodies++) {
+		struct walked w = { .next = 0 };
+
+		assert_int_equal(walk(f, 3, bodies != 0, &w), 0);
+		assert_int_equal(w.records, all);
+		assert_int_equal(w.bodies, bodies != 0 ? all : 0);
+		assert_int_equal(w.rot, 0);
+	}
+	struct walked w = { .stop_at = 5 };
+
+	assert_int_equal(walk(f, 3, true, &w), -ECANCELED);
+	assert_int_equal(w.records, 5);
+	assert_int_equal(walk(f, newest, true, &w), -EBUSY);
+	assert_int_equal(walk(f, newest + 1, true, &w), -ENOENT);
+	/* rot of a body, then of a header */
+	for (size_t i = 0; i < f->l.n; i++) {
+		const struct seglog_item *it = &f->l.items[i];
+
+		if (it->pos.gen != 3)
+			continue;
+		for (uint64_t at = 17; at < 300; at += 180) {
+			w = (struct walked){ .next = 0 };
+			assert_int_equal(crashfs_flip(f->fs, path,
+						      it->pos.off + at, 1), 0);
+			assert_int_equal(walk(f, 3, true, &w), 0);
+			/* the last header has nothing behind that shows it */
+			if (at > SEG_HEADER_LEN ||
+			    f->l.items[i + 1].pos.gen == 3) {
+				assert_int_equal(w.rot, 1);
+				assert_int_equal(w.rot_at.off, it->pos.off);
+			}
+			assert_int_equal(w.records, all - 1);
+			assert_int_equal(crashfs_flip(f->fs, path,
+						      it->pos.off + at, 1), 0);
+		}
+	}
+	crashfs_set_faults(f->fs,
+			   &(struct crashfs_faults){ .fail_read_at = 2 });
+	w = (struct walked){ .next = 0 };
+	assert_int_equal(walk(f, 3, true, &w), -EIO);
+}
+
+/* Many segments, few files open. */
+static void test_open_limit(void **state)
+{
+	struct fixture *f = *state;
+
+	fill_some(f, 300);
+	f_open(f);
+	seg_open_max = 3;
+	for (int round = 0; round < 2; round++) {
+		f_read_all(f);
+		assert_in_range(f->l.head->n_open, 1, 3);
+		seglog_append(&f->l, 10);
+		f_run(f);
+	}
+	seg_open_max = SEG_OPEN_MAX;
+	f_reopen(f);
+	f_read_all(f);
+}
+
 /* --- random --- */
 
 static uint64_t rng_state;
@@ -602,6 +978,15 @@ int main(void)
 		T(test_rot_of_every_byte),
 		T(test_rot_mutation),
 		T(test_missing_segment),
+		T(test_missing_any_segment),
+		T(test_free_segment),
+		T(test_free_twice_at_once),
+		T(test_free_needs_syncs),
+		T(test_free_then_close),
+		T(test_begin_late),
+		T(test_begin_at_sequence),
+		T(test_walk),
+		T(test_open_limit),
 		T(test_foreign_store),
 		T(test_random_against_model),
 	};

@@ -12,19 +12,27 @@
 #include <cmocka.h>
 
 #include "common/base/loop.h"
+#include "common/base/mem.h"
 #include "common/seg/seg.h"
 #include "common/seg/seg_int.h"
 
-enum { WINDOW = 16, PER_LOOP = 2000, MAX_LOOPS = 3, BODY = 3000 };
+enum { WINDOW = 16, PER_LOOP = 2000, MAX_LOOPS = 3, BODY = 3000, OLDS = 128 };
+enum { KEEP = 2 }; /* sealed segments that stay */
 
 struct writer;
+
+/* A record written a while ago; its segment may be freed meanwhile. */
+struct old {
+	uint64_t gen, off, num;
+};
 
 struct slot {
 	struct seg_append a;
 	struct env_work work; /* reads back what was written */
 	struct writer *w;
-	int read_rv;
-	uint8_t body[BODY], back[BODY];
+	struct old old;
+	int read_rv, old_rv;
+	uint8_t body[BODY], back[BODY], old_back[BODY];
 };
 
 struct writer {
@@ -36,6 +44,10 @@ struct writer {
 	bool bad;
 	unsigned busy;
 	struct env_task begin;
+	struct old olds[OLDS];
+	struct seg_free free;
+	bool freeing;
+	uint64_t freed, old_gone, old_read;
 	struct slot slots[WINDOW];
 };
 
@@ -44,6 +56,7 @@ struct test {
 	struct seg_head *head;
 	struct writer w[MAX_LOOPS];
 	unsigned n;
+	bool frees;    /* while they write and read */
 	unsigned left; /* atomic: writers that are not done */
 	uint64_t seen[MAX_LOOPS];
 	bool bad;
@@ -75,6 +88,65 @@ static void slot_read(struct env_work *work)
 
 	s->read_rv = seg_read(s->w->t->head, s->a.pos.gen, s->a.body_off,
 			      s->back, s->a.iov[0].iov_len, 0);
+	if (s->old.gen != 0)
+		s->old_rv = seg_read(s->w->t->head, s->old.gen, s->old.off,
+				     s->old_back, (size_t)(s->old.num * 37 %
+							   BODY), 0);
+}
+
+/* Read whole, or the segment is gone: nothing in between. */
+static void slot_old_done(struct slot *s)
+{
+	struct writer *w = s->w;
+	size_t len = (size_t)(s->old.num * 37 % BODY);
+
+	if (s->old_rv == -ENOENT) {
+		w->old_gone++;
+		return;
+	}
+	w->old_read++;
+	if (s->old_rv != 0)
+		w->bad = true;
+	for (size_t i = 0; i < len; i++)
+		if (s->old_back[i] != (uint8_t)(s->old.num + w->index))
+			w->bad = true;
+}
+
+static void writer_end(struct writer *w)
+{
+	seg_port_free(w->port);
+	w->port = NULL;
+	if (__atomic_sub_fetch(&w->t->left, 1, __ATOMIC_ACQ_REL) == 0)
+		loop_set_stop(w->t->set);
+}
+
+static void writer_freed(struct seg_free *f, int status)
+{
+	struct writer *w = CONTAINER_OF(f, struct writer, free);
+
+	/* another writer may have been faster */
+	if (status != 0 && status != -ENOENT)
+		w->bad = true;
+	w->freed += status == 0;
+	w->freeing = false;
+	if (w->next == PER_LOOP && w->busy == 0)
+		writer_end(w);
+}
+
+static void writer_free(struct writer *w)
+{
+	struct seg_info *infos;
+	size_t n;
+
+	if (seg_segments(w->t->head, &infos, &n) != 0)
+		abort();
+	if (n > KEEP) {
+		w->freeing = true;
+		w->free.gen = infos[0].gen;
+		w->free.done = writer_freed;
+		seg_free_segment(w->port, &w->free);
+	}
+	mem_free(infos);
 }
 
 static void slot_read_done(struct env_work *work)
@@ -82,18 +154,19 @@ static void slot_read_done(struct env_work *work)
 	struct slot *s = CONTAINER_OF(work, struct slot, work);
 	struct writer *w = s->w;
 
-	if (s->read_rv != 0 ||
-	    memcmp(s->back, s->body, s->a.iov[0].iov_len) != 0)
+	if ((s->read_rv != 0 ||
+	     memcmp(s->back, s->body, s->a.iov[0].iov_len) != 0) &&
+	    (!w->t->frees || s->read_rv != -ENOENT))
 		w->bad = true;
+	if (s->old.gen != 0)
+		slot_old_done(s);
 	w->busy--;
-	if (w->next < PER_LOOP) {
+	if (w->t->frees && !w->freeing)
+		writer_free(w);
+	if (w->next < PER_LOOP)
 		writer_put(s);
-	} else if (w->busy == 0) {
-		seg_port_free(w->port);
-		w->port = NULL;
-		if (__atomic_sub_fetch(&w->t->left, 1, __ATOMIC_ACQ_REL) == 0)
-			loop_set_stop(w->t->set);
-	}
+	else if (w->busy == 0 && !w->freeing)
+		writer_end(w);
 }
 
 static void slot_done(struct seg_append *a)
@@ -103,6 +176,12 @@ static void slot_done(struct seg_append *a)
 
 	if (a->a != w->done++ || !loop_is_current(loop_of(w->env)))
 		w->bad = true;
+	if (w->t->frees) {
+		struct old *old = &w->olds[a->a % OLDS];
+
+		s->old = *old;
+		*old = (struct old){ a->pos.gen, a->body_off, a->a };
+	}
 	s->work.run = slot_read;
 	s->work.done = slot_read_done;
 	env_work(w->env, &s->work);
@@ -125,6 +204,9 @@ static int on_record(void *arg, const struct seg_rec *rec)
 
 	if (rec->type == SEG_START)
 		return 0;
+	/* what was freed is from before */
+	if (t->frees && rec->group < t->n && t->seen[rec->group] == 0)
+		t->seen[rec->group] = rec->a;
 	if (rec->group >= t->n || rec->a != t->seen[rec->group]++ ||
 	    rec->len != rec->a * 37 % BODY ||
 	    (rec->len > 0 &&
@@ -171,7 +253,7 @@ static void open_head(struct test *t)
 			 0);
 }
 
-static void run_loops(unsigned n)
+static void run_loops(unsigned n, bool frees)
 {
 	struct test *t = calloc(1, sizeof(*t));
 	struct seg_stats st;
@@ -181,6 +263,7 @@ static void run_loops(unsigned n)
 		       (int)getpid());
 	remove_dir(t->dir);
 	t->n = n;
+	t->frees = frees;
 	t->left = n;
 	assert_int_equal(loop_set_new(n, 2, &t->set), 0);
 	open_head(t);
@@ -204,7 +287,15 @@ static void run_loops(unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		assert_false(t->w[i].bad);
 		assert_int_equal(t->w[i].done, PER_LOOP);
+		if (!frees)
+			continue;
+		print_message("# freed %llu, old records read %llu, gone %llu\n",
+			      (unsigned long long)t->w[i].freed,
+			      (unsigned long long)t->w[i].old_read,
+			      (unsigned long long)t->w[i].old_gone);
 	}
+	if (frees)
+		assert_in_range(st.segments, 1, KEEP + 3);
 	open_head(t);
 	assert_false(t->bad);
 	for (unsigned i = 0; i < n; i++)
@@ -218,13 +309,19 @@ static void run_loops(unsigned n)
 static void test_one_loop(void **state)
 {
 	(void)state;
-	run_loops(1);
+	run_loops(1, false);
 }
 
 static void test_three_loops(void **state)
 {
 	(void)state;
-	run_loops(3);
+	run_loops(3, false);
+}
+
+static void test_freed_while_read(void **state)
+{
+	(void)state;
+	run_loops(3, true);
 }
 
 int main(void)
@@ -232,6 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_loop),
 		cmocka_unit_test(test_three_loops),
+		cmocka_unit_test(test_freed_while_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
