@@ -30,10 +30,12 @@ struct chunk_stats {
 
 /*
  * Opens the index at path; a damaged one is removed and made again. Then every
- * record of the bulk head's scan -> recover, then the head -> set_bulk.
+ * record of the bulk head's scan, from sequence chunk_store_from() on, ->
+ * recover, then the head -> set_bulk.
  */
 int chunk_store_open(const char *path, size_t cache_bytes,
 		     struct chunk_store **ret_store, struct errbuf *e);
+uint64_t chunk_store_from(const struct chunk_store *cs);
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec);
 int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk);
 /* Loops and workers have stopped. Saves the index when clean. NULL is fine. */

@@ -218,6 +218,11 @@ static int chunk_recover_write(struct chunk_store *cs)
 	return rv != 0 ? rv : cs->batch == NULL ? -ENOMEM : 0;
 }
 
+uint64_t chunk_store_from(const struct chunk_store *cs)
+{
+	return cs->saved_seq + 1;
+}
+
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
 {
 	struct chunk_id id = { rec->id, (uint32_t)rec->a };

@@ -203,6 +203,7 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 		.dir = path,
 		.bulk = bulk,
 		.first_size = bulk ? STORE_BULK_FIRST : 0,
+		.from_seq = bulk ? chunk_store_from(s->chunks) : 0,
 		.on_record = bulk ? store_on_bulk_record : store_on_log_record,
 		.on_rot = bulk ? store_on_bulk_rot : store_on_log_rot,
 		.start_body = bulk ? NULL : store_start_body,
