@@ -94,6 +94,7 @@ struct ns_inode {
 	uint64_t ino;
 	struct ns_row_inode r;
 	bool fresh;      /* made by this command */
+	bool touched;    /* change was raised by this command */
 	bool dirty;
 	bool dent_dirty; /* what its entry shows changed */
 	bool gone;       /* row goes at flush */

@@ -97,7 +97,7 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 	ip->r.atime = ip->r.mtime = ip->r.ctime = ip->r.btime = now;
 	ip->r.data_version = ip->r.change = 1;
 	ip->r.generation = x->cmd->seed & INT64_MAX;
-	ip->fresh = ip->dirty = ip->dent_dirty = true;
+	ip->fresh = ip->touched = ip->dirty = ip->dent_dirty = true;
 	ip->next = x->inodes;
 	x->inodes = ip;
 	*ret = ip;
@@ -106,9 +106,9 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 
 void ns_inode_touch(struct ns_ctx *x, struct ns_inode *ip)
 {
-	if (!ip->dirty)
+	if (!ip->touched)
 		ip->r.change++;
-	ip->dirty = true;
+	ip->touched = ip->dirty = true;
 	ip->r.ctime = x->cmd->now;
 }
 

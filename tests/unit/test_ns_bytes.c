@@ -76,6 +76,45 @@ static void expect_refs(struct fix *f, unsigned slices, unsigned queued)
 	assert_int_equal(nsh_count(f->h, NS_T_QUEUE), queued);
 }
 
+/* --- change: what every cache goes by --- */
+
+static uint64_t change_of(struct fix *f, uint64_t ino)
+{
+	struct wire_attr attr;
+
+	assert_int_equal(nsh_getattr(f->h, ino, &attr), OK);
+	return attr.change;
+}
+
+static void test_change_rises_by_one(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, "c"), dir = change_of(f, f->root);
+	struct wire_bytes data = wire_bytes("bytes", 5);
+	struct rpc_write req = { .ino = ino, .data = data,
+				 .flags = RPC_WRITE_KILL_SUID };
+	struct rpc_write_rsp rsp;
+
+	assert_int_equal(change_of(f, ino), 1);
+	assert_int_equal(nsh_write(f->h, ino, 0, data), OK);
+	assert_int_equal(change_of(f, ino), 2);
+	assert_int_equal(nsh_write(f->h, ino, 0, data), OK); /* same size */
+	assert_int_equal(change_of(f, ino), 3);
+	assert_int_equal(write_chunks(f, ino, 9, REGION - 1, 2, 0), OK);
+	assert_int_equal(change_of(f, ino), 4);
+	assert_int_equal(nsh_truncate(f->h, ino, 3), OK);
+	assert_int_equal(change_of(f, ino), 5);
+	assert_int_equal(NSH(f->h, write, write_rsp, &req, &rsp), OK);
+	assert_int_equal(change_of(f, ino), 5); /* no extents: nothing */
+	assert_int_equal(change_of(f, f->root), dir);
+	assert_int_equal(nsh_link(f->h, ino, f->root, "d"), OK);
+	assert_int_equal(change_of(f, ino), 6);
+	assert_int_equal(change_of(f, f->root), dir + 1);
+	assert_int_equal(nsh_rename(f->h, f->root, "d", f->root, "e"), OK);
+	assert_int_equal(change_of(f, ino), 7);
+	assert_int_equal(change_of(f, f->root), dir + 2);
+}
+
 /* --- a file against an array --- */
 
 enum { MODEL_LEN = 6000 };
@@ -616,6 +655,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		T(test_change_rises_by_one),
 		T(test_random_writes),
 		T(test_slice_references),
 		T(test_foreign_slice),
