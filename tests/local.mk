@@ -13,6 +13,11 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; \
 check_LIBRARIES += %D%/lib/libfault.a
 %C%_lib_libfault_a_SOURCES = %D%/lib/fault.c %D%/lib/fault.h
 
+# run by tests/functional/110_exercise.py
+check_PROGRAMS += %D%/posix/exercise
+%C%_posix_exercise_SOURCES = %D%/posix/exercise.c %D%/posix/exercise.h \
+	%D%/posix/exercise_file.c
+
 EXTRA_DIST += %D%/layering.sh %D%/bench/s3.sh %D%/build.sh %D%/nightly.sh \
 	%D%/nightly.tab %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
 
