@@ -89,7 +89,7 @@ static void flush_end(struct finode *f, int err)
 
 	m->dirty_bytes -= f->flushing.bytes;
 	wbuf_clear(&f->flushing);
-	f->committing = false;
+	f->committing = f->flushing_kills = false;
 	f->flush_ended++;
 	m->flushes--;
 	if (err != 0) {
@@ -134,9 +134,12 @@ static void flush_begin(struct finode *f)
 	finode_ref(f);
 	flush_unlist(f);
 	f->committing = true;
+	f->flushing_kills = f->dirty_kills;
+	f->dirty_kills = f->dirty_kills && f->dirty.n > 0;
 	f->flush_begun++;
 	f->m->flushes++;
-	rv = commit_start(f, &f->flushing, f->mtime_ns, RPC_WRITE_KILL_SUID,
+	rv = commit_start(f, &f->flushing, f->mtime_ns,
+			  f->flushing_kills ? RPC_WRITE_KILL_SUID : 0,
 			  flush_on_commit, f);
 	if (rv != 0) {
 		f->flush_task.run = flush_on_no_memory;
@@ -150,11 +153,12 @@ void flush_start(struct finode *f)
 		flush_begin(f);
 }
 
-void flush_note_write(struct finode *f, uint64_t added)
+void flush_note_write(struct finode *f, uint64_t added, bool kills)
 {
 	struct mount *m = f->m;
 
 	m->dirty_bytes += added;
+	f->dirty_kills = f->dirty_kills || kills;
 	f->mtime_ns = env_wall_ns(m->env);
 	flush_list(f);
 	if (flush_is_due(f))

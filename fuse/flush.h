@@ -20,8 +20,8 @@
 #define FLUSH_MOUNT_MAX (64u << 20)
 #define FLUSH_AGE_NS UINT64_C(2000000000)
 
-/* After `added` new bytes went into f->dirty. */
-void flush_note_write(struct finode *f, uint64_t added);
+/* After `added` new bytes went into f->dirty. kills: set-id bits go with it. */
+void flush_note_write(struct finode *f, uint64_t added, bool kills);
 /*
  * False: nothing is unsent. True: then(op) is called when all that was
  * written until now is committed or lost, never inside this call.

@@ -99,6 +99,7 @@ struct fop *fop_new(fuse_req_t req, uint64_t node)
 	}
 	op->req = req;
 	op->m = m;
+	op->kills = fuse_req_ctx(req)->uid != 0;
 	op->task.run = fop_interrupt_task;
 	m->fops++;
 	fuse_req_interrupt_func(req, fop_on_interrupt, op);

@@ -35,6 +35,7 @@ struct fop {
 	struct client_call *call; /* RPC under way */
 	rpc_done_fn done;         /* its callback */
 	bool readonly;            /* may end with EINTR */
+	bool kills;               /* not of root: set-id bits go with bytes */
 	bool interrupted;
 	bool ended;               /* answered; the task still points here */
 	bool task_queued;

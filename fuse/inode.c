@@ -276,6 +276,8 @@ void finode_stat(const struct finode *f, struct stat *ret_st)
 	ret_st->st_blocks += (blkcnt_t)((f->dirty.bytes + f->flushing.bytes +
 					 511) / 512);
 	ret_st->st_mtim = ret_st->st_ctim = finode_time(f->mtime_ns);
+	if (!f->dirty_kills && !f->flushing_kills)
+		return;
 	ret_st->st_mode &= ~(mode_t)S_ISUID;
 	if (ret_st->st_mode & S_IXGRP)
 		ret_st->st_mode &= ~(mode_t)S_ISGID;

@@ -41,6 +41,7 @@ struct finode {
 	bool kept;      /* the kernel's pages are those of kept_version */
 	uint64_t kept_version; /* data_version */
 	bool no_caps;   /* has no security.capability, asked since open */
+	bool removed;   /* directory: rmdir through this mount; stays empty */
 
 	/* Where it was found last; parent 0: unknown. */
 	uint64_t parent;
@@ -61,6 +62,8 @@ struct finode {
 	struct wbuf dirty;    /* written since the flush under way began */
 	struct wbuf flushing; /* being sent */
 	int64_t mtime_ns;     /* of the last write, for the commit */
+	bool dirty_kills;     /* `dirty` was written by others than root, */
+	bool flushing_kills;  /* ... `flushing`: set-id bits go */
 	uint64_t dirty_ns;    /* since when `dirty` is not empty */
 	bool committing;
 	uint64_t flush_begun; /* flushes begun and ended, counted */

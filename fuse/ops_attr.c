@@ -77,6 +77,8 @@ void ops_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	if (ops_is_buckets(op->f)) {
 		ops_buckets_attr(op->m, &op->f->attr);
 		fop_reply_attr(op);
+	} else if (op->f->removed) {
+		fop_reply_attr(op);
 	} else if (attr_is_unsent(op) && op->f->known) {
 		fop_reply_attr(op);
 	} else if (!flush_wait(op->f, op, getattr_flushed)) {
@@ -123,8 +125,7 @@ static uint32_t setattr_valid(const struct fop *op)
 		{ FUSE_SET_ATTR_ATIME_NOW, RPC_SET_ATIME_NOW },
 		{ FUSE_SET_ATTR_MTIME_NOW, RPC_SET_MTIME_NOW },
 	};
-	const int kill = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
-			 FUSE_SET_ATTR_SIZE;
+	int kill = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 	uint32_t valid = 0;
 
 	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++)
@@ -136,6 +137,8 @@ static uint32_t setattr_valid(const struct fop *op)
 	if (valid & RPC_SET_MTIME_NOW)
 		valid &= ~(uint32_t)RPC_SET_MTIME;
 	/* HANDLE_KILLPRIV: the kernel leaves this to us. */
+	if (op->kills)
+		kill |= FUSE_SET_ATTR_SIZE;
 	if ((op->valid & kill) && !(op->valid & FUSE_SET_ATTR_MODE) &&
 	    !S_ISDIR(op->f->attr.mode))
 		valid |= RPC_SET_KILL_SUID;
@@ -198,9 +201,11 @@ static void truncate_send(struct fop *op)
 	struct finode *f = op->f2 != NULL ? op->f2 : op->f;
 	struct rpc_setattr q = {
 		.ino = f->ino,
-		.valid = RPC_SET_SIZE | RPC_SET_KILL_SUID |
-			 RPC_SET_MTIME_NOW,
+		.valid = RPC_SET_SIZE | RPC_SET_MTIME_NOW,
 	};
+
+	if (op->kills)
+		q.valid |= RPC_SET_KILL_SUID;
 
 	op->call = CLIENT_SEND(op->m->client, setattr, ino_shard(q.ino), &q,
 			       truncate_on_reply, op);

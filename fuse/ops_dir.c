@@ -63,7 +63,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		fop_reply_err(op, -ENOMEM);
 		return;
 	}
-	if (ops_is_buckets(op->f)) {
+	if (ops_is_buckets(op->f) || op->f->removed) {
 		opendir_answer(op, h);
 		return;
 	}
@@ -319,6 +319,8 @@ static void readdir_request(fuse_req_t req, fuse_ino_t node, size_t size,
 		return;
 	if (ops_is_buckets(op->f))
 		readdir_buckets(op);
+	else if (op->f->removed)
+		readdir_answer(op);
 	else
 		readdir_go_on(op);
 }

@@ -43,9 +43,13 @@ static void append_on_commit(void *arg, const struct commit_result *result)
 
 static void append_send(struct fop *op)
 {
-	int rv = commit_start(op->f, &op->snap, env_wall_ns(op->m->env),
-			      RPC_WRITE_APPEND | RPC_WRITE_KILL_SUID,
-			      append_on_commit, op);
+	uint32_t flags = RPC_WRITE_APPEND;
+	int rv;
+
+	if (op->kills)
+		flags |= RPC_WRITE_KILL_SUID;
+	rv = commit_start(op->f, &op->snap, env_wall_ns(op->m->env), flags,
+			  append_on_commit, op);
 
 	if (rv != 0)
 		fop_reply_err(op, rv);
@@ -86,7 +90,7 @@ void ops_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size,
 	before = f->dirty.bytes;
 	rv = wbuf_write(&f->dirty, (uint64_t)off, buf, size);
 	if (f->dirty.n > 0)
-		flush_note_write(f, f->dirty.bytes - before);
+		flush_note_write(f, f->dirty.bytes - before, op->kills);
 	if (rv != 0)
 		fop_reply_err(op, rv);
 	else if (!flush_throttle(op))

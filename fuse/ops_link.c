@@ -30,6 +30,11 @@ static void link_lost_name(struct mount *m, uint64_t ino)
 	f->name = NULL;
 	f->name_len = 0;
 	f->parent = 0;
+	if (!f->known || !S_ISDIR(f->attr.mode))
+		return;
+	/* Somebody may stand in it: what the server knows no more is here. */
+	f->removed = true;
+	f->attr.nlink = 0;
 }
 
 /* --- unlink, rmdir --- */

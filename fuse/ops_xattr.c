@@ -17,10 +17,12 @@ static bool xattr_is_caps(const char *name)
 	return strcmp(name, XATTR_CAPS) == 0;
 }
 
-/* ACLs come later: refused, so that nobody believes in one. */
+/* The name spaces of Linux but system: ACLs, which are not kept. */
 static bool xattr_is_refused(const char *name)
 {
-	return strncmp(name, "system.", 7) == 0;
+	return strncmp(name, "user.", 5) != 0 &&
+	       strncmp(name, "trusted.", 8) != 0 &&
+	       strncmp(name, "security.", 9) != 0;
 }
 
 /* A fop with the attribute's name, or NULL: answered. */

@@ -213,6 +213,14 @@ void *fuse_req_userdata(fuse_req_t req)
 	return &mount;
 }
 
+const struct fuse_ctx *fuse_req_ctx(fuse_req_t req)
+{
+	static const struct fuse_ctx ctx = { .uid = 1000 };
+
+	(void)req;
+	return &ctx;
+}
+
 void fuse_req_interrupt_func(fuse_req_t req, fuse_interrupt_func_t func,
 			     void *data)
 {
@@ -276,7 +284,7 @@ static void write_bytes(struct finode *f, uint64_t off, size_t len)
 
 	assert_true(len <= sizeof(zeros));
 	assert_int_equal(wbuf_write(&f->dirty, off, zeros, len), 0);
-	flush_note_write(f, f->dirty.bytes - before);
+	flush_note_write(f, f->dirty.bytes - before, true);
 }
 
 static void write_many(struct finode *f, uint64_t off, size_t len)
@@ -494,6 +502,42 @@ static void test_many(void **state)
 	assert_int_equal(mount.inodes.n, 0);
 }
 
+static void write_as(struct finode *f, bool kills)
+{
+	assert_int_equal(wbuf_write(&f->dirty, f->dirty.bytes, "x", 1), 0);
+	flush_note_write(f, 1, kills);
+}
+
+/* Set-id bits go with the bytes of others than root, and with no others. */
+static void test_kills(void **state)
+{
+	struct finode *f = finode_get(&mount, 7);
+	struct stat st;
+
+	(void)state;
+	f->known = true;
+	f->attr.mode = 0106755;
+	write_as(f, false);
+	finode_stat(f, &st);
+	assert_int_equal(st.st_mode, 0106755);
+	flush_start(f);
+	write_as(f, true);
+	finode_stat(f, &st);
+	assert_int_equal(st.st_mode, 0100755);
+	assert_int_equal(sent[0].flags, 0);
+	answer(RPC_STATUS_OK);
+	flush_start(f);
+	write_as(f, false);
+	flush_start(f); /* one at a time: goes with the next answer */
+	assert_int_equal(sent[1].flags, RPC_WRITE_KILL_SUID);
+	answer(RPC_STATUS_OK);
+	flush_start(f);
+	assert_int_equal(sent[2].flags, 0);
+	answer(RPC_STATUS_OK);
+	assert_false(f->dirty_kills || f->flushing_kills);
+	finode_unref(f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -501,7 +545,7 @@ int main(void)
 		T(test_small),	 T(test_stream),
 		T(test_regions), T(test_failure),
 		T(test_failed_chunks), T(test_throttle),
-		T(test_many),
+		T(test_many), T(test_kills),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
