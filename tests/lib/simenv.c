@@ -34,6 +34,7 @@ struct simenv {
 	size_t refs; /* events in the heap, plus one for the owner */
 	uint64_t disk_lo, disk_hi, work_lo, work_hi;
 	uint64_t paused_until;
+	const struct sim_clock *clock;
 	struct env_task *tasks, **task_tail;
 	bool turn;   /* SIM_TURN is in the heap */
 	struct env_thread *threads;
@@ -46,6 +47,8 @@ struct env_thread {
 	struct sim_event *event; /* next run, or NULL */
 	struct env_thread *next;
 };
+
+static const struct sim_clock sim_clock_perfect;
 
 static void *sim_alloc(size_t size)
 {
@@ -248,14 +251,38 @@ static struct simenv *simenv_of(struct env *env)
 	return env->impl;
 }
 
+uint64_t sim_clock_now(const struct sim *s, const struct sim_clock *c)
+{
+	uint64_t rate = (uint64_t)(1000000 + c->ppm), past;
+
+	if (s->now < c->real)
+		return c->local;
+	past = s->now - c->real;
+	return c->local + past / 1000000 * rate +
+	       past % 1000000 * rate / 1000000;
+}
+
+/* Real time until the clock has gone on by delay, or a little more. */
+static uint64_t simenv_real(const struct simenv *e, uint64_t delay)
+{
+	uint64_t rate = (uint64_t)(1000000 + e->clock->ppm);
+
+	return rate == 1000000
+		       ? delay
+		       : delay / rate * 1000000 +
+				 delay % rate * 1000000 / rate + 1;
+}
+
 static uint64_t simenv_now(struct env *env)
 {
-	return simenv_of(env)->s->now;
+	return sim_clock_now(simenv_of(env)->s, simenv_of(env)->clock);
 }
 
 static int64_t simenv_wall(struct env *env)
 {
-	return 1700000000000000000 + (int64_t)simenv_of(env)->s->now;
+	struct simenv *e = simenv_of(env);
+
+	return 1700000000000000000 + e->clock->wall + (int64_t)e->s->now;
 }
 
 static void simenv_random(struct env *env, void *buf, size_t len)
@@ -312,7 +339,8 @@ static void simenv_timer_set(struct env *env, struct env_timer *timer,
 	struct simenv *e = simenv_of(env);
 
 	simenv_timer_cancel(env, timer);
-	timer->impl = sim_push(e->s, delay_ns, SIM_TIMER, e, timer);
+	timer->impl = sim_push(e->s, simenv_real(e, delay_ns), SIM_TIMER, e,
+			       timer);
 }
 
 static void simenv_work(struct env *env, struct env_work *work)
@@ -392,6 +420,7 @@ struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id)
 	e->disk_hi = 4 * SIM_MS;
 	e->work_lo = 5 * SIM_US;
 	e->work_hi = 2 * SIM_MS;
+	e->clock = &sim_clock_perfect;
 	return &e->env;
 }
 
@@ -427,6 +456,11 @@ void simenv_set_work(struct env *env, uint64_t lo_ns, uint64_t hi_ns)
 void simenv_pause(struct env *env, uint64_t until_ns)
 {
 	simenv_of(env)->paused_until = until_ns;
+}
+
+void simenv_set_clock(struct env *env, const struct sim_clock *c)
+{
+	simenv_of(env)->clock = c != NULL ? c : &sim_clock_perfect;
 }
 
 static void sim_run_thread(struct sim_event *ev)

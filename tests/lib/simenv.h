@@ -53,6 +53,16 @@ void simenv_free(struct env *env);
 void simenv_set_disk(struct env *env, uint64_t lo_ns, uint64_t hi_ns);
 /* Nothing of the process runs before that time (SIGSTOP); 0: goes on. */
 void simenv_pause(struct env *env, uint64_t until_ns);
+/* The clocks of a machine; they go on while its processes come and go. */
+struct sim_clock {
+	uint64_t local, real; /* CLOCK_BOOTTIME was local when it was real */
+	int ppm;              /* and runs by so many millionths faster */
+	int64_t wall;         /* CLOCK_REALTIME is off by so much */
+};
+/* real may lie in the future: the clock stands still until then. */
+uint64_t sim_clock_now(const struct sim *s, const struct sim_clock *c);
+/* c: borrowed, NULL: a perfect clock. */
+void simenv_set_clock(struct env *env, const struct sim_clock *c);
 /* Time until a worker runs what it got; 5 us to 2 ms unless set. */
 void simenv_set_work(struct env *env, uint64_t lo_ns, uint64_t hi_ns);
 

@@ -18,6 +18,7 @@ struct sim_node {
 	uint64_t cut_at;      /* power fails at this disk call, 0: not */
 	bool cut_now;         /* it did, within this event */
 	uint64_t paused_until;
+	struct sim_clock clock;
 };
 
 /* The connection of a pair; lower id first. */
@@ -55,7 +56,10 @@ static const struct sim_profile sim_profiles[] = {
 	{ .name = "storm", .gap_lo = 20, .gap_hi = 900, .crash = 2,
 	  .crash_leader = 4, .crash_all = 1, .split = 1, .isolate = 2,
 	  .heal = 4, .slow_disk = 1, .lag = 1, .flap = 1,
-	  .leader_kill = 600 },
+	  .leader_kill = 600, .leader_stab = 100 },
+	{ .name = "stab", .gap_lo = 20, .gap_hi = 900, .crash = 2,
+	  .crash_leader = 4, .split = 1, .isolate = 2, .heal = 4,
+	  .slow_disk = 1, .lag = 1, .leader_kill = 300, .leader_stab = 700 },
 	{ .name = "disk", .gap_lo = 20, .gap_hi = 900, .crash = 4,
 	  .crash_leader = 4, .crash_all = 3, .heal = 2, .slow_disk = 4,
 	  .flap = 1 },
@@ -63,6 +67,9 @@ static const struct sim_profile sim_profiles[] = {
 	  .crash_leader = 3, .crash_all = 1, .split = 3, .one_way = 2,
 	  .isolate = 2, .heal = 4, .slow_disk = 2, .lag = 2, .flap = 2,
 	  .loss = 20 },
+	{ .name = "lease", .gap_lo = 200, .gap_hi = 1500, .crash_leader = 1,
+	  .one_way = 2, .isolate = 2, .heal = 1, .lag = 1, .flap = 1,
+	  .bounce = 8 },
 };
 
 const struct sim_profile *sim_profile_find(const char *name)
@@ -103,6 +110,11 @@ void *sim_cluster_proc(struct sim_cluster *c, unsigned node)
 bool sim_cluster_healing(struct sim_cluster *c)
 {
 	return c->healing;
+}
+
+bool sim_cluster_paused(struct sim_cluster *c, unsigned node)
+{
+	return c->nodes[node].paused_until > sim_now(c->s);
 }
 
 void sim_fail(struct sim_cluster *c, const char *fmt, ...)
@@ -306,8 +318,11 @@ static void sim_node_start(struct sim_node *n)
 	n->cut_at = 0;
 	n->cut_now = false;
 	n->paused_until = 0;
+	if (n->clock.real > sim_now(c->s))
+		n->clock.real = sim_now(c->s); /* was asleep */
 	n->env = simenv_new(c->s, crashfs_vfs(n->fs), n->id);
 	simenv_set_disk(n->env, n->disk_lo, n->disk_hi);
+	simenv_set_clock(n->env, &n->clock);
 	sim_trace(c->s, "start node=%u", n->id);
 	n->proc = c->config.ops->start(c, n->id, n->env);
 	for (unsigned i = 0; i < c->config.nodes; i++)
@@ -315,7 +330,16 @@ static void sim_node_start(struct sim_node *n)
 			sim_conn_schedule(c, n->id, i);
 }
 
-/* power: also what was not synced is gone, in part. */
+/* What was not synced is gone, in part, and the clock begins anew. */
+static void sim_node_power_off(struct sim_node *n)
+{
+	struct sim *s = n->c->s;
+
+	crashfs_crash(n->fs, sim_rand(s, UINT64_MAX));
+	n->clock.local = sim_range(s, 1, 100) * SIM_MS;
+	n->clock.real = sim_now(s);
+}
+
 static void sim_node_stop(struct sim_node *n, bool power)
 {
 	struct sim_cluster *c = n->c;
@@ -330,7 +354,7 @@ static void sim_node_stop(struct sim_node *n, bool power)
 	simenv_free(n->env);
 	n->env = NULL;
 	if (power)
-		crashfs_crash(n->fs, sim_rand(c->s, UINT64_MAX));
+		sim_node_power_off(n);
 	else
 		crashfs_freeze(n->fs, false);
 	for (unsigned i = 0; i < c->config.nodes; i++) {
@@ -424,12 +448,45 @@ static void sim_isolate(struct sim_cluster *c)
 	c->cut[n][n] = false;
 }
 
+/* The second half of sim_bounce(). */
+static void sim_bounce_now(void *arg)
+{
+	struct sim_pair *p = arg;
+	struct sim_cluster *c = p->c;
+	struct sim_node *n = &c->nodes[p->b];
+
+	if (n->proc == NULL || c->healing)
+		return;
+	sim_node_stop(n, false);
+	c->cut[p->a][p->b] = c->cut[p->b][p->a] = true;
+	sim_after(c->s, sim_range(c->s, 1, 20) * SIM_MS, sim_node_restart, n);
+}
+
+/*
+ * All but one node lose sight of a leader, and wait for that one. When they
+ * have waited long enough it restarts, with no memory of what it told the
+ * leader, and sees them but not the leader.
+ */
+static void sim_bounce(struct sim_cluster *c, unsigned node)
+{
+	unsigned leader = sim_any_leader(c)->id;
+
+	if (leader == node)
+		return;
+	sim_heal_net(c);
+	for (unsigned i = 0; i < c->config.nodes; i++)
+		if (i != leader && i != node)
+			c->cut[leader][i] = c->cut[i][leader] = true;
+	sim_after_owned(c->s, sim_range(c->s, 300, 900) * SIM_MS,
+			sim_bounce_now, sim_pair_new(c, leader, node));
+}
+
 static void sim_fault_one(struct sim_cluster *c)
 {
 	const struct sim_profile *p = c->config.profile;
 	unsigned total = p->crash + p->crash_leader + p->crash_all + p->split +
 			 p->one_way + p->isolate + p->heal + p->slow_disk +
-			 p->lag + p->flap;
+			 p->lag + p->flap + p->bounce;
 	unsigned x = (unsigned)sim_rand(c->s, total);
 	unsigned a = (unsigned)sim_rand(c->s, c->config.nodes);
 	unsigned b = (unsigned)sim_rand(c->s, c->config.nodes);
@@ -457,6 +514,8 @@ static void sim_fault_one(struct sim_cluster *c)
 	} else if (SIM_PICK(p->lag)) {
 		c->lag_ms = sim_range(c->s, 1, 100);
 		c->loss = (unsigned)sim_rand(c->s, p->loss + 1) * 10;
+	} else if (SIM_PICK(p->bounce)) {
+		sim_bounce(c, a);
 	} else if (a != b) {
 		sim_conn_break(c, a, b, 100);
 	}
@@ -478,6 +537,15 @@ static void sim_fault(void *arg)
 		  sim_fault, c);
 }
 
+static void sim_clocks(struct sim_cluster *c, struct sim_node *n)
+{
+	if (c->config.frozen_clocks) {
+		n->clock.local = sim_clock_now(c->s, &n->clock);
+		n->clock.real = n->paused_until;
+	}
+	n->clock.wall = ((int64_t)sim_rand(c->s, 120) - 60) * (int64_t)SIM_S;
+}
+
 static void sim_pause(void *arg)
 {
 	struct sim_cluster *c = arg;
@@ -494,6 +562,7 @@ static void sim_pause(void *arg)
 				  sim_range(c->s, 50, 2000) * SIM_MS;
 		sim_trace(c->s, "pause node=%u", n->id);
 		simenv_pause(n->env, n->paused_until);
+		sim_clocks(c, n);
 	}
 	sim_after(c->s, sim_range(c->s, 300, 4000) * SIM_MS, sim_pause, c);
 }
@@ -501,28 +570,52 @@ static void sim_pause(void *arg)
 struct sim_kill {
 	struct sim_node *n;
 	unsigned life;
+	bool heal; /* those it could not see come back */
 };
 
 static void sim_kill_leader(void *arg)
 {
 	struct sim_kill *k = arg;
 
-	if (k->n->life == k->life && !k->n->c->healing)
-		sim_crash(k->n->c, k->n);
+	if (k->n->life != k->life || k->n->c->healing)
+		return;
+	if (k->heal)
+		sim_heal_net(k->n->c);
+	sim_crash(k->n->c, k->n);
+}
+
+/* Kills the node, unless it has gone, within so many ms. */
+static void sim_kill_soon(struct sim_cluster *c, unsigned node, uint64_t ms,
+			  bool heal)
+{
+	struct sim_kill *k = malloc(sizeof *k);
+
+	if (k == NULL)
+		abort();
+	*k = (struct sim_kill){ &c->nodes[node], c->nodes[node].life,
+				heal };
+	sim_after_owned(c->s, sim_rand(c->s, ms * SIM_MS), sim_kill_leader, k);
+}
+
+void sim_cluster_elected(struct sim_cluster *c, unsigned node)
+{
+	if (c->healing || !sim_chance(c->s, c->config.profile->leader_stab))
+		return;
+	if (sim_chance(c->s, 500)) {
+		/* with an entry that nobody else will see for a time */
+		sim_trace(c->s, "mute node=%u", node);
+		for (unsigned i = 0; i < c->config.nodes; i++)
+			c->cut[node][i] = i != node;
+	} else {
+		/* with some of its entries sent */
+		sim_kill_soon(c, node, 80, sim_chance(c->s, 500));
+	}
 }
 
 void sim_cluster_new_leader(struct sim_cluster *c, unsigned node)
 {
-	struct sim_kill *k;
-
-	if (c->healing || !sim_chance(c->s, c->config.profile->leader_kill))
-		return;
-	k = malloc(sizeof *k);
-	if (k == NULL)
-		abort();
-	*k = (struct sim_kill){ &c->nodes[node], c->nodes[node].life };
-	sim_after_owned(c->s, sim_rand(c->s, 120 * SIM_MS), sim_kill_leader,
-			k);
+	if (!c->healing && sim_chance(c->s, c->config.profile->leader_kill))
+		sim_kill_soon(c, node, 120, false);
 }
 
 /* --- the run --- */
@@ -602,6 +695,10 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 		n->id = i;
 		n->fs = crashfs_new(sim_rand(c->s, UINT64_MAX));
 		crashfs_set_hook(n->fs, sim_disk_hook, n);
+		n->clock.local = sim_range(c->s, 1, 1000) * SIM_S;
+		n->clock.real = sim_now(c->s);
+		n->clock.ppm = (int)sim_rand(c->s, 2 * config->drift_ppm + 1) -
+			       (int)config->drift_ppm;
 		sim_set_disk(n, false);
 	}
 	for (unsigned i = 0; i < config->nodes; i++)

@@ -24,8 +24,9 @@ struct sim_profile {
 	unsigned gap_lo, gap_hi;  /* ms between faults */
 	/* weights */
 	unsigned crash, crash_leader, crash_all, split, one_way, isolate,
-		heal, slow_disk, lag, flap;
+		heal, slow_disk, lag, flap, bounce;
 	unsigned leader_kill;     /* permille of new leaders, within 120 ms */
+	unsigned leader_stab;     /* permille of those just elected, at once */
 	unsigned loss;            /* permille of frames at most */
 };
 
@@ -57,6 +58,10 @@ struct sim_config {
 	bool tracing;
 	/* Processes, mostly leaders, are stopped for up to 2 s. */
 	bool pauses;
+	/* ... and the clocks of their machines with them. */
+	bool frozen_clocks;
+	/* Clocks run up to so many millionths faster or slower. */
+	unsigned drift_ppm;
 	void *arg;
 };
 
@@ -77,9 +82,14 @@ void *sim_cluster_arg(struct sim_cluster *c);
 /* The process on a node, NULL while it is down. */
 void *sim_cluster_proc(struct sim_cluster *c, unsigned node);
 bool sim_cluster_healing(struct sim_cluster *c);
+/* Stopped for a time: nobody can ask it anything. */
+bool sim_cluster_paused(struct sim_cluster *c, unsigned node);
 /* A frame from node to the machine with id `to`. */
 void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 		      const uint8_t *frame, size_t len);
+/* node was elected: some profiles kill it before anybody, or everybody, has
+ * heard of it. */
+void sim_cluster_elected(struct sim_cluster *c, unsigned node);
 /* node leads now: some profiles kill it soon. */
 void sim_cluster_new_leader(struct sim_cluster *c, unsigned node);
 /* Prints what is broken, with seed and time, and exits with status 2. */
