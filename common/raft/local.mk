@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_group.c \
 	%D%/raft_host.c %D%/raft_host.h \
 	%D%/raft_impl.h \
+	%D%/raft_lease.c \
 	%D%/raft_link.c \
 	%D%/raft_log.c \
 	%D%/raft_recover.c \
@@ -23,10 +24,26 @@ tests_sim_libsim_a_SOURCES = \
 	tests/sim/sim_main.c tests/sim/sim_pool.c tests/sim/sim_pool.h
 LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
 
-check_PROGRAMS += tests/unit/test_raft_frame tests/sim/sim_raft
+check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
+	tests/unit/test_raft_trap
 tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
 tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
-tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c
+RAFT_PEERS = tests/unit/raft_peers.c tests/unit/raft_peers.h
+tests_unit_test_raft_lease_SOURCES = tests/unit/test_raft_lease.c $(RAFT_PEERS)
+tests_unit_test_raft_lease_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
+tests_unit_test_raft_trap_SOURCES = tests/unit/test_raft_trap.c $(RAFT_PEERS)
+tests_unit_test_raft_trap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
+TESTS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
+	tests/unit/test_raft_trap
+
+check_PROGRAMS += tests/sim/sim_raft
+tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \
+	tests/sim/sim_raft_plant.c
 tests_sim_sim_raft_LDADD = $(LIB_SIM) $(LIB_RAFT)
-TESTS += tests/unit/test_raft_frame tests/sim/sim_raft
+tests_sim_sim_raft_LDFLAGS = -Wl,--wrap=seg_append \
+	-Wl,--wrap=raft_step_persisted -Wl,--wrap=raft_step_receive \
+	-Wl,--wrap=raft_group_can_read
+TESTS += tests/sim/sim_raft

@@ -388,7 +388,6 @@ void raft_group_work(struct raft_group *g)
 	    g->stored == rlog_last(&g->log)) {
 		g->state = RAFT_GROUP_RUNNING;
 		(void)raft_step_start(g); /* stops the process when it fails */
-		raft_group_voters(g);
 		if (!g->one_voter)
 			g->quarantine = env_now_ms(g->h->env) +
 					g->h->config.election_ms;
@@ -411,15 +410,6 @@ void raft_group_work(struct raft_group *g)
 bool raft_group_is_leader(const struct raft_group *g)
 {
 	return g->leading;
-}
-
-bool raft_group_can_read(const struct raft_group *g)
-{
-	/*
-	 * What was acknowledged was applied here first, and nobody else can
-	 * have acknowledged anything.
-	 */
-	return g->one_voter && g->leading;
 }
 
 uint64_t raft_group_leader(const struct raft_group *g)

@@ -81,6 +81,7 @@ static int raft_vote_result_encode(const struct raft_request_vote_result *m,
 }
 
 static int raft_append_result_encode(const struct raft_append_entries_result *m,
+				     const struct raft_extra *x,
 				     struct buf *out)
 {
 	struct raft_wire_append_result w = {
@@ -90,6 +91,7 @@ static int raft_append_result_encode(const struct raft_append_entries_result *m,
 		.last_index = m->last_log_index,
 		.features = m->features,
 		.capacity = m->capacity,
+		.stamp = x->stamp,
 	};
 
 	return raft_wire_append_result_encode(&w, out);
@@ -108,7 +110,8 @@ static int raft_timeout_now_encode(const struct raft_timeout_now *m,
 	return raft_wire_timeout_now_encode(&w, out);
 }
 
-int raft_msg_encode(const struct raft_message *m, struct buf *out)
+int raft_msg_encode(const struct raft_message *m, const struct raft_extra *x,
+		    struct buf *out)
 {
 	switch (m->type) {
 	case RAFT_REQUEST_VOTE:
@@ -116,7 +119,7 @@ int raft_msg_encode(const struct raft_message *m, struct buf *out)
 	case RAFT_REQUEST_VOTE_RESULT:
 		return raft_vote_result_encode(&m->request_vote_result, out);
 	case RAFT_APPEND_ENTRIES_RESULT:
-		return raft_append_result_encode(&m->append_entries_result,
+		return raft_append_result_encode(&m->append_entries_result, x,
 						 out);
 	case RAFT_TIMEOUT_NOW:
 		return raft_timeout_now_encode(&m->timeout_now, out);
@@ -205,7 +208,7 @@ static int raft_entries_check(struct wire_bytes list, uint64_t last_term,
 
 static int raft_append_decode(struct wire_bytes b,
 			      struct raft_append_entries *m,
-			      struct wire_bytes *ret_entries)
+			      struct raft_extra *x)
 {
 	struct raft_wire_append w;
 	unsigned n;
@@ -223,12 +226,14 @@ static int raft_append_decode(struct wire_bytes b,
 	m->leader_commit = w.commit;
 	m->entries = NULL;
 	m->n_entries = n;
-	*ret_entries = w.entries;
+	x->entries = w.entries;
+	x->stamp = w.stamp;
 	return 0;
 }
 
 static int raft_append_result_decode(struct wire_bytes b,
-				     struct raft_append_entries_result *m)
+				     struct raft_append_entries_result *m,
+				     struct raft_extra *x)
 {
 	struct raft_wire_append_result w;
 
@@ -243,6 +248,7 @@ static int raft_append_result_decode(struct wire_bytes b,
 	m->last_log_index = w.last_index;
 	m->features = w.features;
 	m->capacity = w.capacity;
+	x->stamp = w.stamp;
 	return 0;
 }
 
@@ -263,9 +269,9 @@ static int raft_timeout_now_decode(struct wire_bytes b,
 }
 
 int raft_msg_decode(uint8_t type, struct wire_bytes msg,
-		    struct raft_message *m, struct wire_bytes *ret_entries)
+		    struct raft_message *m, struct raft_extra *x)
 {
-	*ret_entries = wire_bytes(NULL, 0);
+	memset(x, 0, sizeof *x);
 	switch (type) {
 	case RAFT_REQUEST_VOTE:
 		m->type = RAFT_REQUEST_VOTE;
@@ -275,12 +281,11 @@ int raft_msg_decode(uint8_t type, struct wire_bytes msg,
 		return raft_vote_result_decode(msg, &m->request_vote_result);
 	case RAFT_APPEND_ENTRIES:
 		m->type = RAFT_APPEND_ENTRIES;
-		return raft_append_decode(msg, &m->append_entries,
-					  ret_entries);
+		return raft_append_decode(msg, &m->append_entries, x);
 	case RAFT_APPEND_ENTRIES_RESULT:
 		m->type = RAFT_APPEND_ENTRIES_RESULT;
 		return raft_append_result_decode(msg,
-						 &m->append_entries_result);
+						 &m->append_entries_result, x);
 	case RAFT_TIMEOUT_NOW:
 		m->type = RAFT_TIMEOUT_NOW;
 		return raft_timeout_now_decode(msg, &m->timeout_now);
@@ -291,7 +296,7 @@ int raft_msg_decode(uint8_t type, struct wire_bytes msg,
 
 int raft_frame_decode(struct raft_wire_frame *f, const void *p, size_t len)
 {
-	struct wire_bytes entries;
+	struct raft_extra x;
 	struct raft_message m;
 	struct wire_reader r;
 	uint32_t n;
@@ -306,7 +311,7 @@ int raft_frame_decode(struct raft_wire_frame *f, const void *p, size_t len)
 
 		raft_item_get(&r, &item);
 		if (r.err != 0 ||
-		    raft_msg_decode(item.type, item.msg, &m, &entries) != 0)
+		    raft_msg_decode(item.type, item.msg, &m, &x) != 0)
 			return -EPROTO;
 		n--;
 	}

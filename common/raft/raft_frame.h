@@ -31,10 +31,11 @@ struct raft_message;
 	F(u16, features) F(u16, capacity)
 #define RAFT_WIRE_APPEND(F) \
 	F(u8, version) F(u64, term) F(u64, prev_index) F(u64, prev_term) \
-	F(u64, commit) F(list, entries) /* u64 term, u8 type, blob data */
+	F(u64, commit) F(list, entries) /* u64 term, u8 type, blob data */ \
+	F(u64, stamp)
 #define RAFT_WIRE_APPEND_RESULT(F) \
 	F(u8, version) F(u64, term) F(u64, rejected) F(u64, last_index) \
-	F(u16, features) F(u16, capacity)
+	F(u16, features) F(u16, capacity) F(u64, stamp)
 #define RAFT_WIRE_TIMEOUT_NOW(F) \
 	F(u8, version) F(u64, term) F(u64, last_index) F(u64, last_term)
 
@@ -57,14 +58,26 @@ void raft_item_get(struct wire_reader *r, struct raft_item *item);
 /* Checks the frame and every message in it. 0 or -EPROTO. */
 int raft_frame_decode(struct raft_wire_frame *f, const void *p, size_t len);
 
+/* What a message carries beside libraft's fields. */
+struct raft_extra {
+	struct wire_bytes entries; /* AppendEntries: still encoded */
+	/*
+	 * AppendEntries: the leader's clock (env_now_ns) when it was made. Its
+	 * result: the newest one that came from that leader in that term, 0 =
+	 * none; an opaque number to the follower.
+	 */
+	uint64_t stamp;
+};
+
 /* Encodes any message but AppendEntries; -ENOTSUP for others. */
-int raft_msg_encode(const struct raft_message *m, struct buf *out);
+int raft_msg_encode(const struct raft_message *m, const struct raft_extra *x,
+		    struct buf *out);
 /*
  * Decodes and checks. m's server fields are left alone; entries of an
- * AppendEntries stay encoded in *ret_entries (m has only their number).
+ * AppendEntries are in *x only (m has their number).
  */
 int raft_msg_decode(uint8_t type, struct wire_bytes msg,
-		    struct raft_message *m, struct wire_bytes *ret_entries);
+		    struct raft_message *m, struct raft_extra *x);
 
 /* One entry of an AppendEntries. */
 struct raft_wire_entry {

@@ -163,6 +163,7 @@ static void raft_group_send_append(struct raft_group *g, uint64_t to,
 		.prev_index = m->prev_log_index,
 		.prev_term = m->prev_log_term,
 		.commit = m->leader_commit,
+		.stamp = env_now_ns(g->h->env),
 	};
 
 	do {
@@ -207,6 +208,7 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 	struct raft_message m = *in;
 	struct raft_request_vote_result *v = &m.request_vote_result;
 	struct raft_append_entries_result *a = &m.append_entries_result;
+	struct raft_extra x = { .stamp = 0 };
 	struct buf *out = &g->h->scratch;
 
 	if (m.type == RAFT_APPEND_ENTRIES) {
@@ -224,8 +226,10 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 			a->rejected = 1;
 		a->last_log_index = a->rejected - 1; /* trap H */
 	}
+	if (m.type == RAFT_APPEND_ENTRIES_RESULT)
+		x.stamp = raft_lease_echo(g, m.server_id, a->term);
 	buf_reset(out);
-	if (raft_msg_encode(&m, out) == 0)
+	if (raft_msg_encode(&m, &x, out) == 0)
 		raft_group_put(g, m.server_id, (uint8_t)m.type,
 			       wire_bytes(out->data, out->len));
 }
@@ -244,7 +248,10 @@ void raft_group_voters(struct raft_group *g)
 			if (c->servers[i].id == g->h->config.id)
 				self = true;
 		}
-	g->one_voter = voters == 1 && self && c->n == 1;
+	g->n_voters = voters;
+	g->voter = self;
+	g->sole_voter = self && voters == 1;
+	g->one_voter = g->sole_voter && c->n == 1;
 }
 
 /* Entries of the update go to the log; the first of a new term is noted. */
@@ -297,7 +304,9 @@ void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 		raft_group_hard(g, term, vote);
 	if ((u->flags & RAFT_UPDATE_ENTRIES) != 0)
 		raft_group_append(g, u, bodies);
+	raft_group_voters(g);
 	raft_group_roles(g);
+	raft_lease_check(g);
 	if ((u->flags & RAFT_UPDATE_MESSAGES) != 0)
 		for (unsigned i = 0; i < u->messages.n; i++)
 			raft_group_send(g, &u->messages.batch[i]);

@@ -138,6 +138,7 @@ bool raft_host_has_group(struct raft_host *h, uint16_t group)
 static void raft_group_free(struct raft_group *g)
 {
 	raft_log_fini(g);
+	raft_followers_free(g);
 	buf_fini(&g->gate);
 	if (g->r_init)
 		raft_close(&g->r, NULL);

@@ -63,7 +63,16 @@ struct raft_host_config {
 	struct seg_port *port; /* of the log head, on env's loop */
 	struct seg_head *log;  /* for reading entries back */
 	uint64_t id;           /* raft id of this store, > 0 */
-	uint32_t election_ms, heartbeat_ms; /* 0: 3000 / 500 */
+	/*
+	 * 0: 3000 / 500. The election timeout must be the same in all hosts:
+	 * leases are made of it.
+	 */
+	uint32_t election_ms, heartbeat_ms;
+	/*
+	 * Groups with several voters read through a barrier always: for
+	 * machines whose CLOCK_BOOTTIME can stand still while time passes.
+	 */
+	bool read_barrier;
 	size_t cache_bytes;    /* entries kept in memory; 0 = 16 MiB */
 	/*
 	 * Apply one command, in order. 0: applied. -EAGAIN: not now; the host
@@ -133,9 +142,14 @@ void raft_group_resume(struct raft_group *g);
 
 bool raft_group_is_leader(const struct raft_group *g);
 /*
- * True when a local read now is linearizable without a barrier: a one-voter
- * group that leads and has applied everything it committed, or (later) a
- * lease. Else use raft_group_barrier().
+ * True when a local read now is linearizable without a barrier: this process
+ * leads, all that was acknowledged before is applied here, and nobody else
+ * can lead yet (a sole voter, or a lease). Reads the clock. Else use
+ * raft_group_barrier().
+ *
+ * A read that takes time: remember raft_group_term() when this said true;
+ * read; then answer if it says true again and the term is the same, else go
+ * through a barrier and read again.
  */
 bool raft_group_can_read(const struct raft_group *g);
 /* Store id of the leader as far as known, 0 = unknown. */

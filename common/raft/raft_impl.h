@@ -6,6 +6,7 @@
  *
  *   raft_host.c     life, the turn, the timer
  *   raft_link.c     frames to and from other hosts
+ *   raft_lease.c    who answered when, reads without a barrier
  *   raft_group.c    effects of a step: records, messages, roles
  *   raft_apply.c    submits, barriers, applying
  *   raft_step.c     every call into libraft; its memory rules end here
@@ -32,6 +33,7 @@
 #define RAFT_BATCH 256        /* submits in one step */
 #define RAFT_APPLY_BUDGET 256 /* entries applied per group and turn */
 #define RAFT_INFLIGHT 256     /* entries a follower may owe */
+#define RAFT_LEASE_PERCENT 85 /* of the election timeout */
 /*
  * Units of disk space told to the library. Zero would make it refuse every
  * submit; real refusals on a full disk are the store's (its reserve).
@@ -88,6 +90,12 @@ struct rlog {
 	unsigned n_confs, cap_confs;
 };
 
+/* What a leader knows of another server, beside the library. */
+struct raft_follower {
+	uint64_t id;
+	uint64_t acked; /* ns; newest stamp of ours that it answered, 0: none */
+};
+
 enum raft_group_state {
 	RAFT_GROUP_FOUND,    /* records were recovered, not opened */
 	RAFT_GROUP_OPEN,     /* opened, raft_host_start() not called */
@@ -116,12 +124,24 @@ struct raft_group {
 	uint64_t lost;            /* highest index lost to rot, 0 = none */
 	bool lost_hard;           /* a HARD record was lost to rot */
 
+	/* of the configuration in force, committed or not */
 	bool one_voter;           /* this store alone */
+	bool sole_voter;          /* it alone votes, others may follow */
+	bool voter;               /* it votes */
+	unsigned n_voters;
+
 	bool parked;              /* apply said -EAGAIN */
 	uint64_t deadline;        /* ms; next RAFT_TIMEOUT */
 	uint64_t quarantine;      /* ms; no votes before */
 
+	/* the newest AppendEntries that came, for the answers to it */
+	uint64_t heard_from, heard_term, heard_stamp;
+
 	/* leading */
+	struct raft_follower *followers; /* the other servers */
+	unsigned n_followers;
+	uint64_t lease_until;     /* ns; nobody else leads before, 0: unknown */
+	bool lease_dropped;       /* others were asked to lead */
 	uint64_t lead_term;       /* term in which the library leads, 0 = no */
 	uint64_t lead_index;      /* first entry of that term, 0 = none yet */
 	bool leading;             /* and it is applied */
@@ -260,9 +280,9 @@ void raft_step_persisted(struct raft_group *g, uint64_t index);
  * are the last n entries of the log now.
  */
 uint32_t raft_step_submit(struct raft_group *g, unsigned n);
-/* entries: a checked list of an AppendEntries, else empty. */
+/* m, x: from raft_msg_decode(). */
 void raft_step_receive(struct raft_group *g, struct raft_message *m,
-		       struct wire_bytes entries);
+		       const struct raft_extra *x);
 void raft_step_configuration(struct raft_group *g, uint64_t index);
 
 /* --- raft_group.c --- */
@@ -273,8 +293,22 @@ void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 /* Appends a HARD record and closes the gate until it is durable. */
 void raft_group_hard(struct raft_group *g, uint64_t term, uint64_t vote);
 void raft_group_open_gate(struct raft_group *g);
-/* Recomputes one_voter from the configuration in force. */
+/* Looks at the configuration in force. */
 void raft_group_voters(struct raft_group *g);
+
+/* --- raft_lease.c --- */
+/* After every step: state or configuration may be another. */
+void raft_lease_check(struct raft_group *g);
+/* An AppendEntries of that leader and term came; before the step. */
+void raft_lease_heard(struct raft_group *g, uint64_t from, uint64_t term,
+		      uint64_t stamp);
+/* The stamp for an answer to that leader. */
+uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,
+			 uint64_t term);
+/* `from` answered with one of our stamps; before the step. */
+void raft_lease_acked(struct raft_group *g, uint64_t from, uint64_t term,
+		      uint64_t stamp);
+void raft_followers_free(struct raft_group *g);
 
 /* --- raft_apply.c --- */
 /* All of a turn for one group. */

@@ -180,7 +180,7 @@ int raft_host_receive(struct raft_host *h, uint64_t from, const uint8_t *frame,
 		return -ESTALE;
 	r = wire_vec_reader(f.messages, &n);
 	for (; n > 0; n--) {
-		struct wire_bytes entries;
+		struct raft_extra x;
 		struct raft_message m;
 		struct raft_item item;
 		struct raft_group *g;
@@ -190,11 +190,11 @@ int raft_host_receive(struct raft_host *h, uint64_t from, const uint8_t *frame,
 		if (g == NULL || g->state != RAFT_GROUP_RUNNING)
 			continue;
 		memset(&m, 0, sizeof m);
-		if (raft_msg_decode(item.type, item.msg, &m, &entries) != 0)
+		if (raft_msg_decode(item.type, item.msg, &m, &x) != 0)
 			continue;
 		m.server_id = from;
 		m.server_address = p->address;
-		raft_step_receive(g, &m, entries);
+		raft_step_receive(g, &m, &x);
 	}
 	return 0;
 }

@@ -326,7 +326,7 @@ static bool raft_step_sane(struct raft_group *g, const struct raft_message *m)
 }
 
 void raft_step_receive(struct raft_group *g, struct raft_message *m,
-		       struct wire_bytes entries)
+		       const struct raft_extra *x)
 {
 	if (!raft_step_sane(g, m))
 		return;
@@ -337,10 +337,16 @@ void raft_step_receive(struct raft_group *g, struct raft_message *m,
 	if ((m->type == RAFT_REQUEST_VOTE || m->type == RAFT_TIMEOUT_NOW) &&
 	    env_now_ms(g->h->env) < g->quarantine)
 		return;
-	if (m->type == RAFT_APPEND_ENTRIES)
-		raft_step_append(g, m, entries);
-	else
-		raft_step_deliver(g, m, 0);
+	if (m->type == RAFT_APPEND_ENTRIES) {
+		raft_lease_heard(g, m->server_id, m->append_entries.term,
+				 x->stamp);
+		raft_step_append(g, m, x->entries);
+		return;
+	}
+	if (m->type == RAFT_APPEND_ENTRIES_RESULT)
+		raft_lease_acked(g, m->server_id,
+				 m->append_entries_result.term, x->stamp);
+	raft_step_deliver(g, m, 0);
 }
 
 void raft_step_configuration(struct raft_group *g, uint64_t index)
@@ -357,5 +363,4 @@ void raft_step_configuration(struct raft_group *g, uint64_t index)
 		raft_step_fail(g, "configuration", rv);
 	ev.configuration.index = index;
 	raft_step_must(g, &ev, "configuration");
-	raft_group_voters(g);
 }

@@ -10,16 +10,16 @@
 static void message(uint8_t type, struct wire_bytes msg)
 {
 	struct raft_message m = { 0 }, again = { 0 };
-	struct wire_bytes entries, none;
+	struct raft_extra x, none;
 	struct raft_wire_entry e;
 	struct wire_reader r;
 	struct buf a, b;
 	uint32_t n;
 
-	if (raft_msg_decode(type, msg, &m, &entries) != 0)
+	if (raft_msg_decode(type, msg, &m, &x) != 0)
 		return;
 	if (type == RAFT_APPEND_ENTRIES) {
-		r = wire_vec_reader(entries, &n);
+		r = wire_vec_reader(x.entries, &n);
 		FUZZ_MUST(n == m.append_entries.n_entries);
 		for (; n > 0; n--) {
 			raft_wire_entry_get(&r, &e);
@@ -30,10 +30,10 @@ static void message(uint8_t type, struct wire_bytes msg)
 	}
 	buf_init(&a, 0);
 	buf_init(&b, 0);
-	FUZZ_MUST(raft_msg_encode(&m, &a) == 0);
+	FUZZ_MUST(raft_msg_encode(&m, &x, &a) == 0);
 	FUZZ_MUST(raft_msg_decode(type, wire_bytes(a.data, a.len), &again,
 				  &none) == 0);
-	FUZZ_MUST(raft_msg_encode(&again, &b) == 0);
+	FUZZ_MUST(raft_msg_encode(&again, &none, &b) == 0);
 	FUZZ_MUST(wire_bytes_eq(wire_bytes(a.data, a.len),
 				wire_bytes(b.data, b.len)));
 	buf_fini(&a);

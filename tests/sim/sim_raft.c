@@ -4,8 +4,12 @@
  *
  * Checked after every event: one leader per term; every machine applies the
  * same command at the same index; a refused submit is never applied; a
- * barrier read sees all that was acknowledged before it. After the heal:
- * every submit had one outcome, new ones are applied everywhere.
+ * read, by barrier or under a lease, sees all that was acknowledged before it.
+ * After the heal: every submit had one outcome, new ones are applied
+ * everywhere.
+ *
+ * Clocks drift, processes are stopped for longer than a lease; where the
+ * clocks stand still meanwhile, leases are off (read_barrier).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +18,7 @@
 
 #include "common/raft/raft_impl.h"
 #include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_raft.h"
 
 #define GROUPS 3
 #define TERMS 20000
@@ -39,13 +44,15 @@ struct chain {
 struct world {
 	struct sim_cluster *c;
 	unsigned groups;
-	bool tiny_cache, tiny_window, big_values;
+	bool tiny_cache, big_values, frozen_clocks;
+	bool quiet; /* mostly only new leaders are given work */
+	unsigned window; /* entries a follower may owe; 0: as usual */
 	struct chain chains[GROUPS];
 	uint64_t rows[SIM_NODES][GROUPS]; /* durable applied index */
 	uint8_t state[VALUES];
 	uint64_t next_value, heal_value;  /* first one born after the heal */
 	uint64_t open_old;                /* no outcome yet, born before */
-	uint64_t open, acked, refused, unknown, reads;
+	uint64_t open, acked, refused, unknown, reads, lease_reads;
 };
 
 struct proc {
@@ -59,6 +66,9 @@ struct proc {
 	struct raft_group *groups[GROUPS];
 	uint64_t applied[GROUPS];
 	bool leads[GROUPS];
+	uint64_t led_at[GROUPS]; /* since when */
+	uint64_t elected[GROUPS]; /* in this term */
+	TAILQ_HEAD(, lease) leases;
 	struct proc_timer {
 		struct env_timer timer;
 		struct raft_group *g;
@@ -78,6 +88,17 @@ struct bar {
 	struct proc *p;
 	unsigned group;
 	uint64_t need;
+};
+
+/* A read without a barrier; takes time. */
+struct lease {
+	struct env_task task;
+	struct env_work work;
+	TAILQ_ENTRY(lease) link;
+	struct proc *p;
+	unsigned group;
+	uint64_t need, seen, term;
+	bool before, after; /* the lease is looked at: one is enough */
 };
 
 static void *zalloc(size_t size)
@@ -253,6 +274,7 @@ static void proc_role(void *arg, struct raft_group *g, bool leader)
 	if (p->leads[gi] == leader)
 		sim_fail(p->c, "role %d told twice", leader);
 	p->leads[gi] = leader;
+	p->led_at[gi] = sim_now(sim_cluster_sim(p->c));
 	sim_trace(sim_cluster_sim(p->c), "role node=%u group=%u leader=%d "
 		  "term=%llu", p->node, gi, leader,
 		  (unsigned long long)raft_group_term(g));
@@ -265,6 +287,67 @@ static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
 	struct proc *p = arg;
 
 	sim_cluster_send(p->c, p->node, to, frame, len);
+}
+
+/* --- reads under a lease --- */
+
+static void lease_free(struct lease *l)
+{
+	TAILQ_REMOVE(&l->p->leases, l, link);
+	free(l);
+}
+
+static void lease_run(struct env_work *work)
+{
+	(void)work; /* only time passes */
+}
+
+static void lease_end(struct env_work *work)
+{
+	struct lease *l = CONTAINER_OF(work, struct lease, work);
+	struct raft_group *g = l->p->groups[l->group];
+
+	if (!l->after ||
+	    (raft_group_can_read(g) && raft_group_term(g) == l->term)) {
+		l->p->w->lease_reads++;
+		if (l->seen < l->need)
+			sim_fail(l->p->c, "stale read at node %u: %llu seen, "
+				 "%llu acknowledged", l->p->node,
+				 (unsigned long long)l->seen,
+				 (unsigned long long)l->need);
+	}
+	lease_free(l);
+}
+
+static void lease_begin(struct env_task *task)
+{
+	struct lease *l = CONTAINER_OF(task, struct lease, task);
+	struct raft_group *g = l->p->groups[l->group];
+
+	if (l->before && !raft_group_can_read(g)) {
+		lease_free(l);
+		return;
+	}
+	l->term = raft_group_term(g);
+	l->seen = l->p->applied[l->group];
+	l->work.run = lease_run;
+	l->work.done = lease_end;
+	env_work(l->p->env, &l->work);
+}
+
+static void lease_read(struct world *w, struct proc *p, unsigned gi)
+{
+	struct lease *l = zalloc(sizeof *l);
+	uint64_t how = sim_rand(sim_cluster_sim(p->c), 3);
+
+	l->p = p;
+	l->group = gi;
+	l->need = w->chains[gi].acked;
+	l->before = how != 0;
+	l->after = how != 1;
+	l->task.run = lease_begin;
+	TAILQ_INSERT_TAIL(&p->leases, l, link);
+	env_post(p->env, &l->task);
 }
 
 /* --- life of a process --- */
@@ -328,8 +411,8 @@ static void proc_open_group(struct proc *p, unsigned gi)
 		voters[i] = i + 1;
 	if (raft_host_open_group(p->host, &config, &p->groups[gi], &e) != 0)
 		sim_fail(p->c, "node %u: %s", p->node, e.text);
-	if (p->w->tiny_window)
-		raft_set_max_inflight_entries(&p->groups[gi]->r, 4);
+	if (p->w->window != 0)
+		raft_set_max_inflight_entries(&p->groups[gi]->r, p->w->window);
 	p->applied[gi] = config.applied;
 	p->timers[gi].g = p->groups[gi];
 	p->timers[gi].timer.cb = proc_resume;
@@ -354,6 +437,8 @@ static void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->c = c;
 	p->node = node;
 	p->env = env;
+	TAILQ_INIT(&p->leases);
+	config.read_barrier = p->w->frozen_clocks;
 	config.cache_bytes = p->w->tiny_cache ? 4000 : 0;
 	if (raft_host_new(&config, &p->host) != 0)
 		abort();
@@ -380,6 +465,8 @@ static void proc_stop(struct sim_cluster *c, unsigned node, void *proc,
 	seg_port_free(p->port);
 	for (unsigned i = 0; i < GROUPS; i++)
 		env_timer_cancel(p->env, &p->timers[i].timer);
+	while (!TAILQ_EMPTY(&p->leases))
+		lease_free(TAILQ_FIRST(&p->leases));
 	free(p);
 }
 
@@ -461,6 +548,19 @@ static void client_read(struct world *w, struct proc *p, unsigned gi)
 	raft_group_barrier(p->groups[gi], &bar->barrier);
 }
 
+/*
+ * A group with new entries all the time does not elect who missed them; one
+ * that rests does, and then an old leader's lease is put to the test.
+ */
+static bool client_rests(struct world *w, struct proc *p, unsigned gi)
+{
+	struct sim *s = sim_cluster_sim(p->c);
+
+	return w->quiet && !sim_cluster_healing(p->c) &&
+	       (!p->leads[gi] || sim_now(s) - p->led_at[gi] > 300 * SIM_MS) &&
+	       !sim_chance(s, 10);
+}
+
 static void client_step(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
@@ -482,10 +582,19 @@ static void client_step(struct sim_cluster *c)
 		}
 	if (p == NULL)
 		return;
-	for (uint64_t n = sim_rand(s, 4); n > 0; n--)
-		client_submit(w, p, gi);
+	if (!client_rests(w, p, gi))
+		for (uint64_t n = sim_rand(s, w->window != 0 ? 2 : 4); n > 0;
+		     n--)
+			client_submit(w, p, gi);
 	if (sim_chance(s, 200))
 		client_read(w, p, gi);
+	/* of all that believe they lead */
+	for (unsigned i = 0; i < sim_cluster_size(c); i++) {
+		struct proc *q = sim_cluster_proc(c, i);
+
+		if (q != NULL && q->leads[gi] && sim_chance(s, 400))
+			lease_read(w, q, gi);
+	}
 }
 
 /* --- invariants --- */
@@ -510,6 +619,9 @@ static void world_check(struct sim_cluster *c)
 			if (*owner != n + 1)
 				sim_fail(c, "two leaders in term %llu",
 					 (unsigned long long)term);
+			if (p->elected[gi] != term)
+				sim_cluster_elected(c, n);
+			p->elected[gi] = term;
 		}
 	}
 }
@@ -543,10 +655,12 @@ static void world_end(struct sim_cluster *c)
 	struct world *w = sim_cluster_arg(c);
 
 	sim_trace(sim_cluster_sim(c), "end acked=%llu refused=%llu "
-		  "unknown=%llu reads=%llu", (unsigned long long)w->acked,
+		  "unknown=%llu reads=%llu leases=%llu",
+		  (unsigned long long)w->acked,
 		  (unsigned long long)w->refused,
 		  (unsigned long long)w->unknown,
-		  (unsigned long long)w->reads);
+		  (unsigned long long)w->reads,
+		  (unsigned long long)w->lease_reads);
 }
 
 static void proc_dump(struct proc *p, unsigned gi)
@@ -618,12 +732,17 @@ static void raft_run(uint64_t seed, unsigned nodes,
 		.heal_ms = 10000,
 		.seed = seed,
 		.tracing = tracing,
+		.pauses = seed / 2 % 3 == 0,
+		.frozen_clocks = seed / 7 % 4 == 1,
+		.drift_ppm = 50000,
 		.arg = w,
 	};
 
+	w->frozen_clocks = config.frozen_clocks;
 	w->groups = 1 + (unsigned)(seed % GROUPS);
 	w->tiny_cache = seed / 3 % 2 != 0;
-	w->tiny_window = seed / 5 % 3 == 0;
+	w->window = seed / 5 % 2 == 0 ? 2 + (unsigned)(seed % 3) : 0;
+	w->quiet = seed / 2 % 2 == 0;
 	w->big_values = seed / 6 % 4 == 0;
 	w->next_value = 1;
 	sim_cluster_run(&config, ret);
@@ -640,7 +759,10 @@ int main(int argc, char **argv)
 		{ 3, "storm", 40 },
 		{ 3, "disk", 20 },
 		{ 3, "calm", 10 },
+		{ 3, "lease", 40 },
+		{ 3, "stab", 40 },
 		{ 5, "storm", 30 },
+		{ 7, "mix", 10 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_program program = {
@@ -650,5 +772,6 @@ int main(int argc, char **argv)
 		.fault_ms = 20000,
 	};
 
+	sim_raft_plant();
 	return sim_main(&program, argc, argv);
 }

@@ -1,0 +1,190 @@
+/*
+ * Leases: reads at a leader without a round of messages.
+ *
+ * Happy path: every AppendEntries carries the leader's clock; the answer to it
+ * carries that stamp back. A follower that heard from a leader at t votes for
+ * nobody else before t + election timeout (libraft: it has a leader until its
+ * own timer, never shorter, runs out); and it heard after the stamp was made.
+ * So when servers enough for a majority (this one counts) answered stamps not
+ * older than s, nobody else leads before s + election timeout. We stop 15 %
+ * earlier, for clocks that do not run alike.
+ *
+ * Failure modes:
+ * - A follower that restarts has forgotten what it heard: it neither asks for
+ *   votes nor grants them during one election timeout (raft_step_receive).
+ * - A process that stands still: whoever reads asks can_read() with a clock
+ *   read afresh. Clocks that stand still with the process (a virtual machine
+ *   put to sleep): raft_host_config.read_barrier.
+ * - A configuration that changes: majorities of the old one and the new one
+ *   have a server in common, which keeps its word to this leader. A leader
+ *   that is no voter (any more) has no lease.
+ */
+#include "common/raft/raft_impl.h"
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+static struct raft_follower *raft_follower_find(struct raft_group *g,
+						uint64_t id)
+{
+	for (unsigned i = 0; i < g->n_followers; i++)
+		if (g->followers[i].id == id)
+			return &g->followers[i];
+	return NULL;
+}
+
+/* The stamp answered by at least n voters beside this one; 0: not so many. */
+static uint64_t raft_lease_nth(struct raft_group *g, unsigned n)
+{
+	const struct raft_configuration *c = &g->r.configuration;
+	uint64_t stamp = UINT64_MAX;
+
+	/* the n-th newest: at each round the next older one */
+	while (n > 0) {
+		uint64_t next = 0;
+		unsigned same = 0;
+
+		for (unsigned i = 0; i < c->n; i++) {
+			const struct raft_server *s = &c->servers[i];
+			const struct raft_follower *f;
+
+			f = s->role == RAFT_VOTER
+				    ? raft_follower_find(g, s->id)
+				    : NULL;
+			if (f == NULL || f->acked >= stamp || f->acked < next)
+				continue;
+			same = f->acked == next ? same + 1 : 1;
+			next = f->acked;
+		}
+		if (next == 0)
+			return 0;
+		stamp = next;
+		n = n > same ? n - same : 0;
+	}
+	return stamp;
+}
+
+/* Only for leaders with other voters. */
+static void raft_lease_update(struct raft_group *g)
+{
+	uint64_t ms = g->h->config.election_ms;
+	uint64_t stamp;
+
+	g->lease_until = 0;
+	if (!g->voter || g->sole_voter || g->lease_dropped)
+		return;
+	/* a majority of n voters are n / 2 + 1, one of them is this store */
+	stamp = raft_lease_nth(g, g->n_voters / 2);
+	if (stamp != 0)
+		g->lease_until = stamp + ms * 1000000 / 100 * RAFT_LEASE_PERCENT;
+}
+
+static bool raft_followers_same(const struct raft_group *g)
+{
+	const struct raft_configuration *c = &g->r.configuration;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n; i++) {
+		if (c->servers[i].id == g->h->config.id)
+			continue;
+		if (n == g->n_followers ||
+		    g->followers[n].id != c->servers[i].id)
+			return false;
+		n++;
+	}
+	return n == g->n_followers;
+}
+
+/* One for each other server, with what is known of it already. */
+static void raft_followers_make(struct raft_group *g)
+{
+	const struct raft_configuration *c = &g->r.configuration;
+	struct raft_follower *all = mem_calloc(c->n, sizeof *all);
+	unsigned n = 0;
+
+	if (all == NULL)
+		fatal_abort("raft: out of memory for followers");
+	for (unsigned i = 0; i < c->n; i++) {
+		uint64_t id = c->servers[i].id;
+		const struct raft_follower *old;
+
+		if (id == g->h->config.id)
+			continue;
+		old = raft_follower_find(g, id);
+		if (old != NULL)
+			all[n] = *old;
+		all[n++].id = id;
+	}
+	mem_free(g->followers);
+	g->followers = all;
+	g->n_followers = n;
+}
+
+void raft_followers_free(struct raft_group *g)
+{
+	mem_free(g->followers);
+	g->followers = NULL;
+	g->n_followers = 0;
+}
+
+void raft_lease_check(struct raft_group *g)
+{
+	if (raft_state(&g->r) != RAFT_LEADER) {
+		/* stamps of one leadership say nothing about the next */
+		raft_followers_free(g);
+		g->lease_until = 0;
+		g->lease_dropped = false;
+		return;
+	}
+	if (!raft_followers_same(g))
+		raft_followers_make(g);
+	raft_lease_update(g);
+}
+
+void raft_lease_heard(struct raft_group *g, uint64_t from, uint64_t term,
+		      uint64_t stamp)
+{
+	if (term < raft_current_term(&g->r))
+		return;
+	g->heard_from = from;
+	g->heard_term = term;
+	g->heard_stamp = stamp;
+}
+
+uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,
+			 uint64_t term)
+{
+	return to == g->heard_from && term == g->heard_term ? g->heard_stamp
+							    : 0;
+}
+
+void raft_lease_acked(struct raft_group *g, uint64_t from, uint64_t term,
+		      uint64_t stamp)
+{
+	struct raft_follower *f;
+
+	if (raft_state(&g->r) != RAFT_LEADER ||
+	    term != raft_current_term(&g->r) ||
+	    stamp > env_now_ns(g->h->env))
+		return;
+	f = raft_follower_find(g, from);
+	if (f == NULL || stamp <= f->acked)
+		return;
+	f->acked = stamp;
+	raft_lease_update(g);
+}
+
+bool raft_group_can_read(const struct raft_group *g)
+{
+	/*
+	 * What was acknowledged in this term was applied here first, and what
+	 * was before, too: an entry of this term is applied. So all that is
+	 * left to know is that nobody else leads.
+	 */
+	if (!g->leading)
+		return false;
+	if (g->sole_voter)
+		return true;
+	return !g->h->config.read_barrier &&
+	       env_now_ns(g->h->env) < g->lease_until;
+}

@@ -1,0 +1,105 @@
+/*
+ * Bugs for the simulator to find, put in by the linker (--wrap) when SIM_PLANT
+ * names one. tests/sim/planted.sh shows that each of them is found.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/raft/raft_impl.h"
+#include "tests/sim/sim_raft.h"
+
+static enum {
+	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
+	PLANT_COUNT,
+} plant;
+
+void sim_raft_plant(void)
+{
+	static const char *const names[] = {
+		[PLANT_ACK] = "ack", [PLANT_VOTE] = "vote",
+		[PLANT_EARLY] = "early", [PLANT_STALE] = "stale",
+		[PLANT_COUNT] = "count",
+	};
+	const char *name = getenv("SIM_PLANT");
+
+	if (name == NULL || *name == '\0')
+		return;
+	for (unsigned i = 1; i < sizeof names / sizeof *names; i++)
+		if (strcmp(names[i], name) == 0) {
+			plant = i;
+			return;
+		}
+	fprintf(stderr, "SIM_PLANT=%s: no such bug\n", name);
+	exit(2);
+}
+
+#define WRAP(ret, name, ...) \
+	ret __real_##name(__VA_ARGS__); \
+	ret __wrap_##name(__VA_ARGS__); \
+	ret __wrap_##name(__VA_ARGS__)
+
+/* Votes are forgotten with the process. */
+WRAP(void, seg_append, struct seg_port *port, struct seg_append *a)
+{
+	if (plant == PLANT_VOTE && a->type == SEG_HARD)
+		a->b = 0;
+	__real_seg_append(port, a);
+}
+
+/* What was handed to the disk counts as written. */
+WRAP(void, raft_step_persisted, struct raft_group *g, uint64_t index)
+{
+	if (plant == PLANT_ACK)
+		index = rlog_last(&g->log);
+	__real_raft_step_persisted(g, index);
+}
+
+/* Entries of older terms are committed by counting copies. */
+static void plant_count(struct raft_group *g)
+{
+	const struct raft_configuration *c = &g->r.configuration;
+	uint64_t commit = g->r.commit_index;
+
+	if (raft_state(&g->r) != RAFT_LEADER)
+		return;
+	for (uint64_t i = commit + 1; i <= g->r.last_stored; i++) {
+		unsigned votes = 0, voters = 0;
+
+		for (unsigned k = 0; k < c->n; k++) {
+			raft_index match = 0;
+
+			voters += c->servers[k].role == RAFT_VOTER;
+			(void)raft_match_index(&g->r, c->servers[k].id,
+					       &match);
+			votes += c->servers[k].role == RAFT_VOTER &&
+				 match >= i;
+		}
+		if (votes > voters / 2)
+			commit = i;
+	}
+	g->r.commit_index = commit;
+	if (commit > g->commit) {
+		g->commit = commit;
+		raft_host_dirty(g->h, g);
+	}
+}
+
+/* early: a process votes as soon as it is there. */
+WRAP(void, raft_step_receive, struct raft_group *g, struct raft_message *m,
+     const struct raft_extra *x)
+{
+	if (plant == PLANT_EARLY)
+		g->quarantine = 0;
+	__real_raft_step_receive(g, m, x);
+	if (plant == PLANT_COUNT)
+		plant_count(g);
+}
+
+/* A leader believes that it still is one. */
+WRAP(bool, raft_group_can_read, const struct raft_group *g)
+{
+	if (plant == PLANT_STALE)
+		return raft_group_is_leader(g);
+	return __real_raft_group_can_read(g);
+}

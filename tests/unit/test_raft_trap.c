@@ -1,0 +1,286 @@
+/*
+ * One raft host among scripted peers: the traps of libraft by name, and what
+ * no peer may do to us. (The rest is for tests/sim.)
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/mem.h"
+#include "tests/unit/raft_peers.h"
+
+static void test_no_vote_right_after_start(void **state)
+{
+	struct peers *f = *state;
+	struct raft_message m = peers_vote(2, 2, false, 1);
+
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_sent, 0);
+	assert_int_equal(raft_group_term(f->group), 1);
+	peers_quarantine_over(f);
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_sent, 1);
+	assert_true(f->sent[0].request_vote_result.vote_granted);
+}
+
+static void test_vote_is_durable_before_it_is_told(void **state)
+{
+	struct peers *f = *state;
+	struct raft_message m = peers_vote(2, 2, false, 1);
+	struct crashfs_stats before, now;
+
+	peers_quarantine_over(f);
+	crashfs_get_stats(f->fs, &before);
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	while (f->n_sent == 0) {
+		assert_true(minienv_step(f->mini));
+		crashfs_get_stats(f->fs, &now);
+		assert_true(f->n_sent == 0 || now.syncs > before.syncs);
+	}
+	assert_true(f->sent[0].request_vote_result.vote_granted);
+	assert_int_equal(f->group->vote, 2);
+}
+
+static void test_stall_b_refusal_tells_the_term(void **state)
+{
+	struct peers *f = *state;
+	struct raft_message m = peers_vote(9, 3, false, 1);
+
+	peers_quarantine_over(f);
+	assert_int_equal(peers_say(f, 3, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(raft_group_term(f->group), 9);
+	f->n_sent = 0;
+	m = peers_vote(3, 2, true, 5);
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_sent, 1);
+	assert_false(f->sent[0].request_vote_result.vote_granted);
+	assert_true(f->sent[0].request_vote_result.pre_vote);
+	assert_int_equal(f->sent[0].request_vote_result.term, 9);
+}
+
+static void test_stall_a_third_beat_is_refused(void **state)
+{
+	struct peers *f = *state;
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1, .commit = 5,
+	};
+
+	for (int i = 0; i < 3; i++) {
+		f->n_sent = 0;
+		assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+		minienv_run(f->mini);
+		assert_int_equal(f->n_sent, 1);
+		assert_int_equal(f->sent[0].append_entries_result.rejected,
+				 i < 2 ? 0 : 2);
+		assert_int_equal(
+			f->sent[0].append_entries_result.last_log_index, 1);
+	}
+}
+
+static void test_trap_h_stale_append_is_refused(void **state)
+{
+	struct peers *f = *state;
+	struct raft_wire_append w = { .term = 5 };
+
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	minienv_run(f->mini);
+	f->n_sent = 0;
+	w.term = 4;
+	assert_int_equal(peers_append(f, 3, w, NULL, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_sent, 1);
+	assert_int_equal(f->to[0], 3);
+	assert_int_equal(f->sent[0].append_entries_result.term, 5);
+	assert_int_equal(f->sent[0].append_entries_result.rejected, 1);
+	assert_int_equal(f->sent[0].append_entries_result.last_log_index, 0);
+}
+
+/* Trap G: the library gives a configuration the index of the first entry. */
+static void test_trap_g_configuration_behind_others(void **state)
+{
+	struct peers *f = *state;
+	const struct rlog_conf *c = rlog_conf_at(&f->group->log, 1);
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1, .commit = 4,
+	};
+	struct raft_wire_entry e[4] = {
+		{ 2, RAFT_COMMAND, wire_bytes("a", 1) },
+		{ 2, RAFT_COMMAND, wire_bytes("b", 1) },
+		{ 2, RAFT_CHANGE, wire_bytes(c->bytes, c->len) },
+		{ 2, RAFT_COMMAND, wire_bytes("c", 1) },
+	};
+
+	assert_int_equal(peers_append(f, 2, w, e, 4), 0);
+	assert_int_equal(f->group->r.configuration_uncommitted_index, 4);
+	minienv_run(f->mini);
+	w.prev_index = 5;
+	w.prev_term = 2;
+	w.commit = 5;
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 3);
+	assert_int_equal(f->group->r.configuration_committed_index, 4);
+	assert_int_equal(f->group->r.configuration_uncommitted_index, 0);
+}
+
+static void test_gap_needs_a_reset(void **state)
+{
+	struct peers *f = *state;
+	struct raft_wire_append w = { .term = 2 };
+
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	f->number[2]++; /* one is lost */
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), -ESTALE);
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), -ESTALE);
+	raft_host_link_reset(f->host, 2);
+	f->number[2] = 0;
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	/* again: a number of the past */
+	f->number[2] = 0;
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), -ESTALE);
+}
+
+/* A leader must hear of a higher term in whatever answer it gets. */
+static void test_higher_term_in_a_stale_index(void **state)
+{
+	struct peers *f = *state;
+	struct raft_message m;
+
+	assert_int_equal(peers_lead(f), 2);
+	assert_int_equal(raft_group_commit(f->group), 2);
+	m = peers_result(7, 1);
+	m.append_entries_result.rejected = 2;
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(raft_group_term(f->group), 7);
+	assert_false(raft_group_is_leader(f->group));
+}
+
+/* Nothing a peer sends, well-formed or not, stops the process. */
+static void test_lies(void **state)
+{
+	struct peers *f = *state;
+	struct raft_message m = { .type = RAFT_APPEND_ENTRIES_RESULT };
+	uint64_t rng = 77;
+
+	peers_quarantine_over(f);
+	for (int i = 0; i < 20000; i++) {
+		uint64_t from = 2 + (rng >> 40) % 2;
+		uint64_t term = raft_group_term(f->group) + (rng >> 44) % 3;
+
+		rng = rng * 6364136223846793005u + 1442695040888963407u;
+		memset(&m, 0, sizeof m);
+		switch (rng >> 60) {
+		case 0:
+		case 1:
+			m = peers_vote(term + 1, from, (rng >> 50 & 1) != 0,
+				 1 + (rng >> 51) % 9);
+			break;
+		case 2:
+		case 3:
+		case 4:
+			m.type = RAFT_REQUEST_VOTE_RESULT;
+			m.request_vote_result =
+				(struct raft_request_vote_result){
+				.version = 2, .term = term,
+				.vote_granted = (rng >> 50 & 1) != 0,
+				.pre_vote = (rng >> 51 & 1) != 0,
+				.features = 1, .capacity = 1,
+			};
+			break;
+		case 5:
+		case 6:
+		case 7:
+		case 8:
+			m.type = RAFT_APPEND_ENTRIES_RESULT;
+			m.append_entries_result =
+				(struct raft_append_entries_result){
+				.version = 2, .term = term,
+				.last_log_index = (rng >> 50) % 9,
+				.rejected = (rng >> 53 & 1) != 0 ? 9 : 0,
+			};
+			break;
+		case 9:
+			m.type = RAFT_TIMEOUT_NOW;
+			m.timeout_now = (struct raft_timeout_now){
+				.term = term, .last_log_index = 1,
+				.last_log_term = 1,
+			};
+			break;
+		default:
+			minienv_advance(f->mini, (rng >> 45) % 900000000);
+			f->n_sent = 0;
+			continue;
+		}
+		assert_int_equal(peers_say(f, from, &m, 0), 0);
+		minienv_run(f->mini);
+		f->n_sent = 0;
+	}
+}
+
+static void test_cut_frames(void **state)
+{
+	struct peers *f = *state;
+	struct raft_message m = peers_vote(2, 2, false, 1);
+	struct raft_item item = { 0, RAFT_REQUEST_VOTE, { NULL, 0 } };
+	struct raft_extra x = { .stamp = 0 };
+	struct raft_wire_frame w = {
+		.magic = RAFT_FRAME_MAGIC, .version = RAFT_FRAME_VERSION,
+		.session = 1, .number = 1,
+	};
+	struct wire_vec v;
+	struct buf b, msg;
+
+	buf_init(&b, 0);
+	buf_init(&msg, 0);
+	assert_int_equal(raft_msg_encode(&m, &x, &msg), 0);
+	item.msg = wire_bytes(msg.data, msg.len);
+	wire_vec_init(&v);
+	raft_item_put(&v, &item);
+	w.messages = wire_vec_bytes(&v);
+	assert_int_equal(raft_wire_frame_encode(&w, &b), 0);
+	for (size_t len = 0; len < b.len; len++) {
+		uint8_t *cut = mem_dup(b.data, len);
+		int rv = raft_host_receive(f->host, 2, cut, len);
+
+		/* the tail rule: a frame may end before its messages */
+		assert_true(rv == -EPROTO || len == 21);
+		mem_free(cut);
+	}
+	assert_int_equal(raft_host_receive(f->host, 1, b.data, b.len), -EPROTO);
+	assert_int_equal(raft_host_receive(f->host, 3, b.data, b.len), 0);
+	buf_fini(&b);
+	buf_fini(&msg);
+	wire_vec_fini(&v);
+}
+
+int main(void)
+{
+#define T(name) \
+	cmocka_unit_test_setup_teardown(name, peers_setup, peers_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_no_vote_right_after_start),
+		T(test_vote_is_durable_before_it_is_told),
+		T(test_stall_a_third_beat_is_refused),
+		T(test_stall_b_refusal_tells_the_term),
+		T(test_trap_g_configuration_behind_others),
+		T(test_trap_h_stale_append_is_refused),
+		T(test_higher_term_in_a_stale_index),
+		T(test_gap_needs_a_reset),
+		T(test_lies),
+		T(test_cut_frames),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
