@@ -40,6 +40,7 @@ struct shard_config {
 
 struct shard_stats {
 	uint64_t calls, mutations, reads, scans;
+	uint64_t late_reads;  /* whose lease ended while they read */
 	uint64_t parks;       /* applies that had to wait for rows */
 	uint64_t dry_runs;    /* commands tried out before they were proposed */
 	uint64_t rot;

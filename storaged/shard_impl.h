@@ -48,6 +48,7 @@ struct shard_op {
 	struct env_work work;
 	struct raft_submit submit;
 	struct raft_barrier barrier;
+	uint64_t lease_term;     /* R: of the lease it reads under, 0: none */
 	unsigned dry_rounds;
 	uint32_t decisions;
 	/* a W op whose outcome decides about opens, while it is in flight */

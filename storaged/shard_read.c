@@ -4,6 +4,11 @@
  *   START -> [OPEN_WAIT] -> [BARRIER] -> READ -> [OPEN_WAIT] -> [VALUES]
  *                                    \-> SYNC -> SCAN
  *
+ * Under a lease there is no barrier; then the clock is looked at again when the
+ * rows were read, and when the lease was over by then the op goes through a
+ * barrier after all and reads once more. (Values never change: they may be
+ * read when the lease is over.)
+ *
  * A read that also opens (OPEN, OBJECT with RPC_OBJECT_OPEN) is registered
  * first, waits for the commands that were decided without it, then reads
  * (shard_open.c). OBJECT learns its inode from the first read, so it reads
@@ -91,6 +96,12 @@ static bool shard_read_reopen(struct shard_op *op)
 
 /* --- barrier --- */
 
+static void shard_read_begin(struct shard_op *op, uint64_t lease_term)
+{
+	op->lease_term = lease_term;
+	op->state = ns_is_scan(op->tag) ? OP_SYNC : OP_READ;
+}
+
 static void shard_read_passed(struct raft_barrier *b, uint32_t status)
 {
 	struct shard_op *op = CONTAINER_OF(b, struct shard_op, barrier);
@@ -101,7 +112,7 @@ static void shard_read_passed(struct raft_barrier *b, uint32_t status)
 		shard_read_end(op, status);
 		return;
 	}
-	op->state = ns_is_scan(op->tag) ? OP_SYNC : OP_READ;
+	shard_read_begin(op, 0);
 	shard_read_step(op);
 }
 
@@ -109,9 +120,32 @@ static void shard_read_passed(struct raft_barrier *b, uint32_t status)
 static bool shard_read_barrier(struct shard_op *op)
 {
 	if (raft_group_can_read(op->g->raft)) {
-		op->state = ns_is_scan(op->tag) ? OP_SYNC : OP_READ;
+		shard_read_begin(op, raft_group_term(op->g->raft));
 		return true;
 	}
+	op->state = OP_BARRIER;
+	op->barrier.done = shard_read_passed;
+	raft_group_barrier(op->g->raft, &op->barrier);
+	return false;
+}
+
+/*
+ * The rows were read. False: not under the lease; the op goes through a
+ * barrier and will be stepped.
+ */
+static bool shard_read_current(struct shard_op *op)
+{
+	const struct raft_group *raft = op->g->raft;
+
+	if (op->lease_term == 0 || (raft_group_can_read(raft) &&
+				    raft_group_term(raft) == op->lease_term))
+		return true;
+	op->set->stats.late_reads++;
+	ns_answer_fini(&op->answer);
+	ns_answer_init(&op->answer);
+	if (op->txn != NULL)
+		rows_txn_rewind(op->txn);
+	/* no second lease: the op would never end on a machine that pauses */
 	op->state = OP_BARRIER;
 	op->barrier.done = shard_read_passed;
 	raft_group_barrier(op->g->raft, &op->barrier);
@@ -133,7 +167,8 @@ static void shard_scan_done(struct env_work *work)
 {
 	struct shard_op *op = CONTAINER_OF(work, struct shard_op, work);
 
-	shard_read_end(op, op->status);
+	if (shard_read_current(op))
+		shard_read_end(op, op->status);
 }
 
 static void shard_scan_synced(void *arg, int status)
@@ -191,6 +226,8 @@ static bool shard_read_point(struct shard_op *op)
 		shard_read_end(op, rpc_status_from_errno(rv));
 		return false;
 	}
+	if (!shard_read_current(op))
+		return false;
 	if (op->answer.status == RPC_STATUS_OK && op->open &&
 	    shard_read_reopen(op))
 		return false;
