@@ -1,0 +1,461 @@
+#!/usr/bin/env python3
+"""The tables of docs/PERFORMANCE.md, as markdown, from one command.
+
+    tests/bench/table.py --s3load PROGRAM [--build DIR]... [PART...]
+
+PROGRAM is the load generator (not part of this tree; its options are those
+used below). Each --build names a build directory to measure (default: build);
+with two, the second is set against the first, run by run in alternation, which
+is the only comparison of rates to trust on a machine that others use. nginx
+(package nginx-light: static files, dav PUT, no hash, no signature, no sync) is
+measured as the last of each round, on a port and a directory of its own.
+
+PART: rows (the S3 rows), names (cost from 10^3 to 10^6 names), memory, ready,
+written (bytes written per byte stored), hostile (10,000 idle connections); or
+names of rows. Without one: all. --quick makes all of it short, to try it out.
+
+Everything lies in a fresh directory below --dir (default: the system's) and is
+removed; up to 30 GB are needed at a time, about 40 minutes for all.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import leo
+
+# name: (what it is, mode, size, connections, keys read or deleted, extra)
+ROWS = {
+    "put16": ("1 KiB PUT, 16 connections", "put", "1K", 16, 0, []),
+    "puts16": ("1 KiB PUT, 16, random order", "put", "1K", 16, 0, ["--scatter"]),
+    "put1": ("1 KiB PUT, 1", "put", "1K", 1, 0, []),
+    "get16": ("1 KiB GET, 16", "get", "1K", 16, 20000, []),
+    "get1": ("1 KiB GET, 1", "get", "1K", 1, 20000, []),
+    "head16": ("1 KiB HEAD, 16", "head", "1K", 16, 20000, []),
+    "del16": ("1 KiB DELETE, 16", "delete", "1K", 16, 120000, []),
+    "dels16": ("1 KiB DELETE, 16, random order", "delete", "1K", 16, 120000, ["--scatter"]),
+    "put64k": ("64 KiB PUT, 16", "put", "64K", 16, 0, []),
+    "get64k": ("64 KiB GET, 16", "get", "64K", 16, 4000, []),
+    "put1m": ("1 MiB PUT, 16", "put", "1M", 16, 0, []),
+    "get1m": ("1 MiB GET, 16", "get", "1M", 16, 400, []),
+    "put64m1": ("64 MiB PUT, 1", "put", "64M", 1, 0, []),
+    "put64m16": ("64 MiB PUT, 16", "put", "64M", 16, 0, []),
+    "get64m1": ("64 MiB GET, 1", "get", "64M", 1, 12, []),
+    "get64m16": ("64 MiB GET, 16", "get", "64M", 16, 12, []),
+    "list": ("LIST of 100,000 keys, 1", "list", "16", 1, 100000, []),
+    "list16": ("LIST of 100,000 keys, 16", "list", "16", 16, 100000, []),
+}
+PARTS = ["rows", "names", "memory", "ready", "written", "hostile"]
+NGINX_CONF = """
+daemon off;
+pid {base}/nginx.pid;
+error_log {base}/error.log crit;
+worker_processes auto;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nodelay on;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    client_body_buffer_size 128k;
+    client_body_temp_path {base}/tmp;
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        root {base}/www;
+        dav_methods PUT DELETE;
+        create_full_put_path on;
+    }}
+}}
+"""
+
+
+def proc_status(pid, field):
+    """A field of /proc/PID/status in MiB."""
+    with open(f"/proc/{pid}/status") as f:
+        for line in f:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def proc_written(pid):
+    """Bytes handed to write calls. (write_bytes counts whole large folios.)"""
+    with open(f"/proc/{pid}/io") as f:
+        return next(int(x.split()[1]) for x in f if x.startswith("wchar:"))
+
+
+def device_written(path):
+    """Bytes written to the device below path, by anybody; 0 when unknown."""
+    dev = os.stat(path).st_dev
+    try:
+        with open(f"/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat") as f:
+            return int(f.read().split()[6]) * 512
+    except OSError:
+        return 0
+
+
+class Leofs:
+    """`leofs server` of one build."""
+
+    bucket = "bench"
+
+    def __init__(self, name, build, where):
+        self.name, self.build = name, build
+        self.base = os.path.join(where, "leofs-" + name)
+        self.server = None
+
+    def start(self):
+        os.makedirs(self.base, exist_ok=True)
+        leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
+        self.server = leo.Server(base=self.base)
+        self.port, self.pids = self.server.port, [self.server.procs[0].pid]
+        access, secret = self.server.credentials()
+        self.auth = ["--access", access, "--secret", secret]
+
+    def stop(self):
+        self.server.kill()
+        shutil.rmtree(self.base)
+
+
+class Nginx:
+    name = "nginx"
+
+    def __init__(self, where):
+        self.base = os.path.join(where, "nginx")
+        self.auth = []
+
+    def start(self):
+        for d in ("www/bench", "tmp"):
+            os.makedirs(os.path.join(self.base, d), exist_ok=True)
+        os.chmod(self.base, 0o755)
+        os.system(f"chmod -R 777 {self.base}/www {self.base}/tmp")
+        self.port = leo.free_port()
+        conf = os.path.join(self.base, "nginx.conf")
+        with open(conf, "w") as f:
+            f.write(NGINX_CONF.format(base=self.base, port=self.port))
+        cmd = ["nginx", "-p", self.base, "-c", conf]
+        self.proc = leo.Process("nginx", cmd, os.path.join(self.base, "log"))
+        leo.wait_for("nginx", self.up)
+
+    def up(self):
+        with open(f"/proc/{self.proc.pid}/task/{self.proc.pid}/children") as f:
+            self.pids = [self.proc.pid] + [int(x) for x in f.read().split()]
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return len(self.pids) > 1
+
+    def stop(self):
+        self.proc.stop()
+        shutil.rmtree(self.base)
+
+
+class Bench:
+    def __init__(self, args, where):
+        self.args, self.where = args, where
+        self.run = 0
+
+    def targets(self, nginx=True):
+        out = [Leofs(f"b{i}" if i else "leofs", b, self.where)
+               for i, b in enumerate(self.args.build)]
+        if nginx and not self.args.no_nginx:
+            out.append(Nginx(self.where))
+        return out
+
+    def load(self, t, mode, *more, fill=False):
+        cmd = [self.args.s3load, mode, "--port", t.port, *t.auth, *more]
+        cmd += ["--pids", ",".join(map(str, t.pids)), "--json"]
+        p = subprocess.run([str(c) for c in cmd], capture_output=True, text=True)
+        if p.returncode != 0 and (p.returncode != 1 or mode == "mkbucket" or fill):
+            raise SystemExit(f"{' '.join(map(str, cmd))}: {p.stdout}{p.stderr}")
+        return json.loads(p.stdout) if p.stdout else None
+
+    def start(self, t):
+        t.start()
+        if t.name != "nginx":
+            self.load(t, "mkbucket")
+
+    # --- rows ---
+
+    def fill(self, t, prefix, size, keys, extra=()):
+        self.load(t, "put", "--conns", 16, "--count", keys, "--prefix", prefix,
+                  "--size", size, *extra, fill=True)
+
+    def one(self, t, row):
+        what, mode, size, conns, keys, extra = ROWS[row]
+        self.run += 1
+        common = ["--conns", conns, "--size", size, *extra]
+        if mode == "put":
+            return self.load(t, "put", *common, "--prefix", f"p{self.run}-",
+                             "--seconds", self.args.seconds)
+        if mode == "delete":
+            keys = keys * self.args.seconds // 10
+            self.fill(t, f"d{self.run}-", size, keys, extra)
+            return self.load(t, "delete", *common, "--prefix", f"d{self.run}-",
+                             "--keys", keys)
+        if mode == "list":
+            passes = max(conns, 3 * self.args.seconds)
+            return self.load(t, "list", *common, "--prefix", "f-", "--count", passes)
+        return self.load(t, mode, *common, "--prefix", "f-", "--keys", keys,
+                         "--seconds", self.args.seconds)
+
+    def row(self, row):
+        what, mode, size, conns, keys, extra = ROWS[row]
+        targets = self.targets(nginx=mode != "list")
+        results = {t.name: [] for t in targets}
+        large = mode == "put" and size.endswith("M")
+        for t in targets:
+            self.start(t)
+            if mode in ("get", "head", "list"):
+                self.fill(t, "f-", size, keys, extra)
+        for _ in range(self.args.runs):
+            for t in targets:
+                results[t.name].append(self.one(t, row))
+                if large:  # its bytes would fill the disk
+                    t.stop()
+                    self.start(t)
+        for t in targets:
+            t.stop()
+        self.row_print(row, targets, results)
+
+    def row_print(self, row, targets, results):
+        rate, cpu = "ops_s", "srv_cpu_s_1k"
+        if ROWS[row][1] == "list":
+            rate, cpu = "keys_s", "srv_cpu_s_1Mkeys"
+
+        def med(t, key):
+            return statistics.median(r[key] for r in results[t.name])
+
+        for t in targets:
+            all_rates = [r[rate] for r in results[t.name]]
+            last = targets[-1]
+            ratio = f"{med(t, rate) / med(last, rate):.2f}" if t is not last else ""
+            print(f"| {row}: {ROWS[row][0]} | {t.name} | {med(t, rate):,.0f} "
+                  f"({min(all_rates):,.0f}-{max(all_rates):,.0f}) "
+                  f"| {med(t, 'p50_ms'):.2f} / {med(t, 'p99_ms'):.2f} / {med(t, 'p999_ms'):.2f} "
+                  f"| {med(t, cpu):.4f} | {ratio} | {med(t, 'other_cpu'):.2f} "
+                  f"| {sum(r['errors'] for r in results[t.name]):.0f} |", flush=True)
+
+    def rows(self, names):
+        print(f"\nMedians of {self.args.runs} runs of {self.args.seconds} s "
+              "(LIST: keys, CPU per 10^6 keys).\n")
+        print("| row | of | rate /s (least-most) | p50 / p99 / p99.9 ms | server CPU s per 1,000 "
+              "| rate to the last | other cores | errors |")
+        print("|---|---|---|---|---|---|---|---|")
+        for row in names:
+            self.row(row)
+
+    # --- names: is cost flat? ---
+
+    def names(self):
+        print("\nCost per operation by names in one bucket "
+              "(server CPU s per 1,000; LIST: per 10^6 keys).\n")
+        print("| names | order | PUT | rate | GET | rate | HEAD | rate | LIST | keys/s | RssAnon MiB |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
+        for scatter in ([], ["--scatter"]):
+            t = self.targets(nginx=False)[0]
+            self.start(t)
+            have = 0
+            for n in [1000, 10000, 100000, 10000 if self.args.quick else 1000000]:
+                if n <= have:
+                    break
+                put = self.load(t, "put", "--conns", 16, "--prefix", "n-", "--start", have,
+                                "--count", n - have, *scatter, fill=True)
+                have = n
+                s = ["--conns", 16, "--prefix", "n-", "--keys", n, *scatter]
+                s += ["--seconds", self.args.seconds / 2]
+                get, head = self.load(t, "get", *s), self.load(t, "head", *s)
+                lst = self.load(t, "list", "--prefix", "n-", "--count", max(1, 200000 // n))
+                print(f"| {n:,} | {'random' if scatter else 'ascending'} "
+                      f"| {put['srv_cpu_s_1k']:.4f} | {put['ops_s']:,.0f} "
+                      f"| {get['srv_cpu_s_1k']:.4f} | {get['ops_s']:,.0f} "
+                      f"| {head['srv_cpu_s_1k']:.4f} | {head['ops_s']:,.0f} "
+                      f"| {lst['srv_cpu_s_1Mkeys']:.3f} | {lst['keys_s']:,.0f} "
+                      f"| {proc_status(t.pids[0], 'RssAnon'):.1f} |", flush=True)
+            t.stop()
+
+    # --- memory ---
+
+    def peak(self, t, what):
+        """Highest RssAnon (MiB) while what() runs."""
+        top, end = [proc_status(t.pids[0], "RssAnon")], threading.Event()
+
+        def watch():
+            while not end.wait(0.02):
+                top.append(proc_status(t.pids[0], "RssAnon"))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        what()
+        end.set()
+        thread.join()
+        return max(top)
+
+    def memory(self):
+        t = self.targets(nginx=False)[0]
+        self.start(t)
+        size = "512M" if self.args.quick else "5120M"
+        idle = proc_status(t.pids[0], "RssAnon")
+        big = ["--prefix", "big-", "--size", size, "--count", 1, "--keys", 1]
+        up = self.peak(t, lambda: self.load(t, "put", *big, fill=True))
+        time.sleep(4)  # what it gives back, it gives back when idle
+        after = proc_status(t.pids[0], "RssAnon")
+        down = self.peak(t, lambda: self.load(t, "get", *big, fill=True))
+        print("\n| memory (RssAnon, MiB) | |\n|---|---|")
+        print(f"| idle, empty store | {idle:.1f} |")
+        print(f"| highest during PUT of one object of {size} | {up:.1f} |")
+        print(f"| 4 s after it | {after:.1f} |")
+        print(f"| highest during GET of it | {down:.1f} |", flush=True)
+        self.fill(t, "m-", "1K", 100000)
+        time.sleep(4)
+        rss = proc_status(t.pids[0], "RssAnon")
+        print(f"| 4 s after 100,000 PUT of 1 KiB | {rss:.1f} |", flush=True)
+        t.stop()
+
+    # --- readiness ---
+
+    def boot(self, t):
+        """Milliseconds from exec to READY=1."""
+        path = os.path.join(self.where, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(path)
+            s.settimeout(120)
+            os.environ["NOTIFY_SOCKET"] = path
+            began = time.monotonic()
+            try:
+                t.start_only()
+                while b"READY=1" not in s.recv(4096):
+                    pass
+            finally:
+                del os.environ["NOTIFY_SOCKET"]
+                os.unlink(path)
+        return (time.monotonic() - began) * 1e3
+
+    def ready(self):
+        def start_only(t):
+            os.makedirs(t.base, exist_ok=True)
+            leo.LEOFS = os.path.join(t.build, "leofs", "leofs")
+            if t.server is None:
+                t.server = leo.Server.__new__(leo.Server)
+                t.server.base, t.server.shape, t.server.loops, t.server.extra = \
+                    t.base, "server", None, []
+                t.server.data = os.path.join(t.base, "data")
+                t.server.port, t.server.admin_port = leo.free_port(), leo.free_port()
+            t.server.start(wait=False)
+
+        print("\n| ready after exec | ms (median of 5) |\n|---|---|")
+        empty = []
+        for _ in range(5):
+            t = self.targets(nginx=False)[0]
+            t.start_only = lambda: start_only(t)
+            empty.append(self.boot(t))
+            t.server.kill()
+            shutil.rmtree(t.base)
+        print(f"| first start, nothing there | {statistics.median(empty):.0f} |", flush=True)
+        t = self.targets(nginx=False)[0]
+        t.start_only = lambda: start_only(t)
+        for keys in (0, 1000) if self.args.quick else (0, 100000, 1000000):
+            if keys:
+                self.start(t)
+                self.fill(t, f"r{keys}-", "1K", keys)
+                t.server.kill()
+            for how in ("clean stop", "SIGKILL"):
+                times = []
+                for _ in range(5 if keys < 1000000 else 2):
+                    times.append(self.boot(t))
+                    leo.wait_for("the port", lambda: t.server.wait_ready() is None)
+                    t.server.stop() if how == "clean stop" else t.server.kill()
+                # the first of them followed another kind of end
+                print(f"| {keys:,} keys more, after a {how} "
+                      f"| {statistics.median(times[1:]):.0f} |", flush=True)
+        shutil.rmtree(t.base)
+
+    # --- bytes written ---
+
+    def written(self):
+        print("\n| bytes written per byte stored | to the device, by anybody | in write calls |\n|---|---|---|")
+        for size, unit, count in (("1K", 1 << 10, 100000), ("16K", 1 << 14, 20000),
+                                  ("64K", 1 << 16, 10000), ("1M", 1 << 20, 1000)):
+            t = self.targets(nginx=False)[0]
+            self.start(t)
+            os.sync()
+            count //= 10 if self.args.quick else 1
+            calls, device = proc_written(t.pids[0]), device_written(t.base)
+            self.fill(t, "w-", size, count)
+            os.sync()
+            calls = proc_written(t.pids[0]) - calls
+            device = device_written(t.base) - device
+            print(f"| {count:,} PUT of {size}iB | {device / (unit * count):.2f} "
+                  f"| {calls / (unit * count):.2f} |", flush=True)
+            t.stop()
+
+    # --- hostile ---
+
+    def hostile(self):
+        n = 1000 if self.args.quick else 10000
+        t = self.targets(nginx=False)[0]
+        self.start(t)
+        self.fill(t, "f-", "1K", 20000)
+        s = ["--conns", 16, "--prefix", "f-", "--keys", 20000, "--seconds", self.args.seconds]
+        alone = self.load(t, "get", *s)
+        before = proc_status(t.pids[0], "RssAnon")
+        idle = []
+        for _ in range(n):
+            c = socket.create_connection(("127.0.0.1", t.port))
+            c.sendall(b"GET / HTTP/1.1\r\n")  # a head that never ends
+            idle.append(c)
+        rss = proc_status(t.pids[0], "RssAnon")
+        beside = self.load(t, "get", *s)
+        print(f"\n| beside {n:,} connections that stay in their head | alone | beside |\n|---|---|---|")
+        for key in ("ops_s", "p99_ms", "srv_cpu_s_1k", "errors"):
+            print(f"| 1 KiB GET, 16: {key} | {alone[key]:,.4g} | {beside[key]:,.4g} |")
+        print(f"| RssAnon MiB | {before:.1f} | {rss:.1f} |", flush=True)
+        for c in idle:
+            c.close()
+        t.stop()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--s3load", required=True)
+    p.add_argument("--build", action="append")
+    p.add_argument("--runs", type=int, default=5)
+    p.add_argument("--seconds", type=int, default=10)
+    p.add_argument("--dir")
+    p.add_argument("--no-nginx", action="store_true")
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("part", nargs="*")
+    args = p.parse_args()
+    args.build = args.build or [leo.BUILD]
+    if args.quick:
+        args.runs, args.seconds = 1, 2
+    for name in args.part:
+        if name not in PARTS and name not in ROWS:
+            p.error(f"no part or row {name}; rows: {' '.join(ROWS)}")
+    if not args.no_nginx and shutil.which("nginx") is None:
+        p.error("no nginx here (package nginx-light), or say --no-nginx")
+    if args.dir:
+        os.environ["TMPDIR"] = args.dir
+    b = Bench(args, leo.tmpdir())
+    os.chmod(b.where, 0o755)
+    names = [n for n in args.part if n in ROWS]
+    if names:
+        b.rows(names)
+    for part in args.part or PARTS:
+        if part == "rows":
+            b.rows(list(ROWS))
+        elif part in PARTS:
+            getattr(b, part)()
+
+
+main()
