@@ -145,7 +145,7 @@ uint8_t *buf_take(struct buf *b, size_t *ret_len)
 #define BODY_ALIGN_FROM (64u << 10)
 #define BODY_ALIGN 4096u
 #define BODY_CLASSES 7 /* 64 KiB to BODY_MAX */
-#define BODY_POOL_BYTES (32u << 20)
+#define BODY_POOL_BYTES (64u << 20)
 
 static struct {
 	pthread_mutex_t lock;

@@ -150,7 +150,12 @@ struct client_read_spec {
 	uint64_t ino;
 	uint64_t off, len;
 	uint64_t version; /* 0: any */
-	uint32_t ahead;   /* chunks fetched ahead; 0 = 2 */
+	/*
+	 * Chunks fetched besides the next one. 0 is enough where they come
+	 * fast: the next is fetched while the one before is being used, and
+	 * each more is 4 MiB for each reader.
+	 */
+	uint32_t ahead;
 	/* What the caller knows already from OBJECT or OPEN; else empty: */
 	struct wire_bytes extents; /* copied */
 	uint64_t covered;

@@ -23,7 +23,6 @@
 
 #include "common/base/mem.h"
 
-#define READ_AHEAD 2u
 #define READ_ZEROS (256u << 10)
 
 enum piece_state { PIECE_PENDING, PIECE_READY, PIECE_FAILED };
@@ -495,7 +494,7 @@ struct client_read *client_read_start(struct client *c,
 	r->plan = spec->off;
 	r->end = spec->len > UINT64_MAX - spec->off ? UINT64_MAX :
 						      spec->off + spec->len;
-	r->ahead = spec->ahead == 0 ? READ_AHEAD : spec->ahead;
+	r->ahead = spec->ahead;
 	r->win_end = r->plan;
 	r->task.run = read_task;
 	CLIENT_LIST_INIT(&r->pieces);
