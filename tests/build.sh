@@ -37,6 +37,16 @@ build() {
 		case $targets in
 		list-*) targets=$(make -s --no-print-directory "$targets") ;;
 		esac
+		# `all` is a make of its own: a goal beside it would make the
+		# same archives at the same time
+		# shellcheck disable=SC2086 # lists of words
+		case $targets in
+		"all "*)
+			make -j"$(nproc)" --no-print-directory $arg all ||
+				exit 1
+			targets=${targets#all }
+			;;
+		esac
 		# shellcheck disable=SC2086 # lists of words
 		make -j"$(nproc)" --no-print-directory $arg $targets
 	) >"$dir.log" 2>&1 || {
