@@ -8,6 +8,13 @@
 #include "common/base/mem.h"
 
 #include "gateway/gw.h"
+#include "gateway/gw_hash.h"
+
+/*
+ * One crew hashes what eight streams bring, at up to 4 GB/s; a second one on
+ * the same few cores would only find fewer streams to hash side by side.
+ */
+#define GW_HASH_CORES 4 /* for one crew */
 
 static void gw_loops_free(struct gateway *g)
 {
@@ -87,6 +94,9 @@ int gateway_start(const struct gateway_config *config,
 	if (rv == 0)
 		rv = gw_loops_new(g);
 	if (rv == 0)
+		rv = gw_hash_new(1 + (g->n_loops - 1) / GW_HASH_CORES,
+				 &g->hash);
+	if (rv == 0)
 		rv = gw_route_metrics();
 	if (rv != 0) {
 		errbuf_set(e, rv, "cannot start the gateway: %s",
@@ -141,6 +151,7 @@ void gateway_free(struct gateway *g)
 	for (unsigned i = 0; i < g->n_loops; i++)
 		if (g->loops[i].held > 0)
 			return;
+	gw_hash_free(g->hash);
 	gw_loops_free(g);
 	gw_strings_free(&g->config);
 	mem_free(g);

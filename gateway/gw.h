@@ -25,6 +25,7 @@
 #include "gateway/s3_sum.h"
 #include "gateway/s3_uri.h"
 
+struct gw_hash;
 struct gw_log;
 struct gw_req;
 
@@ -54,6 +55,7 @@ struct gateway {
 	struct gateway_config config; /* strings copied */
 	struct http_server *server;
 	struct gw_log *log; /* NULL: none */
+	struct gw_hash *hash;
 	struct gw_loop *loops;
 	unsigned n_loops;
 };

@@ -1,14 +1,14 @@
 /*
- * Happy path, stream: http -> cur piece -> queue -> worker (decode, hash) ->
- * out -> slice -> ... -> end of body -> promises compared -> slice finished ->
- * done. Memory: http -> mem -> end of body -> decode, hash, compare -> done.
+ * What all bodies have in common, and those that are held in memory: http ->
+ * mem -> end of body -> decoded, hashed, compared -> done. Short ones are
+ * hashed at once, longer ones by the crews of gw_hash. Slices have a file of
+ * their own.
  *
  * Failure modes: a bad chunk, digest or length ends with its S3 error, the
- * rest of the body is not read; a failed slice with the status' error; the
- * connection's end comes as gw_body_stop(), a piece on a worker then still
- * holds the request until it returns.
+ * rest of the body is not read; the connection's end comes as gw_body_stop(),
+ * a job under way then still holds the request until it returns.
  */
-#include "gateway/gw_body.h"
+#include "gateway/gw_body_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,73 +16,10 @@
 
 #include "common/base/mem.h"
 
-#include "gateway/s3_chunked.h"
+/* Below this a digest costs less than a trip to a worker. */
+#define GW_BODY_HASH_HERE (16u << 10)
 
-struct gw_piece {
-	struct gw_piece *next;
-	size_t len; /* raw, then decoded */
-	size_t off; /* given to the slice */
-	uint8_t data[GW_BODY_PIECE];
-};
-
-struct gw_piece_list {
-	struct gw_piece *head, **tail;
-};
-
-struct gw_body {
-	struct gw_req *r;
-	struct gw_plan plan;
-	gw_body_fn done; /* NULL: was called, or stopped */
-	struct s3_sums *sums;
-	struct s3_chunked *chunked; /* NULL: plain */
-	enum s3_err err;
-	bool ended;    /* the body was read to its end */
-	/* memory */
-	uint8_t *mem;
-	size_t mem_len, mem_cap, mem_max;
-	/* slice */
-	struct client_slice *slice;
-	struct wire_u128 slice_id;
-	bool finishing;
-	struct gw_piece *cur;        /* being filled */
-	struct gw_piece_list queue;  /* to be hashed */
-	struct gw_piece *busy;       /* on a worker */
-	struct gw_piece_list out;    /* to be given to the slice */
-	struct gw_piece *spare;      /* one that is empty */
-	unsigned n_pieces;           /* all but the spare */
-	bool paused;
-	struct env_work work;
-	enum s3_err work_err;
-};
-
-static void gw_list_add(struct gw_piece_list *l, struct gw_piece *p)
-{
-	p->next = NULL;
-	*l->tail = p;
-	l->tail = &p->next;
-}
-
-static struct gw_piece *gw_list_take(struct gw_piece_list *l)
-{
-	struct gw_piece *p = l->head;
-
-	if (p != NULL) {
-		l->head = p->next;
-		if (l->head == NULL)
-			l->tail = &l->head;
-	}
-	return p;
-}
-
-static void gw_list_free(struct gw_piece_list *l)
-{
-	for (struct gw_piece *p; (p = gw_list_take(l)) != NULL;)
-		mem_free(p);
-}
-
-static void gw_body_step(struct gw_body *b);
-
-static void gw_body_finish(struct gw_body *b, enum s3_err e)
+void gw_body_finish(struct gw_body *b, enum s3_err e)
 {
 	gw_body_fn done = b->done;
 
@@ -96,20 +33,6 @@ static void gw_body_finish(struct gw_body *b, enum s3_err e)
 			http_close_after(b->r->http);
 	}
 	done(b->r, e);
-}
-
-static void gw_slice_drain_cb(void *arg)
-{
-	gw_body_step(arg);
-}
-
-static void gw_slice_done_cb(void *arg, uint32_t status)
-{
-	struct gw_body *b = arg;
-
-	gw_body_finish(b, status == RPC_STATUS_OK ?
-				  S3_OK :
-				  s3_error_from_status(status, S3_CTX_WRITE));
 }
 
 static int gw_body_chunked(struct gw_body *b)
@@ -144,39 +67,29 @@ static int gw_body_memory(struct gw_body *b)
 struct gw_body *gw_body_new(struct gw_req *r, const struct gw_plan *plan,
 			    bool to_slice, uint16_t home, gw_body_fn done)
 {
-	static const struct client_slice_cbs cbs = {
-		.on_drain = gw_slice_drain_cb,
-		.done = gw_slice_done_cb,
-	};
 	struct gw_body *b = mem_zalloc(sizeof(*b));
+	int rv = 0;
 
 	if (b == NULL)
 		return NULL;
 	b->r = r;
 	b->plan = *plan;
 	b->done = done;
-	b->queue.tail = &b->queue.head;
-	b->out.tail = &b->out.head;
 	if (plan->bits != 0) {
 		b->sums = gw_sums_get(r->l, plan->bits);
 		if (b->sums == NULL)
-			goto fail;
+			rv = -ENOMEM;
 	}
-	if (plan->chunked && gw_body_chunked(b) != 0)
-		goto fail;
-	if (to_slice) {
-		b->slice = client_slice_new(r->l->client, home, &cbs, b);
-		if (b->slice == NULL)
-			goto fail;
-		b->slice_id = client_slice_id(b->slice);
-	} else if (gw_body_memory(b) != 0) {
-		goto fail;
+	if (rv == 0 && plan->chunked)
+		rv = gw_body_chunked(b);
+	if (rv == 0)
+		rv = to_slice ? gw_body_slice_init(b, home) : gw_body_memory(b);
+	if (rv != 0) {
+		b->done = NULL;
+		gw_body_free(b);
+		return NULL;
 	}
 	return b;
-fail:
-	b->done = NULL;
-	gw_body_free(b);
-	return NULL;
 }
 
 void gw_body_start(struct gw_body *b)
@@ -193,8 +106,9 @@ void gw_body_start(struct gw_body *b)
 		gw_body_end(b);
 }
 
-/* Decodes and hashes in place; loop or worker. */
-static enum s3_err gw_body_digest(struct gw_body *b, uint8_t *data, size_t *len)
+/* --- digests --- */
+
+enum s3_err gw_body_digest(struct gw_body *b, uint8_t *data, size_t *len)
 {
 	enum s3_err e = S3_OK;
 
@@ -205,8 +119,40 @@ static enum s3_err gw_body_digest(struct gw_body *b, uint8_t *data, size_t *len)
 	return e;
 }
 
-/* All bytes are in: does everything that was promised hold? */
-static enum s3_err gw_body_verify(struct gw_body *b, uint64_t len)
+static void gw_body_prepare(struct gw_hash_job *job)
+{
+	struct gw_body *b = CONTAINER_OF(job, struct gw_body, job);
+
+	b->job_err = s3_chunked_feed(b->chunked, job->data, job->len,
+				     &job->len);
+	if (b->job_err != S3_OK)
+		job->len = 0;
+}
+
+void gw_body_job(struct gw_body *b, uint8_t *data, size_t len,
+		 void (*done)(struct gw_hash_job *job))
+{
+	assert(!b->hashing);
+	b->hashing = true;
+	b->job_err = S3_OK;
+	b->job = (struct gw_hash_job){
+		.env = b->r->l->env,
+		.sums = b->sums,
+		.data = data,
+		.len = len,
+		.prepare = b->chunked != NULL ? gw_body_prepare : NULL,
+		.done = done,
+	};
+	gw_req_hold(b->r);
+	gw_hash_add(b->r->l->g->hash, &b->job);
+}
+
+void gw_body_job_end(struct gw_body *b)
+{
+	gw_req_release(b->r);
+}
+
+enum s3_err gw_body_verify(struct gw_body *b, uint64_t len)
 {
 	const struct gw_plan *p = &b->plan;
 	uint8_t want[S3_SUM_LEN_MAX];
@@ -276,158 +222,30 @@ static void gw_body_mem_data(struct gw_body *b, struct evbuffer *buf)
 	}
 }
 
-static void gw_body_mem_end(struct gw_body *b)
+static void gw_body_mem_hashed(struct gw_body *b, enum s3_err e)
 {
-	enum s3_err e = gw_body_digest(b, b->mem, &b->mem_len);
-
 	if (e == S3_OK)
 		e = gw_body_verify(b, b->mem_len);
 	gw_body_finish(b, e);
 }
 
-/* --- into a slice --- */
-
-static struct gw_piece *gw_piece_get(struct gw_body *b)
+static void gw_body_mem_done(struct gw_hash_job *job)
 {
-	struct gw_piece *p = b->spare;
+	struct gw_body *b = CONTAINER_OF(job, struct gw_body, job);
 
-	if (p == NULL)
-		p = mem_alloc(sizeof(*p));
-	b->spare = NULL;
-	if (p != NULL) {
-		p->len = p->off = 0;
-		b->n_pieces++;
-	}
-	return p;
+	b->hashing = false;
+	b->mem_len = job->len;
+	if (b->done != NULL)
+		gw_body_mem_hashed(b, b->job_err);
+	gw_body_job_end(b);
 }
 
-static void gw_piece_put(struct gw_body *b, struct gw_piece *p)
+static void gw_body_mem_end(struct gw_body *b)
 {
-	b->n_pieces--;
-	if (b->spare == NULL)
-		b->spare = p;
+	if (b->mem_len >= GW_BODY_HASH_HERE)
+		gw_body_job(b, b->mem, b->mem_len, gw_body_mem_done);
 	else
-		mem_free(p);
-}
-
-static void gw_work_run(struct env_work *work)
-{
-	struct gw_body *b = CONTAINER_OF(work, struct gw_body, work);
-
-	b->work_err = gw_body_digest(b, b->busy->data, &b->busy->len);
-}
-
-static void gw_work_done(struct env_work *work)
-{
-	struct gw_body *b = CONTAINER_OF(work, struct gw_body, work);
-	struct gw_req *r = b->r;
-
-	gw_list_add(&b->out, b->busy);
-	b->busy = NULL;
-	if (b->err == S3_OK)
-		b->err = b->work_err;
-	gw_body_step(b);
-	gw_req_release(r); /* b may be gone now */
-}
-
-/* The next piece to a worker; a short one is done here. */
-static bool gw_body_hash_next(struct gw_body *b)
-{
-	struct gw_piece *p;
-
-	if (b->busy != NULL || b->queue.head == NULL || b->err != S3_OK)
-		return false;
-	p = gw_list_take(&b->queue);
-	if (p->len < GW_BODY_PIECE) {
-		b->err = gw_body_digest(b, p->data, &p->len);
-		gw_list_add(&b->out, p);
-		return true;
-	}
-	b->busy = p;
-	b->work.run = gw_work_run;
-	b->work.done = gw_work_done;
-	gw_req_hold(b->r);
-	env_work(b->r->l->env, &b->work);
-	return true;
-}
-
-static bool gw_body_store_next(struct gw_body *b)
-{
-	struct gw_piece *p = b->out.head;
-
-	if (p == NULL || b->err != S3_OK)
-		return false;
-	p->off += client_slice_add(b->slice, p->data + p->off,
-				   p->len - p->off);
-	if (client_slice_error(b->slice) != RPC_STATUS_OK) {
-		b->err = s3_error_from_status(client_slice_error(b->slice),
-					      S3_CTX_WRITE);
-		return false;
-	}
-	if (p->off < p->len)
-		return false; /* full: on_drain goes on */
-	(void)gw_list_take(&b->out);
-	gw_piece_put(b, p);
-	return true;
-}
-
-static void gw_body_step(struct gw_body *b)
-{
-	if (b->done == NULL || b->finishing)
-		return;
-	while (gw_body_hash_next(b) || gw_body_store_next(b))
-		;
-	if (b->err != S3_OK) {
-		gw_body_finish(b, b->err);
-		return;
-	}
-	if (b->paused && b->n_pieces < GW_BODY_PIECES) {
-		b->paused = false;
-		http_resume(b->r->http);
-	}
-	if (!b->ended || b->busy != NULL || b->queue.head != NULL ||
-	    b->out.head != NULL)
-		return;
-	b->err = gw_body_verify(b, client_slice_len(b->slice));
-	if (b->err != S3_OK) {
-		gw_body_finish(b, b->err);
-		return;
-	}
-	b->finishing = true;
-	client_slice_finish(b->slice);
-}
-
-static void gw_body_stream_data(struct gw_body *b, struct evbuffer *buf)
-{
-	const uint8_t *p;
-	size_t n;
-
-	while ((n = http_body_peek(buf, &p)) > 0) {
-		size_t room;
-
-		if (b->cur == NULL) {
-			if (b->n_pieces == GW_BODY_PIECES) {
-				b->paused = true;
-				http_pause(b->r->http);
-				break;
-			}
-			b->cur = gw_piece_get(b);
-			if (b->cur == NULL) {
-				gw_body_finish(b, S3_ERR_OUT_OF_MEMORY);
-				return;
-			}
-		}
-		room = GW_BODY_PIECE - b->cur->len;
-		n = n < room ? n : room;
-		memcpy(b->cur->data + b->cur->len, p, n);
-		b->cur->len += n;
-		http_body_drain(buf, n);
-		if (b->cur->len == GW_BODY_PIECE) {
-			gw_list_add(&b->queue, b->cur);
-			b->cur = NULL;
-		}
-	}
-	gw_body_step(b);
+		gw_body_mem_hashed(b, gw_body_digest(b, b->mem, &b->mem_len));
 }
 
 /* --- both --- */
@@ -439,7 +257,7 @@ void gw_body_data(struct gw_body *b, struct evbuffer *buf)
 	if (b->slice == NULL)
 		gw_body_mem_data(b, buf);
 	else
-		gw_body_stream_data(b, buf);
+		gw_body_slice_data(b, buf);
 }
 
 void gw_body_end(struct gw_body *b)
@@ -447,14 +265,10 @@ void gw_body_end(struct gw_body *b)
 	if (b->done == NULL || b->ended)
 		return;
 	b->ended = true;
-	if (b->slice == NULL) {
+	if (b->slice == NULL)
 		gw_body_mem_end(b);
-		return;
-	}
-	if (b->cur != NULL)
-		gw_list_add(&b->queue, b->cur);
-	b->cur = NULL;
-	gw_body_step(b);
+	else
+		gw_body_slice_end(b);
 }
 
 void gw_body_stop(struct gw_body *b)
@@ -470,12 +284,8 @@ void gw_body_free(struct gw_body *b)
 {
 	if (b == NULL)
 		return;
-	assert(b->busy == NULL);
-	client_slice_free(b->slice);
-	gw_list_free(&b->queue);
-	gw_list_free(&b->out);
-	mem_free(b->cur);
-	mem_free(b->spare);
+	assert(!b->hashing);
+	gw_body_slice_free(b);
 	mem_free(b->mem);
 	gw_sums_put(b->r->l, b->plan.bits, b->sums);
 	s3_chunked_free(b->chunked);

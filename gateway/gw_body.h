@@ -5,9 +5,9 @@
  * aws-chunked, hashed, compared with everything the request promised about it,
  * and put into memory or into a slice.
  *
- * Small bodies are collected and hashed at once on the loop. Streams go
- * through pieces of 256 KiB that are decoded and hashed on a worker, one at a
- * time and in order; at most GW_BODY_PIECES exist, then reading stops.
+ * Small bodies are collected and hashed when they are there. Streams go into
+ * the chunks of the slice and are hashed in there; aws-chunked ones go through
+ * pieces of 256 KiB before. Both in order, and with bounded memory.
  *
  * done(r, e) comes once: S3_OK when the whole body is there, every promise
  * held and (slice) all chunks are durable; else the error to answer. Not after

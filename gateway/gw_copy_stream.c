@@ -14,6 +14,8 @@
 
 #include "common/base/mem.h"
 
+#include "gateway/gw_hash.h"
+
 #define GW_STREAM_HASH (256u << 10) /* hashed on a worker from here on */
 #define GW_STREAM_WAIT 4            /* pieces that wait for their hash */
 
@@ -35,8 +37,8 @@ struct gw_stream {
 	struct gw_chunk *head, **tail; /* to be hashed and stored, in order */
 	unsigned waiting;
 	struct gw_chunk *hash;  /* next to be hashed; NULL: all are */
-	bool busy;              /* `hash` is on a worker */
-	struct env_work work;
+	bool busy;              /* `hash` is with the job */
+	struct gw_hash_job job;
 };
 
 static void gw_stream_step(struct gw_stream *s);
@@ -69,17 +71,9 @@ void gw_stream_free(struct gw_stream *s)
 	mem_free(s);
 }
 
-static void gw_stream_run(struct env_work *work)
+static void gw_stream_hashed(struct gw_hash_job *job)
 {
-	struct gw_stream *s = CONTAINER_OF(work, struct gw_stream, work);
-
-	s3_sums_update(s->sums, s->hash->body->data + s->hash->from,
-		       s->hash->len);
-}
-
-static void gw_stream_hashed(struct env_work *work)
-{
-	struct gw_stream *s = CONTAINER_OF(work, struct gw_stream, work);
+	struct gw_stream *s = CONTAINER_OF(job, struct gw_stream, job);
 	struct gw_req *r = s->r;
 
 	s->busy = false;
@@ -90,18 +84,25 @@ static void gw_stream_hashed(struct env_work *work)
 
 static bool gw_stream_hash_next(struct gw_stream *s)
 {
-	if (s->busy || s->hash == NULL)
+	struct gw_chunk *c = s->hash;
+
+	if (s->busy || c == NULL)
 		return false;
-	if (s->hash->len < GW_STREAM_HASH) {
-		gw_stream_run(&s->work);
-		s->hash = s->hash->next;
+	if (c->len < GW_STREAM_HASH) {
+		s3_sums_update(s->sums, c->body->data + c->from, c->len);
+		s->hash = c->next;
 		return true;
 	}
 	s->busy = true;
-	s->work.run = gw_stream_run;
-	s->work.done = gw_stream_hashed;
+	s->job = (struct gw_hash_job){
+		.env = s->r->l->env,
+		.sums = s->sums,
+		.data = c->body->data + c->from,
+		.len = c->len,
+		.done = gw_stream_hashed,
+	};
 	gw_req_hold(s->r);
-	env_work(s->r->l->env, &s->work);
+	gw_hash_add(s->r->l->g->hash, &s->job);
 	return true;
 }
 
@@ -306,6 +307,7 @@ static bool gw_stream_start(struct gw_req *r, struct gw_stream *s)
 					    s);
 		if (s->slice == NULL)
 			return false;
+		client_slice_expect(s->slice, op->len);
 	}
 	if (op->len == 0) {
 		s->ended = true;

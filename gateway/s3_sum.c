@@ -10,6 +10,8 @@
 
 #include "common/base/mem.h"
 
+#include "gateway/s3_md5.h"
+
 static const struct s3_sum_info s3_sum_table[] = {
 #define S3_SUM_ROW(name_, lower, upper_, len_, full_, comp) \
 	[S3_SUM_##name_] = { lower, upper_, "x-amz-checksum-" lower, \
@@ -47,13 +49,12 @@ enum s3_sum_alg s3_sum_find_header(struct wire_bytes header)
 
 /* Fetching a method costs more than hashing 1 KiB, so once per process. */
 static struct {
-	EVP_MD *md5, *sha1, *sha256;
+	EVP_MD *sha1, *sha256;
 } s3_md;
 static pthread_once_t s3_md_once = PTHREAD_ONCE_INIT;
 
 static void s3_md_init(void)
 {
-	s3_md.md5 = EVP_MD_fetch(NULL, "MD5", NULL);
 	s3_md.sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
 	s3_md.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
@@ -66,7 +67,9 @@ struct s3_digest {
 
 struct s3_sums {
 	unsigned bits;
-	struct s3_digest md5, payload, sha1;
+	struct s3_md5 md5;
+	uint8_t md5_value[S3_MD5_LEN];
+	struct s3_digest payload, sha1;
 	uint32_t crc32, crc32c;
 	uint64_t crc64;
 	uint8_t value[3][8]; /* of the CRCs, big-endian */
@@ -110,11 +113,9 @@ int s3_sums_new(unsigned bits, struct s3_sums **ret_sums)
 		return -ENOMEM;
 	pthread_once(&s3_md_once, s3_md_init);
 	s->bits = bits;
-	if ((bits & S3_SUM_BIT_MD5) != 0)
-		rv = s3_digest_new(&s->md5, s3_md.md5);
+	s3_md5_init(&s->md5);
 	/* the payload hash and x-amz-checksum-sha256 are one number */
-	if (rv == 0 &&
-	    (bits & (S3_SUM_BIT_PAYLOAD | S3_SUM_BIT(S3_SUM_SHA256))) != 0)
+	if ((bits & (S3_SUM_BIT_PAYLOAD | S3_SUM_BIT(S3_SUM_SHA256))) != 0)
 		rv = s3_digest_new(&s->payload, s3_md.sha256);
 	if (rv == 0 && (bits & S3_SUM_BIT(S3_SUM_SHA1)) != 0)
 		rv = s3_digest_new(&s->sha1, s3_md.sha1);
@@ -130,7 +131,6 @@ void s3_sums_free(struct s3_sums *s)
 {
 	if (s == NULL)
 		return;
-	EVP_MD_CTX_free(s->md5.ctx);
 	EVP_MD_CTX_free(s->payload.ctx);
 	EVP_MD_CTX_free(s->sha1.ctx);
 	mem_free(s);
@@ -138,7 +138,7 @@ void s3_sums_free(struct s3_sums *s)
 
 void s3_sums_reset(struct s3_sums *s)
 {
-	s3_digest_reset(&s->md5);
+	s3_md5_init(&s->md5);
 	s3_digest_reset(&s->payload);
 	s3_digest_reset(&s->sha1);
 	s->crc32 = 0;
@@ -146,11 +146,9 @@ void s3_sums_reset(struct s3_sums *s)
 	s->crc64 = 0;
 }
 
-void s3_sums_update(struct s3_sums *s, const void *data, size_t len)
+/* All but the MD5. */
+static void s3_sums_others(struct s3_sums *s, const void *data, size_t len)
 {
-	if (len == 0)
-		return;
-	s3_digest_add(&s->md5, data, len);
 	s3_digest_add(&s->payload, data, len);
 	s3_digest_add(&s->sha1, data, len);
 	if ((s->bits & S3_SUM_BIT(S3_SUM_CRC32)) != 0)
@@ -161,6 +159,32 @@ void s3_sums_update(struct s3_sums *s, const void *data, size_t len)
 		s->crc64 = s3_crc64nvme(s->crc64, data, len);
 }
 
+void s3_sums_update(struct s3_sums *s, const void *data, size_t len)
+{
+	if (len == 0)
+		return;
+	if ((s->bits & S3_SUM_BIT_MD5) != 0)
+		s3_md5_add(&s->md5, data, len);
+	s3_sums_others(s, data, len);
+}
+
+void s3_sums_update_many(const struct s3_sums_run *runs, unsigned n)
+{
+	struct s3_md5_run md5[S3_SUMS_MANY];
+
+	assert(n <= S3_SUMS_MANY);
+	for (unsigned i = 0; i < n; i++) {
+		struct s3_sums *s = runs[i].sums;
+		bool want = s != NULL && (s->bits & S3_SUM_BIT_MD5) != 0;
+
+		md5[i] = (struct s3_md5_run){ want ? &s->md5 : NULL,
+					      runs[i].data, runs[i].len };
+		if (s != NULL && runs[i].len > 0)
+			s3_sums_others(s, runs[i].data, runs[i].len);
+	}
+	s3_md5_add_many(md5, n);
+}
+
 static void s3_store_be(uint8_t *p, uint64_t v, unsigned n)
 {
 	for (unsigned i = n; i-- > 0; v >>= 8)
@@ -169,7 +193,7 @@ static void s3_store_be(uint8_t *p, uint64_t v, unsigned n)
 
 void s3_sums_final(struct s3_sums *s)
 {
-	s3_digest_end(&s->md5);
+	s3_md5_end(&s->md5, s->md5_value);
 	s3_digest_end(&s->payload);
 	s3_digest_end(&s->sha1);
 	s3_store_be(s->value[0], s->crc32, 4);
@@ -179,8 +203,8 @@ void s3_sums_final(struct s3_sums *s)
 
 const uint8_t *s3_sums_md5(const struct s3_sums *s)
 {
-	assert(s->md5.ctx != NULL);
-	return s->md5.value;
+	assert((s->bits & S3_SUM_BIT_MD5) != 0);
+	return s->md5_value;
 }
 
 const uint8_t *s3_sums_payload(const struct s3_sums *s)

@@ -59,6 +59,14 @@ void s3_sums_free(struct s3_sums *s); /* NULL is fine */
 /* For one more stream with the same bits, as new. */
 void s3_sums_reset(struct s3_sums *s);
 void s3_sums_update(struct s3_sums *s, const void *data, size_t len);
+/* The same for many streams at once: their MD5s are made side by side. */
+#define S3_SUMS_MANY 8
+struct s3_sums_run {
+	struct s3_sums *sums; /* of each run another one, or NULL */
+	const void *data;
+	size_t len;
+};
+void s3_sums_update_many(const struct s3_sums_run *runs, unsigned n);
 /* Ends all digests; then the results can be read. */
 void s3_sums_final(struct s3_sums *s);
 const uint8_t *s3_sums_md5(const struct s3_sums *s);

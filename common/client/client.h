@@ -117,6 +117,11 @@ struct client_slice_cbs {
 struct client_slice *client_slice_new(struct client *c, uint16_t home,
 				      const struct client_slice_cbs *cbs,
 				      void *arg);
+/*
+ * No more than len bytes in all will be added; more are an error. Before the
+ * first: memory is then made to that measure.
+ */
+void client_slice_expect(struct client_slice *s, uint64_t len);
 struct wire_u128 client_slice_id(const struct client_slice *s);
 uint64_t client_slice_len(const struct client_slice *s); /* bytes added */
 bool client_slice_full(const struct client_slice *s);
@@ -127,6 +132,11 @@ bool client_slice_full(const struct client_slice *s);
  */
 uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room);
 void client_slice_commit(struct client_slice *s, size_t n);
+/*
+ * Where reserved bytes are, borrowed; those committed do not change any more,
+ * so who keeps a reference may look at them later.
+ */
+struct body *client_slice_body(const struct client_slice *s);
 /* Copies; takes what fits, returns how much (0 when full). */
 size_t client_slice_add(struct client_slice *s, const void *data, size_t len);
 uint32_t client_slice_error(const struct client_slice *s); /* RPC_STATUS */

@@ -47,6 +47,7 @@ struct client_slice {
 	struct body *cur;    /* chunk being filled, or NULL */
 	uint32_t next_index;
 	uint64_t len;        /* bytes added */
+	uint64_t max;        /* that will ever be added */
 	struct client_list chunks; /* under way */
 	unsigned under_way;
 	uint32_t status;
@@ -258,12 +259,24 @@ struct client_slice *client_slice_new(struct client *c, uint16_t home,
 	s->cbs = cbs;
 	s->arg = arg;
 	s->id = slice_make(home, (uint32_t)sec, c->session, counter);
+	s->max = UINT64_MAX;
 	s->task.run = slice_task;
 	CLIENT_LIST_INIT(&s->chunks);
 	/* without a session the id would not be unique */
 	if (c->session == 0)
 		s->status = RPC_STATUS_UNAVAILABLE;
 	return s;
+}
+
+void client_slice_expect(struct client_slice *s, uint64_t len)
+{
+	assert(s->len == 0 && s->cur == NULL);
+	s->max = len;
+}
+
+struct body *client_slice_body(const struct client_slice *s)
+{
+	return s->cur;
 }
 
 struct wire_u128 client_slice_id(const struct client_slice *s)
@@ -286,6 +299,14 @@ uint32_t client_slice_error(const struct client_slice *s)
 	return s->status;
 }
 
+/* What may be added to a chunk of which len bytes are there. */
+static size_t slice_room(const struct client_slice *s, size_t len)
+{
+	size_t room = WIRE_CHUNK - len;
+
+	return room < s->max - s->len ? room : (size_t)(s->max - s->len);
+}
+
 uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room)
 {
 	assert(!s->finished);
@@ -295,19 +316,23 @@ uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room)
 		s->was_full = true;
 		return NULL;
 	}
+	if (s->len == s->max) {
+		slice_fail(s, RPC_STATUS_INVAL);
+		return NULL;
+	}
 	if (s->cur == NULL)
-		s->cur = body_new(WIRE_CHUNK);
+		s->cur = body_new(slice_room(s, 0));
 	if (s->cur == NULL) {
 		slice_fail(s, RPC_STATUS_NOMEM);
 		return NULL;
 	}
-	*ret_room = WIRE_CHUNK - s->cur->len;
+	*ret_room = slice_room(s, s->cur->len);
 	return s->cur->data + s->cur->len;
 }
 
 void client_slice_commit(struct client_slice *s, size_t n)
 {
-	assert(s->cur != NULL && n <= WIRE_CHUNK - s->cur->len);
+	assert(s->cur != NULL && n <= slice_room(s, s->cur->len));
 	s->cur->len += (uint32_t)n;
 	s->len += n;
 	if (s->cur->len < WIRE_CHUNK)

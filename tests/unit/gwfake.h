@@ -53,11 +53,13 @@ struct fake {
 	struct fake_call calls[FAKE_CALLS];
 	unsigned sent;           /* calls ever sent */
 	unsigned refreshes;
+	bool hold;               /* workers and tasks wait for fake_run() */
 	/* the one slice or read under way */
 	struct client_slice *slice;
 	struct client_read *read;
 };
 extern struct fake fake;
+void fake_run(void);
 
 void fake_start(void);
 void fake_stop(void);

@@ -874,6 +874,37 @@ static void test_slice(void **state)
 	}
 }
 
+/* More than was said would come; and memory made to measure. */
+static void expect_start(struct fixture *f)
+{
+	uint8_t bytes[3000] = { 0 };
+	size_t room;
+
+	f->slice = client_slice_new(client0(f), 3, &slice_cbs, f);
+	client_slice_expect(f->slice, 70000);
+	assert_non_null(client_slice_reserve(f->slice, &room));
+	assert_int_equal(room, 70000);
+	assert_true(client_slice_body(f->slice)->cap < 4u << 20);
+	while (client_slice_add(f->slice, bytes, sizeof(bytes)) ==
+	       sizeof(bytes))
+		;
+	f->fed = client_slice_len(f->slice);
+	f->pauses = client_slice_error(f->slice);
+	client_slice_finish(f->slice);
+}
+
+static void test_slice_expect(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	run(f, expect_start);
+	assert_int_equal(f->fed, 70000);
+	assert_int_equal(f->pauses, RPC_STATUS_INVAL);
+	assert_int_equal(f->status[0], RPC_STATUS_INVAL);
+	free(f);
+}
+
 static void test_slice_error(void **state)
 {
 	struct fixture *f = fixture_new();
@@ -1271,6 +1302,7 @@ int main(void)
 		cmocka_unit_test(test_session),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_slice),
+		cmocka_unit_test(test_slice_expect),
 		cmocka_unit_test(test_slice_error),
 		cmocka_unit_test(test_slice_freed_early),
 		cmocka_unit_test(test_read),

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
 
 #include "tests/lib/fault.h"
 #include "tests/unit/gwfake.h"
@@ -243,11 +244,17 @@ static void test_put_large(void **state)
 		size_t size = sizes[i], at = 0;
 		struct fake_http *h = fake_request("PUT", "/bkt/k", "", "",
 						   (int64_t)size);
-		uint8_t *data = calloc(1, size);
+		uint8_t *data = calloc(1, size), md5[16];
 		struct fake_call *c;
 		struct rpc_put m;
 		struct buf rsp;
+		char etag[33];
 
+		for (size_t k = 0; k < size; k++)
+			data[k] = (uint8_t)(k * 31 + k / 1000);
+		assert_int_equal(EVP_Digest(data, size, md5, NULL, EVP_md5(),
+					    NULL), 1);
+		s3_hex(md5, 16, etag);
 		assert_false(h->reading); /* not before PREPARE */
 		prepared(0);
 		assert_true(h->reading);
@@ -269,6 +276,7 @@ static void test_put_large(void **state)
 						c->payload.len), 0);
 		assert_int_equal(m.size, size);
 		assert_int_equal(m.data.len, 0);
+		assert_true(wire_bytes_eq(m.etag, wire_cstr(etag)));
 		put_rsp(&rsp);
 		fake_answer(c, RPC_STATUS_OK, &rsp, NULL);
 		buf_fini(&rsp);
@@ -308,6 +316,71 @@ static void test_put_large_fails(void **state)
 	assert_code(h, 507, "InsufficientStorage");
 	fake_done(h);
 	free(data);
+}
+
+/* Stored before it is hashed, or hashed before it is stored: both count. */
+static void test_put_large_order(void **state)
+{
+	uint8_t *data = calloc(1, 400000);
+
+	(void)state;
+	for (int bad = 0; bad < 2; bad++) {
+		struct fake_http *h = fake_request(
+			"PUT", "/bkt/k", "", bad ?
+			"Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\n" : "",
+			400000);
+
+		prepared(0);
+		fake.hold = true;
+		fake_body(h, data, 400000);
+		fake_body_end(h);
+		assert_true(fake_slice_finishing());
+		fake_slice_done(RPC_STATUS_OK);
+		assert_int_equal(h->begun, 0);
+		assert_null(fake_find(RPC_TAG_put));
+		fake.hold = false;
+		fake_run();
+		if (bad) {
+			assert_code(h, 400, "BadDigest");
+			assert_null(fake_find(RPC_TAG_put));
+		} else {
+			assert_non_null(fake_find(RPC_TAG_put));
+		}
+		fake_abort(h);
+		assert_null(fake.slice);
+	}
+	free(data);
+}
+
+/* A body in memory that is long enough to be hashed by the crew. */
+static void test_put_small_away(void **state)
+{
+	uint8_t data[16384] = { 1 };
+
+	(void)state;
+	for (int bad = 0; bad < 3; bad++) {
+		struct fake_http *h = fake_request(
+			"PUT", "/bkt/k", "", bad == 1 ?
+			"Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\n" : "",
+			sizeof(data));
+
+		fake.hold = true;
+		fake_body(h, data, sizeof(data));
+		fake_body_end(h);
+		assert_null(fake_find(RPC_TAG_put));
+		fake.hold = false;
+		if (bad == 2) { /* the client leaves meanwhile */
+			fake_abort(h);
+			assert_null(fake_find(RPC_TAG_put));
+			continue;
+		}
+		fake_run();
+		if (bad == 1)
+			assert_code(h, 400, "BadDigest");
+		else
+			assert_non_null(fake_find(RPC_TAG_put));
+		fake_abort(h);
+	}
 }
 
 /* --- GET --- */
@@ -603,6 +676,8 @@ int main(void)
 		T(test_put_bad_digest),
 		T(test_put_large),
 		T(test_put_large_fails),
+		T(test_put_large_order),
+		T(test_put_small_away),
 		T(test_get_inline),
 		T(test_get_fails),
 		T(test_get_stream),

@@ -8,7 +8,9 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
 
+#include "gateway/s3_md5.h"
 #include "gateway/s3_sum.h"
 
 static void test_check_values(void **state)
@@ -105,6 +107,116 @@ static void test_stream(void **state)
 	s3_sums_free(many);
 }
 
+static void md5_of(const void *data, size_t len, uint8_t out[16])
+{
+	assert_int_equal(EVP_Digest(data, len, out, NULL, EVP_md5(), NULL), 1);
+}
+
+static void test_md5_lengths(void **state)
+{
+	uint8_t data[300], want[16], got[16];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 151 + i / 3);
+	for (size_t len = 0; len <= sizeof(data); len++)
+		for (size_t cut = 0; cut <= len; cut += 7) {
+			struct s3_md5 m;
+
+			s3_md5_init(&m);
+			s3_md5_add(&m, data, cut);
+			s3_md5_add(&m, data + cut, len - cut);
+			s3_md5_end(&m, got);
+			md5_of(data, len, want);
+			assert_memory_equal(got, want, 16);
+		}
+}
+
+#define MANY 40
+
+/* Streams of any lengths, fed side by side in pieces of any lengths. */
+static void test_md5_many(void **state)
+{
+	static uint8_t data[MANY][3000];
+	unsigned seed = (unsigned)time(NULL);
+
+	(void)state;
+	print_message("seed %u\n", seed);
+	srand(seed);
+	for (int round = 0; round < 60; round++) {
+		size_t n = (size_t)rand() % (MANY + 1), at[MANY] = { 0 };
+		struct s3_md5 m[MANY];
+		uint8_t want[16], got[16];
+
+		for (size_t i = 0; i < n; i++) {
+			s3_md5_init(&m[i]);
+			for (size_t k = 0; k < sizeof(data[i]); k++)
+				data[i][k] = (uint8_t)rand();
+		}
+		for (int piece = 0; piece < 4; piece++) {
+			struct s3_md5_run run[MANY];
+
+			for (size_t i = 0; i < n; i++) {
+				size_t left = sizeof(data[i]) - at[i];
+				size_t len = (size_t)rand() % (left + 1);
+
+				run[i] = (struct s3_md5_run){
+					rand() % 8 == 0 ? NULL : &m[i],
+					data[i] + at[i], len };
+				if (run[i].md5 != NULL)
+					at[i] += len;
+			}
+			s3_md5_add_many(run, n);
+		}
+		for (size_t i = 0; i < n; i++) {
+			s3_md5_end(&m[i], got);
+			md5_of(data[i], at[i], want);
+			assert_memory_equal(got, want, 16);
+		}
+	}
+}
+
+/* All digests of many streams at once are those of each alone. */
+static void test_stream_many(void **state)
+{
+	const unsigned all = S3_SUM_BIT_MD5 | S3_SUM_BIT_PAYLOAD |
+			     ((1u << S3_SUM_COUNT) - 1);
+	struct s3_sums_run run[S3_SUMS_MANY];
+	uint8_t data[S3_SUMS_MANY][700];
+
+	(void)state;
+	for (unsigned i = 0; i < S3_SUMS_MANY; i++) {
+		struct s3_sums *s = NULL;
+		unsigned bits = i % 3 == 0 ? S3_SUM_BIT_PAYLOAD : all;
+
+		memset(data[i], (int)i + 1, sizeof(data[i]));
+		if (i != 5)
+			assert_int_equal(s3_sums_new(bits, &s), 0);
+		run[i] = (struct s3_sums_run){ s, data[i], i * 40 };
+	}
+	s3_sums_update_many(run, S3_SUMS_MANY);
+	s3_sums_update_many(run, 3);
+	for (unsigned i = 0; i < S3_SUMS_MANY; i++) {
+		struct s3_sums *one;
+
+		if (run[i].sums == NULL)
+			continue;
+		assert_int_equal(s3_sums_new(all, &one), 0);
+		s3_sums_update(one, data[i], run[i].len);
+		if (i < 3)
+			s3_sums_update(one, data[i], run[i].len);
+		s3_sums_final(one);
+		s3_sums_final(run[i].sums);
+		assert_memory_equal(s3_sums_payload(one),
+				    s3_sums_payload(run[i].sums), 32);
+		if (i % 3 != 0)
+			assert_memory_equal(s3_sums_md5(one),
+					    s3_sums_md5(run[i].sums), 16);
+		s3_sums_free(one);
+		s3_sums_free(run[i].sums);
+	}
+}
+
 static void test_combine(void **state)
 {
 	static const enum s3_sum_alg algs[] = { S3_SUM_CRC32, S3_SUM_CRC32C,
@@ -193,6 +305,9 @@ int main(void)
 		cmocka_unit_test(test_check_values),
 		cmocka_unit_test(test_crc64_lengths),
 		cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_md5_lengths),
+		cmocka_unit_test(test_md5_many),
+		cmocka_unit_test(test_stream_many),
 		cmocka_unit_test(test_combine),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_texts),
