@@ -230,7 +230,7 @@ void mgr_first_init(struct manager *m, mgr_done_fn done, void *arg)
 		.canonical = wire_cstr(canonical),
 		.access = wire_cstr(access),
 		.secret = wire_cstr(secret),
-		.inline_max = 16384,
+		.inline_max = 65536,
 	};
 	env_random(m->env, &cmd.cluster, sizeof cmd.cluster);
 	/* refused with EXIST by a cluster that has been made before */
