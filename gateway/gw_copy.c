@@ -4,8 +4,9 @@
  * answer.
  *
  * Failure modes: the source bucket belongs to someone else: AccessDenied, as
- * for any other request on it. The source changes meanwhile: everything again,
- * three times. The client goes: a pinned copy ends by itself, else all stops.
+ * for any other request on it. The source changes meanwhile, or its bytes were
+ * given up (then the record is refused): everything again, three times. The
+ * client goes: all stops.
  */
 #include "gateway/gw_copy.h"
 
@@ -21,9 +22,6 @@ static void gw_copy_stop(struct gw_req *r)
 {
 	struct gw_copy_op *op = r->op;
 
-	if (op->share != NULL)
-		gw_share_abandon(op->share);
-	op->share = NULL;
 	gw_stream_stop(op->stream);
 }
 
@@ -80,15 +78,13 @@ static void gw_copy_answer(struct gw_req *r)
 	buf_fini(&xml);
 }
 
-static void gw_copy_published(void *arg, const struct rpc_reply *reply)
+static void gw_copy_published(struct gw_req *r, const struct rpc_reply *reply)
 {
-	struct gw_req *r = arg;
 	struct gw_copy_op *op = r->op;
 	struct rpc_put_rsp rsp;
 
-	op->share = NULL;
-	if (reply->status == RPC_STATUS_STALE) {
-		gw_copy_again(r); /* a slice went before it was pinned */
+	if (reply->status == RPC_STATUS_SLICE_GONE) {
+		gw_copy_again(r);
 		return;
 	}
 	if (reply->status != RPC_STATUS_OK) {
@@ -106,11 +102,6 @@ static void gw_copy_published(void *arg, const struct rpc_reply *reply)
 		gw_keep(&op->etag, rsp.etag);
 	}
 	gw_copy_answer(r);
-}
-
-static void gw_copy_sent(struct gw_req *r, const struct rpc_reply *reply)
-{
-	gw_copy_published(r, reply);
 }
 
 /* --- the record --- */
@@ -160,15 +151,15 @@ static int gw_copy_encode_part(struct gw_req *r, struct buf *out)
 	return rpc_mpu_part_encode(&req, out);
 }
 
-void gw_copy_publish(struct gw_req *r, struct wire_vec *share_slices)
+void gw_copy_publish(struct gw_req *r)
 {
 	struct gw_copy_op *op = r->op;
-	uint16_t tag = op->part ? RPC_TAG_mpu_part : RPC_TAG_put;
-	struct client_send send = {
-		.tag = tag,
-		.shard = gw_shard(r),
-	};
 	struct buf payload;
+	struct client_send send = {
+		.tag = op->part ? RPC_TAG_mpu_part : RPC_TAG_put,
+		.shard = gw_shard(r),
+		.payload = &payload,
+	};
 	int rv;
 
 	buf_init(&payload, 0);
@@ -176,18 +167,11 @@ void gw_copy_publish(struct gw_req *r, struct wire_vec *share_slices)
 			gw_copy_encode_put(r, &payload);
 	if (rv == 0)
 		rv = op->extents.buf.err;
-	if (rv == 0 && share_slices != NULL && share_slices->count > 0) {
-		op->share = gw_share_start(r->l->client, gw_shard(r),
-					   share_slices, tag, &payload,
-					   gw_copy_published, r);
-		rv = op->share == NULL ? -ENOMEM : 0;
-	} else if (rv == 0) {
-		send.payload = &payload;
-		rv = gw_send_buf(r, &send, gw_copy_sent) ? 0 : 1;
-	}
-	buf_fini(&payload);
-	if (rv < 0)
+	if (rv == 0)
+		(void)gw_send_buf(r, &send, gw_copy_published);
+	else
 		gw_fail(r, S3_ERR_OUT_OF_MEMORY);
+	buf_fini(&payload);
 }
 
 /* --- the source --- */

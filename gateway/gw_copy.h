@@ -4,8 +4,8 @@
  * CopyObject and UploadPartCopy, over three files:
  *
  *   gw_copy.c         request, source, conditions, the publishing record, answer
- *   gw_copy_ref.c     by reference: extents collected, slices pinned, no byte
- *                     moves; source and destination in one shard
+ *   gw_copy_ref.c     by reference: extents collected, no byte moves; source
+ *                     and destination in one shard
  *   gw_copy_stream.c  else: read, hashed, written again
  */
 #include "gateway/gw.h"
@@ -13,7 +13,6 @@
 
 #define GW_COPY_TRIES 3 /* the source changed under us */
 
-struct gw_share;
 struct gw_stream;
 
 struct gw_copy_op {
@@ -41,13 +40,12 @@ struct gw_copy_op {
 	struct buf data;           /* inline bytes of the extents */
 	uint64_t at;               /* collected up to here */
 	int64_t mtime;             /* of the copy */
-	struct gw_share *share;    /* under way, else NULL */
 	struct gw_stream *stream;
 };
 
 /* The bytes' places are known (op->extents, op->data, op->etag, op->sums):
- * publishes and answers. share_slices: slices that need a pin meanwhile. */
-void gw_copy_publish(struct gw_req *r, struct wire_vec *share_slices);
+ * publishes and answers. */
+void gw_copy_publish(struct gw_req *r);
 /* The source is no longer what we saw: looks again, or gives up. */
 void gw_copy_again(struct gw_req *r);
 
@@ -57,17 +55,5 @@ void gw_copy_ref(struct gw_req *r, const struct rpc_object_rsp *o,
 void gw_copy_stream(struct gw_req *r);
 void gw_stream_stop(struct gw_stream *s); /* NULL is fine */
 void gw_stream_free(struct gw_stream *s); /* NULL is fine */
-
-/*
- * Pin -> mutation -> unpin, which goes on to its end even when the request is
- * gone: a pin taken away while the mutation is under way could let the slices
- * be collected. payload is taken. done(arg, reply of the mutation, or of the
- * pin that failed) unless abandoned. NULL when out of memory.
- */
-struct gw_share *gw_share_start(struct client *c, uint16_t shard,
-				const struct wire_vec *slices, uint16_t tag,
-				struct buf *payload, rpc_done_fn done,
-				void *arg);
-void gw_share_abandon(struct gw_share *s);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * Copy by reference: the extents of the source's range, page by page (READ is
  * bound to the data_version first seen), shifted to begin at 0. Inline bytes
- * are copied, slices shared.
+ * are copied, slices shared: the record that names them counts them, or is
+ * refused when one is dead by then.
  *
  * Streamed instead when that would be no gain or does not fit one record:
  * many extents, much inline data, slices of another shard.
@@ -10,8 +11,6 @@
 
 #include <errno.h>
 #include <string.h>
-
-#include "common/base/mem.h"
 
 #define GW_REF_EXTENTS 2000
 #define GW_REF_INLINE (64u << 10)
@@ -78,38 +77,6 @@ static int gw_ref_page(struct gw_copy_op *op, struct wire_bytes extents,
 	return 0;
 }
 
-/* The slices that the extents name, each once. */
-static int gw_ref_slices(struct gw_copy_op *op, struct wire_vec *out)
-{
-	struct wire_u128 *ids = mem_calloc(op->extents.count + 1, sizeof(*ids));
-	unsigned n_ids = 0;
-	struct wire_reader rd;
-	uint32_t n;
-
-	if (ids == NULL)
-		return -ENOMEM;
-	rd = wire_vec_reader(wire_vec_bytes(&op->extents), &n);
-	for (; n > 0 && rd.err == 0; n--) {
-		struct wire_extent e;
-		struct wire_writer w;
-		unsigned i = 0;
-
-		wire_get_extent(&rd, &e);
-		if (rd.err != 0 || e.kind != WIRE_EXT_CHUNKS)
-			continue;
-		while (i < n_ids && (ids[i].hi != e.slice.hi ||
-				     ids[i].lo != e.slice.lo))
-			i++;
-		if (i < n_ids)
-			continue;
-		ids[n_ids++] = e.slice;
-		w = wire_vec_add(out);
-		wire_put_u128(&w, &e.slice);
-	}
-	mem_free(ids);
-	return out->buf.err;
-}
-
 static bool gw_is_md5(const struct buf *etag)
 {
 	uint8_t raw[S3_MD5_LEN];
@@ -148,18 +115,11 @@ static int gw_ref_etag(struct gw_req *r, bool whole)
 static void gw_ref_end(struct gw_req *r)
 {
 	struct gw_copy_op *op = r->op;
-	struct wire_vec slices;
-	int rv;
 
-	wire_vec_init(&slices);
-	rv = gw_ref_slices(op, &slices);
-	if (rv == 0)
-		rv = gw_ref_etag(r, op->range.kind == S3_RANGE_NONE);
-	if (rv != 0)
+	if (gw_ref_etag(r, op->range.kind == S3_RANGE_NONE) != 0)
 		gw_fail(r, S3_ERR_OUT_OF_MEMORY);
 	else
-		gw_copy_publish(r, &slices);
-	wire_vec_fini(&slices);
+		gw_copy_publish(r);
 }
 
 static void gw_ref_next(struct gw_req *r, int rv);

@@ -193,7 +193,7 @@ static void gw_stream_publish(struct gw_stream *s)
 	if (sums.buf.err != 0 || op->etag.err != 0 || op->sums.err != 0)
 		gw_fail(r, S3_ERR_OUT_OF_MEMORY);
 	else
-		gw_copy_publish(r, NULL);
+		gw_copy_publish(r);
 	wire_vec_fini(&sums);
 }
 

@@ -22,7 +22,6 @@ noinst_LIBRARIES += %D%/libgateway.a
 	%D%/gw_object_put.c \
 	%D%/gw_plan.c \
 	%D%/gw_reply.c \
-	%D%/gw_share.c \
 	%D%/gw_subres.c \
 	%D%/s3_auth.c %D%/s3_auth.h %D%/s3_auth_impl.h \
 	%D%/s3_auth_v2.c \

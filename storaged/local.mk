@@ -9,7 +9,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
 	%D%/ns_region.c \
 	%D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c %D%/ns_rows.h \
-	%D%/ns_slot.c %D%/ns_sum.c %D%/ns_victim.c %D%/ns_walk.c \
+	%D%/ns_slice.c %D%/ns_slot.c %D%/ns_sum.c %D%/ns_victim.c %D%/ns_walk.c \
 	%D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \
@@ -47,7 +47,7 @@ NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
 	tests/lib/minienv.c tests/lib/minienv.h
 check_PROGRAMS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
-	tests/unit/test_ns_queue
+	tests/unit/test_ns_queue tests/unit/test_ns_slice
 tests_unit_test_ns_names_SOURCES = tests/unit/test_ns_names.c $(NSH_SOURCES)
 tests_unit_test_ns_names_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_bytes_SOURCES = tests/unit/test_ns_bytes.c $(NSH_SOURCES)
@@ -59,9 +59,11 @@ tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
 tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_queue_SOURCES = tests/unit/test_ns_queue.c $(NSH_SOURCES)
 tests_unit_test_ns_queue_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_ns_slice_SOURCES = tests/unit/test_ns_slice.c $(NSH_SOURCES)
+tests_unit_test_ns_slice_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
-	tests/unit/test_ns_queue
+	tests/unit/test_ns_queue tests/unit/test_ns_slice
 
 # the shard host on simulated machines (tests/sim/planted.sh: at night)
 check_PROGRAMS += tests/sim/sim_shard

@@ -29,6 +29,7 @@
 	B(PARTS, "rows that name the part") \
 	B(NUMBERS, "part rows of the upload") \
 	B(REFS, "lists that name the slice") \
+	B(DEAD, "queue row of the dead slice") \
 	B(BYTES, "usage: bytes of the project") \
 	B(FILES, "usage: files of the project") \
 	B(DIRS, "usage: directories of the project")
@@ -182,11 +183,18 @@ static int ns_check_slice(struct ns_checker *c, struct wire_bytes value)
 	if (rv != 0 || !ns_rest_at_least(c, 16, 'K'))
 		return rv;
 	id = ns_be128(c->rest.p);
-	if (row.refs == 0 && row.pins == 0)
-		ns_check_say(c, "slice %016lx%016lx without references",
-			     (unsigned long)id.hi, (unsigned long)id.lo);
+	if (row.dead != 0) {
+		rv = ns_ledger_add(&c->books, NS_BOOK_DEAD, id, 1);
+		if (rv != 0)
+			return rv;
+	}
+	if ((row.refs == 0) != (row.dead != 0))
+		ns_check_say(c, "slice %016lx%016lx has %lu references and "
+			     "is %s", (unsigned long)id.hi,
+			     (unsigned long)id.lo, (unsigned long)row.refs,
+			     row.dead != 0 ? "dead" : "alive");
 	ns_key_queue128(&k, c->shard, NS_Q_SLICE, id);
-	if (ns_check_exists(c, &k))
+	if (row.refs > 0 && ns_check_exists(c, &k))
 		ns_check_say(c, "slice %016lx%016lx is referenced and queued",
 			     (unsigned long)id.hi, (unsigned long)id.lo);
 	return ns_ledger_add(&c->books, NS_BOOK_REFS, id, -(int64_t)row.refs);
@@ -431,6 +439,9 @@ static int ns_check_queue(struct ns_checker *c, struct wire_bytes value)
 		return rv;
 	if (c->rest.p[0] == NS_Q_INODE)
 		return ns_book(c, NS_BOOK_QUEUED, ns_rest64(c, 1), -1);
+	if (c->rest.p[0] == NS_Q_DEAD && ns_rest_at_least(c, 17, 'Q'))
+		return ns_ledger_add(&c->books, NS_BOOK_DEAD,
+				     ns_be128(c->rest.p + 1), -1);
 	if (c->rest.p[0] == NS_Q_UPLOAD && ns_rest_at_least(c, 17, 'Q'))
 		return ns_check_numbers(c, row.what, ns_be128(c->rest.p + 1));
 	return 0;

@@ -180,74 +180,6 @@ static int ns_usage_flush(struct ns_ctx *x, const struct ns_usage *u)
 	return ns_put_usage(x, ns_key_get(&k), &row);
 }
 
-/* --- slice references --- */
-
-int ns_kref_add(struct ns_ctx *x, struct wire_u128 slice, int64_t refs,
-		int64_t pins)
-{
-	unsigned i = x->n_k;
-
-	while (i > 0 && (x->k[i - 1].slice.lo != slice.lo ||
-			 x->k[i - 1].slice.hi != slice.hi))
-		i--;
-	if (i == 0) {
-		if (x->n_k == x->cap_k) {
-			unsigned cap = x->cap_k == 0 ? 8 : 2 * x->cap_k;
-			struct ns_kdelta *k;
-
-			k = mem_realloc(x->k, cap * sizeof(*k));
-			if (k == NULL)
-				return -ENOMEM;
-			x->k = k;
-			x->cap_k = cap;
-		}
-		i = ++x->n_k;
-		x->k[i - 1] = (struct ns_kdelta){ .slice = slice };
-	}
-	x->k[i - 1].refs += refs;
-	x->k[i - 1].pins += pins;
-	return 0;
-}
-
-static bool ns_kref_apply(uint64_t *v, int64_t delta)
-{
-	if (delta < 0 && *v < (uint64_t)-delta)
-		return false;
-	*v += (uint64_t)delta;
-	return true;
-}
-
-static int ns_kref_flush(struct ns_ctx *x, const struct ns_kdelta *d)
-{
-	struct ns_row_slice row = { .refs = 0 };
-	struct ns_key k, q;
-	int rv;
-
-	if (d->refs == 0 && d->pins == 0)
-		return 0;
-	ns_key_slice(&k, x->shard, d->slice);
-	ns_key_queue128(&q, x->shard, NS_Q_SLICE, d->slice);
-	rv = ns_get_slice(x, ns_key_get(&k), &row);
-	if (rv != 0 && rv != -ENOENT)
-		return rv;
-	if (!ns_kref_apply(&row.pins, d->pins))
-		return RPC_STATUS_INVAL; /* unpins what was never pinned */
-	if (!ns_kref_apply(&row.refs, d->refs))
-		return -EIO;
-	if (row.refs == 0 && row.pins == 0) {
-		rv = rows_del(x->t, ns_key_get(&k));
-		if (rv != 0)
-			return rv;
-		return ns_queue_put(x, ns_key_get(&q), wire_bytes(NULL, 0));
-	}
-	if (rv == -ENOENT) { /* comes back before the cleaner took it */
-		rv = rows_del(x->t, ns_key_get(&q));
-		if (rv != 0)
-			return rv;
-	}
-	return ns_put_slice(x, ns_key_get(&k), &row);
-}
-
 /* --- writing it all --- */
 
 static int ns_inode_flush(struct ns_ctx *x, struct ns_inode *ip)
@@ -287,8 +219,7 @@ int ns_ctx_flush(struct ns_ctx *x)
 
 	/* inodes last: the regions of a dropped one add slice references
 	 * only while the operation runs */
-	for (unsigned i = 0; i < x->n_k; i++)
-		ns_flush_note(&rv, ns_kref_flush(x, &x->k[i]));
+	ns_flush_note(&rv, ns_krefs_flush(x));
 	for (unsigned i = 0; i < x->n_usage; i++)
 		ns_flush_note(&rv, ns_usage_flush(x, &x->usage[i]));
 	ns_flush_note(&rv, ns_next_flush(x));

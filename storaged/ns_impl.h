@@ -30,7 +30,7 @@ struct ns_usage {
 
 struct ns_kdelta {
 	struct wire_u128 slice;
-	int64_t refs, pins;
+	int64_t refs;
 };
 
 struct ns_ctx {
@@ -66,8 +66,6 @@ struct wire_bytes ns_copy(struct ns_ctx *x, struct wire_bytes b);
 int ns_next_ino(struct ns_ctx *x, uint64_t *ret_ino);
 void ns_usage_add(struct ns_ctx *x, uint64_t project, int64_t bytes,
 		  int64_t files, int64_t dirs);
-int ns_kref_add(struct ns_ctx *x, struct wire_u128 slice, int64_t refs,
-		int64_t pins);
 /* Asks for a row early, so that one load serves several reads. */
 void ns_want(struct ns_ctx *x, struct wire_bytes key);
 
@@ -273,6 +271,15 @@ int ns_region_cut(struct ns_ctx *x, struct ns_inode *ip, struct ns_region *rg,
 /* Writes dirty regions into the inode row or their own. */
 int ns_regions_flush(struct ns_ctx *x, struct ns_inode *ip);
 
+/* --- slices (ns_slice.c) --- */
+
+/* References to a slice; written with the rest. */
+int ns_kref_add(struct ns_ctx *x, struct wire_u128 slice, int64_t refs);
+/* SLICE_GONE when one is dead that this command names anew. */
+int ns_krefs_flush(struct ns_ctx *x);
+/* The end of a tombstone, when the slice is old. */
+int ns_work_dead(struct ns_ctx *x, struct wire_u128 slice);
+
 /*
  * Puts a request's extents into ip, shifted by base. limit: no byte at or
  * behind it. ret_end: highest end.
@@ -384,9 +391,9 @@ int ns_slot_save(struct ns_ctx *x, const struct ns_slot *s);
 
 #define NS_OPS_W(M) \
 	M(setattr) M(mknod) M(close) M(unlink) M(rename) M(link) M(setxattr) \
-	M(removexattr) M(write) M(put) M(delete) M(kref) M(mpu_create) \
+	M(removexattr) M(write) M(put) M(delete) M(mpu_create) \
 	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove) \
-	M(queue_work)
+	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop)
 #define NS_OPS_R(M) \
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \

@@ -247,6 +247,8 @@ static int ns_work(struct ns_ctx *x, uint8_t kind, struct wire_u128 id,
 		return ns_work_root(x, id.lo);
 	case NS_Q_UPLOAD:
 		return ns_work_upload(x, id, q);
+	case NS_Q_DEAD:
+		return ns_work_dead(x, id);
 	default:
 		return RPC_STATUS_NOTSUP;
 	}

@@ -111,7 +111,7 @@ static int ns_slices_unref(struct ns_ctx *x, const struct ns_extents *list,
 					   ns_slice_cmp) != NULL
 				 : ns_extents_has(list, ids[i]))
 			continue;
-		rv = ns_kref_add(x, ids[i], -1, 0);
+		rv = ns_kref_add(x, ids[i], -1);
 	}
 	return rv;
 }
@@ -136,7 +136,7 @@ int ns_region_put(struct ns_ctx *x, struct ns_inode *ip, struct ns_region *rg,
 	rv = ns_extents_put(x, rg->list, e,
 			    ip->r.flags & NS_INODE_COMPOSITE);
 	if (rv == 0 && !had)
-		rv = ns_kref_add(x, e->id, 1, 0);
+		rv = ns_kref_add(x, e->id, 1);
 	if (rv == 0)
 		rv = ns_slices_unref(x, rg->list, ids, n);
 	if (rv != 0)

@@ -1,16 +1,9 @@
-/*
- * Roots of buckets, usage, and references that other shards and copies hold
- * on slices.
- */
+/* Roots of buckets, and usage. */
 #include "storaged/ns_impl.h"
 
 #include <errno.h>
 
-enum {
-	NS_REMOVE_DIRS = 10000, /* empty directories that go with a root */
-	NS_KREF_MAX = 4096,
-	NS_KREF_DELTA = 1 << 20,
-};
+enum { NS_REMOVE_DIRS = 10000 }; /* empty directories that go with a root */
 
 /* A manager that resumes after a crash gets the root it made before. */
 int ns_do_root_create(struct ns_ctx *x, const struct rpc_root_create *m)
@@ -166,7 +159,7 @@ int ns_do_root_remove(struct ns_ctx *x, const struct rpc_root_remove *m)
 	return rv != 0 ? rv : ns_answer_empty(x);
 }
 
-/* --- usage, references --- */
+/* --- usage --- */
 
 int ns_do_usage(struct ns_ctx *x, const struct rpc_usage *m)
 {
@@ -184,39 +177,4 @@ int ns_do_usage(struct ns_ctx *x, const struct rpc_usage *m)
 		return rv == -ENOENT ? RPC_STATUS_STALE : rv;
 	rsp = (struct rpc_usage_rsp){ u.bytes, u.files, u.dirs };
 	return NS_ANSWER(x, usage_rsp, &rsp);
-}
-
-/* Pins: a slice that nothing names any more cannot be taken again. */
-int ns_do_kref(struct ns_ctx *x, const struct rpc_kref *m)
-{
-	struct wire_reader r;
-	uint32_t n;
-	int all = 0;
-
-	r = wire_vec_reader(m->slices, &n);
-	if (r.err != 0 || n > NS_KREF_MAX || m->delta > NS_KREF_DELTA ||
-	    m->delta < -NS_KREF_DELTA)
-		return RPC_STATUS_INVAL;
-	for (; n > 0; n--) {
-		struct ns_row_slice row;
-		struct wire_u128 slice;
-		struct ns_key k;
-		int rv;
-
-		wire_get_u128(&r, &slice);
-		if (r.err != 0)
-			return RPC_STATUS_INVAL;
-		if (slice_home(slice) != x->shard)
-			return RPC_STATUS_NOTSUP;
-		rv = ns_get_slice(x, ns_key_slice(&k, x->shard, slice), &row);
-		if (rv == 0)
-			rv = ns_kref_add(x, slice, 0, m->delta);
-		else if (rv == -ENOENT)
-			rv = RPC_STATUS_NOENT;
-		if (rv == -EAGAIN)
-			all = rv;
-		else if (rv != 0)
-			return rv;
-	}
-	return all != 0 ? all : ns_answer_empty(x);
 }

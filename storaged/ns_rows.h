@@ -40,8 +40,9 @@ enum ns_row_type {
 	NS_T_REGION = 'X',  /* body | region u64 */
 };
 
-/* kind of a queue row: what a later cleaner shall take apart */
+/* kind of a queue row: what is to be done */
 enum ns_queue_kind {
+	NS_Q_DEAD = 'D',   /* slice u128: its row says dead; until it is old */
 	NS_Q_INODE = 'I',  /* ino u64: an inode without name: its bytes */
 	NS_Q_ROOT = 'R',   /* ino u64: uploads of a removed bucket root */
 	NS_Q_SLICE = 'S',  /* slice u128: no reference is left */
@@ -102,8 +103,8 @@ enum {
 #define NS_ROW_PAGE(F) F(u8, v) F(list, parts)
 #define NS_ROW_XATTR(F) F(u8, v) F(blob, value)
 #define NS_ROW_LINK(F) F(u8, v)
-/* refs: (inode body, region) lists that name the slice; pins: KREF */
-#define NS_ROW_SLICE(F) F(u8, v) F(u64, refs) F(u64, pins)
+/* refs: (inode body, region) lists that name the slice; dead: since, or 0 */
+#define NS_ROW_SLICE(F) F(u8, v) F(u64, refs) F(i64, dead)
 /* numbers: bitmap, bit n-1 of byte (n-1)/8 = part n is there */
 #define NS_ROW_UPLOAD(F) F(u8, v) F(u64, ino) F(i64, created) F(str, owner) \
 	F(kvs, headers) F(kvs, user) F(kvs, sums) F(str, sum_alg) \

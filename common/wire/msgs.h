@@ -186,14 +186,6 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 #define RPC_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, after) F(str, delimiter) F(u32, max)
 #define RPC_LIST_RSP(F) F(list, entries) F(u8, truncated) F(str, next)
 
-/*
- * Adds `delta` pins to slices whose home is this shard: a server-side copy pins
- * (+1) what it read, commits the same extents, unpins (-1). NOENT when a slice
- * is gone already. Commits count their own references; extents of slices whose
- * home is another shard are NOTSUP for now (copy the bytes).
- */
-#define RPC_KREF_REQ(F) RPC_MUT(F) F(list, slices) /* u128 each */ F(i64, delta)
-
 /* --- multipart; the upload lives in the bucket root's shard for now --- */
 #define RPC_MPU_CREATE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_META(F) \
 	F(str, owner) F(str, sum_alg)
@@ -237,16 +229,33 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
  */
 #define RPC_QUEUE_WORK_REQ(F) RPC_MUT(F) F(u8, kind) F(u128, id)
 #define RPC_QUEUE_WORK_RSP(F) F(u8, left)
+/*
+ * May the chunks of these slices go? dead: a byte for each; 1: nothing names
+ * it, and from now on no commit can. A slice that lost its last reference
+ * after `before` (ns) is not given up yet: readers may have its extents.
+ */
+#define RPC_SLICE_REAP_REQ(F) RPC_MUT(F) F(list, slices) /* u128 each */ \
+	F(i64, before)
+#define RPC_SLICE_REAP_RSP(F) F(blob, dead)
+/* No store has chunks of these dead slices any more. */
+#define RPC_SLICE_DONE_REQ(F) RPC_MUT(F) F(list, slices)
+/*
+ * Of whoever wrote chunks and will not commit them: what nothing names is
+ * dead. Copies are refused with SLICE_GONE as every later commit of it.
+ */
+#define RPC_SLICE_DROP_REQ(F) RPC_MUT(F) F(list, slices)
 
 /* --- chunks; bytes are the frame's body --- */
 #define RPC_CHUNK_PUT_REQ(F) F(u128, slice) F(u32, index) F(u128, hash)
 #define RPC_CHUNK_GET_REQ(F) F(u128, slice) F(u32, index) F(u32, off) F(u32, len)
+/* All chunks of these slices, which their shards said are dead */
+#define RPC_CHUNK_DROP_REQ(F) F(list, slices)
 
 /* --- raft between members of a group: a batch of frames, see common/raft --- */
 #define RPC_RAFT_REQ(F) F(u64, from) F(blob, frames)
 
 /*
- * M(tag, name, REQ fields, rsp struct, roles, kind)
+ * M(tag, name, REQ fields, rsp struct, roles, kind); 0x45 is used up
  * kind: R read of a shard, W mutation of a shard (replicated), C chunk store,
  *       P peer, G manager read, H manager mutation
  */
@@ -283,7 +292,6 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x42, put, RPC_PUT_REQ, put_rsp, CLIENT, W) \
 	M(0x43, delete, RPC_DELETE_REQ, empty_rsp, CLIENT, W) \
 	M(0x44, list, RPC_LIST_REQ, list_rsp, CLIENT, R) \
-	M(0x45, kref, RPC_KREF_REQ, empty_rsp, CLIENT, W) \
 	M(0x48, mpu_create, RPC_MPU_CREATE_REQ, mpu_create_rsp, CLIENT, W) \
 	M(0x49, mpu_part, RPC_MPU_PART_REQ, empty_rsp, CLIENT, W) \
 	M(0x4a, mpu_get, RPC_MPU_GET_REQ, mpu_get_rsp, CLIENT, R) \
@@ -296,8 +304,12 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x52, usage, RPC_USAGE_REQ, usage_rsp, CLIENT, R) \
 	M(0x53, whereis, RPC_WHEREIS_REQ, whereis_rsp, MANAGER, R) \
 	M(0x58, queue_work, RPC_QUEUE_WORK_REQ, queue_work_rsp, STORAGE, W) \
+	M(0x59, slice_reap, RPC_SLICE_REAP_REQ, slice_reap_rsp, STORAGE, W) \
+	M(0x5a, slice_done, RPC_SLICE_DONE_REQ, empty_rsp, STORAGE, W) \
+	M(0x5b, slice_drop, RPC_SLICE_DROP_REQ, empty_rsp, CLIENT, W) \
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
+	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \
 	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P)
 
 #define RPC_RESPONSES(M) \
@@ -335,7 +347,8 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(root_create_rsp, RPC_ROOT_CREATE_RSP) \
 	M(usage_rsp, RPC_USAGE_RSP) \
 	M(whereis_rsp, RPC_WHEREIS_RSP) \
-	M(queue_work_rsp, RPC_QUEUE_WORK_RSP)
+	M(queue_work_rsp, RPC_QUEUE_WORK_RSP) \
+	M(slice_reap_rsp, RPC_SLICE_REAP_RSP)
 
 /* a reserved byte, so that the struct is not empty */
 #define RPC_EMPTY_RSP(F) F(u8, reserved)
@@ -387,6 +400,16 @@ struct wire_u128 slice_make(uint16_t home, uint32_t second, uint64_t session,
 static inline uint16_t slice_home(struct wire_u128 id)
 {
 	return (uint16_t)(id.hi >> 48);
+}
+/* When it was made, in seconds since 1970. */
+static inline uint32_t slice_second(struct wire_u128 id)
+{
+	return (uint32_t)(id.hi >> 16);
+}
+/* Of the session that made it, which is below 2^48. */
+static inline uint64_t slice_session(struct wire_u128 id)
+{
+	return (id.hi & 0xffff) << 32 | id.lo >> 32;
 }
 
 #endif

@@ -38,6 +38,7 @@
 	X(37, PART_TOO_SMALL, EINVAL, "a part is smaller than 5 MiB") \
 	X(38, BAD_DIGEST, EBADMSG, "checksum mismatch") \
 	X(39, VERSION_GONE, ESTALE, "the bytes of that version are gone") \
+	X(40, SLICE_GONE, EIO, "the bytes were given up before they had a name") \
 	X(64, NOT_LEADER, EAGAIN, "not the leader of this group") \
 	X(65, STALE_EPOCH, EAGAIN, "routed with an old ring") \
 	X(66, UNAVAILABLE, EIO, "no quorum or server gone") \

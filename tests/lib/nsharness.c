@@ -55,7 +55,7 @@ struct nsh *nsh_new(uint16_t shard, unsigned forget)
 	NSH_MUST(h != NULL);
 	h->env = minienv_new(NULL, 1);
 	h->shard = shard;
-	h->now = INT64_C(1700000000000000000);
+	h->now = NSH_START;
 	h->seed = 0x9e3779b97f4a7c15;
 	buf_init(&h->body, 0);
 	buf_init(&h->req, 0);
@@ -135,6 +135,11 @@ unsigned nsh_free(struct nsh *h)
 	wire_vec_fini(&h->vec);
 	mem_free(h);
 	return findings;
+}
+
+void nsh_advance(struct nsh *h, uint64_t seconds)
+{
+	h->now += (int64_t)seconds * 1000000000;
 }
 
 int64_t nsh_now(struct nsh *h)
@@ -390,7 +395,7 @@ static bool nsh_next_work(struct nsh *h, struct rpc_queue_work *ret)
 		const uint8_t *id = key.p + NS_KEY_REST + 1;
 
 		ret->kind = key.p[NS_KEY_REST];
-		found = ret->kind != NS_Q_SLICE;
+		found = ret->kind != NS_Q_SLICE && ret->kind != NS_Q_DEAD;
 		ret->id.hi = 0;
 		if (key.len == NS_KEY_REST + 1 + 16)
 			ret->id = ns_be128(id);
@@ -440,12 +445,21 @@ static struct wire_bytes nsh_inline(struct nsh *h, uint64_t pos, size_t len)
 	return wire_vec_bytes(&h->vec);
 }
 
+struct wire_u128 nsh_slice(struct nsh *h, uint64_t slice)
+{
+	const uint64_t second = NSH_START / 1000000000;
+
+	return (struct wire_u128){
+		(uint64_t)h->shard << 48 | second << 16, slice,
+	};
+}
+
 struct wire_bytes nsh_chunks(struct nsh *h, uint64_t slice, uint64_t pos,
 			     uint64_t len, uint64_t slice_off)
 {
 	struct wire_extent e = {
 		.pos = pos, .len = len, .kind = WIRE_EXT_CHUNKS,
-		.slice = { (uint64_t)h->shard << 48, slice },
+		.slice = nsh_slice(h, slice),
 		.slice_off = slice_off,
 	};
 

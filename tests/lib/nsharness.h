@@ -20,6 +20,8 @@ unsigned nsh_check(struct nsh *h);
 void nsh_open(struct nsh *h, uint64_t ino);
 void nsh_close(struct nsh *h, uint64_t ino);
 int64_t nsh_now(struct nsh *h); /* of the last command, in ns */
+void nsh_advance(struct nsh *h, uint64_t seconds);
+#define NSH_START INT64_C(1700000000000000000) /* nsh_now() of a new one */
 
 /*
  * Sends a message of kind W or R; returns the status. The answer's payload
@@ -101,7 +103,9 @@ static inline uint8_t nsh_chunk_byte(uint64_t slice_lo, uint64_t off)
 {
 	return (uint8_t)(slice_lo * 31 + off * 7 + off / 251);
 }
-/* One extent as a vector: chunk slice n of this shard. */
+/* Slice n of this shard, made at NSH_START. */
+struct wire_u128 nsh_slice(struct nsh *h, uint64_t slice);
+/* One extent as a vector: that slice. */
 struct wire_bytes nsh_chunks(struct nsh *h, uint64_t slice, uint64_t pos,
 			     uint64_t len, uint64_t slice_off);
 

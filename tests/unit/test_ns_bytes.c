@@ -248,11 +248,6 @@ static void test_slice_references(void **state)
 {
 	struct fix *f = *state;
 	uint64_t a = make(f, "a"), b = make(f, "b");
-	struct rpc_kref ref = { .delta = 1 };
-	struct rpc_empty_rsp rsp;
-	struct wire_u128 id = { (uint64_t)SHARD << 48, 1 };
-	struct wire_writer w;
-	struct wire_vec v;
 
 	/* one slice over two regions: two lists */
 	assert_int_equal(write_chunks(f, a, 1, REGION - 100, 200, 0), OK);
@@ -260,27 +255,10 @@ static void test_slice_references(void **state)
 	expect_refs(f, 1, 0);
 	assert_int_equal(nsh_truncate(f->h, a, 10), OK);
 	expect_refs(f, 1, 0);
-	wire_vec_init(&v);
-	w = wire_vec_add(&v);
-	wire_put_u128(&w, &id);
-	ref.slices = wire_vec_bytes(&v);
-	assert_int_equal(NSH(f->h, kref, empty_rsp, &ref, &rsp), OK);
 	assert_int_equal(nsh_unlink(f->h, f->root, "b", 0), OK);
-	expect_refs(f, 1, 0); /* the pin holds it */
-	assert_int_equal(write_chunks(f, a, 1, 0, 100, 0), OK);
-	ref.delta = -1;
-	assert_int_equal(NSH(f->h, kref, empty_rsp, &ref, &rsp), OK);
-	assert_int_equal(NSH(f->h, kref, empty_rsp, &ref, &rsp),
-			 RPC_STATUS_INVAL);
-	expect_refs(f, 1, 0);
-	assert_int_equal(nsh_truncate(f->h, a, 0), OK);
 	expect_refs(f, 0, 1); /* for the cleaner */
-	ref.delta = 1;
-	assert_int_equal(NSH(f->h, kref, empty_rsp, &ref, &rsp),
-			 RPC_STATUS_NOENT);
 	assert_int_equal(write_chunks(f, a, 1, 0, 100, 0), OK);
 	expect_refs(f, 1, 0); /* back before it came */
-	wire_vec_fini(&v);
 }
 
 static void test_foreign_slice(void **state)
