@@ -19,37 +19,65 @@
 
 /* --- the index writer --- */
 
+/* What is there already under the name: in the index, or in this batch. */
+static int chunk_index_known(struct chunk_batch *b, struct chunk_put *p,
+			     struct chunk_put *first, struct wire_u128 *ret)
+{
+	struct chunk_row row;
+	int rv;
+
+	if (chunk_batch_has(b, &p->id)) {
+		while (!chunk_id_eq(&first->id, &p->id))
+			first = first->next;
+		*ret = first->hash;
+		return 0;
+	}
+	rv = chunk_index_get(b->cs, &p->id, &row);
+	*ret = row.hash;
+	return rv;
+}
+
+static int chunk_index_one(struct chunk_batch *b, struct chunk_put *p,
+			   struct chunk_put *first)
+{
+	struct chunk_row row = {
+		.gen = p->append.pos.gen,
+		.off = p->append.body_off,
+		.len = p->body->len,
+		.hash = p->hash,
+	};
+	struct wire_u128 hash;
+	int rv = chunk_index_known(b, p, first, &hash);
+
+	p->status = RPC_STATUS_OK;
+	if (rv == -ENOENT)
+		return chunk_batch_put(b, &p->id, &row);
+	/* stored before: what was appended now is garbage */
+	if (rv == 0 && (hash.hi != p->hash.hi || hash.lo != p->hash.lo))
+		p->status = RPC_STATUS_BAD_DIGEST;
+	return rv;
+}
+
 static void chunk_index_run(struct env_work *work)
 {
 	struct chunk_loop *cl = CONTAINER_OF(work, struct chunk_loop,
 					     index_work);
-	struct rows_batch *b = rows_batch_new();
-	int rv = b == NULL ? -ENOMEM : 0;
+	struct chunk_put *first = cl->batch;
+	struct chunk_batch b;
+	int rv = chunk_batch_init(&b, cl->cs);
 
-	for (struct chunk_put *p = cl->batch; p != NULL && rv == 0;
-	     p = p->next) {
-		struct chunk_row old, row = {
-			.gen = p->append.pos.gen,
-			.off = p->append.body_off,
-			.len = p->body->len,
-			.hash = p->hash,
-		};
-
-		rv = chunk_index_get(cl->cs, &p->id, &old);
-		if (rv == -ENOENT) {
-			rv = chunk_index_put(b, &p->id, &row);
-			p->status = RPC_STATUS_OK;
-		} else if (rv == 0) {
-			/* stored before: what was appended now is garbage */
-			p->status = old.hash.hi == row.hash.hi &&
-					    old.hash.lo == row.hash.lo
-				? RPC_STATUS_OK
-				: RPC_STATUS_BAD_DIGEST;
+	pthread_mutex_lock(&cl->cs->lock);
+	for (struct chunk_put *p = first; p != NULL && rv == 0; p = p->next) {
+		rv = chunk_index_one(&b, p, first);
+		if (rv == 0 && chunk_batch_full(&b)) {
+			rv = chunk_batch_write(&b);
+			first = p->next;
 		}
 	}
 	if (rv == 0)
-		rv = rows_batch_write(cl->cs->index, b);
-	rows_batch_free(b);
+		rv = chunk_batch_write(&b);
+	pthread_mutex_unlock(&cl->cs->lock);
+	chunk_batch_fini(&b);
 	cl->index_rv = rv;
 }
 
@@ -296,6 +324,7 @@ void chunk_loop_free(struct chunk_loop *cl)
 		return;
 	env_timer_cancel(cl->env, &cl->save_timer);
 	chunk_get_fini(cl);
+	chunk_drop_fini(cl);
 	while (cl->puts != NULL) {
 		struct chunk_put *p = cl->puts;
 

@@ -23,6 +23,8 @@ struct chunk_loop;
 struct chunk_stats {
 	uint64_t puts, gets, put_bytes, get_bytes;
 	uint64_t rot;       /* chunks whose bytes do not have their hash */
+	uint64_t dropped;   /* slices whose chunks were dropped */
+	uint64_t live, live_bytes; /* chunks in the index, their space */
 	uint64_t recovered; /* index rows made again at start */
 };
 
@@ -36,11 +38,19 @@ struct chunk_stats {
 int chunk_store_open(const char *path, size_t cache_bytes,
 		     struct chunk_store **ret_store, struct errbuf *e);
 uint64_t chunk_store_from(const struct chunk_store *cs);
+/* The same over a database that is open; taken. */
+int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store);
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec);
 int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk);
 /* Loops and workers have stopped. Saves the index when clean. NULL is fine. */
 void chunk_store_close(struct chunk_store *cs, bool clean);
 void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret);
+/*
+ * Recounts the live chunks of every segment; report is called for each that
+ * the index has wrong. Blocks: worker. 0 or -errno.
+ */
+int chunk_store_check(struct chunk_store *cs,
+		      void (*report)(void *arg, const char *text), void *arg);
 
 /* port: of the bulk head on env's loop; borrowed. */
 int chunk_loop_new(struct chunk_store *cs, struct env *env,
@@ -66,6 +76,14 @@ typedef void (*chunk_done_fn)(void *arg, uint32_t status, struct body *body);
 int chunk_put(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	      struct wire_u128 hash, struct body *body, chunk_done_fn done,
 	      void *arg);
+/*
+ * Removes all chunks of slices that are dead: nothing names them, and nothing
+ * can any more (storaged/ns_slice.c). The space comes back with the cleaner.
+ * Those that are not here are no error. 0, or -ENOMEM and done is not called.
+ */
+typedef void (*chunk_drop_fn)(void *arg, uint32_t status);
+int chunk_drop(struct chunk_loop *cl, const struct wire_u128 *slices,
+	       unsigned n, chunk_drop_fn done, void *arg);
 /*
  * Bytes [off, off + len) of a chunk, less where it is shorter; len 0: up to
  * its end. NOENT, INVAL

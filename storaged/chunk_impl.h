@@ -1,6 +1,7 @@
 #ifndef STORAGED_CHUNK_IMPL_H
 #define STORAGED_CHUNK_IMPL_H
 /* Private to storaged/chunk*.c. */
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "common/wire/msgs.h"
@@ -14,7 +15,7 @@
 #define CHUNK_CACHE_NS 2000000000u
 #define CHUNK_SAVE_NS 30000000000u
 #define CHUNK_SAVE_RETRY_NS 200000000u
-#define CHUNK_RECOVER_BATCH 200u       /* rows; searched one by one */
+#define CHUNK_BATCH 200u               /* rows; searched one by one */
 #define CHUNK_KEY 20
 
 struct chunk_id {
@@ -33,14 +34,42 @@ static inline bool chunk_id_eq(const struct chunk_id *a,
 #define CHUNK_ROW(F) F(u8, v) F(u64, gen) F(u64, off) F(u32, len) F(u128, hash)
 WIRE_STRUCT(chunk, row, CHUNK_ROW)
 
+/* What the index says of a bulk segment. */
+struct chunk_segment {
+	uint64_t gen;
+	uint64_t chunks, bytes; /* live ones, and what they take on the disk */
+};
+
+/* By generation. */
+struct chunk_segments {
+	struct chunk_segment *v;
+	size_t n, cap;
+};
+
+/*
+ * Changes to the index that are written as one: chunk rows, and the rows of
+ * the segments that gain or lose by them.
+ */
+struct chunk_batch {
+	struct chunk_store *cs;
+	struct rows_batch *rows;
+	struct chunk_id ids[CHUNK_BATCH]; /* chunks that it changes */
+	unsigned n;
+	uint64_t gens[2 * CHUNK_BATCH];   /* segments that it changes */
+	unsigned n_gens;
+};
+
 struct chunk_store {
 	struct rows_back *index;
 	struct seg_head *bulk;     /* borrowed */
 	uint64_t saved_seq;        /* bulk records up to it are in the index */
-	/* of the recovery: rows to be written, and their names */
-	struct rows_batch *batch;
-	struct chunk_id batch_ids[CHUNK_RECOVER_BATCH];
-	unsigned n_batch;
+	struct chunk_batch batch;  /* of the recovery */
+	/*
+	 * Held by a worker from its look at chunk rows to the write that
+	 * depends on it, so that put, drop and move see each other.
+	 */
+	pthread_mutex_t lock;
+	struct chunk_segments segments; /* under lock */
 	/*
 	 * Puts between append and index row, by the parity of `epoch` when
 	 * they began: when those of the old parity are gone, all records that
@@ -49,7 +78,8 @@ struct chunk_store {
 	atomic_uint epoch;
 	atomic_uint under_way[2];
 	struct {
-		_Atomic uint64_t puts, gets, put_bytes, get_bytes, rot;
+		_Atomic uint64_t puts, gets, put_bytes, get_bytes, rot,
+			dropped;
 	} stats;
 	uint64_t recovered;
 };
@@ -68,6 +98,17 @@ struct chunk_put {
 	void *arg;
 	struct chunk_put *next;       /* waiting for the index, or in its batch */
 	struct chunk_put *all_prev, *all_next;
+};
+
+struct chunk_drop {
+	struct chunk_loop *cl;
+	struct wire_u128 *slices;     /* owned */
+	unsigned n;
+	uint32_t status;
+	struct env_work work;
+	chunk_drop_fn done;
+	void *arg;
+	struct chunk_drop *prev, *next;
 };
 
 struct chunk_get {
@@ -101,6 +142,7 @@ struct chunk_loop {
 	struct chunk_put *batch;
 	struct env_work index_work;
 	int index_rv;
+	struct chunk_drop *drops;     /* all */
 	struct chunk_get *gets;       /* leaders */
 	struct chunk_cached cache[CHUNK_CACHE];
 	struct env_timer cache_timer;
@@ -114,17 +156,60 @@ struct chunk_loop {
 	int save_rv;
 };
 
-void chunk_key(const struct chunk_id *id, uint8_t out[CHUNK_KEY]);
-/* 0, -ENOENT, -EIO. Blocks. */
+/* --- chunk_index.c: workers --- */
+
+/* 0, -ENOENT, -EIO. */
 int chunk_index_get(struct chunk_store *cs, const struct chunk_id *id,
 		    struct chunk_row *ret);
-int chunk_index_put(struct rows_batch *b, const struct chunk_id *id,
-		    const struct chunk_row *row);
-/* Records up to seq are in the index; then all of it durable. Blocks. */
+/* Records up to seq are in the index; then all of it durable. */
 int chunk_index_save(struct chunk_store *cs, uint64_t seq);
+/* The chunks of a slice, in order; 0, -ENOENT at the end, -EIO. */
+int chunk_index_iter(struct chunk_store *cs, struct wire_u128 slice,
+		     struct rows_iter **ret_it);
+int chunk_index_next(struct rows_iter *it, struct chunk_id *ret_id,
+		     struct chunk_row *ret_row);
 bool chunk_hash_ok(const struct body *body, struct wire_u128 hash);
-/* chunk_get.c */
+
+/* --- chunk_batch.c: under cs->lock, or at start --- */
+
+int chunk_batch_init(struct chunk_batch *b, struct chunk_store *cs);
+void chunk_batch_fini(struct chunk_batch *b);
+/* No further change would fit. */
+bool chunk_batch_full(const struct chunk_batch *b);
+/* It changes that chunk: the rows that were written do not tell. */
+bool chunk_batch_has(const struct chunk_batch *b, const struct chunk_id *id);
+/* 0 or -ENOMEM. */
+int chunk_batch_put(struct chunk_batch *b, const struct chunk_id *id,
+		    const struct chunk_row *row);
+int chunk_batch_del(struct chunk_batch *b, const struct chunk_id *id,
+		    const struct chunk_row *row);
+int chunk_batch_move(struct chunk_batch *b, const struct chunk_id *id,
+		     const struct chunk_row *from, const struct chunk_row *to);
+/* Writes it; empty and usable again when that worked. */
+int chunk_batch_write(struct chunk_batch *b);
+/* The rows of all segments. */
+int chunk_segments_load(struct rows_back *index, struct chunk_segments *ret);
+/* Counts a chunk. */
+int chunk_segments_add(struct chunk_segments *s, const struct chunk_row *row);
+
+/* --- chunk_get.c, chunk_drop.c: loop --- */
 void chunk_get_init(struct chunk_loop *cl);
 void chunk_get_fini(struct chunk_loop *cl);
+void chunk_drop_fini(struct chunk_loop *cl);
+
+/* Big-endian. */
+static inline void chunk_store_be(uint8_t *p, uint64_t v, unsigned n)
+{
+	while (n-- > 0) {
+		p[n] = (uint8_t)v;
+		v >>= 8;
+	}
+}
+static inline void chunk_key(const struct chunk_id *id, uint8_t out[CHUNK_KEY])
+{
+	chunk_store_be(out, id->slice.hi, 8);
+	chunk_store_be(out + 8, id->slice.lo, 8);
+	chunk_store_be(out + 16, id->index, 4);
+}
 
 #endif

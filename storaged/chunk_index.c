@@ -20,27 +20,17 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define CHUNK_ROW_VERSION 1
+#define CHUNK_INDEX_VERSION 2
 
 WIRE_IMPL(chunk, row, CHUNK_ROW)
 
+/* Row `last`. */
+#define CHUNK_LAST(F) F(u64, seq) F(u8, version)
+WIRE_STRUCT(chunk, last, CHUNK_LAST)
+WIRE_IMPL(chunk, last, CHUNK_LAST)
+
 /* shorter than any chunk's key */
 static const struct wire_bytes chunk_last_key = { (const uint8_t *)"last", 4 };
-
-static void put_be(uint8_t *p, uint64_t v, unsigned n)
-{
-	while (n-- > 0) {
-		p[n] = (uint8_t)v;
-		v >>= 8;
-	}
-}
-
-void chunk_key(const struct chunk_id *id, uint8_t out[CHUNK_KEY])
-{
-	put_be(out, id->slice.hi, 8);
-	put_be(out + 8, id->slice.lo, 8);
-	put_be(out + 16, id->index, 4);
-}
 
 bool chunk_hash_ok(const struct body *body, struct wire_u128 hash)
 {
@@ -49,6 +39,14 @@ bool chunk_hash_ok(const struct body *body, struct wire_u128 hash)
 	if (!body->hashed)
 		h = XXH3_128bits(body->data, body->len);
 	return h.high64 == hash.hi && h.low64 == hash.lo;
+}
+
+static int index_row(struct wire_bytes value, struct chunk_row *ret)
+{
+	if (chunk_row_decode(ret, value.p, value.len) != 0 || ret->v != 1 ||
+	    ret->len > WIRE_CHUNK)
+		return -EIO;
+	return 0;
 }
 
 int chunk_index_get(struct chunk_store *cs, const struct chunk_id *id,
@@ -63,44 +61,59 @@ int chunk_index_get(struct chunk_store *cs, const struct chunk_id *id,
 			   &len);
 	if (rv != 0)
 		return rv;
-	rv = chunk_row_decode(ret, value, len);
+	rv = index_row(wire_bytes(value, len), ret);
 	mem_free(value);
-	if (rv != 0 || ret->v != CHUNK_ROW_VERSION || ret->len > WIRE_CHUNK)
-		return -EIO;
-	return 0;
+	return rv;
 }
 
-int chunk_index_put(struct rows_batch *b, const struct chunk_id *id,
-		    const struct chunk_row *row)
+int chunk_index_iter(struct chunk_store *cs, struct wire_u128 slice,
+		     struct rows_iter **ret_it)
 {
-	struct chunk_row r = *row;
-	uint8_t key[CHUNK_KEY];
-	struct buf value;
+	const struct chunk_id first = { slice, 0 };
+	uint8_t from[CHUNK_KEY], to[CHUNK_KEY + 1];
+
+	/* behind the last one that the slice can have */
+	chunk_key(&first, from);
+	memset(to, 0xff, sizeof to);
+	memcpy(to, from, CHUNK_KEY - 4);
+	return rows_iter_new(cs->index, wire_bytes(from, sizeof from),
+			     wire_bytes(to, sizeof to), ret_it);
+}
+
+int chunk_index_next(struct rows_iter *it, struct chunk_id *ret_id,
+		     struct chunk_row *ret_row)
+{
+	struct wire_bytes key, value;
+	struct wire_reader r;
 	int rv;
 
-	r.v = CHUNK_ROW_VERSION;
-	chunk_key(id, key);
-	buf_init(&value, 0);
-	rv = chunk_row_encode(&r, &value);
-	if (rv == 0)
-		rows_batch_put(b, wire_bytes(key, sizeof key),
-			       wire_bytes(value.data, value.len));
-	buf_fini(&value);
-	return rv;
+	do { /* rows of other kinds have other lengths */
+		rv = rows_iter_next(it, &key, &value);
+		if (rv != 0)
+			return rv;
+	} while (key.len != CHUNK_KEY);
+	r = (struct wire_reader){ .p = key.p, .left = key.len };
+	wire_get_u128(&r, &ret_id->slice);
+	wire_get_u32(&r, &ret_id->index);
+	return index_row(value, ret_row);
 }
 
 static int chunk_write_last(struct chunk_store *cs, uint64_t seq)
 {
+	struct chunk_last row = { seq, CHUNK_INDEX_VERSION };
 	struct rows_batch *b = rows_batch_new();
-	uint8_t value[8];
+	struct buf value;
 	int rv;
 
 	if (b == NULL)
 		return -ENOMEM;
-	put_be(value, seq, 8);
-	rows_batch_put(b, chunk_last_key, wire_bytes(value, 8));
-	rv = rows_batch_write(cs->index, b);
+	buf_init(&value, 0);
+	rv = chunk_last_encode(&row, &value);
+	rows_batch_put(b, chunk_last_key, wire_bytes(value.data, value.len));
+	if (rv == 0)
+		rv = rows_batch_write(cs->index, b);
 	rows_batch_free(b);
+	buf_fini(&value);
 	return rv;
 }
 
@@ -111,21 +124,25 @@ int chunk_index_save(struct chunk_store *cs, uint64_t seq)
 	return rv != 0 ? rv : rows_back_checkpoint(cs->index);
 }
 
+/* A new index says its version before anything else. */
 static int chunk_read_last(struct chunk_store *cs)
 {
-	struct wire_reader r = { 0 };
+	struct chunk_last row;
 	uint8_t *value;
 	size_t len;
 	int rv;
 
 	rv = rows_back_get(cs->index, chunk_last_key, &value, &len);
+	if (rv == -ENOENT)
+		return chunk_write_last(cs, 0);
 	if (rv != 0)
-		return rv == -ENOENT ? 0 : rv;
-	r.p = value;
-	r.left = len;
-	wire_get_u64(&r, &cs->saved_seq);
+		return rv;
+	rv = chunk_last_decode(&row, value, len);
 	mem_free(value);
-	return r.err != 0 ? -EIO : 0;
+	if (rv != 0 || row.version != CHUNK_INDEX_VERSION)
+		return -EIO;
+	cs->saved_seq = row.seq;
+	return 0;
 }
 
 /* Removes the files of a database that is only derived. */
@@ -145,46 +162,22 @@ static int chunk_index_remove(const char *path)
 	return rv;
 }
 
-static int chunk_index_open(struct chunk_store *cs, const char *path,
-			    size_t cache_bytes, struct errbuf *e)
-{
-	int rv = rows_back_open(path, cache_bytes, &cs->index, e);
-
-	if (rv != 0)
-		return rv;
-	rv = chunk_read_last(cs);
-	if (rv == 0)
-		return 0;
-	rows_back_close(cs->index);
-	cs->index = NULL;
-	return errbuf_set(e, rv == -EIO ? -EBADMSG : rv,
-			  "%s: cannot be read", path);
-}
-
-int chunk_store_open(const char *path, size_t cache_bytes,
-		     struct chunk_store **ret_store, struct errbuf *e)
+int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store)
 {
 	struct chunk_store *cs = mem_zalloc(sizeof *cs);
 	int rv;
 
-	if (cs == NULL)
-		return errbuf_set(e, -ENOMEM, "out of memory");
-	rv = chunk_index_open(cs, path, cache_bytes, e);
-	if (rv == -EBADMSG) {
-		log_warnx("index of chunks is damaged, made again: %s",
-			  e->text);
-		rv = chunk_index_remove(path);
-		if (rv != 0)
-			errbuf_set(e, rv, "%s: cannot remove: %s", path,
-				   strerror(-rv));
-		else
-			rv = chunk_index_open(cs, path, cache_bytes, e);
+	if (cs == NULL) {
+		rows_back_close(index);
+		return -ENOMEM;
 	}
-	if (rv == 0) {
-		cs->batch = rows_batch_new();
-		if (cs->batch == NULL)
-			rv = errbuf_set(e, -ENOMEM, "out of memory");
-	}
+	pthread_mutex_init(&cs->lock, NULL);
+	cs->index = index;
+	rv = chunk_batch_init(&cs->batch, cs);
+	if (rv == 0)
+		rv = chunk_read_last(cs);
+	if (rv == 0)
+		rv = chunk_segments_load(cs->index, &cs->segments);
 	if (rv != 0) {
 		chunk_store_close(cs, false);
 		return rv;
@@ -193,29 +186,33 @@ int chunk_store_open(const char *path, size_t cache_bytes,
 	return 0;
 }
 
-/*
- * The first bytes under a name stay, also when others were appended later: a
- * put that was refused for them leaves its record behind.
- */
-static int chunk_recover_known(struct chunk_store *cs,
-			       const struct chunk_id *id)
+static int chunk_index_open(const char *path, size_t cache_bytes,
+			    struct chunk_store **ret_store, struct errbuf *e)
 {
-	struct chunk_row row;
+	struct rows_back *index;
+	int rv = rows_back_open(path, cache_bytes, &index, e);
 
-	for (unsigned i = 0; i < cs->n_batch; i++)
-		if (chunk_id_eq(&cs->batch_ids[i], id))
-			return 0;
-	return chunk_index_get(cs, id, &row);
+	if (rv != 0)
+		return rv;
+	rv = chunk_store_new(index, ret_store);
+	return rv == 0 ? 0
+		       : errbuf_set(e, rv == -EIO ? -EBADMSG : rv,
+				    "%s: cannot be read", path);
 }
 
-static int chunk_recover_write(struct chunk_store *cs)
+int chunk_store_open(const char *path, size_t cache_bytes,
+		     struct chunk_store **ret_store, struct errbuf *e)
 {
-	int rv = rows_batch_write(cs->index, cs->batch);
+	int rv = chunk_index_open(path, cache_bytes, ret_store, e);
 
-	rows_batch_free(cs->batch);
-	cs->n_batch = 0;
-	cs->batch = rows_batch_new();
-	return rv != 0 ? rv : cs->batch == NULL ? -ENOMEM : 0;
+	if (rv != -EBADMSG)
+		return rv;
+	log_warnx("index of chunks is damaged, made again: %s", e->text);
+	rv = chunk_index_remove(path);
+	if (rv != 0)
+		return errbuf_set(e, rv, "%s: cannot remove: %s", path,
+				  strerror(-rv));
+	return chunk_index_open(path, cache_bytes, ret_store, e);
 }
 
 uint64_t chunk_store_from(const struct chunk_store *cs)
@@ -223,10 +220,14 @@ uint64_t chunk_store_from(const struct chunk_store *cs)
 	return cs->saved_seq + 1;
 }
 
+/*
+ * The first bytes under a name stay, also when others were appended later: a
+ * put that was refused for them leaves its record behind.
+ */
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
 {
 	struct chunk_id id = { rec->id, (uint32_t)rec->a };
-	struct chunk_row row = {
+	struct chunk_row old, row = {
 		.gen = rec->pos.gen,
 		.off = rec->pos.off + SEG_HEADER_LEN,
 		.len = (uint32_t)rec->len,
@@ -238,24 +239,23 @@ int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
 		return 0;
 	if (rec->len == 0 || rec->len > WIRE_CHUNK || rec->a > UINT32_MAX)
 		return 0; /* none of ours: nobody can ask for it */
-	rv = chunk_recover_known(cs, &id);
+	if (chunk_batch_has(&cs->batch, &id))
+		return 0;
+	rv = chunk_index_get(cs, &id, &old);
 	if (rv != -ENOENT)
 		return rv;
-	rv = chunk_index_put(cs->batch, &id, &row);
-	cs->batch_ids[cs->n_batch++] = id;
+	rv = chunk_batch_put(&cs->batch, &id, &row);
 	cs->recovered++;
-	if (rv == 0 && cs->n_batch == CHUNK_RECOVER_BATCH)
-		rv = chunk_recover_write(cs);
+	if (rv == 0 && chunk_batch_full(&cs->batch))
+		rv = chunk_batch_write(&cs->batch);
 	return rv;
 }
 
 int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk)
 {
-	int rv = cs->n_batch > 0 ? rows_batch_write(cs->index, cs->batch) : 0;
+	int rv = chunk_batch_write(&cs->batch);
 
-	rows_batch_free(cs->batch);
-	cs->batch = NULL;
-	cs->n_batch = 0;
+	chunk_batch_fini(&cs->batch);
 	cs->bulk = bulk;
 	return rv;
 }
@@ -271,8 +271,10 @@ void chunk_store_close(struct chunk_store *cs, bool clean)
 		rv = chunk_index_save(cs, seg_head_last_seq(cs->bulk));
 	if (rv != 0)
 		log_warn(rv, "index of chunks cannot be saved");
-	rows_batch_free(cs->batch);
+	chunk_batch_fini(&cs->batch);
 	rows_back_close(cs->index);
+	pthread_mutex_destroy(&cs->lock);
+	mem_free(cs->segments.v);
 	mem_free(cs);
 }
 
@@ -284,6 +286,86 @@ void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret)
 		.put_bytes = cs->stats.put_bytes,
 		.get_bytes = cs->stats.get_bytes,
 		.rot = cs->stats.rot,
+		.dropped = cs->stats.dropped,
 		.recovered = cs->recovered,
 	};
+	pthread_mutex_lock(&cs->lock);
+	for (size_t i = 0; i < cs->segments.n; i++) {
+		ret->live += cs->segments.v[i].chunks;
+		ret->live_bytes += cs->segments.v[i].bytes;
+	}
+	pthread_mutex_unlock(&cs->lock);
+}
+
+/* --- a recount --- */
+
+static int check_count(struct chunk_store *cs, struct chunk_segments *found)
+{
+	struct chunk_row row;
+	struct rows_iter *it;
+	struct chunk_id id;
+	int rv = rows_iter_new(cs->index, wire_bytes(NULL, 0),
+			       wire_bytes(NULL, 0), &it);
+
+	if (rv != 0)
+		return rv;
+	while ((rv = chunk_index_next(it, &id, &row)) == 0) {
+		rv = chunk_segments_add(found, &row);
+		if (rv != 0)
+			break;
+	}
+	rows_iter_free(it);
+	return rv == -ENOENT ? 0 : rv;
+}
+
+static void check_compare(const struct chunk_segments *want,
+			  const struct chunk_segments *got,
+			  void (*report)(void *arg, const char *text),
+			  void *arg)
+{
+	const struct chunk_segment none = { 0 };
+	char text[160];
+
+	for (size_t i = 0, j = 0; i < want->n || j < got->n;) {
+		const struct chunk_segment *a = &none, *b = &none;
+
+		if (j == got->n ||
+		    (i < want->n && want->v[i].gen <= got->v[j].gen))
+			a = &want->v[i];
+		if (i == want->n ||
+		    (j < got->n && got->v[j].gen <= want->v[i].gen))
+			b = &got->v[j];
+		i += a != &none;
+		j += b != &none;
+		if (a->chunks == b->chunks && a->bytes == b->bytes)
+			continue;
+		snprintf(text, sizeof text, "bulk segment %llx: %llu chunks, "
+			 "%llu bytes are live, the index says %llu, %llu",
+			 (unsigned long long)(a != &none ? a->gen : b->gen),
+			 (unsigned long long)a->chunks,
+			 (unsigned long long)a->bytes,
+			 (unsigned long long)b->chunks,
+			 (unsigned long long)b->bytes);
+		report(arg, text);
+	}
+}
+
+int chunk_store_check(struct chunk_store *cs,
+		      void (*report)(void *arg, const char *text), void *arg)
+{
+	struct chunk_segments found = { 0 }, rows = { 0 };
+	int rv;
+
+	pthread_mutex_lock(&cs->lock); /* nobody writes meanwhile */
+	rv = check_count(cs, &found);
+	if (rv == 0)
+		rv = chunk_segments_load(cs->index, &rows);
+	if (rv == 0) {
+		check_compare(&found, &rows, report, arg);
+		check_compare(&rows, &cs->segments, report, arg);
+	}
+	pthread_mutex_unlock(&cs->lock);
+	mem_free(found.v);
+	mem_free(rows.v);
+	return rv;
 }

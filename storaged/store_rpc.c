@@ -11,6 +11,8 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
+#define STORE_DROP_MAX 256u /* slices of one message */
+
 static unsigned store_route(void *arg, uint16_t tag, uint16_t group)
 {
 	struct store *s = arg;
@@ -160,6 +162,37 @@ static void store_on_chunk_get(void *arg, struct rpc_req *req)
 		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
 }
 
+static void store_drop_done(void *arg, uint32_t status)
+{
+	store_chunk_done(arg, status, NULL);
+}
+
+static void store_on_chunk_drop(void *arg, struct rpc_req *req)
+{
+	struct wire_u128 slices[STORE_DROP_MAX];
+	struct store *s = arg;
+	struct store_loop *l = store_loop_of(s, req);
+	struct rpc_chunk_drop m;
+	struct wire_reader r;
+	uint32_t n = 0;
+	int rv;
+
+	if (store_refuse(s, l, req) != 0)
+		return;
+	rv = rpc_chunk_drop_decode(&m, req->payload, req->payload_len);
+	r = wire_vec_reader(m.slices, &n);
+	if (rv == 0 && n > STORE_DROP_MAX)
+		rv = -EINVAL;
+	for (uint32_t i = 0; rv == 0 && i < n; i++)
+		wire_get_u128(&r, &slices[i]);
+	if (rv == 0 && r.err != 0)
+		rv = -EBADMSG;
+	if (rv == 0)
+		rv = chunk_drop(l->chunks, slices, n, store_drop_done, req);
+	if (rv != 0)
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+}
+
 void store_rpc_register(struct store *s)
 {
 	const struct rpc_info *info;
@@ -173,6 +206,8 @@ void store_rpc_register(struct store *s)
 					  store_on_shard, s);
 	rpc_server_handle(s->server, RPC_TAG_chunk_put, store_on_chunk_put, s);
 	rpc_server_handle(s->server, RPC_TAG_chunk_get, store_on_chunk_get, s);
+	rpc_server_handle(s->server, RPC_TAG_chunk_drop, store_on_chunk_drop,
+			  s);
 	rpc_server_route(s->server, 'R', store_route, s);
 	rpc_server_route(s->server, 'W', store_route, s);
 	rpc_server_route(s->server, 'C', store_route, s);
