@@ -35,6 +35,16 @@ struct shard_config {
 	void (*rot)(void *arg, uint16_t group, uint64_t gen, uint64_t off);
 	/* Bytes of the file system, for statfs. May be NULL. */
 	void (*space)(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
+	/*
+	 * Removes all chunks of slices that are dead, from every store; then
+	 * done(done_arg, status), on this loop, never inside. 0, or -ENOMEM and
+	 * done is not called. NULL: there are no chunks.
+	 */
+	int (*drop)(void *arg, const struct wire_u128 *slices, unsigned n,
+		    void (*done)(void *done_arg, uint32_t status),
+		    void *done_arg);
+	/* The longest that a reader uses extents it has got; 0 = 60 s. */
+	uint64_t reader_lease_ns;
 	void *arg;
 };
 

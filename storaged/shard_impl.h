@@ -83,6 +83,7 @@ struct shard_queue {
 	bool woken;              /* rows may have come since a pass began */
 	struct shard_queue_batch *batch; /* NULL: none under way */
 	struct ns_key cursor;    /* of the pass; the batch's while it runs */
+	int64_t due;             /* of it: when the next row's time comes */
 	uint64_t rows;           /* seen by this pass ... */
 	uint64_t seen;           /* ... and by the last whole one */
 };

@@ -3,9 +3,10 @@
  *
  *   START -> [DRY] -> DECIDE -> SUBMIT -> SUBMITTED -> finish
  *
- * DRY: QUEUE_WORK, and all commands while some had to wait for rows lately,
- * are tried out first (nothing is written): the rows they miss are loaded by
- * their own txn, which apply then uses, so that the group seldom waits.
+ * DRY: commands of the queue's worker, and all of them while some had to wait
+ * for rows lately, are tried out first (nothing is written): the rows they miss
+ * are loaded by their own txn, which apply then uses, so that the group seldom
+ * waits.
  * DECIDE: see shard_open.c; without a wait it goes on to the submit, so that
  * the decision still holds.
  *
@@ -17,6 +18,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+
+/* Nobody waits for these, so nobody shall wait for their rows. */
+static bool shard_write_is_ours(const struct shard_op *op)
+{
+	return op->tag == RPC_TAG_queue_work || op->tag == RPC_TAG_slice_reap ||
+	       op->tag == RPC_TAG_slice_done;
+}
 
 /* 0, or -EAGAIN: rows are missing. Other troubles come again in apply. */
 static int shard_dry_run(struct shard_op *op)
@@ -90,7 +98,7 @@ static bool shard_write_dry(struct shard_op *op)
 		return false;
 	if (shard_dry_run(op) == -EAGAIN &&
 	    op->dry_rounds++ < SHARD_DRY_ROUNDS) {
-		if (op->tag != RPC_TAG_queue_work)
+		if (!shard_write_is_ours(op))
 			g->dry = SHARD_DRY_RUNS;
 		shard_op_load(op);
 		return true;
@@ -101,20 +109,15 @@ static bool shard_write_dry(struct shard_op *op)
 	return false;
 }
 
-/* Nobody waits for QUEUE_WORK, so nobody shall wait for its rows. */
-static bool shard_write_may_wait(const struct shard_op *op)
-{
-	return op->g->dry > 0 || op->tag == RPC_TAG_queue_work;
-}
-
 void shard_write_step(struct shard_op *op)
 {
 	for (;;) {
 		switch (op->state) {
 		case OP_START:
 			shard_flight_fill(op);
-			op->state = shard_write_may_wait(op) ? OP_DRY
-							     : OP_DECIDE;
+			op->state = op->g->dry > 0 || shard_write_is_ours(op)
+					    ? OP_DRY
+					    : OP_DECIDE;
 			continue;
 		case OP_DRY:
 			if (shard_write_dry(op))

@@ -247,6 +247,16 @@ void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail)
 	store_space(l->store, ret_total, ret_avail);
 }
 
+/* This store is the only one: the managers refuse a second. */
+int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
+		  void (*done)(void *done_arg, uint32_t status),
+		  void *done_arg)
+{
+	struct store_loop *l = arg;
+
+	return chunk_drop(l->chunks, slices, n, done, done_arg);
+}
+
 void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
 {
 	struct store_loop *l = arg;
@@ -335,8 +345,8 @@ void store_close(struct store *s)
 	/* its flusher reads what the shards own, so it ends first */
 	seg_head_close(s->log);
 	for (unsigned i = 0; i < s->n_loops; i++) {
+		chunk_loop_free(s->loops[i].chunks); /* tells the shards */
 		shard_set_free(s->loops[i].set);
-		chunk_loop_free(s->loops[i].chunks);
 	}
 	chunk_store_close(s->chunks, s->clean);
 	seg_head_close(s->bulk);

@@ -68,6 +68,9 @@ void store_rpc_register(struct store *s);
 /* --- store.c --- */
 void store_on_role(void *arg, uint16_t group, bool leader);
 void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off);
+int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
+		  void (*done)(void *done_arg, uint32_t status),
+		  void *done_arg);
 void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
 void store_space_look(struct store *s);
 

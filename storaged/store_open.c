@@ -132,6 +132,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.role = store_on_role,
 			.rot = store_on_rot,
 			.space = store_on_space,
+			.drop = store_on_drop,
 			.arg = l,
 		};
 		int rv = shard_set_new(&config, &l->set);

@@ -1,7 +1,9 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -24,6 +26,56 @@ static void on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
 	(void)gen;
 	(void)off;
 	w->rots++;
+}
+
+struct drop_call {
+	struct env_task task;
+	struct world *w;
+	void (*done)(void *arg, uint32_t status);
+	void *arg;
+	uint32_t status;
+};
+
+static void on_drop_end(struct env_task *task)
+{
+	struct drop_call *d = CONTAINER_OF(task, struct drop_call, task);
+	struct drop_call own = *d;
+
+	own.w->drop = NULL;
+	free(d);
+	own.done(own.arg, own.status);
+}
+
+static int on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
+		   void (*done)(void *done_arg, uint32_t status),
+		   void *done_arg)
+{
+	struct drop_call *d = calloc(1, sizeof *d);
+	struct world *w = arg;
+
+	assert_null(w->drop); /* one at a time */
+	if (d == NULL)
+		return -ENOMEM;
+	*d = (struct drop_call){ .w = w, .done = done, .arg = done_arg };
+	w->drop = d;
+	d->task.run = on_drop_end;
+	if (w->drop_fails > 0) {
+		w->drop_fails--;
+		d->status = RPC_STATUS_UNAVAILABLE;
+		n = 0;
+	}
+	if (w->n_dropped + n > w->cap_dropped) {
+		w->cap_dropped = 2 * w->cap_dropped + n;
+		w->dropped = realloc(w->dropped, w->cap_dropped *
+							 sizeof *w->dropped);
+		if (w->dropped == NULL)
+			abort();
+	}
+	if (n > 0)
+		memcpy(w->dropped + w->n_dropped, slices, n * sizeof *slices);
+	w->n_dropped += n;
+	env_post(minienv_env(w->m), &d->task);
+	return 0;
 }
 
 static int on_record(void *arg, const struct seg_rec *rec)
@@ -50,6 +102,7 @@ void world_start(struct world *w, uint64_t seed)
 	c.id = voter;
 	c.role = on_role;
 	c.rot = on_rot;
+	c.drop = on_drop;
 	c.arg = w;
 	assert_int_equal(shard_set_new(&c, &w->set), 0);
 	if (seg_head_open(c.env, &sc, &w->log, &e) != 0)
@@ -67,6 +120,8 @@ void world_start(struct world *w, uint64_t seed)
 void world_kill(struct world *w)
 {
 	crashfs_freeze(w->fs, true);
+	free(w->drop);
+	w->drop = NULL;
 	shard_set_free(w->set);
 	seg_head_abandon(w->log);
 	seg_port_free(w->port);
@@ -94,6 +149,7 @@ void world_fini(struct world *w)
 {
 	world_kill(w);
 	rows_mem_image_free(w->image);
+	free(w->dropped);
 	crashfs_free(w->fs);
 }
 

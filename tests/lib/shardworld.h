@@ -25,6 +25,11 @@ struct world {
 	unsigned rots;
 	bool leads;
 	uint64_t seq; /* of answer slots */
+	/* slices whose chunks were to be dropped, as often as it was said */
+	struct wire_u128 *dropped;
+	unsigned n_dropped, cap_dropped;
+	unsigned drop_fails; /* that many times */
+	struct drop_call *drop; /* under way */
 };
 
 /* --- one process: start, power cut, start --- */

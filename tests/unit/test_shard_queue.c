@@ -18,15 +18,16 @@
 #include "tests/lib/shardworld.h"
 
 #define REGION ((uint64_t)WIRE_REGION)
+#define MADE 1700000000u /* when the clock of the env starts */
 #define MD5 "11111111111111111111111111111111"
 
-static uint64_t slices; /* made so far */
+static uint32_t slices; /* made so far */
 
 static struct wire_bytes chunks(struct wire_vec *v, uint64_t pos, uint64_t len)
 {
 	struct wire_extent e = {
 		.pos = pos, .len = len, .kind = WIRE_EXT_CHUNKS,
-		.slice = { (uint64_t)SHARD << 48, ++slices },
+		.slice = slice_make(SHARD, MADE, 1, ++slices),
 	};
 
 	wire_vec_init(v);
@@ -158,11 +159,11 @@ static void expect_clean(struct world *w)
 	assert_int_equal(findings, 0);
 }
 
-/* Rows but the root's, answer slots, counters and slices to be freed. */
+/* Rows but the root's, answer slots, counters and those of slices. */
 static unsigned rows_left(struct world *w)
 {
 	static const uint8_t gone[] = {
-		NS_T_XATTR, NS_T_LINK, NS_T_PAGE,   NS_T_DENT, NS_T_SLICE,
+		NS_T_XATTR, NS_T_LINK, NS_T_PAGE,   NS_T_DENT,
 		NS_T_OPEN,  NS_T_PART, NS_T_REGION, NS_T_UPLOAD,
 	};
 	unsigned n = count(w, NS_T_INODE);
@@ -172,14 +173,34 @@ static unsigned rows_left(struct world *w)
 	return n - 1;
 }
 
+static bool was_dropped(const struct world *w, uint32_t slice)
+{
+	struct wire_u128 id = slice_make(SHARD, MADE, 1, slice);
+
+	for (unsigned i = 0; i < w->n_dropped; i++)
+		if (w->dropped[i].hi == id.hi && w->dropped[i].lo == id.lo)
+			return true;
+	return false;
+}
+
 /* Lets the worker run until nothing is left; seconds are bounded. */
 static void work_off(struct world *w)
 {
-	for (unsigned i = 0; i < 60 && rows_left(w) > 0; i++)
+	for (unsigned i = 0; i < 30 && rows_left(w) > 0; i++)
 		minienv_advance(w->m, SECOND);
 	assert_int_equal(rows_left(w), 0);
-	assert_int_equal(count(w, NS_T_QUEUE), slices);
 	expect_clean(w);
+	/* what readers may still have waits; then every chunk goes */
+	minienv_advance(w->m, 120ull * SECOND);
+	for (uint32_t i = 1; i <= slices; i++)
+		assert_true(was_dropped(w, i));
+	expect_clean(w);
+	assert_int_equal(count(w, NS_T_SLICE), slices); /* dead */
+	assert_int_equal(count(w, NS_T_QUEUE), slices);
+	/* a day later nothing tells of them any more */
+	minienv_advance(w->m, 25 * 3600ull * SECOND);
+	assert_int_equal(count(w, NS_T_SLICE), 0);
+	assert_int_equal(count(w, NS_T_QUEUE), 0);
 }
 
 /* Objects and uploads of all kinds, of which nothing is left by name. */
@@ -260,7 +281,10 @@ static void test_power_cuts(void **state)
 		world_init(&w);
 		root = world_root(&w, 1);
 		make_and_drop(&w, root);
-		minienv_skip(w.m, SECOND); /* the worker's timer is due */
+		/* odd rounds: the rows are gone, now the slices */
+		if (cuts % 2 == 1)
+			minienv_advance(w.m, 55ull * SECOND);
+		minienv_skip(w.m, 10ull * SECOND); /* the worker is due */
 		busy = 1;
 		for (unsigned i = 0; i < steps && busy; i++)
 			busy = minienv_step(w.m);
@@ -272,6 +296,108 @@ static void test_power_cuts(void **state)
 	}
 	print_message("# %u power cuts, %u steps\n", cuts, steps);
 	assert_true(cuts > 10);
+}
+
+/* Chunks go when no reader can have the extents any more, never before. */
+static void test_lease(void **state)
+{
+	struct rpc_put again = { .key = wire_cstr("b"), .umask = 022,
+				 .size = 20000, .etag = wire_cstr(MD5) };
+	struct wire_extent e = { .len = 20000, .kind = WIRE_EXT_CHUNKS };
+	struct wire_vec v;
+	struct reply r;
+	struct world w;
+	uint64_t root;
+
+	(void)state;
+	slices = 0;
+	world_init(&w);
+	root = world_root(&w, 1);
+	put(&w, root, "a", 20000);
+	put(&w, root, "b", 20000);
+	put(&w, root, "c", 20000);
+	minienv_advance(w.m, 200ull * SECOND);
+	assert_int_equal(w.n_dropped, 0);
+	drop(&w, root, "a");
+	drop(&w, root, "b");
+	minienv_advance(w.m, 55ull * SECOND);
+	assert_int_equal(w.n_dropped, 0);
+	/* a copy that began before keeps the bytes of b */
+	e.slice = slice_make(SHARD, MADE, 1, 2);
+	wire_vec_init(&v);
+	wire_vec_add_extent(&v, &e);
+	again.client = 9;
+	again.slot = 1;
+	again.seq = ++w.seq;
+	again.root = root;
+	again.extents = wire_vec_bytes(&v);
+	DO(&w, put, &again);
+	minienv_advance(w.m, 200ull * SECOND);
+	assert_int_equal(w.n_dropped, 1);
+	assert_true(was_dropped(&w, 1));
+	/* one of a comes too late */
+	wire_vec_fini(&v);
+	wire_vec_init(&v);
+	e.slice = slice_make(SHARD, MADE, 1, 1);
+	wire_vec_add_extent(&v, &e);
+	again.seq = ++w.seq;
+	again.key = wire_cstr("a");
+	again.extents = wire_vec_bytes(&v);
+	CALL(&w, put, &again, &r);
+	assert_int_equal(r.status, RPC_STATUS_SLICE_GONE);
+	reply_fini(&r);
+	wire_vec_fini(&v);
+	expect_clean(&w);
+	world_fini(&w);
+}
+
+/* A store that does not answer: the row stays until it did. */
+static void test_drop_fails(void **state)
+{
+	struct world w;
+	uint64_t root;
+
+	(void)state;
+	slices = 0;
+	world_init(&w);
+	root = world_root(&w, 1);
+	put(&w, root, "a", 20000);
+	drop(&w, root, "a");
+	w.drop_fails = 5;
+	minienv_advance(w.m, 62ull * SECOND);
+	assert_true(w.drop_fails > 0 && w.drop_fails < 5);
+	assert_int_equal(count(&w, NS_T_QUEUE), 2); /* waits, and dead */
+	world_power_cut(&w, 7);
+	assert_int_equal(count(&w, NS_T_QUEUE), 2);
+	work_off(&w);
+	assert_int_equal(w.n_dropped, 1);
+	world_fini(&w);
+}
+
+/* Given up by its writer: no reader can have it, so it goes at once. */
+static void test_given_up(void **state)
+{
+	struct rpc_slice_drop req = { .client = 0 };
+	struct wire_writer out;
+	struct wire_u128 id;
+	struct wire_vec v;
+	struct world w;
+
+	(void)state;
+	slices = 1;
+	id = slice_make(SHARD, MADE, 1, 1);
+	world_init(&w);
+	(void)world_root(&w, 1);
+	wire_vec_init(&v);
+	out = wire_vec_add(&v);
+	wire_put_u128(&out, &id);
+	req.slices = wire_vec_bytes(&v);
+	DO(&w, slice_drop, &req);
+	wire_vec_fini(&v);
+	minienv_advance(w.m, SECOND);
+	assert_true(was_dropped(&w, 1));
+	work_off(&w);
+	world_fini(&w);
 }
 
 /* Rows that are never in memory: each command waits more than once. */
@@ -296,6 +422,9 @@ int main(void)
 		cmocka_unit_test(test_delete_everything),
 		cmocka_unit_test(test_removed_bucket),
 		cmocka_unit_test(test_power_cuts),
+		cmocka_unit_test(test_lease),
+		cmocka_unit_test(test_drop_fails),
+		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_forget),
 	};
 
