@@ -4,7 +4,9 @@
  * durable -> WRITE with the extents -> done.
  *
  * Failure modes: a chunk cannot be stored (its status is the result, no WRITE
- * is sent, the chunks are swept later); WRITE refused or timed out; no memory.
+ * is sent, the chunks are swept later); the slice was given up before WRITE
+ * came (the mount was away for long: all again, once); WRITE refused or timed
+ * out; no memory.
  */
 #include "fuse/commit.h"
 
@@ -26,6 +28,7 @@ struct commit {
 	void *arg;
 	struct client_slice *slice; /* owned; NULL: inline */
 	bool finishing;
+	bool again;    /* this is the second slice */
 	unsigned ext;  /* next extent to add to the slice */
 	uint32_t from; /* bytes of it that are in */
 };
@@ -47,6 +50,8 @@ static void commit_fail(struct commit *c, int err)
 	commit_end(c, &result);
 }
 
+static int commit_start_slice(struct commit *c);
+
 static void commit_on_write(void *arg, const struct rpc_reply *reply)
 {
 	struct commit *c = arg;
@@ -54,6 +59,17 @@ static void commit_on_write(void *arg, const struct rpc_reply *reply)
 	struct rpc_write_rsp rsp;
 	int rv = rpc_status_errno(reply->status);
 
+	if (reply->status == RPC_STATUS_SLICE_GONE && c->slice != NULL &&
+	    !c->again) {
+		c->again = true;
+		client_slice_free(c->slice);
+		rv = commit_start_slice(c);
+		if (rv != 0)
+			commit_fail(c, rv);
+		return;
+	}
+	if (rv == 0 && c->slice != NULL)
+		client_slice_named(c->slice);
 	if (rv == 0)
 		rv = rpc_write_rsp_decode(&rsp, reply->payload, reply->len);
 	if (rv != 0) {
@@ -175,14 +191,28 @@ static uint32_t commit_inline_max(struct mount *m)
 			       : cluster->top.inline_max;
 }
 
-int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
-		 uint32_t flags, commit_done_fn done, void *arg)
+/* 0 or -ENOMEM; c has no slice then. */
+static int commit_start_slice(struct commit *c)
 {
 	static const struct client_slice_cbs cbs = {
 		.on_drain = commit_on_drain, .done = commit_on_slice,
 	};
+
+	c->ext = c->from = 0;
+	c->finishing = false;
+	c->slice = client_slice_new(c->f->m->client, ino_shard(c->f->ino),
+				    &cbs, c);
+	if (c->slice == NULL)
+		return -ENOMEM;
+	commit_fill(c);
+	return 0;
+}
+
+int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
+		 uint32_t flags, commit_done_fn done, void *arg)
+{
 	struct commit *c = mem_zalloc(sizeof(*c));
-	int rv = 0;
+	int rv;
 
 	if (c == NULL)
 		return -ENOMEM;
@@ -193,16 +223,8 @@ int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
 	c->flags = flags;
 	c->done = done;
 	c->arg = arg;
-	if (bytes->bytes <= commit_inline_max(f->m)) {
-		rv = commit_send_write(c);
-	} else {
-		c->slice = client_slice_new(f->m->client, ino_shard(f->ino),
-					    &cbs, c);
-		if (c->slice == NULL)
-			rv = -ENOMEM;
-		else
-			commit_fill(c);
-	}
+	rv = bytes->bytes <= commit_inline_max(f->m) ? commit_send_write(c)
+						     : commit_start_slice(c);
 	if (rv != 0) {
 		mem_free(c);
 		finode_unref(f);

@@ -280,6 +280,12 @@ void gw_body_stop(struct gw_body *b)
 	b->slice = NULL;
 }
 
+void gw_body_named(struct gw_body *b)
+{
+	if (b->slice != NULL)
+		client_slice_named(b->slice);
+}
+
 void gw_body_free(struct gw_body *b)
 {
 	if (b == NULL)

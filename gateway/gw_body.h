@@ -51,6 +51,7 @@ void gw_body_start(struct gw_body *b);
 void gw_body_data(struct gw_body *b, struct evbuffer *buf);
 void gw_body_end(struct gw_body *b);
 void gw_body_stop(struct gw_body *b);  /* NULL is fine */
+void gw_body_named(struct gw_body *b); /* the record that names it is there */
 void gw_body_free(struct gw_body *b);  /* NULL is fine; from gw_ops.free */
 
 /* After done(S3_OK). */

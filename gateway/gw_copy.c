@@ -92,6 +92,7 @@ static void gw_copy_published(struct gw_req *r, const struct rpc_reply *reply)
 			       op->part ? S3_CTX_UPLOAD : S3_CTX_WRITE);
 		return;
 	}
+	gw_stream_named(op->stream);
 	op->mtime = env_wall_ns(r->l->env);
 	if (!op->part) {
 		if (rpc_put_rsp_decode(&rsp, reply->payload, reply->len) != 0) {

@@ -53,6 +53,7 @@ void gw_copy_again(struct gw_req *r);
 void gw_copy_ref(struct gw_req *r, const struct rpc_object_rsp *o,
 		 struct body *body);
 void gw_copy_stream(struct gw_req *r);
+void gw_stream_named(struct gw_stream *s); /* published; NULL is fine */
 void gw_stream_stop(struct gw_stream *s); /* NULL is fine */
 void gw_stream_free(struct gw_stream *s); /* NULL is fine */
 

@@ -43,6 +43,12 @@ struct gw_stream {
 
 static void gw_stream_step(struct gw_stream *s);
 
+void gw_stream_named(struct gw_stream *s)
+{
+	if (s != NULL && s->slice != NULL)
+		client_slice_named(s->slice);
+}
+
 void gw_stream_stop(struct gw_stream *s)
 {
 	if (s == NULL)

@@ -187,6 +187,7 @@ static void gw_part_done(struct gw_req *r, const struct rpc_reply *reply)
 		gw_fail_status(r, reply->status, S3_CTX_UPLOAD);
 		return;
 	}
+	gw_body_named(op->body);
 	gw_body_etag(op->body, etag);
 	gw_reply_begin(r, 200);
 	gw_reply_etag(r, wire_cstr(etag));

@@ -69,6 +69,7 @@ static void gw_put_done(struct gw_req *r, const struct rpc_reply *reply)
 		gw_fail_status(r, reply->status, S3_CTX_WRITE);
 		return;
 	}
+	gw_body_named(op->body);
 	if (rpc_put_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
 		gw_fail(r, S3_ERR_INTERNAL);
 		return;

@@ -141,7 +141,13 @@ struct body *client_slice_body(const struct client_slice *s);
 size_t client_slice_add(struct client_slice *s, const void *data, size_t len);
 uint32_t client_slice_error(const struct client_slice *s); /* RPC_STATUS */
 void client_slice_finish(struct client_slice *s);
-/* Any time; after done or instead of it. Chunks sent stay until swept. */
+/* A commit that names it was answered with OK. */
+void client_slice_named(struct client_slice *s);
+/*
+ * Any time; after done or instead of it. Unless it is named its shard is told
+ * that nobody will commit it: its chunks go, and commits that still come are
+ * refused.
+ */
 void client_slice_free(struct client_slice *s);
 
 /*

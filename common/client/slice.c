@@ -7,7 +7,9 @@
  * way.
  * Failure modes: the first error is kept, nothing more is sent, done tells it
  * when the last chunk has ended. A slice freed early cancels its requests;
- * chunks on a worker free themselves when they come back.
+ * chunks on a worker free themselves when they come back. One that is freed
+ * without a name is given up: SLICE_DROP to its shard, best effort (sweeps find
+ * what that does not).
  */
 #include "common/client/client_impl.h"
 
@@ -53,6 +55,7 @@ struct client_slice {
 	uint32_t status;
 	bool was_full; /* on_drain is owed */
 	bool finished;
+	bool named;    /* a commit took it */
 	bool told;     /* done was called */
 	bool freed;
 	struct env_task task; /* done from here when nothing is under way */
@@ -373,11 +376,40 @@ void client_slice_finish(struct client_slice *s)
 		slice_post(s);
 }
 
+void client_slice_named(struct client_slice *s)
+{
+	s->named = true;
+}
+
+static void slice_on_dropped(void *arg, const struct rpc_reply *r)
+{
+	(void)arg;
+	(void)r; /* what this did not reach is swept */
+}
+
+static void slice_give_up(struct client_slice *s)
+{
+	struct rpc_slice_drop m = { .client = 0 };
+	struct wire_writer w;
+	struct wire_vec v;
+
+	wire_vec_init(&v);
+	w = wire_vec_add(&v);
+	wire_put_u128(&w, &s->id);
+	m.slices = wire_vec_bytes(&v);
+	if (v.buf.err == 0)
+		(void)CLIENT_SEND(s->c, slice_drop, slice_home(s->id), &m,
+				  slice_on_dropped, NULL);
+	wire_vec_fini(&v);
+}
+
 void client_slice_free(struct client_slice *s)
 {
 	if (s == NULL)
 		return;
 	assert(!s->freed);
+	if (!s->named && s->next_index > 0 && loop_is_running(s->c->loop))
+		slice_give_up(s);
 	while (!client_list_empty(&s->chunks)) {
 		struct slice_chunk *k = CONTAINER_OF(
 			s->chunks.next, struct slice_chunk, list);

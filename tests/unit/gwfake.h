@@ -56,6 +56,7 @@ struct fake {
 	bool hold;               /* workers and tasks wait for fake_run() */
 	/* the one slice or read under way */
 	struct client_slice *slice;
+	unsigned slices_named;
 	struct client_read *read;
 };
 extern struct fake fake;

@@ -65,7 +65,7 @@ struct fixture {
 		uint32_t index;
 		struct body *body;
 	} chunks[CHUNKS_MAX];
-	unsigned n_chunks, bad_hashes, put_fail;
+	unsigned n_chunks, bad_hashes, put_fail, given_up;
 	/* what READ answers */
 	struct wire_extent ext[2][8]; /* first and later looks */
 	unsigned n_ext[2], reads;
@@ -318,6 +318,23 @@ static void on_read(void *arg, struct rpc_req *req)
 
 /* --- fixture --- */
 
+static void on_slice_drop(void *arg, struct rpc_req *req)
+{
+	struct fixture *f = arg;
+	struct rpc_slice_drop m;
+	struct wire_u128 id = { 0, 0 };
+	struct wire_reader r;
+	uint32_t n;
+
+	if (rpc_slice_drop_decode(&m, req->payload, req->payload_len) != 0)
+		abort();
+	r = wire_vec_reader(m.slices, &n);
+	wire_get_u128(&r, &id);
+	if (n == 1 && r.err == 0 && slice_home(id) == 3 && req->group == 3)
+		f->given_up++;
+	rpc_reply(req, NULL, NULL);
+}
+
 static int make_server(struct fixture *f)
 {
 	int rv = rpc_server_new(f->loops, &f->server);
@@ -333,6 +350,7 @@ static int make_server(struct fixture *f)
 	rpc_server_handle(f->server, RPC_TAG_chunk_put, on_chunk_put, f);
 	rpc_server_handle(f->server, RPC_TAG_chunk_get, on_chunk_get, f);
 	rpc_server_handle(f->server, RPC_TAG_read, on_read, f);
+	rpc_server_handle(f->server, RPC_TAG_slice_drop, on_slice_drop, f);
 	return f->local ? 0 : rpc_server_listen(f->server, addr);
 }
 
@@ -922,21 +940,29 @@ static void early_start(struct fixture *f)
 {
 	f->slice = client_slice_new(client0(f), 3, &slice_cbs, f);
 	f->size = 4u << 20;
-	slice_feed(f);
+	if (f->step != 1)
+		slice_feed(f);
+	if (f->step == 2)
+		client_slice_named(f->slice);
 	client_slice_free(f->slice);
 	f->slice = NULL;
 	send_close(client0(f), 0, loss_done, f);
 }
 
+/* Its shard hears of it, unless nothing was sent or it has a name. */
 static void test_slice_freed_early(void **state)
 {
-	struct fixture *f = fixture_new();
-
 	(void)state;
-	run(f, early_start);
-	assert_int_equal(f->status[0], RPC_STATUS_OK);
-	assert_int_equal(f->done, 1);
-	free(f);
+	for (unsigned kind = 0; kind < 3; kind++) {
+		struct fixture *f = fixture_new();
+
+		f->step = kind;
+		run(f, early_start);
+		assert_int_equal(f->status[0], RPC_STATUS_OK);
+		assert_int_equal(f->done, 1);
+		assert_int_equal(f->given_up, kind == 0);
+		free(f);
+	}
 }
 
 static void read_on_timer(struct env_timer *timer)

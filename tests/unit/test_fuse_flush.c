@@ -37,6 +37,7 @@ struct sent {
 static struct sent sent[64];
 static unsigned n_sent, n_answered;
 static uint32_t slice_status;
+static unsigned slices_made, slices_named;
 static unsigned replies, reply_err_last, invals;
 static size_t reply_bytes;
 static struct mount mount;
@@ -64,6 +65,7 @@ struct client_slice *client_slice_new(struct client *c, uint16_t home,
 
 	(void)c;
 	(void)home;
+	slices_made++;
 	s->cbs = *cbs;
 	s->arg = arg;
 	return s;
@@ -115,6 +117,12 @@ void client_slice_finish(struct client_slice *s)
 {
 	s->task.run = slice_done;
 	env_post(minienv_env(mini), &s->task);
+}
+
+void client_slice_named(struct client_slice *s)
+{
+	(void)s;
+	slices_named++;
 }
 
 void client_slice_free(struct client_slice *s)
@@ -258,6 +266,7 @@ static int setup(void **state)
 	flush_init(&mount);
 	n_sent = n_answered = replies = reply_err_last = invals = 0;
 	reply_bytes = 0;
+	slices_made = slices_named = 0;
 	slice_status = RPC_STATUS_OK;
 	server_attr = (struct wire_attr){ .ino = 7, .change = 1,
 					  .data_version = 1,
@@ -456,6 +465,38 @@ static void test_failed_chunks(void **state)
 	finode_unref(f);
 }
 
+/* Given up before WRITE came: all again, once; then it is an error. */
+static void test_slice_gone(void **state)
+{
+	struct finode *f = finode_get(&mount, 7);
+	struct fhandle *h = fhandle_new(f, 0);
+
+	(void)state;
+	write_many(f, MIB, 2 * MIB);
+	fsync_start(f, h);
+	assert_int_equal(n_sent, 1);
+	answer(RPC_STATUS_SLICE_GONE);
+	assert_int_equal(slices_made, 2);
+	assert_int_equal(n_sent, 2);
+	assert_int_equal(sent[1].bytes, 2 * MIB);
+	assert_int_equal(sent[1].first, MIB);
+	assert_int_equal(sent[1].extents, sent[0].extents);
+	assert_int_equal(replies, 0);
+	answer(RPC_STATUS_OK);
+	assert_int_equal(replies, 1);
+	assert_int_equal(reply_err_last, 0);
+	assert_int_equal(slices_named, 1);
+	write_many(f, 0, MIB);
+	fsync_start(f, h);
+	answer(RPC_STATUS_SLICE_GONE);
+	answer(RPC_STATUS_SLICE_GONE);
+	assert_int_equal(replies, 2);
+	assert_int_equal(reply_err_last, EIO);
+	assert_int_equal(slices_named, 1);
+	fhandle_free(h);
+	finode_unref(f);
+}
+
 /* Above the limit a writer is answered when there is room again. */
 static void test_throttle(void **state)
 {
@@ -544,8 +585,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_small),	 T(test_stream),
 		T(test_regions), T(test_failure),
-		T(test_failed_chunks), T(test_throttle),
-		T(test_many), T(test_kills),
+		T(test_failed_chunks), T(test_slice_gone),
+		T(test_throttle), T(test_many),
+		T(test_kills),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

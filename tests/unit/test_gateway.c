@@ -242,6 +242,7 @@ static void test_put_large(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t size = sizes[i], at = 0;
+		unsigned named = fake.slices_named;
 		struct fake_http *h = fake_request("PUT", "/bkt/k", "", "",
 						   (int64_t)size);
 		uint8_t *data = calloc(1, size), md5[16];
@@ -283,13 +284,14 @@ static void test_put_large(void **state)
 		assert_code(h, 200, NULL);
 		fake_done(h);
 		assert_null(fake.slice);
+		assert_int_equal(fake.slices_named, named + 1);
 	}
 }
 
 static void test_put_large_fails(void **state)
 {
 	uint8_t *data = calloc(1, 1000000);
-	unsigned sent;
+	unsigned sent, named = fake.slices_named;
 	struct fake_http *h;
 
 	(void)state;
@@ -315,6 +317,16 @@ static void test_put_large_fails(void **state)
 	fake_slice_done(RPC_STATUS_NOSPC);
 	assert_code(h, 507, "InsufficientStorage");
 	fake_done(h);
+	/* they were given up before the record came */
+	h = fake_request("PUT", "/bkt/k", "", "", 1000000);
+	prepared(0);
+	fake_body(h, data, 1000000);
+	fake_body_end(h);
+	fake_slice_done(RPC_STATUS_OK);
+	fake_answer(fake_find(RPC_TAG_put), RPC_STATUS_SLICE_GONE, NULL, NULL);
+	assert_code(h, 503, "ServiceUnavailable");
+	fake_done(h);
+	assert_int_equal(fake.slices_named, named);
 	free(data);
 }
 
