@@ -92,4 +92,12 @@ int chunk_drop(struct chunk_loop *cl, const struct wire_u128 *slices,
 int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	      uint32_t off, uint32_t len, chunk_done_fn done, void *arg);
 
+/*
+ * Is it here? len: its length. read: its bytes are compared with their hash,
+ * too. NOENT, IO.
+ */
+typedef void (*chunk_check_fn)(void *arg, uint32_t status, uint32_t len);
+int chunk_check(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
+		bool read, chunk_check_fn done, void *arg);
+
 #endif

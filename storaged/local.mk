@@ -3,7 +3,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 # the namespace: state machine of a shard
 %C%_libstoraged_a_SOURCES += \
 	%D%/ns.c %D%/ns.h %D%/ns_check.c %D%/ns_complete.c %D%/ns_cond.c \
-	%D%/ns_ctx.c %D%/ns_dir.c %D%/ns_extent.c %D%/ns_file.c %D%/ns_hash.c \
+	%D%/ns_ctx.c %D%/ns_dir.c %D%/ns_extent.c %D%/ns_file.c \
+	%D%/ns_fsck.c %D%/ns_hash.c \
 	%D%/ns_impl.h %D%/ns_inode.c %D%/ns_ledger.c %D%/ns_ledger.h \
 	%D%/ns_list.c %D%/ns_mpu.c %D%/ns_mpu.h %D%/ns_mpu_scan.c \
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
@@ -13,12 +14,13 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \
-	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_drop.c \
-	%D%/chunk_get.c %D%/chunk_impl.h %D%/chunk_index.c \
+	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_check.c \
+	%D%/chunk_drop.c %D%/chunk_get.c %D%/chunk_impl.h \
+	%D%/chunk_index.c \
 	%D%/opens.c %D%/opens.h \
 	%D%/shard.c %D%/shard.h %D%/shard_check.c %D%/shard_close.c \
 	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
-	%D%/shard_read.c \
+	%D%/shard_fsck.c %D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_impl.h %D%/store_open.c \
 	%D%/storaged.c %D%/storaged.h \
@@ -60,6 +62,10 @@ tests_unit_test_ns_bytes_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_model_SOURCES = tests/unit/test_ns_model.c $(NSH_SOURCES) \
 	tests/lib/nsmodel.c tests/lib/nsmodel.h
 tests_unit_test_ns_model_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_ns_fsck
+tests_unit_test_ns_fsck_SOURCES = tests/unit/test_ns_fsck.c $(NSH_SOURCES)
+tests_unit_test_ns_fsck_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_ns_fsck
 tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
 tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_queue_SOURCES = tests/unit/test_ns_queue.c $(NSH_SOURCES)

@@ -92,6 +92,34 @@ bool ns_is_scan(uint16_t tag);
  */
 int ns_check(struct rows_back *back, uint16_t shard,
 	     void (*report)(void *arg, const char *text), void *arg);
+/* The same, and how much was looked at. The rows may change meanwhile. */
+struct ns_counts {
+	uint64_t rows, inodes, names, slices, queued, open;
+};
+int ns_count(struct rows_back *back, uint16_t shard,
+	     void (*report)(void *arg, const char *text), void *arg,
+	     struct ns_counts *ret);
+
+/*
+ * What one row says of bytes: an extent that is not zeros. row: key behind the
+ * shard number. Everything is borrowed for the callback.
+ */
+struct ns_ref {
+	struct wire_bytes row;
+	bool is_value;
+	struct ns_value value;  /* is_value: whole, in the log head */
+	struct wire_u128 slice; /* else: chunks hold [off, off + len) of it */
+	uint64_t off, len;
+};
+/*
+ * Calls each for what rows behind `after` name (exact: for that row alone), in
+ * the order of rows, until it returns > 0 and the row is done, or < 0, which is
+ * returned. ret_next: the last row looked at, or empty at the end. Worker.
+ * 0, -EIO, -ENOMEM.
+ */
+int ns_refs(struct rows_back *back, uint16_t shard, struct wire_bytes after,
+	    bool exact, int (*each)(void *arg, const struct ns_ref *ref),
+	    void *arg, struct buf *ret_next);
 
 /* xxh3-128 over a shard's rows without store-local fields, for comparing
  * replicas. Worker. */

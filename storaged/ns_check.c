@@ -39,7 +39,8 @@ enum ns_book { NS_BOOK_NONE, NS_BOOKS(NS_BOOK_ENUM) };
 static const char *const ns_book_text[] = { NS_BOOKS(NS_BOOK_TEXT) };
 
 struct ns_checker {
-	struct rows_back *back;
+	struct rows_iter *it;  /* one view of all rows */
+	bool moved;            /* ... which looked elsewhere */
 	uint16_t shard;
 	void (*report)(void *arg, const char *text);
 	void *arg;
@@ -48,6 +49,7 @@ struct ns_checker {
 	struct wire_bytes rest; /* of the row's key, behind the type */
 	uint64_t highest, next; /* inode counters */
 	bool has_next;
+	struct ns_counts counts;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -83,38 +85,30 @@ static bool ns_rest_at_least(struct ns_checker *c, size_t len, char type)
 	return false;
 }
 
-/* The row of an inode in command memory; NULL when there is none. */
+/* The row of an inode, borrowed until the next one; false: none. */
 static int ns_check_inode_of(struct ns_checker *c, uint64_t ino,
 			     struct ns_row_inode *ret, bool *ret_found)
 {
-	struct wire_bytes copy;
+	struct wire_bytes value;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
-	*ret_found = false;
-	ns_key_id(&k, c->shard, NS_T_INODE, ino);
-	rv = rows_back_get(c->back, ns_key_get(&k), &value, &len);
+	c->moved = true;
+	rv = rows_iter_get(c->it, ns_key_id(&k, c->shard, NS_T_INODE, ino),
+			   &value);
+	*ret_found = rv == 0;
 	if (rv != 0)
 		return rv == -ENOENT ? 0 : rv;
-	copy = ns_copy(&c->x, wire_bytes(value, len));
-	mem_free(value);
-	if (copy.p == NULL)
-		return -ENOMEM;
-	*ret_found = true;
-	return ns_row_inode_load(ret, copy);
+	value = ns_copy(&c->x, value);
+	return value.p == NULL ? -ENOMEM : ns_row_inode_load(ret, value);
 }
 
 static bool ns_check_exists(struct ns_checker *c, const struct ns_key *k)
 {
-	uint8_t *value;
-	size_t len;
+	struct wire_bytes value;
 
-	if (rows_back_get(c->back, ns_key_get(k), &value, &len) != 0)
-		return false;
-	mem_free(value);
-	return true;
+	c->moved = true;
+	return rows_iter_get(c->it, ns_key_get(k), &value) == 0;
 }
 
 /* --- extents --- */
@@ -447,6 +441,26 @@ static int ns_check_queue(struct ns_checker *c, struct wire_bytes value)
 	return 0;
 }
 
+static int ns_check_link(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_link row;
+	int rv = ns_row_link_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 16, 'B'))
+		return rv;
+	return ns_book(c, NS_BOOK_FURTHER, ns_rest64(c, 0), -1);
+}
+
+static int ns_check_open(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_open row;
+	int rv = ns_row_open_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 8, 'S'))
+		return rv;
+	return ns_book(c, NS_BOOK_OPEN, ns_rest64(c, 0), -1);
+}
+
 static int ns_check_usage(struct ns_checker *c, struct wire_bytes value)
 {
 	struct ns_row_usage row;
@@ -481,10 +495,7 @@ static int ns_check_row(struct ns_checker *c, uint8_t type,
 	case NS_T_XATTR:
 		return ns_check_xattr(c, value);
 	case NS_T_LINK:
-		return ns_rest_at_least(c, 16, 'B')
-			       ? ns_book(c, NS_BOOK_FURTHER, ns_rest64(c, 0),
-					 -1)
-			       : 0;
+		return ns_check_link(c, value);
 	case NS_T_PAGE:
 		return ns_check_page(c, value);
 	case NS_T_DENT:
@@ -502,9 +513,7 @@ static int ns_check_row(struct ns_checker *c, uint8_t type,
 	case NS_T_QUEUE:
 		return ns_check_queue(c, value);
 	case NS_T_OPEN:
-		return ns_rest_at_least(c, 8, 'S')
-			       ? ns_book(c, NS_BOOK_OPEN, ns_rest64(c, 0), -1)
-			       : 0;
+		return ns_check_open(c, value);
 	case NS_T_USAGE:
 		return ns_check_usage(c, value);
 	case NS_T_REGION:
@@ -536,38 +545,71 @@ static void ns_check_close_books(struct ns_checker *c)
 			     (unsigned long)c->highest);
 }
 
-static int ns_check_rows(struct ns_checker *c, struct rows_iter *it)
+static void ns_check_count(struct ns_checker *c, uint8_t type)
 {
-	struct wire_bytes key, value;
+	struct ns_counts *n = &c->counts;
+
+	n->rows++;
+	n->inodes += type == NS_T_INODE;
+	n->names += type == NS_T_DENT;
+	n->slices += type == NS_T_SLICE;
+	n->queued += type == NS_T_QUEUE;
+	n->open += type == NS_T_OPEN;
+}
+
+/* Key and value are copied: looking at other rows moves the iterator. */
+static int ns_check_one(struct ns_checker *c, struct wire_bytes key,
+			struct wire_bytes value)
+{
+	struct wire_bytes k = ns_copy(&c->x, key);
+	struct wire_bytes v = ns_copy(&c->x, value);
+	struct ns_key next = { .len = 0 };
 	uint8_t type;
 	int rv;
 
-	while ((rv = rows_iter_next(it, &key, &value)) == 0) {
+	if (k.p == NULL || v.p == NULL)
+		return -ENOMEM;
+	type = k.p[NS_KEY_REST - 1];
+	c->rest = wire_bytes(k.p + NS_KEY_REST, k.len - NS_KEY_REST);
+	c->moved = false;
+	ns_check_count(c, type);
+	rv = ns_check_row(c, type, v);
+	if (c->moved) {
+		ns_key_bytes(&next, k);
+		ns_key_u8(&next, 0); /* the least key behind it */
+		rows_iter_seek(c->it, ns_key_get(&next));
+	}
+	if (rv == -EIO) {
+		ns_check_say(c, "%c row cannot be read", type);
+		rv = 0;
+	}
+	return rv;
+}
+
+static int ns_check_rows(struct ns_checker *c)
+{
+	struct wire_bytes key, value;
+	int rv;
+
+	while ((rv = rows_iter_next(c->it, &key, &value)) == 0) {
 		if (key.len < NS_KEY_REST)
 			return -EIO;
-		type = key.p[2];
-		c->rest = wire_bytes(key.p + NS_KEY_REST,
-				     key.len - NS_KEY_REST);
 		ns_ctx_init(&c->x, NULL, c->shard, NULL, NULL);
-		rv = ns_check_row(c, type, value);
+		rv = ns_check_one(c, key, value);
 		ns_ctx_fini(&c->x);
-		if (rv == -EIO) {
-			ns_check_say(c, "%c row cannot be read", type);
-			rv = 0;
-		}
 		if (rv != 0)
 			return rv;
 	}
 	return rv == -ENOENT ? 0 : rv;
 }
 
-int ns_check(struct rows_back *back, uint16_t shard,
-	     void (*report)(void *arg, const char *text), void *arg)
+int ns_count(struct rows_back *back, uint16_t shard,
+	     void (*report)(void *arg, const char *text), void *arg,
+	     struct ns_counts *ret)
 {
 	struct ns_checker c = {
-		.back = back, .shard = shard, .report = report, .arg = arg,
+		.shard = shard, .report = report, .arg = arg,
 	};
-	struct rows_iter *it;
 	struct ns_key from, to;
 	int rv;
 
@@ -575,13 +617,22 @@ int ns_check(struct rows_back *back, uint16_t shard,
 	from.len = 2;
 	to = from;
 	ns_key_end(&to);
-	rv = rows_iter_new(back, ns_key_get(&from), ns_key_get(&to), &it);
+	rv = rows_iter_new(back, ns_key_get(&from), ns_key_get(&to), &c.it);
 	if (rv != 0)
 		return rv;
-	rv = ns_check_rows(&c, it);
-	rows_iter_free(it);
+	rv = ns_check_rows(&c);
+	rows_iter_free(c.it);
 	if (rv == 0)
 		ns_check_close_books(&c);
 	ns_ledger_fini(&c.books);
+	*ret = c.counts;
 	return rv;
+}
+
+int ns_check(struct rows_back *back, uint16_t shard,
+	     void (*report)(void *arg, const char *text), void *arg)
+{
+	struct ns_counts counts;
+
+	return ns_count(back, shard, report, arg, &counts);
 }

@@ -175,6 +175,9 @@ void shard_op_unregister(struct shard_op *op);
 /* A new leader knows no opens: for a time nothing is taken for closed. */
 bool shard_in_grace(const struct shard_group *g);
 
+/* --- shard_fsck.c: worker, of a CHECK_BYTES; sets op->status --- */
+void shard_fsck_run(struct env_work *work);
+
 /* --- shard_value.c --- */
 /* Collects the answer's values into op->body; true when done at once. */
 bool shard_values_start(struct shard_op *op);

@@ -96,10 +96,16 @@ static bool shard_read_reopen(struct shard_op *op)
 
 /* --- barrier --- */
 
+/* What is read on a worker, over an iterator. */
+static bool shard_read_is_page(const struct shard_op *op)
+{
+	return ns_is_scan(op->tag) || op->tag == RPC_TAG_check_bytes;
+}
+
 static void shard_read_begin(struct shard_op *op, uint64_t lease_term)
 {
 	op->lease_term = lease_term;
-	op->state = ns_is_scan(op->tag) ? OP_SYNC : OP_READ;
+	op->state = shard_read_is_page(op) ? OP_SYNC : OP_READ;
 }
 
 static void shard_read_passed(struct raft_barrier *b, uint32_t status)
@@ -180,7 +186,8 @@ static void shard_scan_synced(void *arg, int status)
 			    strerror(-status));
 	op->state = OP_SCAN;
 	op->set->stats.scans++;
-	op->work.run = shard_scan_run;
+	op->work.run = op->tag == RPC_TAG_check_bytes ? shard_fsck_run
+						      : shard_scan_run;
 	op->work.done = shard_scan_done;
 	env_work(op->set->env, &op->work);
 }

@@ -193,6 +193,40 @@ static void store_on_chunk_drop(void *arg, struct rpc_req *req)
 		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
 }
 
+static void store_check_done(void *arg, uint32_t status, uint32_t len)
+{
+	struct rpc_chunk_check_rsp rsp = { .len = len };
+	struct rpc_req *req = arg;
+	struct buf payload;
+
+	buf_init(&payload, 0);
+	if (status == RPC_STATUS_OK &&
+	    rpc_chunk_check_rsp_encode(&rsp, &payload) != 0)
+		status = RPC_STATUS_NOMEM;
+	if (status == RPC_STATUS_OK)
+		rpc_reply(req, &payload, NULL);
+	else
+		rpc_reply_error(req, status, 0, NULL);
+	buf_fini(&payload);
+}
+
+static void store_on_chunk_check(void *arg, struct rpc_req *req)
+{
+	struct store *s = arg;
+	struct store_loop *l = store_loop_of(s, req);
+	struct rpc_chunk_check m;
+	int rv;
+
+	if (store_refuse(s, l, req) != 0)
+		return;
+	rv = rpc_chunk_check_decode(&m, req->payload, req->payload_len);
+	if (rv == 0)
+		rv = chunk_check(l->chunks, m.slice, m.index, m.read != 0,
+				 store_check_done, req);
+	if (rv != 0)
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+}
+
 void store_rpc_register(struct store *s)
 {
 	const struct rpc_info *info;
@@ -207,6 +241,8 @@ void store_rpc_register(struct store *s)
 	rpc_server_handle(s->server, RPC_TAG_chunk_put, store_on_chunk_put, s);
 	rpc_server_handle(s->server, RPC_TAG_chunk_get, store_on_chunk_get, s);
 	rpc_server_handle(s->server, RPC_TAG_chunk_drop, store_on_chunk_drop,
+			  s);
+	rpc_server_handle(s->server, RPC_TAG_chunk_check, store_on_chunk_check,
 			  s);
 	rpc_server_route(s->server, 'R', store_route, s);
 	rpc_server_route(s->server, 'W', store_route, s);

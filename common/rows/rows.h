@@ -62,6 +62,12 @@ int rows_iter_next(struct rows_iter *it, struct wire_bytes *ret_key,
 		   struct wire_bytes *ret_value);
 /* Goes on at the first key >= key (forward or backward). */
 void rows_iter_seek(struct rows_iter *it, struct wire_bytes key);
+/*
+ * One row as the iterator sees it, also outside its range; it stands behind
+ * that row then: seek to go on. 0 (borrowed), -ENOENT, -EIO.
+ */
+int rows_iter_get(struct rows_iter *it, struct wire_bytes key,
+		  struct wire_bytes *ret_value);
 void rows_iter_free(struct rows_iter *it);
 
 /* A batch of puts and deletes, written atomically. */

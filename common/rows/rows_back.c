@@ -67,6 +67,19 @@ void rows_iter_seek(struct rows_iter *it, struct wire_bytes key)
 	it->back->ops->iter_seek(it, wire_bytes_cmp(key, from) < 0 ? from : key);
 }
 
+int rows_iter_get(struct rows_iter *it, struct wire_bytes key,
+		  struct wire_bytes *ret_value)
+{
+	struct wire_bytes found;
+	int rv;
+
+	it->back->ops->iter_seek(it, key);
+	rv = it->back->ops->iter_next(it, &found, ret_value);
+	if (rv == 0 && !wire_bytes_eq(found, key))
+		rv = -ENOENT;
+	return rv;
+}
+
 void rows_iter_free(struct rows_iter *it)
 {
 	if (it == NULL)

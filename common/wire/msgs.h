@@ -251,6 +251,29 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /* All chunks of these slices, which their shards said are dead */
 #define RPC_CHUNK_DROP_REQ(F) F(list, slices)
 
+/* --- checking (fsck): asked by the managers --- */
+/*
+ * Recounts all rows of a shard as they are now. findings: str each, at most
+ * `max` of n_findings.
+ */
+#define RPC_CHECK_ROWS_REQ(F) F(u32, max)
+#define RPC_CHECK_ROWS_RSP(F) F(u64, rows) F(u64, inodes) F(u64, names) \
+	F(u64, slices) F(u64, queued) F(u64, open) F(u64, n_findings) \
+	F(list, findings)
+/*
+ * What rows say of bytes, a page of rows behind the row `after` (empty: from
+ * the start; exact: that row alone). Values are looked for in the leader's
+ * log, with `read` compared with their hashes. chunks: (str row, u128 slice,
+ * u32 index, u32 len) that must be there with len bytes or more. next: empty
+ * at the end.
+ */
+#define RPC_CHECK_BYTES_REQ(F) F(str, after) F(u8, exact) F(u8, read)
+#define RPC_CHECK_BYTES_RSP(F) F(str, next) F(u64, extents) F(u64, values) \
+	F(u64, value_bytes) F(list, findings) F(list, chunks)
+/* Is it in this store? read: the bytes are compared with their hash (IO) */
+#define RPC_CHUNK_CHECK_REQ(F) F(u128, slice) F(u32, index) F(u8, read)
+#define RPC_CHUNK_CHECK_RSP(F) F(u32, len)
+
 /* --- raft between members of a group: a batch of frames, see common/raft --- */
 #define RPC_RAFT_REQ(F) F(u64, from) F(blob, frames)
 
@@ -310,7 +333,10 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
 	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \
-	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P)
+	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P) \
+	M(0x7a, check_rows, RPC_CHECK_ROWS_REQ, check_rows_rsp, MANAGER, R) \
+	M(0x7b, check_bytes, RPC_CHECK_BYTES_REQ, check_bytes_rsp, MANAGER, R) \
+	M(0x7c, chunk_check, RPC_CHUNK_CHECK_REQ, chunk_check_rsp, MANAGER, C)
 
 #define RPC_RESPONSES(M) \
 	M(error_rsp, RPC_ERROR_RSP) \
@@ -348,7 +374,10 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(usage_rsp, RPC_USAGE_RSP) \
 	M(whereis_rsp, RPC_WHEREIS_RSP) \
 	M(queue_work_rsp, RPC_QUEUE_WORK_RSP) \
-	M(slice_reap_rsp, RPC_SLICE_REAP_RSP)
+	M(slice_reap_rsp, RPC_SLICE_REAP_RSP) \
+	M(check_rows_rsp, RPC_CHECK_ROWS_RSP) \
+	M(check_bytes_rsp, RPC_CHECK_BYTES_RSP) \
+	M(chunk_check_rsp, RPC_CHUNK_CHECK_RSP)
 
 /* a reserved byte, so that the struct is not empty */
 #define RPC_EMPTY_RSP(F) F(u8, reserved)

@@ -102,6 +102,12 @@ static void nsh_sync(struct nsh *h, struct nsh_replica *r)
 	NSH_MUST(r->done && r->status == 0);
 }
 
+struct rows_back *nsh_back(struct nsh *h)
+{
+	nsh_sync(h, &h->rep[0]);
+	return h->rep[0].back;
+}
+
 unsigned nsh_check(struct nsh *h)
 {
 	struct wire_u128 a, b;

@@ -31,6 +31,8 @@ void nsh_advance(struct nsh *h, uint64_t seconds);
 uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload);
 struct wire_bytes nsh_payload(struct nsh *h);
 struct wire_bytes nsh_body(struct nsh *h);
+/* Everything written so far is in it; of the first replica. */
+struct rows_back *nsh_back(struct nsh *h);
 /* Bytes of the rows of one type: how many rows there are. */
 unsigned nsh_count(struct nsh *h, uint8_t type);
 
