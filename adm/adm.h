@@ -15,6 +15,7 @@ struct adm {
 	char **argv;
 	/* options of single commands */
 	bool admin;       /* create-user --admin */
+	bool read;        /* fsck --read */
 	const char *owner;
 	long uid, gid, umask; /* add-bucket; -1: not given */
 };

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "adm/adm.h"
@@ -242,6 +243,77 @@ static int adm_du(struct adm *a)
 	return rv;
 }
 
+/* --- fsck: 0 clean, 1 findings, 2 could not look --- */
+
+#define ADM_FSCK_POLL_NS 200000000
+
+/* Waits until the run has ended; its last answer, or NULL. */
+static json_t *adm_fsck_wait(struct adm *a, json_t *answer)
+{
+	const struct timespec pause = { 0, ADM_FSCK_POLL_NS };
+
+	while (answer != NULL &&
+	       strcmp(json_string_value(json_object_get(answer, "state")),
+		      "running") == 0) {
+		(void)nanosleep(&pause, NULL);
+		json_decref(answer);
+		answer = adm_call(a, "GET", "/v1/fsck", NULL);
+	}
+	return answer;
+}
+
+static void adm_fsck_print(json_t *answer)
+{
+	json_t *texts = json_object_get(answer, "findings"), *text;
+	json_int_t n = json_integer_value(json_object_get(answer,
+							  "n_findings"));
+	size_t i;
+
+	json_array_foreach(texts, i, text)
+		printf("%s\n", json_string_value(text));
+	if ((json_int_t)json_array_size(texts) < n)
+		printf("... and %lld more\n",
+		       (long long)n - (long long)json_array_size(texts));
+	adm_print_fields(
+		json_object_get(answer, "counts"),
+		COLUMNS({ "rows", "rows" }, { "inodes", "inodes" },
+			{ "names", "names" }, { "open without name", "open" },
+			{ "queued", "queued" }, { "slices", "slices" },
+			{ "extents", "extents" }, { "values", "values" },
+			{ "bytes of values", "value_bytes" },
+			{ "chunks", "chunks" },
+			{ "copies of chunks", "copies" }));
+	adm_print_fields(answer,
+			 COLUMNS({ "bytes read", "read" },
+				 { "seconds", "seconds" },
+				 { "findings", "n_findings" },
+				 { "result", "state" }));
+}
+
+static int adm_fsck(struct adm *a)
+{
+	json_t *body = json_pack("{s:b}", "read", (int)a->read);
+	json_t *answer = adm_call(a, "POST", "/v1/fsck", body);
+	const char *state;
+	int rv = 2;
+
+	answer = adm_fsck_wait(a, answer);
+	if (answer == NULL)
+		return rv;
+	state = json_string_value(json_object_get(answer, "state"));
+	if (strcmp(state, "clean") == 0)
+		rv = 0;
+	else if (strcmp(state, "findings") == 0)
+		rv = 1;
+	else
+		fprintf(stderr, "leofs-adm: could not look: %s\n",
+			json_string_value(json_object_get(answer, "reason")));
+	if (!adm_done(a, answer))
+		adm_fsck_print(answer);
+	json_decref(answer);
+	return rv;
+}
+
 const struct adm_command adm_commands[] = {
 	{ "status", "", 0, 0, adm_status, "cluster, settings and stores" },
 	{ "version", "", 0, 0, adm_version, "version of the server" },
@@ -264,5 +336,7 @@ const struct adm_command adm_commands[] = {
 	  "where an object lies" },
 	{ "dump-ring", "", 0, 0, adm_dump_ring, "epoch, checksum and shards" },
 	{ "du", "BUCKET", 1, 1, adm_du, "bytes, files and directories" },
+	{ "fsck", "[--read]", 0, 0, adm_fsck,
+	  "recount everything; --read: compare bytes with their hashes" },
 };
 const unsigned adm_n_commands = sizeof adm_commands / sizeof adm_commands[0];

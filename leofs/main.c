@@ -4,6 +4,8 @@
  *
  *   lock, open parts -> listen -> manager leads -> store joins -> gateway has
  *   its snapshot -> READY
+ *
+ * leofs fsck: the same parts without any door, and a recount instead of READY.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -17,6 +19,7 @@
 #include "common/base/loop.h"
 #include "common/base/mem.h"
 #include "gateway/gateway.h"
+#include "leofs/fsck.h"
 #include "managerd/manager.h"
 #include "storaged/storaged.h"
 
@@ -31,6 +34,8 @@ struct server {
 	const char *data, *s3, *admin, *rpc, *pid_file, *domain, *region;
 	unsigned loops;
 	bool debug;
+	bool is_fsck;
+	struct fsck fsck;
 	/* parts */
 	char *dir, *rpc_addr, *manager_dir, *store_dir, *access_log;
 	struct loop_set *set;
@@ -53,6 +58,9 @@ static const char usage_text[] =
 	"  --region NAME     region of a new cluster (us-east-1)\n"
 	"  --pid-file PATH   write the process id there\n"
 	"  --debug           log more\n"
+	"       leofs fsck --data DIR [--read]\n"
+	"  recounts everything in a stopped store: 0 clean, 1 findings, 2 cannot\n"
+	"  --read            compare bytes with their hashes\n"
 	"  --help, --version\n";
 
 enum {
@@ -65,6 +73,7 @@ enum {
 	OPT_REGION,
 	OPT_PID,
 	OPT_DEBUG,
+	OPT_READ,
 	OPT_HELP,
 	OPT_VERSION,
 };
@@ -117,6 +126,9 @@ static void server_option(struct server *s, int opt)
 	case OPT_DEBUG:
 		s->debug = true;
 		break;
+	case OPT_READ:
+		s->fsck.read = true;
+		break;
 	case OPT_HELP:
 		server_usage(0);
 	case OPT_VERSION:
@@ -139,6 +151,7 @@ static void server_parse(struct server *s, int argc, char **argv)
 		{ "region", required_argument, NULL, OPT_REGION },
 		{ "pid-file", required_argument, NULL, OPT_PID },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
+		{ "read", no_argument, NULL, OPT_READ },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ NULL, 0, NULL, 0 },
@@ -151,8 +164,10 @@ static void server_parse(struct server *s, int argc, char **argv)
 	s->loops = cores < 1 ? 1 : cores > 64 ? 64 : (unsigned)cores;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
 		server_option(s, opt);
-	if (optind != argc - 1 || strcmp(argv[optind], "server") != 0 ||
-	    s->data == NULL || s->data[0] == '\0')
+	if (optind != argc - 1 || s->data == NULL || s->data[0] == '\0')
+		server_usage(2);
+	s->is_fsck = strcmp(argv[optind], "fsck") == 0;
+	if (!s->is_fsck && strcmp(argv[optind], "server") != 0)
 		server_usage(2);
 	if (s->rpc != NULL && strncmp(s->rpc, "unix:", 5) != 0) {
 		fprintf(stderr, "leofs: --rpc takes unix:PATH\n");
@@ -193,7 +208,10 @@ static void server_store_up(void *arg)
 {
 	struct server *s = arg;
 
-	client_set_start(s->clients, server_ready, s);
+	if (s->is_fsck)
+		fsck_run(&s->fsck);
+	else
+		client_set_start(s->clients, server_ready, s);
 }
 
 static void server_manager_up(void *arg)
@@ -212,7 +230,7 @@ static int server_open(struct server *s, struct errbuf *e)
 		.server = s->rpc_server,
 		.dir = s->manager_dir,
 		.conf_dir = s->dir,
-		.admin = s->admin,
+		.admin = s->is_fsck ? NULL : s->admin,
 		.rpc_addr = s->rpc_addr,
 		.region = s->region,
 	};
@@ -250,9 +268,16 @@ static int server_start(struct server *s, struct errbuf *e)
 		.access_log = s->access_log,
 		.domain = s->domain,
 	};
-	/* ports first: one in use must stop us before anything else runs */
-	int rv = gateway_start(&gc, &s->gateway, e);
+	int rv;
 
+	if (s->is_fsck) {
+		s->fsck.set = s->set;
+		s->fsck.env = loop_env(loop_set_get(s->set, 0));
+		s->fsck.manager = s->manager;
+		return manager_start(s->manager, server_manager_up, s, e);
+	}
+	/* ports first: one in use must stop us before anything else runs */
+	rv = gateway_start(&gc, &s->gateway, e);
 	if (rv != 0)
 		return rv;
 	rv = rpc_server_listen(s->rpc_server, s->rpc_addr);
@@ -266,7 +291,8 @@ static void server_hup(void *arg)
 {
 	struct server *s = arg;
 
-	gateway_reopen_log(s->gateway);
+	if (s->gateway != NULL)
+		gateway_reopen_log(s->gateway);
 }
 
 /* After the loops have stopped; the order is that of use. */
@@ -297,7 +323,11 @@ int main(int argc, char **argv)
 	(void)log_init("leofs", NULL,
 		       s.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	daemon_raise_files();
+	if (s.is_fsck)
+		fatal_set_status(2); /* 1 says that something was found */
 	server_paths(&s);
+	if (s.is_fsck && access(s.manager_dir, F_OK) != 0)
+		fatal("there is no store in %s", s.dir);
 	rv = daemon_lock_dir(s.dir, &e);
 	if (rv == 0)
 		rv = daemon_pid_write(s.pid_file, &e);
@@ -319,5 +349,5 @@ int main(int argc, char **argv)
 	}
 	loop_set_run(s.set);
 	server_close(&s);
-	return 0;
+	return s.fsck.status;
 }

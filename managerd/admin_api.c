@@ -511,5 +511,8 @@ const struct admin_route admin_routes[] = {
 	{ "GET", "/v1/whereis", false, admin_whereis, "?bucket=&key=" },
 	{ "GET", "/v1/du", false, admin_du, "?bucket=: usage" },
 	{ "GET", "/v1/ring", false, admin_ring, "epoch, checksum, shards" },
+	{ "POST", "/v1/fsck", false, admin_fsck_start,
+	  "{read}: begins to recount everything" },
+	{ "GET", "/v1/fsck", false, admin_fsck_get, "the last recount" },
 };
 const unsigned admin_n_routes = sizeof admin_routes / sizeof admin_routes[0];

@@ -61,4 +61,8 @@ void admin_with_cluster(struct admin_req *r,
 			void (*then)(struct admin_req *r));
 json_t *admin_text(struct wire_bytes text);
 
+/* --- admin_fsck.c --- */
+void admin_fsck_start(struct admin_req *r);
+void admin_fsck_get(struct admin_req *r);
+
 #endif

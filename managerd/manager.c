@@ -19,6 +19,7 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mem.h"
+#include "managerd/mgr_fsck.h"
 #include "managerd/mgr_impl.h"
 
 #define MGR_GROUP 0
@@ -346,6 +347,7 @@ void manager_close(struct manager *m)
 		return;
 	mgr_admin_stop(m);
 	client_set_free(m->clients);
+	mgr_fsck_free(m);
 	env_timer_cancel(m->env, &m->checkpoint_timer);
 	mgr_watch_stop(m);
 	/* its flusher reads what the raft host owns, so it ends first */

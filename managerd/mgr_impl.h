@@ -13,6 +13,7 @@
 #include "managerd/manager.h"
 #include "managerd/mgr_state.h"
 
+struct fsck_run;
 struct http_server;
 
 /* The encoded cluster snapshot; immutable and counted. */
@@ -68,6 +69,7 @@ struct manager {
 	bool checkpointing;
 
 	struct client_set *clients; /* towards the shards */
+	struct fsck_run *fsck;      /* the last one, or NULL: mgr_fsck.h */
 	struct http_server *http;
 	char *token;                /* of the admin API */
 	uint64_t started_ns;

@@ -166,6 +166,8 @@ void log_debug(const char *fmt, ...)
 	va_end(ap);
 }
 
+static int fatal_status = 1;
+
 void fatal(const char *fmt, ...)
 {
 	va_list ap;
@@ -173,7 +175,12 @@ void fatal(const char *fmt, ...)
 	va_start(ap, fmt);
 	log_write(LOG_LEVEL_ERROR, 0, fmt, ap);
 	va_end(ap);
-	exit(1);
+	exit(fatal_status);
+}
+
+void fatal_set_status(int status)
+{
+	fatal_status = status;
 }
 
 void fatal_abort(const char *fmt, ...)

@@ -22,6 +22,8 @@ void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Logs, then exit(1). Start-up only. */
 _Noreturn void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The exit status of fatal(); 1 unless set. */
+void fatal_set_status(int status);
 /* Logs, then abort(): a broken promise of the disk or of ourselves. */
 _Noreturn void fatal_abort(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2)));

@@ -384,6 +384,7 @@ struct client_call *client_send(struct client *c, struct client_send *send)
 				  .left = send->payload->len };
 	wire_get_u128(&r, &chunk.slice);
 	wire_get_u32(&r, &chunk.index);
+	chunk.nth = send->nth;
 	return client_send_chunk(c, send, &chunk);
 }
 

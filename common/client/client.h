@@ -71,6 +71,7 @@ struct client_send {
 	struct buf *payload; /* taken. Mutations: encoded with client, slot,
 			      * seq = 0; the client patches the first 20 bytes */
 	struct body *body;   /* a reference is taken over */
+	unsigned nth;        /* C: which owner of the chunk, from 0 */
 	uint32_t timeout_ms; /* 0: the configured one */
 	rpc_done_fn done;    /* exactly once, never inside */
 	void *arg;

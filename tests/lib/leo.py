@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -32,6 +33,7 @@ SLOW = float(os.environ.get("LEO_SLOW", "1"))
 REGION = "us-east-1"
 
 _cleanup = []
+_servers = []  # all that were started
 
 
 def _run_cleanup():
@@ -80,6 +82,8 @@ class Tap:
         print(f"{line}\n# {time.monotonic() - start:.1f} s", flush=True)
 
     def end(self):
+        for server in _servers:
+            self.run("fsck", server.fsck)
         print(f"1..{self.n}", flush=True)
         sys.exit(1 if self.failed else 0)
 
@@ -196,6 +200,8 @@ class Server:
         self.port = free_port()
         self.admin_port = free_port()
         self.procs = []
+        self.fsck_wanted = True  # whenever it ends; False: it is damaged
+        _servers.append(self)
         self.start()
 
     # --- life ---
@@ -268,7 +274,21 @@ class Server:
             p.kill()
 
     def stop(self):
+        self.fsck()
         return max(p.stop() for p in reversed(self.procs))
+
+    def fsck(self):
+        """Recounts everything, on the living server or what a dead one left."""
+        if not self.fsck_wanted or not os.path.exists(ADM):
+            return
+        if self.procs and all(p.alive() for p in self.procs):
+            p = self.adm("fsck", "--read", check=False)
+        elif self.shape == "server" and os.path.isdir(os.path.join(self.data, "manager")):
+            p = run(LEOFS, "fsck", "--data", self.data, "--read", check=False)
+        else:
+            return
+        if p.returncode != 0:
+            raise AssertionError(f"fsck: exit {p.returncode}\n{p.stdout[-3000:]}{p.stderr[-2000:]}")
 
     def restart(self):
         self.kill()

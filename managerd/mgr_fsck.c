@@ -1,0 +1,495 @@
+/*
+ *   SHARD -> ROWS -> PAGE -> CHUNKS -> AGAIN -> PAGE ... -> SHARD ... -> END
+ *
+ * ROWS: the shard recounts its rows. PAGE: what some of its rows say of bytes;
+ * values are looked for by the shard itself. CHUNKS: each copy of the chunks
+ * they name is asked for at its store, FSCK_PARALLEL at a time. AGAIN: a chunk
+ * that was not there counts only if its row still names it: a file may have
+ * been rewritten or removed meanwhile.
+ *
+ * Failure modes: a shard or a store that does not answer within the client's
+ * timeout ends the run as FAILED: "could not look" is not "nothing found".
+ */
+#include "managerd/mgr_fsck.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "managerd/mgr_impl.h"
+
+#define FSCK_PARALLEL 16u
+#define FSCK_ROWS_TIMEOUT_MS (3600u * 1000)
+#define FSCK_COPIES_MAX 8u
+
+enum fsck_step { STEP_SHARD, STEP_ROWS, STEP_PAGE, STEP_CHUNKS, STEP_AGAIN };
+
+/* One copy of a chunk of the page. */
+struct fsck_copy {
+	struct fsck_run *run;
+	uint8_t row[32];
+	uint8_t row_len;
+	uint8_t nth; /* owner */
+	struct wire_u128 slice;
+	uint32_t index, len;
+	uint32_t status; /* what its store said */
+	uint32_t got;    /* bytes there */
+	bool bad;
+};
+
+struct fsck_run {
+	struct manager *m;
+	struct client *client;
+	struct cluster *cluster; /* a reference: shards and copies */
+	enum fsck_step step;
+	struct buf next;         /* PAGE: go on behind this row */
+	struct fsck_copy *copies;
+	size_t n_copies, at, under_way;
+	bool ended;
+	struct env_task begin;
+	void (*done)(void *arg, const struct fsck_result *result);
+	void *arg;
+	struct fsck_result result;
+};
+
+static void fsck_step(struct fsck_run *f);
+
+/* --- what was found --- */
+
+static void fsck_find(struct fsck_run *f, char *text)
+{
+	struct fsck_result *r = &f->result;
+	char **texts;
+
+	r->n_findings++;
+	if (text != NULL && r->n_texts < FSCK_FINDINGS_MAX) {
+		texts = mem_realloc(r->texts,
+				    (r->n_texts + 1) * sizeof *texts);
+		if (texts != NULL) {
+			r->texts = texts;
+			texts[r->n_texts++] = text;
+			return;
+		}
+	}
+	mem_free(text);
+}
+
+static unsigned fsck_shard(const struct fsck_run *f)
+{
+	return f->cluster->shards[f->result.shards_done].shard;
+}
+
+static void fsck_find_list(struct fsck_run *f, struct wire_bytes list)
+{
+	struct wire_reader r;
+	uint32_t n;
+
+	for (r = wire_vec_reader(list, &n); n > 0; n--) {
+		struct wire_bytes text;
+
+		wire_get_str(&r, &text);
+		if (r.err != 0)
+			return;
+		fsck_find(f, mem_printf("shard %u: %.*s", fsck_shard(f),
+					(int)text.len, (const char *)text.p));
+	}
+}
+
+/* --- the end --- */
+
+static void fsck_end(struct fsck_run *f, uint32_t status)
+{
+	if (f->ended)
+		return;
+	f->ended = true;
+	f->result.state = status == RPC_STATUS_OK ? FSCK_DONE : FSCK_FAILED;
+	f->result.status = status;
+	f->result.ended_ns = (uint64_t)env_wall_ns(f->m->env);
+	if (f->done != NULL)
+		f->done(f->arg, &f->result);
+}
+
+/* A request that could not even be sent. */
+static void fsck_sent(struct fsck_run *f, const struct client_call *call)
+{
+	if (call == NULL)
+		fsck_end(f, RPC_STATUS_NOMEM);
+}
+
+/* 0, or the run is over. */
+static int fsck_reply(struct fsck_run *f, const struct rpc_reply *reply,
+		      int decoded)
+{
+	if (f->ended)
+		return -ECANCELED;
+	if (reply->status == RPC_STATUS_OK && decoded == 0)
+		return 0;
+	fsck_end(f, reply->status != RPC_STATUS_OK ? reply->status
+						   : RPC_STATUS_BADMSG);
+	return -EIO;
+}
+
+/* --- rows --- */
+
+static void fsck_on_rows(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_run *f = arg;
+	struct rpc_check_rows_rsp rsp;
+	uint64_t before;
+
+	if (fsck_reply(f, reply, rpc_check_rows_rsp_decode(
+					 &rsp, reply->payload, reply->len)) !=
+	    0)
+		return;
+	f->result.n.rows += rsp.rows;
+	f->result.n.inodes += rsp.inodes;
+	f->result.n.names += rsp.names;
+	f->result.n.slices += rsp.slices;
+	f->result.n.queued += rsp.queued;
+	f->result.n.open += rsp.open;
+	before = f->result.n_findings;
+	fsck_find_list(f, rsp.findings);
+	f->result.n_findings = before + rsp.n_findings;
+	f->step = STEP_PAGE;
+	buf_reset(&f->next);
+	fsck_step(f);
+}
+
+static void fsck_send_rows(struct fsck_run *f)
+{
+	struct rpc_check_rows req = { .max = FSCK_FINDINGS_MAX };
+	struct buf payload;
+	struct client_send send = {
+		.tag = RPC_TAG_check_rows, .shard = (uint16_t)fsck_shard(f),
+		.payload = &payload, .timeout_ms = FSCK_ROWS_TIMEOUT_MS,
+		.done = fsck_on_rows, .arg = f,
+	};
+
+	buf_init(&payload, 0);
+	(void)rpc_check_rows_encode(&req, &payload);
+	fsck_sent(f, client_send(f->client, &send));
+}
+
+/* --- pages --- */
+
+/* Appends the copies of a chunk; row, slice, index and len are set in one. */
+static int fsck_add_copies(struct fsck_run *f, const struct fsck_copy *one)
+{
+	unsigned n = f->cluster->top.n;
+	struct fsck_copy *c;
+
+	if (n == 0)
+		n = 1;
+	if (n > FSCK_COPIES_MAX)
+		n = FSCK_COPIES_MAX;
+	c = mem_realloc(f->copies, (f->n_copies + n) * sizeof *c);
+	if (c == NULL)
+		return -ENOMEM;
+	f->copies = c;
+	for (unsigned i = 0; i < n; i++) {
+		c[f->n_copies] = *one;
+		c[f->n_copies].nth = (uint8_t)i;
+		if (cluster_chunk_store(f->cluster, one->slice, one->index,
+					i) != NULL)
+			f->n_copies++;
+	}
+	return 0;
+}
+
+static int fsck_get_chunk(struct wire_reader *r, struct fsck_copy *ret)
+{
+	struct wire_bytes row;
+
+	wire_get_str(r, &row);
+	wire_get_u128(r, &ret->slice);
+	wire_get_u32(r, &ret->index);
+	wire_get_u32(r, &ret->len);
+	if (r->err != 0 || row.len > sizeof ret->row)
+		return -EBADMSG;
+	ret->row_len = (uint8_t)row.len;
+	if (row.len > 0)
+		memcpy(ret->row, row.p, row.len);
+	return 0;
+}
+
+static int fsck_take_page(struct fsck_run *f,
+			  const struct rpc_check_bytes_rsp *rsp)
+{
+	struct wire_reader r;
+	uint32_t n;
+	int rv = 0;
+
+	f->n_copies = f->at = 0;
+	for (r = wire_vec_reader(rsp->chunks, &n); n > 0 && rv == 0; n--) {
+		struct fsck_copy one = { .run = f };
+
+		rv = fsck_get_chunk(&r, &one);
+		if (rv == 0)
+			rv = fsck_add_copies(f, &one);
+		f->result.n.chunks++;
+	}
+	buf_reset(&f->next);
+	buf_add(&f->next, rsp->next.p, rsp->next.len);
+	return rv != 0 ? rv : f->next.err;
+}
+
+static void fsck_on_page(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_run *f = arg;
+	struct rpc_check_bytes_rsp rsp;
+	int rv = rpc_check_bytes_rsp_decode(&rsp, reply->payload, reply->len);
+
+	if (fsck_reply(f, reply, rv) != 0)
+		return;
+	f->result.n.extents += rsp.extents;
+	f->result.n.values += rsp.values;
+	f->result.n.value_bytes += rsp.value_bytes;
+	fsck_find_list(f, rsp.findings);
+	rv = fsck_take_page(f, &rsp);
+	if (rv != 0) {
+		fsck_end(f, rpc_status_from_errno(rv));
+		return;
+	}
+	f->step = STEP_CHUNKS;
+	fsck_step(f);
+}
+
+static void fsck_send_page(struct fsck_run *f, struct wire_bytes after,
+			   bool exact, rpc_done_fn done, void *arg)
+{
+	struct rpc_check_bytes req = { .after = after, .exact = exact,
+				       .read = !exact && f->result.read };
+
+	fsck_sent(f, CLIENT_SEND(f->client, check_bytes,
+				 (uint16_t)fsck_shard(f), &req, done, arg));
+}
+
+/* --- chunks --- */
+
+static void fsck_on_copy(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_copy *c = arg;
+	struct fsck_run *f = c->run;
+	struct rpc_chunk_check_rsp rsp = { .len = 0 };
+
+	f->under_way--;
+	c->status = reply->status;
+	if (c->status == RPC_STATUS_OK &&
+	    rpc_chunk_check_rsp_decode(&rsp, reply->payload, reply->len) != 0)
+		c->status = RPC_STATUS_BADMSG;
+	c->got = rsp.len;
+	switch (c->status) {
+	case RPC_STATUS_OK:
+		c->bad = c->got < c->len;
+		f->result.n.copies += !c->bad;
+		break;
+	case RPC_STATUS_NOENT:
+	case RPC_STATUS_IO:
+		c->bad = true;
+		break;
+	default:
+		fsck_end(f, c->status);
+		return;
+	}
+	fsck_step(f);
+}
+
+static void fsck_send_copy(struct fsck_run *f, struct fsck_copy *c)
+{
+	struct rpc_chunk_check req = { .slice = c->slice, .index = c->index,
+				       .read = f->result.read };
+	struct buf payload;
+	struct client_send send = {
+		.tag = RPC_TAG_chunk_check, .shard = slice_home(c->slice),
+		.payload = &payload, .nth = c->nth,
+		.done = fsck_on_copy, .arg = c,
+	};
+	struct client_call *call;
+
+	buf_init(&payload, 0);
+	(void)rpc_chunk_check_encode(&req, &payload);
+	call = client_send(f->client, &send);
+	if (call != NULL)
+		f->under_way++;
+	fsck_sent(f, call);
+}
+
+/* True when all of the page have been asked for and have answered. */
+static bool fsck_chunks(struct fsck_run *f)
+{
+	while (!f->ended && f->at < f->n_copies &&
+	       f->under_way < FSCK_PARALLEL)
+		fsck_send_copy(f, &f->copies[f->at++]);
+	return f->at == f->n_copies && f->under_way == 0;
+}
+
+/* --- once more --- */
+
+static char *fsck_copy_text(const struct fsck_run *f,
+			    const struct fsck_copy *c)
+{
+	const struct cluster_store *s = cluster_chunk_store(
+		f->cluster, c->slice, c->index, c->nth);
+	uint64_t id = 0;
+
+	for (unsigned i = 1; i < 9 && i < c->row_len; i++)
+		id = id << 8 | c->row[i];
+	return mem_printf(
+		"shard %u: %s %llx: chunk %u of slice %016llx%016llx %s in "
+		"store %llu", fsck_shard(f),
+		c->row[0] == 'I' ? "inode" : "region of", (unsigned long long)id,
+		c->index, (unsigned long long)c->slice.hi,
+		(unsigned long long)c->slice.lo,
+		c->status == RPC_STATUS_NOENT ? "is not"
+		: c->status == RPC_STATUS_IO  ? "does not have its hash"
+					      : "is too short",
+		s == NULL ? 0ull : (unsigned long long)s->raft_id);
+}
+
+static void fsck_on_again(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_copy *c = arg;
+	struct fsck_run *f = c->run;
+	struct rpc_check_bytes_rsp rsp;
+	struct wire_reader r;
+	uint32_t n;
+
+	if (fsck_reply(f, reply, rpc_check_bytes_rsp_decode(
+					 &rsp, reply->payload, reply->len)) !=
+	    0)
+		return;
+	for (r = wire_vec_reader(rsp.chunks, &n); n > 0; n--) {
+		struct fsck_copy now = { .run = f };
+
+		if (fsck_get_chunk(&r, &now) != 0)
+			break;
+		if (now.index == c->index && now.slice.hi == c->slice.hi &&
+		    now.slice.lo == c->slice.lo &&
+		    (c->status != RPC_STATUS_OK || now.len > c->got)) {
+			fsck_find(f, fsck_copy_text(f, c));
+			break;
+		}
+	}
+	f->at++;
+	fsck_step(f);
+}
+
+/* Asks about the next bad copy; true when there is none left. */
+static bool fsck_again(struct fsck_run *f)
+{
+	struct fsck_copy *c;
+
+	while (f->at < f->n_copies && !f->copies[f->at].bad)
+		f->at++;
+	if (f->at == f->n_copies)
+		return true;
+	c = &f->copies[f->at];
+	fsck_send_page(f, wire_bytes(c->row, c->row_len), true, fsck_on_again,
+		       c);
+	return false;
+}
+
+/* --- the run --- */
+
+static void fsck_step(struct fsck_run *f)
+{
+	while (!f->ended) {
+		switch (f->step) {
+		case STEP_SHARD:
+			if (f->result.shards_done == f->result.shards) {
+				fsck_end(f, RPC_STATUS_OK);
+				return;
+			}
+			f->step = STEP_ROWS;
+			fsck_send_rows(f);
+			return; /* fsck_on_rows() goes on */
+		case STEP_PAGE:
+			fsck_send_page(f, wire_bytes(f->next.data,
+						     f->next.len),
+				       false, fsck_on_page, f);
+			return; /* fsck_on_page() goes on */
+		case STEP_CHUNKS:
+			if (!fsck_chunks(f))
+				return; /* fsck_on_copy() goes on */
+			f->at = 0;
+			f->step = STEP_AGAIN;
+			continue;
+		case STEP_AGAIN:
+			if (!fsck_again(f))
+				return; /* fsck_on_again() goes on */
+			f->step = STEP_PAGE;
+			if (f->next.len == 0) {
+				f->result.shards_done++;
+				f->step = STEP_SHARD;
+			}
+			continue;
+		case STEP_ROWS:
+			assert(false);
+		}
+	}
+}
+
+static void fsck_begin(struct env_task *task)
+{
+	fsck_step(CONTAINER_OF(task, struct fsck_run, begin));
+}
+
+static void fsck_free(struct fsck_run *f)
+{
+	if (f == NULL)
+		return;
+	for (unsigned i = 0; i < f->result.n_texts; i++)
+		mem_free(f->result.texts[i]);
+	mem_free(f->result.texts);
+	mem_free(f->copies);
+	buf_fini(&f->next);
+	cluster_unref(f->cluster);
+	mem_free(f);
+}
+
+int mgr_fsck_start(struct manager *m, bool read,
+		   void (*done)(void *arg, const struct fsck_result *result),
+		   void *arg)
+{
+	struct client *client = client_of(m->clients, m->loop);
+	struct cluster *cluster = client_cluster(client);
+	struct fsck_run *f;
+
+	if (m->fsck != NULL && (!m->fsck->ended || m->fsck->under_way > 0))
+		return -EBUSY;
+	if (cluster == NULL)
+		return -EAGAIN;
+	f = mem_zalloc(sizeof *f);
+	if (f == NULL)
+		return -ENOMEM;
+	fsck_free(m->fsck);
+	m->fsck = f;
+	f->m = m;
+	f->client = client;
+	f->cluster = cluster_ref(cluster);
+	f->done = done;
+	f->arg = arg;
+	buf_init(&f->next, 0);
+	f->result.state = FSCK_RUNNING;
+	f->result.read = read;
+	f->result.shards = cluster->n_shards;
+	f->result.started_ns = (uint64_t)env_wall_ns(m->env);
+	f->begin.run = fsck_begin;
+	env_post(m->env, &f->begin);
+	return 0;
+}
+
+const struct fsck_result *mgr_fsck_result(const struct manager *m)
+{
+	static const struct fsck_result never = { .state = FSCK_NEVER };
+
+	return m->fsck == NULL ? &never : &m->fsck->result;
+}
+
+void mgr_fsck_free(struct manager *m)
+{
+	fsck_free(m->fsck);
+	m->fsck = NULL;
+}
