@@ -9,7 +9,8 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_link.c \
 	%D%/raft_log.c \
 	%D%/raft_recover.c \
-	%D%/raft_step.c
+	%D%/raft_step.c \
+	%D%/raft_transfer.c
 
 check_PROGRAMS += tests/unit/test_raft
 tests_unit_test_raft_SOURCES = tests/unit/test_raft.c
@@ -25,7 +26,7 @@ tests_sim_libsim_a_SOURCES = \
 LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
 
 check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
-	tests/unit/test_raft_trap
+	tests/unit/test_raft_transfer tests/unit/test_raft_trap
 tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
 tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
@@ -33,11 +34,15 @@ RAFT_PEERS = tests/unit/raft_peers.c tests/unit/raft_peers.h
 tests_unit_test_raft_lease_SOURCES = tests/unit/test_raft_lease.c $(RAFT_PEERS)
 tests_unit_test_raft_lease_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
+tests_unit_test_raft_transfer_SOURCES = tests/unit/test_raft_transfer.c \
+	$(RAFT_PEERS)
+tests_unit_test_raft_transfer_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
 tests_unit_test_raft_trap_SOURCES = tests/unit/test_raft_trap.c $(RAFT_PEERS)
 tests_unit_test_raft_trap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
-	tests/unit/test_raft_trap
+	tests/unit/test_raft_transfer tests/unit/test_raft_trap
 
 check_PROGRAMS += tests/sim/sim_raft
 tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \
@@ -45,5 +50,5 @@ tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \
 tests_sim_sim_raft_LDADD = $(LIB_SIM) $(LIB_RAFT)
 tests_sim_sim_raft_LDFLAGS = -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_step_persisted -Wl,--wrap=raft_step_receive \
-	-Wl,--wrap=raft_group_can_read
+	-Wl,--wrap=raft_group_can_read -Wl,--wrap=raft_lease_told
 TESTS += tests/sim/sim_raft

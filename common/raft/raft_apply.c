@@ -370,7 +370,7 @@ static void raft_group_not_leader(struct raft_group *g)
 		raft_done_list(raft_take_bars(&g->waits, &g->waits_tail),
 			       RPC_STATUS_NOT_LEADER);
 	}
-	if (g->lead_term == 0) {
+	if (g->lead_term == 0 || raft_group_in_transfer(g)) {
 		raft_fail_list(raft_take_subs(&g->subs, &g->subs_tail),
 			       RPC_STATUS_NOT_LEADER);
 		raft_done_list(raft_take_bars(&g->bars, &g->bars_tail),
@@ -395,6 +395,7 @@ void raft_group_work(struct raft_group *g)
 	if (g->state != RAFT_GROUP_RUNNING)
 		return;
 	raft_step_persisted(g, g->stored);
+	raft_transfer_step(g);
 	raft_group_not_leader(g);
 	raft_group_propose(g);
 	more = raft_group_apply(g);
@@ -419,7 +420,9 @@ uint64_t raft_group_leader(const struct raft_group *g)
 	if (g->state != RAFT_GROUP_RUNNING)
 		return 0;
 	if (r->state == RAFT_LEADER)
-		return g->h->config.id;
+		return g->transfer_to != 0	? g->transfer_to
+		       : raft_transferee(r) != 0 ? raft_transferee(r)
+						 : g->h->config.id;
 	return r->state == RAFT_FOLLOWER ? r->follower_state.current_leader.id
 					 : 0;
 }

@@ -92,6 +92,8 @@ static int raft_append_result_encode(const struct raft_append_entries_result *m,
 		.features = m->features,
 		.capacity = m->capacity,
 		.stamp = x->stamp,
+		.applied = x->applied,
+		.busy = x->busy,
 	};
 
 	return raft_wire_append_result_encode(&w, out);
@@ -239,7 +241,7 @@ static int raft_append_result_decode(struct wire_bytes b,
 
 	if (raft_wire_append_result_decode(&w, b.p, b.len) != 0 ||
 	    !raft_term_ok(w.term) || w.rejected >= RAFT_INDEX_MAX ||
-	    w.last_index >= RAFT_INDEX_MAX ||
+	    w.last_index >= RAFT_INDEX_MAX || w.busy > 1 ||
 	    (w.rejected > 0 && w.last_index >= w.rejected))
 		return -EPROTO;
 	m->version = w.version;
@@ -249,6 +251,8 @@ static int raft_append_result_decode(struct wire_bytes b,
 	m->features = w.features;
 	m->capacity = w.capacity;
 	x->stamp = w.stamp;
+	x->applied = w.applied;
+	x->busy = w.busy != 0;
 	return 0;
 }
 

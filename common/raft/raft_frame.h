@@ -35,7 +35,8 @@ struct raft_message;
 	F(u64, stamp)
 #define RAFT_WIRE_APPEND_RESULT(F) \
 	F(u8, version) F(u64, term) F(u64, rejected) F(u64, last_index) \
-	F(u16, features) F(u16, capacity) F(u64, stamp)
+	F(u16, features) F(u16, capacity) F(u64, stamp) \
+	F(u64, applied) F(u8, busy)
 #define RAFT_WIRE_TIMEOUT_NOW(F) \
 	F(u8, version) F(u64, term) F(u64, last_index) F(u64, last_term)
 
@@ -67,6 +68,9 @@ struct raft_extra {
 	 * none; an opaque number to the follower.
 	 */
 	uint64_t stamp;
+	/* result: entries applied; some are not on disk yet */
+	uint64_t applied;
+	bool busy;
 };
 
 /* Encodes any message but AppendEntries; -ENOTSUP for others. */

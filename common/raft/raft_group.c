@@ -206,6 +206,7 @@ static bool raft_group_stalled(struct raft_group *g)
 static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 {
 	struct raft_message m = *in;
+	struct raft_request_vote *q = &m.request_vote;
 	struct raft_request_vote_result *v = &m.request_vote_result;
 	struct raft_append_entries_result *a = &m.append_entries_result;
 	struct raft_extra x = { .stamp = 0 };
@@ -226,8 +227,15 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 			a->rejected = 1;
 		a->last_log_index = a->rejected - 1; /* trap H */
 	}
-	if (m.type == RAFT_APPEND_ENTRIES_RESULT)
+	if (m.type == RAFT_APPEND_ENTRIES_RESULT) {
 		x.stamp = raft_lease_echo(g, m.server_id, a->term);
+		x.applied = g->applied;
+		x.busy = g->stored < rlog_last(&g->log);
+	}
+	if (m.type == RAFT_TIMEOUT_NOW)
+		raft_lease_told(g, m.server_id);
+	if (m.type == RAFT_REQUEST_VOTE && q->term != g->disrupt_term)
+		q->disrupt_leader = false;
 	buf_reset(out);
 	if (raft_msg_encode(&m, &x, out) == 0)
 		raft_group_put(g, m.server_id, (uint8_t)m.type,
@@ -252,6 +260,16 @@ void raft_group_voters(struct raft_group *g)
 	g->voter = self;
 	g->sole_voter = self && voters == 1;
 	g->one_voter = g->sole_voter && c->n == 1;
+}
+
+bool raft_group_votes(const struct raft_group *g, uint64_t id)
+{
+	const struct raft_configuration *c = &g->r.configuration;
+
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->servers[i].id == id)
+			return c->servers[i].role == RAFT_VOTER;
+	return false;
 }
 
 /* Entries of the update go to the log; the first of a new term is noted. */

@@ -75,6 +75,20 @@ void raft_host_arm(struct raft_host *h, const struct raft_group *g)
 	env_timer_set(h->env, &h->timer, (at - now) * 1000000);
 }
 
+static void raft_host_timeout(struct raft_host *h, struct raft_group *g,
+			      uint64_t now)
+{
+	if (h->leaving && raft_state(&g->r) != RAFT_LEADER) {
+		g->deadline = now + h->config.election_ms;
+		return;
+	}
+	raft_step_timeout(g);
+	raft_group_watch(g);
+	/* what was due is done, whatever the library says of idle spares */
+	if (g->deadline <= now)
+		g->deadline = now + h->config.heartbeat_ms;
+}
+
 static void raft_host_tick(struct env_timer *timer)
 {
 	struct raft_host *h = CONTAINER_OF(timer, struct raft_host, timer);
@@ -86,7 +100,7 @@ static void raft_host_tick(struct env_timer *timer)
 		if (g->state != RAFT_GROUP_RUNNING || g->one_voter)
 			continue;
 		if (g->deadline <= now)
-			raft_step_timeout(g);
+			raft_host_timeout(h, g, now);
 		if (first == NULL || g->deadline < first->deadline)
 			first = g;
 	}
@@ -212,6 +226,7 @@ void raft_host_free(struct raft_host *h)
 	if (h == NULL)
 		return;
 	env_timer_cancel(h->env, &h->timer);
+	env_timer_cancel(h->env, &h->leave_timer);
 	for (g = h->groups; g != NULL; g = g->next)
 		raft_group_fail_all(g, RPC_STATUS_UNKNOWN_OUTCOME);
 	raft_host_free_writes(h);
@@ -245,6 +260,11 @@ int raft_host_start(struct raft_host *h)
 			return rv;
 	}
 	return 0;
+}
+
+void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret)
+{
+	*ret = h->stats;
 }
 
 /* --- hard state in segment headers --- */

@@ -140,6 +140,24 @@ void raft_group_barrier(struct raft_group *g, struct raft_barrier *b);
 /* After apply() returned -EAGAIN: go on (posted). */
 void raft_group_resume(struct raft_group *g);
 
+/*
+ * Hands leadership on to store `to`, 0: the voter that has most. Waits for it
+ * to have the whole log, gives up after one election timeout; meanwhile
+ * submits and barriers fail with NOT_LEADER, and there is no lease. role()
+ * tells when it went. 0; -EPERM: this process does not lead; -EBUSY: under
+ * way; -ENOENT: nobody to hand it to, or not that one.
+ */
+int raft_group_transfer(struct raft_group *g, uint64_t to);
+/*
+ * Before the process ends: hands on all groups it leads and stands for no
+ * election any more. done() when none is left that another could have, at the
+ * latest after two election timeouts (not called when the host is freed).
+ */
+struct raft_leave {
+	void (*done)(struct raft_leave *l);
+};
+void raft_host_leave(struct raft_host *h, struct raft_leave *l);
+
 bool raft_group_is_leader(const struct raft_group *g);
 /*
  * True when a local read now is linearizable without a barrier: this process
@@ -152,7 +170,8 @@ bool raft_group_is_leader(const struct raft_group *g);
  * through a barrier and read again.
  */
 bool raft_group_can_read(const struct raft_group *g);
-/* Store id of the leader as far as known, 0 = unknown. */
+/* Store id of the leader as far as known, 0 = unknown. The one that it is
+ * handed on to, while it is. */
 uint64_t raft_group_leader(const struct raft_group *g);
 uint64_t raft_group_applied(const struct raft_group *g);
 uint64_t raft_group_commit(const struct raft_group *g);
@@ -171,6 +190,13 @@ int raft_host_receive(struct raft_host *h, uint64_t from, const uint8_t *frame,
 		      size_t len);
 /* The link to or from `peer` broke: frames may be missing. */
 void raft_host_link_reset(struct raft_host *h, uint64_t peer);
+
+struct raft_host_stats {
+	uint64_t transfers; /* asked for, the two below among them */
+	uint64_t stuck;     /* a follower stood still */
+	uint64_t backlogs;  /* this store did not get to apply */
+};
+void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret);
 
 /*
  * What SEG_START of a new segment shall carry (DESIGN section 4); called by

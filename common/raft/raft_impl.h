@@ -10,6 +10,7 @@
  *   raft_group.c    effects of a step: records, messages, roles
  *   raft_apply.c    submits, barriers, applying
  *   raft_step.c     every call into libraft; its memory rules end here
+ *   raft_transfer.c leadership handed on, watchdogs
  *   raft_log.c      positions of entries, cache of their bytes
  *   raft_frame.c    bytes of frames, messages and configurations
  *   raft_recover.c  from the records of the log to a group that runs
@@ -34,6 +35,7 @@
 #define RAFT_APPLY_BUDGET 256 /* entries applied per group and turn */
 #define RAFT_INFLIGHT 256     /* entries a follower may owe */
 #define RAFT_LEASE_PERCENT 85 /* of the election timeout */
+#define RAFT_STUCK_MS 5000    /* a follower may stand still so long */
 /*
  * Units of disk space told to the library. Zero would make it refuse every
  * submit; real refusals on a full disk are the store's (its reserve).
@@ -93,7 +95,12 @@ struct rlog {
 /* What a leader knows of another server, beside the library. */
 struct raft_follower {
 	uint64_t id;
-	uint64_t acked; /* ns; newest stamp of ours that it answered, 0: none */
+	uint64_t acked;    /* ns; newest stamp of ours that it answered */
+	uint64_t told;     /* ns; when it was asked to lead, 0: done with */
+	uint64_t applied;  /* as it said last */
+	bool busy;         /* it is still writing, as it said last */
+	uint64_t match;    /* as seen last */
+	uint64_t moved_ms; /* when match moved, or had no reason to */
 };
 
 enum raft_group_state {
@@ -141,7 +148,10 @@ struct raft_group {
 	struct raft_follower *followers; /* the other servers */
 	unsigned n_followers;
 	uint64_t lease_until;     /* ns; nobody else leads before, 0: unknown */
-	bool lease_dropped;       /* others were asked to lead */
+	uint64_t transfer_to;     /* waits for it to have the whole log */
+	uint64_t transfer_ms;     /* until then */
+	uint64_t watch_commit;    /* index committed at watch_ms */
+	uint64_t watch_ms;
 	uint64_t lead_term;       /* term in which the library leads, 0 = no */
 	uint64_t lead_index;      /* first entry of that term, 0 = none yet */
 	bool leading;             /* and it is applied */
@@ -154,6 +164,7 @@ struct raft_group {
 
 	/* the empty AppendEntries being answered (stall A), else 0 */
 	uint64_t beat_prev, beat_commit;
+	uint64_t disrupt_term;    /* in which a leader asked us to lead */
 	uint64_t beat_last;       /* the one before had this index */
 	unsigned beat_same;       /* so often */
 	bool stale_append;        /* answering an older term's (trap H) */
@@ -197,6 +208,11 @@ struct raft_host {
 	TAILQ_HEAD(, raft_body) cache;
 	size_t cache_bytes;
 	struct buf scratch, read_buf;
+	struct raft_host_stats stats;
+	bool leaving;               /* stands for no election */
+	struct raft_leave *leave;   /* not done yet */
+	struct env_timer leave_timer;
+	uint64_t leave_ms;          /* when it gives up */
 
 	pthread_mutex_t hard_lock;
 	struct raft_hard_row *hard; /* under hard_lock */
@@ -284,6 +300,8 @@ uint32_t raft_step_submit(struct raft_group *g, unsigned n);
 void raft_step_receive(struct raft_group *g, struct raft_message *m,
 		       const struct raft_extra *x);
 void raft_step_configuration(struct raft_group *g, uint64_t index);
+/* This process leads, `to` is another voter. */
+void raft_step_transfer(struct raft_group *g, uint64_t to);
 
 /* --- raft_group.c --- */
 /* What a step did; bodies: of the entries in it. Takes those it appended
@@ -295,6 +313,7 @@ void raft_group_hard(struct raft_group *g, uint64_t term, uint64_t vote);
 void raft_group_open_gate(struct raft_group *g);
 /* Looks at the configuration in force. */
 void raft_group_voters(struct raft_group *g);
+bool raft_group_votes(const struct raft_group *g, uint64_t id);
 
 /* --- raft_lease.c --- */
 /* After every step: state or configuration may be another. */
@@ -305,9 +324,14 @@ void raft_lease_heard(struct raft_group *g, uint64_t from, uint64_t term,
 /* The stamp for an answer to that leader. */
 uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,
 			 uint64_t term);
-/* `from` answered with one of our stamps; before the step. */
+/* `from` answered in that term; before the step. */
 void raft_lease_acked(struct raft_group *g, uint64_t from, uint64_t term,
-		      uint64_t stamp);
+		      const struct raft_extra *x);
+/* TimeoutNow goes to that server. */
+void raft_lease_told(struct raft_group *g, uint64_t to);
+/* NULL: not known, or this process does not lead. */
+struct raft_follower *raft_follower_find(const struct raft_group *g,
+					 uint64_t id);
 void raft_followers_free(struct raft_group *g);
 
 /* --- raft_apply.c --- */
@@ -315,6 +339,14 @@ void raft_followers_free(struct raft_group *g);
 void raft_group_work(struct raft_group *g);
 /* Calls failed(), done() of all that waits. */
 void raft_group_fail_all(struct raft_group *g, uint32_t status);
+
+/* --- raft_transfer.c --- */
+/* After each timeout of a leader. */
+void raft_group_watch(struct raft_group *g);
+/* In each turn: whom it is handed on to may be ready. */
+void raft_transfer_step(struct raft_group *g);
+/* Leadership is being handed on: no submits. */
+bool raft_group_in_transfer(const struct raft_group *g);
 
 /* --- raft_recover.c --- */
 /* Bootstraps or bumps, so that START can follow when it is durable. */

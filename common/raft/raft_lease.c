@@ -15,6 +15,8 @@
  * - A process that stands still: whoever reads asks can_read() with a clock
  *   read afresh. Clocks that stand still with the process (a virtual machine
  *   put to sleep): raft_host_config.read_barrier.
+ * - Leadership handed on (raft_transfer.c): whoever was asked to lead may be
+ *   elected at once, until it has answered something sent later.
  * - A configuration that changes: majorities of the old one and the new one
  *   have a server in common, which keeps its word to this leader. A leader
  *   that is no voter (any more) has no lease.
@@ -24,8 +26,8 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-static struct raft_follower *raft_follower_find(struct raft_group *g,
-						uint64_t id)
+struct raft_follower *raft_follower_find(const struct raft_group *g,
+					 uint64_t id)
 {
 	for (unsigned i = 0; i < g->n_followers; i++)
 		if (g->followers[i].id == id)
@@ -64,15 +66,17 @@ static uint64_t raft_lease_nth(struct raft_group *g, unsigned n)
 	return stamp;
 }
 
-/* Only for leaders with other voters. */
 static void raft_lease_update(struct raft_group *g)
 {
 	uint64_t ms = g->h->config.election_ms;
 	uint64_t stamp;
 
 	g->lease_until = 0;
-	if (!g->voter || g->sole_voter || g->lease_dropped)
+	if (!g->voter || g->sole_voter || raft_group_in_transfer(g))
 		return;
+	for (unsigned i = 0; i < g->n_followers; i++)
+		if (g->followers[i].told != 0)
+			return;
 	/* a majority of n voters are n / 2 + 1, one of them is this store */
 	stamp = raft_lease_nth(g, g->n_voters / 2);
 	if (stamp != 0)
@@ -113,6 +117,8 @@ static void raft_followers_make(struct raft_group *g)
 		old = raft_follower_find(g, id);
 		if (old != NULL)
 			all[n] = *old;
+		else
+			all[n].moved_ms = env_now_ms(g->h->env);
 		all[n++].id = id;
 	}
 	mem_free(g->followers);
@@ -133,7 +139,8 @@ void raft_lease_check(struct raft_group *g)
 		/* stamps of one leadership say nothing about the next */
 		raft_followers_free(g);
 		g->lease_until = 0;
-		g->lease_dropped = false;
+		g->watch_commit = 0;
+		g->transfer_to = 0;
 		return;
 	}
 	if (!raft_followers_same(g))
@@ -159,18 +166,30 @@ uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,
 }
 
 void raft_lease_acked(struct raft_group *g, uint64_t from, uint64_t term,
-		      uint64_t stamp)
+		      const struct raft_extra *x)
 {
-	struct raft_follower *f;
+	struct raft_follower *f = raft_follower_find(g, from);
 
-	if (raft_state(&g->r) != RAFT_LEADER ||
-	    term != raft_current_term(&g->r) ||
-	    stamp > env_now_ns(g->h->env))
+	if (f == NULL || term != raft_current_term(&g->r) ||
+	    x->stamp > env_now_ns(g->h->env))
 		return;
-	f = raft_follower_find(g, from);
-	if (f == NULL || stamp <= f->acked)
+	f->applied = x->applied;
+	f->busy = x->busy;
+	if (x->stamp <= f->acked)
 		return;
-	f->acked = stamp;
+	f->acked = x->stamp;
+	/* it had TimeoutNow before this and still follows, or never gets it */
+	if (f->acked > f->told)
+		f->told = 0;
+	raft_lease_update(g);
+}
+
+void raft_lease_told(struct raft_group *g, uint64_t to)
+{
+	struct raft_follower *f = raft_follower_find(g, to);
+
+	if (f != NULL)
+		f->told = env_now_ns(g->h->env);
 	raft_lease_update(g);
 }
 

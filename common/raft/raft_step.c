@@ -135,6 +135,14 @@ void raft_step_timeout(struct raft_group *g)
 	raft_step_must(g, &ev, "timeout");
 }
 
+void raft_step_transfer(struct raft_group *g, uint64_t to)
+{
+	struct raft_event ev = { .type = RAFT_TRANSFER };
+
+	ev.transfer.server_id = to;
+	raft_step_must(g, &ev, "transfer");
+}
+
 void raft_step_persisted(struct raft_group *g, uint64_t index)
 {
 	struct raft_event ev = { .type = RAFT_PERSISTED_ENTRIES };
@@ -345,7 +353,9 @@ void raft_step_receive(struct raft_group *g, struct raft_message *m,
 	}
 	if (m->type == RAFT_APPEND_ENTRIES_RESULT)
 		raft_lease_acked(g, m->server_id,
-				 m->append_entries_result.term, x->stamp);
+				 m->append_entries_result.term, x);
+	if (m->type == RAFT_TIMEOUT_NOW)
+		g->disrupt_term = m->timeout_now.term + 1;
 	raft_step_deliver(g, m, 0);
 }
 

@@ -52,12 +52,14 @@ planted sim_raft vote 3 storm
 planted sim_raft early 3 lease
 planted sim_raft stale 3 calm
 planted sim_raft count 3 stab
+planted sim_raft told 3 calm
 planted sim_shard ack 3 disk
 planted sim_shard vote 3 storm
 planted sim_shard retry 3 mix
 planted sim_shard clock 3 mix
 planted sim_shard stale 3 calm
 planted sim_shard rows 3 mix
+clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
 clean sim_shard 3 calm

@@ -112,11 +112,6 @@ bool sim_cluster_healing(struct sim_cluster *c)
 	return c->healing;
 }
 
-bool sim_cluster_paused(struct sim_cluster *c, unsigned node)
-{
-	return c->nodes[node].paused_until > sim_now(c->s);
-}
-
 void sim_fail(struct sim_cluster *c, const char *fmt, ...)
 {
 	va_list ap;
@@ -546,6 +541,19 @@ static void sim_clocks(struct sim_cluster *c, struct sim_node *n)
 	n->clock.wall = ((int64_t)sim_rand(c->s, 120) - 60) * (int64_t)SIM_S;
 }
 
+static void sim_node_pause(struct sim_node *n, uint64_t ms)
+{
+	struct sim_cluster *c = n->c;
+
+	if (n->env == NULL)
+		return;
+	c->faults++;
+	n->paused_until = sim_now(c->s) + ms * SIM_MS;
+	sim_trace(c->s, "pause node=%u", n->id);
+	simenv_pause(n->env, n->paused_until);
+	sim_clocks(c, n);
+}
+
 static void sim_pause(void *arg)
 {
 	struct sim_cluster *c = arg;
@@ -556,15 +564,28 @@ static void sim_pause(void *arg)
 
 	if (c->healing)
 		return;
-	if (n->env != NULL) {
-		c->faults++;
-		n->paused_until = sim_now(c->s) +
-				  sim_range(c->s, 50, 2000) * SIM_MS;
-		sim_trace(c->s, "pause node=%u", n->id);
-		simenv_pause(n->env, n->paused_until);
-		sim_clocks(c, n);
-	}
+	sim_node_pause(n, sim_range(c->s, 50, 2000));
 	sim_after(c->s, sim_range(c->s, 300, 4000) * SIM_MS, sim_pause, c);
+}
+
+static void sim_deaf(void *arg)
+{
+	struct sim_pair *p = arg;
+
+	if (p->c->healing)
+		return;
+	for (unsigned i = 0; i < p->c->config.nodes; i++)
+		p->c->cut[i][p->b] = i != p->b;
+}
+
+void sim_cluster_pause(struct sim_cluster *c, unsigned node, uint64_t ms,
+		       unsigned peer)
+{
+	if (c->healing)
+		return;
+	sim_node_pause(&c->nodes[node], ms);
+	sim_after_owned(c->s, (ms - 1) * SIM_MS, sim_deaf,
+			sim_pair_new(c, node, peer));
 }
 
 struct sim_kill {

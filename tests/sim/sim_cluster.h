@@ -82,8 +82,12 @@ void *sim_cluster_arg(struct sim_cluster *c);
 /* The process on a node, NULL while it is down. */
 void *sim_cluster_proc(struct sim_cluster *c, unsigned node);
 bool sim_cluster_healing(struct sim_cluster *c);
-/* Stopped for a time: nobody can ask it anything. */
-bool sim_cluster_paused(struct sim_cluster *c, unsigned node);
+/*
+ * Stops the process of node for so long; from shortly before it goes on, peer
+ * hears nothing from anybody.
+ */
+void sim_cluster_pause(struct sim_cluster *c, unsigned node, uint64_t ms,
+		       unsigned peer);
 /* A frame from node to the machine with id `to`. */
 void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 		      const uint8_t *frame, size_t len);

@@ -46,6 +46,8 @@ struct world {
 	unsigned groups;
 	bool tiny_cache, big_values, frozen_clocks;
 	bool quiet; /* mostly only new leaders are given work */
+	bool transfers;
+	unsigned slow; /* node + 1 that applies slowly */
 	unsigned window; /* entries a follower may owe; 0: as usual */
 	struct chain chains[GROUPS];
 	uint64_t rows[SIM_NODES][GROUPS]; /* durable applied index */
@@ -213,7 +215,7 @@ static bool proc_park(struct proc *p, unsigned gi)
 
 	if (t->parked)
 		sim_fail(p->c, "applied while parked");
-	if (!sim_chance(s, 5))
+	if (!sim_chance(s, p->w->slow == p->node + 1 ? 500 : 5))
 		return false;
 	t->parked = true;
 	env_timer_set(p->env, &t->timer, sim_range(s, 1, 20) * SIM_MS);
@@ -548,6 +550,41 @@ static void client_read(struct world *w, struct proc *p, unsigned gi)
 	raft_group_barrier(p->groups[gi], &bar->barrier);
 }
 
+/* Asks somebody who leads to hand on, to somebody or to whom it likes. */
+static void client_transfer(struct sim_cluster *c, unsigned gi)
+{
+	struct sim *s = sim_cluster_sim(c);
+	unsigned nodes = sim_cluster_size(c);
+	unsigned from = (unsigned)sim_rand(s, nodes);
+	uint64_t to = sim_rand(s, nodes + 1);
+
+	for (unsigned i = 0; i < nodes; i++) {
+		struct proc *p = sim_cluster_proc(c, (from + i) % nodes);
+
+		if (p != NULL && p->leads[gi]) {
+			sim_trace(s, "transfer group=%u from=%u to=%u: %d", gi,
+				  p->node, (unsigned)to,
+				  raft_group_transfer(p->groups[gi], to));
+			return;
+		}
+	}
+}
+
+/*
+ * The one that shall lead falls asleep, and wakes up when that is forgotten;
+ * and then nobody can tell the one who asked for it.
+ */
+void sim_raft_told(struct raft_group *g, uint64_t to)
+{
+	struct proc *p = raft_group_user(g);
+	struct sim *s = sim_cluster_sim(p->c);
+
+	sim_trace(s, "told node=%u to=%u", p->node, (unsigned)to);
+	if (sim_chance(s, 300))
+		sim_cluster_pause(p->c, (unsigned)to - 1,
+				  sim_range(s, 300, 1500), p->node);
+}
+
 /*
  * A group with new entries all the time does not elect who missed them; one
  * that rests does, and then an old leader's lease is put to the test.
@@ -588,6 +625,8 @@ static void client_step(struct sim_cluster *c)
 			client_submit(w, p, gi);
 	if (sim_chance(s, 200))
 		client_read(w, p, gi);
+	if (w->transfers && !sim_cluster_healing(c) && sim_chance(s, 15))
+		client_transfer(c, gi);
 	/* of all that believe they lead */
 	for (unsigned i = 0; i < sim_cluster_size(c); i++) {
 		struct proc *q = sim_cluster_proc(c, i);
@@ -743,6 +782,8 @@ static void raft_run(uint64_t seed, unsigned nodes,
 	w->tiny_cache = seed / 3 % 2 != 0;
 	w->window = seed / 5 % 2 == 0 ? 2 + (unsigned)(seed % 3) : 0;
 	w->quiet = seed / 2 % 2 == 0;
+	w->transfers = seed / 3 % 2 == 0;
+	w->slow = seed % 8 == 0 ? 1 + (unsigned)(seed / 8 % nodes) : 0;
 	w->big_values = seed / 6 % 4 == 0;
 	w->next_value = 1;
 	sim_cluster_run(&config, ret);

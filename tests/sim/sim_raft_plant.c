@@ -1,5 +1,5 @@
 /*
- * Bugs for the simulator to find, put in by the linker (--wrap) when SIM_PLANT
+ * Seams of the simulator, and bugs for it to find, put in by the linker (--wrap) when SIM_PLANT
  * names one. tests/sim/planted.sh shows that each of them is found.
  */
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 static enum {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
-	PLANT_COUNT,
+	PLANT_COUNT, PLANT_TOLD,
 } plant;
 
 void sim_raft_plant(void)
@@ -19,7 +19,7 @@ void sim_raft_plant(void)
 	static const char *const names[] = {
 		[PLANT_ACK] = "ack", [PLANT_VOTE] = "vote",
 		[PLANT_EARLY] = "early", [PLANT_STALE] = "stale",
-		[PLANT_COUNT] = "count",
+		[PLANT_COUNT] = "count", [PLANT_TOLD] = "told",
 	};
 	const char *name = getenv("SIM_PLANT");
 
@@ -102,4 +102,12 @@ WRAP(bool, raft_group_can_read, const struct raft_group *g)
 	if (plant == PLANT_STALE)
 		return raft_group_is_leader(g);
 	return __real_raft_group_can_read(g);
+}
+
+/* Who was asked to lead is forgotten when it did not at once. */
+WRAP(void, raft_lease_told, struct raft_group *g, uint64_t to)
+{
+	sim_raft_told(g, to);
+	if (plant != PLANT_TOLD)
+		__real_raft_lease_told(g, to);
 }

@@ -1,5 +1,6 @@
 #include "tests/unit/raft_peers.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,8 @@ static int peers_apply(void *arg, struct raft_group *g,
 
 	(void)g;
 	(void)cmd;
+	if (f->park)
+		return -EAGAIN;
 	f->n_applied++;
 	return 0;
 }
@@ -139,18 +142,25 @@ int peers_bytes(struct peers *f, uint64_t from, uint8_t type,
 	return rv;
 }
 
-int peers_say(struct peers *f, uint64_t from, const struct raft_message *m,
-	      uint64_t stamp)
+int peers_say_extra(struct peers *f, uint64_t from,
+		    const struct raft_message *m, const struct raft_extra *x)
 {
-	struct raft_extra x = { .stamp = stamp };
 	struct buf b;
 	int rv;
 
 	buf_init(&b, 0);
-	assert_int_equal(raft_msg_encode(m, &x, &b), 0);
+	assert_int_equal(raft_msg_encode(m, x, &b), 0);
 	rv = peers_bytes(f, from, (uint8_t)m->type, &b);
 	buf_fini(&b);
 	return rv;
+}
+
+int peers_say(struct peers *f, uint64_t from, const struct raft_message *m,
+	      uint64_t stamp)
+{
+	struct raft_extra x = { .stamp = stamp };
+
+	return peers_say_extra(f, from, m, &x);
 }
 
 int peers_append(struct peers *f, uint64_t from, struct raft_wire_append w,

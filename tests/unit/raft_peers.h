@@ -26,6 +26,7 @@ struct peers {
 	struct raft_extra extra[PEERS_SENT]; /* entries point nowhere */
 	unsigned n_sent, n_applied;
 	bool leader;                     /* what role() said last */
+	bool park;                       /* apply() says -EAGAIN */
 	/* for peers_start() */
 	unsigned n_voters;               /* 1 .. 5; 0: 3 */
 	bool read_barrier;
@@ -44,6 +45,8 @@ int peers_bytes(struct peers *f, uint64_t from, uint8_t type,
 		const struct buf *msg);
 int peers_say(struct peers *f, uint64_t from, const struct raft_message *m,
 	      uint64_t stamp);
+int peers_say_extra(struct peers *f, uint64_t from,
+		    const struct raft_message *m, const struct raft_extra *x);
 int peers_append(struct peers *f, uint64_t from, struct raft_wire_append w,
 		 const struct raft_wire_entry *e, unsigned n);
 /* From 2 or 3, with a last entry (index, 1). */
