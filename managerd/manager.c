@@ -22,18 +22,23 @@
 #include "managerd/mgr_fsck.h"
 #include "managerd/mgr_impl.h"
 
-#define MGR_GROUP 0
 #define MGR_RAFT_ID 1
 #define MGR_SEGMENT (16u << 20)
-#define MGR_CHECKPOINT_NS 30000000000u
 
 static int mgr_on_record(void *arg, const struct seg_rec *rec)
 {
 	struct manager *m = arg;
 
-	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
-		return 0;
 	return raft_host_recover(m->host, rec);
+}
+
+static int mgr_scan_from(void *arg, const struct seg_rec *start,
+			 uint64_t *ret_gen)
+{
+	struct manager *m = arg;
+
+	*ret_gen = raft_start_need(start);
+	return raft_host_recover(m->host, start);
 }
 
 static void mgr_on_rot(void *arg, struct seg_pos pos, uint64_t seq)
@@ -45,11 +50,11 @@ static void mgr_on_rot(void *arg, struct seg_pos pos, uint64_t seq)
 		  (unsigned long long)seq);
 }
 
-static void mgr_start_body(void *arg, struct buf *buf)
+static void mgr_start_body(void *arg, uint64_t gen, struct buf *buf)
 {
 	struct manager *m = arg;
 
-	raft_host_start_body(m->host, buf);
+	raft_host_start_body(m->host, gen, buf);
 }
 
 static void mgr_on_lead(void *arg, uint32_t status, struct wire_bytes payload)
@@ -99,23 +104,6 @@ static int mgr_open_super(struct manager *m, struct errbuf *e)
 	return rv;
 }
 
-/* The applied index that the rows hold; 0 when they are new. */
-static int mgr_read_applied(struct rows_back *back, uint64_t *ret_applied)
-{
-	uint8_t *v = NULL;
-	size_t len = 0;
-	int rv = rows_back_get(back, mgr_applied_key(), &v, &len);
-
-	*ret_applied = 0;
-	if (rv == 0 && len == 8)
-		for (int i = 0; i < 8; i++)
-			*ret_applied = *ret_applied << 8 | v[i];
-	else if (rv == 0)
-		rv = -EIO;
-	mem_free(v);
-	return rv == -ENOENT ? 0 : rv;
-}
-
 static int mgr_open_rows(struct manager *m, struct errbuf *e)
 {
 	char *path = mem_printf("%s/rows", m->dir);
@@ -131,7 +119,10 @@ static int mgr_open_rows(struct manager *m, struct errbuf *e)
 	if (rv != 0)
 		return errbuf_set(e, rv, "cannot cache rows");
 	m->txn = rows_txn_new(m->rows);
-	return m->txn != NULL ? 0 : errbuf_set(e, -ENOMEM, "out of memory");
+	m->passed_txn = rows_txn_new(m->rows);
+	return m->txn != NULL && m->passed_txn != NULL
+		? 0
+		: errbuf_set(e, -ENOMEM, "out of memory");
 }
 
 static int mgr_open_log(struct manager *m, struct errbuf *e)
@@ -143,6 +134,7 @@ static int mgr_open_log(struct manager *m, struct errbuf *e)
 		.first_size = 1u << 20,
 		.on_record = mgr_on_record,
 		.on_rot = mgr_on_rot,
+		.scan_from = mgr_scan_from,
 		.start_body = mgr_start_body,
 		.arg = m,
 	};
@@ -171,11 +163,33 @@ static int mgr_open_group(struct manager *m, struct errbuf *e)
 		.n_voters = 1,
 		.user = m,
 	};
-	int rv = mgr_read_applied(m->back, &config.applied);
+	struct rows_applied a;
+	int rv = rows_applied_read(m->back, MGR_GROUP, &a);
 
 	if (rv != 0)
 		return errbuf_set(e, rv, "%s/rows cannot be read", m->dir);
-	return raft_host_open_group(m->host, &config, &m->group, e);
+	config.applied = a.index;
+	config.term = a.term;
+	config.conf_index = a.conf_index;
+	config.conf = wire_bytes(a.conf, a.conf_len);
+	rv = raft_host_open_group(m->host, &config, &m->group, e);
+	rows_applied_fini(&a);
+	return rv;
+}
+
+static int mgr_open_check(struct manager *m, struct errbuf *e)
+{
+	struct raft_check_config config = {
+		.env = m->env,
+		.host = m->host,
+		.rows = m->rows,
+		.back = m->back,
+		.begin = mgr_check_begin,
+		.arg = m,
+	};
+	int rv = raft_check_new(&config, &m->check);
+
+	return rv == 0 ? 0 : errbuf_set(e, rv, "out of memory");
 }
 
 static int mgr_open_parts(struct manager *m, struct errbuf *e)
@@ -184,6 +198,7 @@ static int mgr_open_parts(struct manager *m, struct errbuf *e)
 		.env = m->env,
 		.id = MGR_RAFT_ID,
 		.apply = mgr_on_apply,
+		.passed = mgr_on_passed,
 		.role = mgr_on_role,
 		.arg = m,
 	};
@@ -206,6 +221,8 @@ static int mgr_open_parts(struct manager *m, struct errbuf *e)
 	rv = mgr_open_log(m, e);
 	if (rv == 0)
 		rv = mgr_open_group(m, e);
+	if (rv == 0)
+		rv = mgr_open_check(m, e);
 	return rv;
 }
 
@@ -240,66 +257,6 @@ int manager_open(const struct manager_config *config,
 	return 0;
 }
 
-/* --- checkpoints --- */
-
-struct mgr_checkpoint {
-	struct env_work work;
-	struct manager *m;
-	uint64_t applied;
-	int rv;
-};
-
-static void mgr_checkpoint_run(struct env_work *work)
-{
-	struct mgr_checkpoint *c =
-		CONTAINER_OF(work, struct mgr_checkpoint, work);
-
-	c->rv = rows_back_checkpoint(c->m->back);
-}
-
-static void mgr_checkpoint_done(struct env_work *work)
-{
-	struct mgr_checkpoint *c =
-		CONTAINER_OF(work, struct mgr_checkpoint, work);
-
-	if (c->rv != 0)
-		fatal_abort("manager: rows cannot be written");
-	c->m->checkpointing = false;
-	c->m->applied_checkpoint = c->applied;
-	mem_free(c);
-}
-
-static void mgr_checkpoint_synced(void *arg, int status)
-{
-	struct mgr_checkpoint *c = arg;
-
-	if (status != 0)
-		fatal_abort("manager: rows cannot be written");
-	env_work(c->m->env, &c->work);
-}
-
-static void mgr_checkpoint_tick(struct env_timer *timer)
-{
-	struct manager *m = CONTAINER_OF(timer, struct manager,
-					 checkpoint_timer);
-	uint64_t applied = raft_group_applied(m->group);
-	struct mgr_checkpoint *c;
-
-	env_timer_set(m->env, timer, MGR_CHECKPOINT_NS);
-	if (m->checkpointing || applied == m->applied_checkpoint)
-		return;
-	c = mem_zalloc(sizeof *c);
-	if (c == NULL)
-		return;
-	c->m = m;
-	c->applied = applied;
-	c->work.run = mgr_checkpoint_run;
-	c->work.done = mgr_checkpoint_done;
-	m->checkpointing = rows_sync(m->rows, mgr_checkpoint_synced, c) == 0;
-	if (!m->checkpointing)
-		mem_free(c);
-}
-
 /* --- start and stop --- */
 
 int manager_start(struct manager *m, void (*ready)(void *arg), void *arg,
@@ -324,8 +281,7 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg,
 	if (rv != 0)
 		return errbuf_set(e, rv, "cannot start the manager's group");
 	client_set_start(m->clients, NULL, NULL);
-	m->checkpoint_timer.cb = mgr_checkpoint_tick;
-	env_timer_set(m->env, &m->checkpoint_timer, MGR_CHECKPOINT_NS);
+	raft_check_start(m->check);
 	return m->admin_addr != NULL ? mgr_admin_start(m, e) : 0;
 }
 
@@ -348,14 +304,15 @@ void manager_close(struct manager *m)
 	mgr_admin_stop(m);
 	client_set_free(m->clients);
 	mgr_fsck_free(m);
-	env_timer_cancel(m->env, &m->checkpoint_timer);
 	mgr_watch_stop(m);
 	/* its flusher reads what the raft host owns, so it ends first */
 	if (m->log != NULL)
 		seg_head_close(m->log);
+	raft_check_free(m->check);
 	if (m->host != NULL)
 		raft_host_free(m->host);
 	rows_txn_free(m->txn);
+	rows_txn_free(m->passed_txn);
 	if (m->rows != NULL)
 		mgr_close_rows(m);
 	if (m->port != NULL)

@@ -72,13 +72,50 @@ void mgr_submit(struct manager *m, uint8_t cmd, struct buf *payload,
 	buf_fini(payload);
 }
 
-struct wire_bytes mgr_applied_key(void)
-{
-	static const uint8_t key[] = { 0,   0,   0,   'a', 'p',
-				       'p', 'l', 'i', 'e', 'd' };
+/* --- how far the rows are --- */
 
-	return wire_bytes(key, sizeof key);
+static int mgr_put_applied(struct rows_txn *t, uint64_t index, uint64_t term)
+{
+	struct rows_applied a = { .index = index, .term = term };
+
+	return rows_applied_put(t, MGR_GROUP, &a);
 }
+
+/* A barrier's index is written with the next command or checkpoint. */
+int mgr_on_passed(void *arg, struct raft_group *g,
+		  const struct raft_passed *p)
+{
+	struct manager *m = arg;
+	int rv;
+
+	(void)g;
+	m->passed = p->index;
+	m->passed_term = p->term;
+	if (p->conf.len == 0)
+		return 0;
+	rv = rows_applied_put_conf(m->passed_txn, MGR_GROUP, p->index, p->conf);
+	return rv != 0 ? rv : mgr_check_begin(m);
+}
+
+int mgr_check_begin(void *arg)
+{
+	struct manager *m = arg;
+	int rv = 0;
+
+	if (m->passed <= m->applied)
+		return 0;
+	rv = mgr_put_applied(m->passed_txn, m->passed, m->passed_term);
+	if (rv != 0) {
+		rows_txn_reset(m->passed_txn);
+		return rv;
+	}
+	rv = rows_txn_commit(m->passed_txn);
+	if (rv == 0)
+		m->applied = m->passed;
+	return rv;
+}
+
+/* --- commands --- */
 
 static void mgr_on_loaded(void *arg, int status)
 {
@@ -93,7 +130,6 @@ static void mgr_on_loaded(void *arg, int status)
 int mgr_on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 {
 	struct manager *m = arg;
-	uint8_t applied[8];
 	int rv = mgr_apply(m->txn, cmd->data, cmd->len, &m->answer);
 
 	(void)g;
@@ -101,16 +137,15 @@ int mgr_on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 		rows_txn_load(m->txn, mgr_on_loaded, m);
 		return -EAGAIN;
 	}
-	for (int i = 0; i < 8; i++)
-		applied[i] = (uint8_t)(cmd->index >> (56 - 8 * i));
 	if (rv == 0)
-		rv = rows_put(m->txn, mgr_applied_key(),
-			      wire_bytes(applied, sizeof applied));
+		rv = mgr_put_applied(m->txn, cmd->index, cmd->term);
 	if (rv == 0)
 		rv = rows_txn_commit(m->txn);
 	if (rv != 0)
 		fatal_abort("manager: cannot apply entry index=%llu: %s",
 			    (unsigned long long)cmd->index, strerror(-rv));
+	m->applied = cmd->index;
+	raft_check_note(m->check, cmd->len + SEG_HEADER_LEN);
 	mgr_watch_changed(m);
 	if (cmd->submit != NULL) {
 		struct mgr_op *op =

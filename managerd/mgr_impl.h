@@ -6,12 +6,14 @@
 #include "common/base/buf.h"
 #include "common/base/env.h"
 #include "common/client/client.h"
-#include "common/raft/raft_host.h"
-#include "common/rows/rows.h"
+#include "common/raft/raft_check.h"
+#include "common/rows/rows_applied.h"
 #include "common/seg/seg.h"
 #include "common/seg/super.h"
 #include "managerd/manager.h"
 #include "managerd/mgr_state.h"
+
+#define MGR_GROUP 0
 
 struct fsck_run;
 struct http_server;
@@ -53,6 +55,9 @@ struct manager {
 	/* apply: one command at a time, parked while its rows are loaded */
 	struct rows_txn *txn;
 	struct mgr_answer answer;
+	/* how far the rows are, and entries that were no commands */
+	uint64_t applied, passed, passed_term;
+	struct rows_txn *passed_txn;
 	bool leading;
 	void (*ready)(void *arg);
 	void *ready_arg;
@@ -63,10 +68,7 @@ struct manager {
 	bool stale;                 /* rows changed since the build began */
 	struct mgr_waiter *waiters;
 	struct env_timer wait_timer;
-	uint64_t checkpoint_ns;     /* of the last one */
-	uint64_t applied_checkpoint; /* applied index it covered */
-	struct env_timer checkpoint_timer;
-	bool checkpointing;
+	struct raft_check *check;
 
 	struct client_set *clients; /* towards the shards */
 	struct fsck_run *fsck;      /* the last one, or NULL: mgr_fsck.h */
@@ -94,7 +96,9 @@ void mgr_submit(struct manager *m, uint8_t cmd, struct buf *payload,
 		mgr_submit((m), MGR_CMD_##name, &mgr_payload, (done), (arg)); \
 	} while (0)
 int mgr_on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd);
-struct wire_bytes mgr_applied_key(void);
+int mgr_on_passed(void *arg, struct raft_group *g,
+		  const struct raft_passed *p);
+int mgr_check_begin(void *arg);
 
 /* --- mgr_watch.c --- */
 

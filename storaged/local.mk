@@ -18,7 +18,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/chunk_drop.c %D%/chunk_get.c %D%/chunk_impl.h \
 	%D%/chunk_index.c \
 	%D%/opens.c %D%/opens.h \
-	%D%/shard.c %D%/shard.h %D%/shard_check.c %D%/shard_close.c \
+	%D%/shard.c %D%/shard.h %D%/shard_close.c \
 	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
 	%D%/shard_fsck.c %D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \

@@ -15,57 +15,76 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-/* --- the applied row --- */
-
-void shard_applied_key(uint16_t group, uint8_t out[SHARD_APPLIED_KEY])
-{
-	out[0] = (uint8_t)(group >> 8);
-	out[1] = (uint8_t)group;
-	out[2] = 0;
-	memcpy(out + 3, "applied", 7);
-}
-
-#define SHARD_ROW_APPLIED(F) F(u64, index) F(i64, now)
-WIRE_STRUCT(shard, row_applied, SHARD_ROW_APPLIED)
-WIRE_IMPL(shard, row_applied, SHARD_ROW_APPLIED)
+/* --- how far the rows are --- */
 
 int shard_read_applied(struct rows_back *back, uint16_t group,
 		       uint64_t *ret_index, int64_t *ret_now)
 {
-	uint8_t key[SHARD_APPLIED_KEY], *value = NULL;
-	struct shard_row_applied row = { 0, 0 };
-	size_t len = 0;
-	int rv;
+	struct rows_applied a;
+	int rv = rows_applied_read(back, group, &a);
 
-	shard_applied_key(group, key);
-	rv = rows_back_get(back, wire_bytes(key, sizeof key), &value, &len);
-	if (rv == -ENOENT)
-		rv = 0;
-	else if (rv == 0)
-		rv = shard_row_applied_decode(&row, value, len) == 0 ? 0 : -EIO;
-	mem_free(value);
 	if (rv != 0)
 		return rv;
-	*ret_index = row.index;
-	*ret_now = row.now;
+	*ret_index = a.index;
+	*ret_now = a.now;
+	rows_applied_fini(&a);
 	return 0;
 }
 
 static int shard_put_applied(struct rows_txn *t, const struct shard_group *g,
-			     uint64_t index)
+			     uint64_t index, uint64_t term)
 {
-	struct shard_row_applied row = { index, g->last_now };
-	uint8_t key[SHARD_APPLIED_KEY];
-	struct buf b;
+	struct rows_applied a = {
+		.index = index, .term = term, .now = g->last_now,
+	};
+
+	return rows_applied_put(t, g->id, &a);
+}
+
+/*
+ * No command: the row moves with the next one, or with the next checkpoint. A
+ * configuration is written at once, with the index that it belongs to.
+ */
+static int shard_passed(void *arg, struct raft_group *raft,
+			const struct raft_passed *p)
+{
+	struct shard_set *set = arg;
+	struct shard_group *g = raft_group_user(raft);
 	int rv;
 
-	shard_applied_key(g->id, key);
-	buf_init(&b, 0);
-	rv = shard_row_applied_encode(&row, &b);
+	g->passed = p->index;
+	g->passed_term = p->term;
+	if (p->conf.len == 0)
+		return 0;
+	rv = rows_applied_put_conf(set->txn, g->id, p->index, p->conf);
 	if (rv == 0)
-		rv = rows_put(t, wire_bytes(key, sizeof key),
-			      wire_bytes(b.data, b.len));
-	buf_fini(&b);
+		rv = shard_put_applied(set->txn, g, p->index, p->term);
+	if (rv == 0)
+		rv = rows_txn_commit(set->txn);
+	if (rv == 0)
+		g->applied = p->index;
+	return rv;
+}
+
+static int shard_check_begin(void *arg)
+{
+	struct shard_set *set = arg;
+	int rv = 0;
+
+	for (struct shard_group *g = set->groups; g != NULL && rv == 0;
+	     g = g->next)
+		if (g->passed > g->applied)
+			rv = shard_put_applied(set->txn, g, g->passed,
+					       g->passed_term);
+	if (rv != 0) {
+		rows_txn_reset(set->txn);
+		return rv;
+	}
+	rv = rows_txn_commit(set->txn);
+	for (struct shard_group *g = set->groups; g != NULL && rv == 0;
+	     g = g->next)
+		if (g->passed > g->applied)
+			g->applied = g->passed;
 	return rv;
 }
 
@@ -120,14 +139,13 @@ int shard_apply(void *arg, struct raft_group *raft,
 		goto fail;
 	if (c.now > g->last_now)
 		g->last_now = c.now;
-	rv = shard_put_applied(t, g, cmd->index);
+	rv = shard_put_applied(t, g, cmd->index, cmd->term);
 	if (rv == 0)
 		rv = rows_txn_commit(t);
 	if (rv != 0)
 		goto fail;
 	g->applied = cmd->index;
-	g->changed = true;
-	shard_check_note(set, cmd->len + SEG_HEADER_LEN);
+	raft_check_note(set->check, cmd->len + SEG_HEADER_LEN);
 	if (answer->queued)
 		shard_queue_wake(g);
 	if (op != NULL)
@@ -173,6 +191,30 @@ static void shard_on_send(void *arg, uint64_t to, const uint8_t *frame,
 
 /* --- life --- */
 
+static bool shard_owns(void *arg, uint16_t group)
+{
+	struct shard_set *set = arg;
+
+	return set->config.owns(set->config.arg, group);
+}
+
+/* Checkpoints, and the txn in which applied indexes move without a command. */
+static int shard_set_check(struct shard_set *set)
+{
+	struct raft_check_config config = {
+		.env = set->env,
+		.host = set->host,
+		.rows = set->rows,
+		.back = set->config.back,
+		.begin = shard_check_begin,
+		.arg = set,
+	};
+
+	set->txn = rows_txn_new(set->rows);
+	return set->txn == NULL ? -ENOMEM
+				: raft_check_new(&config, &set->check);
+}
+
 int shard_set_new(const struct shard_config *config,
 		  struct shard_set **ret_set)
 {
@@ -184,6 +226,8 @@ int shard_set_new(const struct shard_config *config,
 		.heartbeat_ms = config->heartbeat_ms,
 		.cache_bytes = config->entry_cache,
 		.apply = shard_apply,
+		.passed = shard_passed,
+		.owns = config->owns == NULL ? NULL : shard_owns,
 		.role = shard_on_role,
 		.send = config->send == NULL ? NULL : shard_on_send,
 		.arg = set,
@@ -198,7 +242,7 @@ int shard_set_new(const struct shard_config *config,
 	if (rv == 0)
 		rv = raft_host_new(&host, &set->host);
 	if (rv == 0)
-		rv = shard_check_init(set);
+		rv = shard_set_check(set);
 	if (rv != 0) {
 		shard_set_free(set);
 		return rv;
@@ -224,7 +268,7 @@ void shard_set_free(struct shard_set *set)
 	if (set == NULL)
 		return;
 	set->closing = true;
-	shard_check_fini(set);
+	raft_check_free(set->check);
 	if (set->host != NULL)
 		raft_host_free(set->host); /* ends submits; nobody is told */
 	while (set->ops != NULL)
@@ -235,14 +279,13 @@ void shard_set_free(struct shard_set *set)
 	}
 	while (set->n_pool > 0)
 		rows_txn_free(set->pool[--set->n_pool]);
+	rows_txn_free(set->txn);
 	rows_free(set->rows);
 	mem_free(set);
 }
 
 int shard_set_recover(struct shard_set *set, const struct seg_rec *rec)
 {
-	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
-		return 0;
 	return raft_host_recover(set->host, rec);
 }
 
@@ -263,12 +306,35 @@ struct shard_group *shard_find(struct shard_set *set, uint16_t group)
 	return g;
 }
 
+/* What its rows say, as the Raft host wants it. */
+static int shard_open_group(struct shard_group *g, const uint64_t *voters,
+			    unsigned n_voters, struct errbuf *e)
+{
+	struct shard_set *set = g->set;
+	struct raft_group_config config = {
+		.group = g->id, .voters = voters, .n_voters = n_voters,
+		.user = g,
+	};
+	struct rows_applied a;
+	int rv = rows_applied_read(set->config.back, g->id, &a);
+
+	if (rv != 0)
+		return errbuf_set(e, rv, "shard %u: its rows cannot be read",
+				  g->id);
+	g->applied = a.index;
+	g->last_now = a.now;
+	config.applied = a.index;
+	config.term = a.term;
+	config.conf_index = a.conf_index;
+	config.conf = wire_bytes(a.conf, a.conf_len);
+	rv = raft_host_open_group(set->host, &config, &g->raft, e);
+	rows_applied_fini(&a);
+	return rv;
+}
+
 int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	       unsigned n_voters, struct errbuf *e)
 {
-	struct raft_group_config config = {
-		.group = group, .voters = voters, .n_voters = n_voters,
-	};
 	struct shard_group *g = mem_zalloc(sizeof *g);
 	int rv;
 
@@ -282,17 +348,8 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	shard_queue_init(g);
 	g->fresh = !raft_host_has_group(set->host, group);
 	g->txn = rows_txn_new(set->rows);
-	rv = g->txn != NULL ? shard_read_applied(set->config.back, group,
-						 &g->applied, &g->last_now)
-			    : -ENOMEM;
-	if (rv != 0) {
-		errbuf_set(e, rv, "shard %u: its rows cannot be read", group);
-		shard_group_free(g);
-		return rv;
-	}
-	config.applied = g->applied;
-	config.user = g;
-	rv = raft_host_open_group(set->host, &config, &g->raft, e);
+	rv = g->txn != NULL ? shard_open_group(g, voters, n_voters, e)
+			    : errbuf_set(e, -ENOMEM, "out of memory");
 	if (rv != 0) {
 		shard_group_free(g);
 		return rv;
@@ -306,7 +363,7 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 
 int shard_set_start(struct shard_set *set)
 {
-	shard_check_start(set);
+	raft_check_start(set->check);
 	return raft_host_start(set->host);
 }
 
@@ -315,14 +372,10 @@ int shard_set_flush(struct shard_set *set)
 	return rows_flush(set->rows);
 }
 
-void shard_set_applied(struct shard_set *set, struct buf *out)
+int shard_set_checkpoint(struct shard_set *set,
+			 void (*done)(void *arg, int status), void *arg)
 {
-	struct wire_writer w = { out };
-
-	for (struct shard_group *g = set->groups; g != NULL; g = g->next) {
-		wire_put_u16(&w, &g->id);
-		wire_put_u64(&w, &g->applied);
-	}
+	return raft_check_now(set->check, done, arg);
 }
 
 struct raft_host *shard_set_host(struct shard_set *set)
@@ -345,6 +398,7 @@ struct raft_group *shard_group(struct shard_set *set, uint16_t group)
 void shard_set_stats(const struct shard_set *set, struct shard_stats *ret)
 {
 	*ret = set->stats;
+	ret->checkpoints = raft_check_count(set->check);
 	ret->opens = ret->queue_rows = 0;
 	for (const struct shard_group *g = set->groups; g != NULL;
 	     g = g->next) {

@@ -27,6 +27,8 @@ struct shard_config {
 	uint64_t id;            /* raft id of this store */
 	uint32_t election_ms, heartbeat_ms; /* 0: defaults of the host */
 	size_t entry_cache;     /* raft_host_config.cache_bytes */
+	/* Shards of this set, in a log of several. NULL: all of them. */
+	bool (*owns)(void *arg, uint16_t group);
 	/* Between stores; NULL with one-voter groups only. */
 	void (*send)(void *arg, uint64_t to, const uint8_t *frame, size_t len);
 	/* Leadership of a shard changed (posted). May be NULL. */
@@ -70,8 +72,9 @@ int shard_set_new(const struct shard_config *config,
 void shard_set_free(struct shard_set *set);
 
 /*
- * Start-up: each record of the log scan -> recover, then the log head and this
- * loop's port -> set_log, each shard -> open, then start.
+ * Start-up: each START of the log scan and each record of a shard of this set
+ * -> recover, then the log head and this loop's port -> set_log, each shard ->
+ * open, then start.
  */
 int shard_set_recover(struct shard_set *set, const struct seg_rec *rec);
 void shard_set_log(struct shard_set *set, struct seg_head *log,
@@ -117,8 +120,6 @@ int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
  */
 int shard_set_checkpoint(struct shard_set *set,
 			 void (*done)(void *arg, int status), void *arg);
-/* Body of a SEG_CHECKPOINT record: (group u16, applied u64) of each group. */
-void shard_set_applied(struct shard_set *set, struct buf *out);
 
 struct raft_host *shard_set_host(struct shard_set *set);
 struct rows *shard_set_rows(struct shard_set *set);
@@ -126,10 +127,8 @@ struct rows *shard_set_rows(struct shard_set *set);
 struct raft_group *shard_group(struct shard_set *set, uint16_t group);
 void shard_set_stats(const struct shard_set *set, struct shard_stats *ret);
 
-/* Key of the row that holds a group's applied index: group, 0x00, "applied". */
-#define SHARD_APPLIED_KEY 10
-void shard_applied_key(uint16_t group, uint8_t out[SHARD_APPLIED_KEY]);
-/* Reads it (blocks): index, and time of the last command. 0 when absent. */
+/* How far its rows are (blocks): index, and time of the last command. 0 when
+ * absent. */
 int shard_read_applied(struct rows_back *back, uint16_t group,
 		       uint64_t *ret_index, int64_t *ret_now);
 

@@ -1,6 +1,8 @@
 #ifndef STORAGED_SHARD_IMPL_H
 #define STORAGED_SHARD_IMPL_H
 /* Private to storaged/shard*.c. */
+#include "common/raft/raft_check.h"
+#include "common/rows/rows_applied.h"
 #include "storaged/ns.h"
 #include "storaged/ns_rows.h"
 #include "storaged/opens.h"
@@ -8,8 +10,6 @@
 
 #define SHARD_GRACE_NS 60000000000u     /* clients re-assert their opens */
 #define SHARD_SWEEP_NS 5000000000u      /* after cautious decisions */
-#define SHARD_CHECKPOINT_NS 30000000000u
-#define SHARD_CHECKPOINT_BYTES ((uint64_t)64 << 20)
 #define SHARD_IN_FLIGHT_MAX 65536u
 #define SHARD_DIRTY_MAX ((size_t)128 << 20)
 #define SHARD_HASH 64u
@@ -93,9 +93,9 @@ struct shard_group {
 	struct raft_group *raft;
 	uint16_t id;
 	bool leader, fresh;      /* fresh: new with this process */
-	bool changed;            /* applied since the last checkpoint */
 	int64_t last_now;        /* of the newest command applied or proposed */
 	uint64_t applied;        /* in rows, with last_now beside it */
+	uint64_t passed, passed_term; /* last entry that was no command */
 	/* apply that waits for rows */
 	struct rows_txn *txn;
 	struct rows_txn *parked; /* txn or that of an op */
@@ -114,7 +114,6 @@ struct shard_group {
 	struct shard_group *next, *hash_next;
 };
 
-struct shard_checkpoint; /* shard_check.c */
 struct shard_sweep;
 
 struct shard_set {
@@ -130,8 +129,8 @@ struct shard_set {
 	struct rows_txn *pool[16];
 	unsigned n_pool;
 	bool closing;
-	uint64_t log_bytes;      /* applied since the last checkpoint */
-	struct shard_checkpoint *checkpoint;
+	struct rows_txn *txn;    /* moves applied indexes */
+	struct raft_check *check;
 	struct shard_stats stats;
 };
 
@@ -193,12 +192,5 @@ void shard_queue_init(struct shard_group *g);
 void shard_queue_wake(struct shard_group *g);
 void shard_queue_stop(struct shard_group *g);
 void shard_queue_free(struct shard_group *g);
-
-/* --- shard_check.c --- */
-int shard_check_init(struct shard_set *set);
-void shard_check_start(struct shard_set *set);
-void shard_check_fini(struct shard_set *set);
-/* A command of so many bytes was applied. */
-void shard_check_note(struct shard_set *set, uint64_t bytes);
 
 #endif

@@ -120,6 +120,13 @@ static int store_open_chunks(struct store *s, struct errbuf *e)
 	return rv;
 }
 
+static bool store_on_owns(void *arg, uint16_t group)
+{
+	struct store_loop *l = arg;
+
+	return group % l->store->n_loops == l->index;
+}
+
 int store_make_sets(struct store *s, struct errbuf *e)
 {
 	for (unsigned i = 0; i < s->n_loops; i++) {
@@ -129,6 +136,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.back = s->rows,
 			.rows_cache = s->rows_cache,
 			.id = s->super.raft_id,
+			.owns = store_on_owns,
 			.role = store_on_role,
 			.rot = store_on_rot,
 			.space = store_on_space,
@@ -148,16 +156,36 @@ int store_make_sets(struct store *s, struct errbuf *e)
 
 /* --- heads --- */
 
+/* Its tables are for all loops. */
+static int store_on_log_start(struct store *s, const struct seg_rec *rec)
+{
+	int rv = 0;
+
+	for (unsigned i = 0; i < s->n_loops && rv == 0; i++)
+		if (s->loops[i].set != NULL)
+			rv = shard_set_recover(s->loops[i].set, rec);
+	return rv;
+}
+
 static int store_on_log_record(void *arg, const struct seg_rec *rec)
 {
 	struct store *s = arg;
 	struct store_loop *l = &s->loops[rec->group % s->n_loops];
 
+	if (rec->type == SEG_START)
+		return store_on_log_start(s, rec);
 	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
 		return 0;
 	if (l->set == NULL) /* entries, yet the super block has no raft id */
 		return -EBADMSG;
 	return shard_set_recover(l->set, rec);
+}
+
+static int store_on_log_from(void *arg, const struct seg_rec *start,
+			     uint64_t *ret_gen)
+{
+	*ret_gen = raft_start_need(start);
+	return store_on_log_start(arg, start);
 }
 
 static int store_on_bulk_record(void *arg, const struct seg_rec *rec)
@@ -187,14 +215,14 @@ static void store_on_bulk_rot(void *arg, struct seg_pos pos, uint64_t seq)
 		  (unsigned long long)seq);
 }
 
-static void store_start_body(void *arg, struct buf *buf)
+static void store_start_body(void *arg, uint64_t gen, struct buf *buf)
 {
 	struct store *s = arg;
 
 	for (unsigned i = 0; i < s->n_loops; i++)
 		if (s->loops[i].set != NULL)
 			raft_host_start_body(shard_set_host(s->loops[i].set),
-					     buf);
+					     gen, buf);
 }
 
 static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
@@ -207,6 +235,7 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 		.from_seq = bulk ? chunk_store_from(s->chunks) : 0,
 		.on_record = bulk ? store_on_bulk_record : store_on_log_record,
 		.on_rot = bulk ? store_on_bulk_rot : store_on_log_rot,
+		.scan_from = bulk ? NULL : store_on_log_from,
 		.start_body = bulk ? NULL : store_start_body,
 		.arg = s,
 	};

@@ -1,6 +1,7 @@
 noinst_LIBRARIES += %D%/libraft_host.a
 %C%_libraft_host_a_SOURCES = \
 	%D%/raft_apply.c \
+	%D%/raft_check.c %D%/raft_check.h \
 	%D%/raft_frame.c %D%/raft_frame.h \
 	%D%/raft_group.c \
 	%D%/raft_host.c %D%/raft_host.h \
@@ -10,12 +11,18 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_log.c \
 	%D%/raft_recover.c \
 	%D%/raft_step.c \
-	%D%/raft_transfer.c
+	%D%/raft_transfer.c \
+	%D%/raft_trunc.c
 
 check_PROGRAMS += tests/unit/test_raft
 tests_unit_test_raft_SOURCES = tests/unit/test_raft.c
 tests_unit_test_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft
+
+check_PROGRAMS += tests/fault/crash_raft
+tests_fault_crash_raft_SOURCES = tests/fault/crash_raft.c
+tests_fault_crash_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(LIB_ROWS)
+TESTS += tests/fault/crash_raft
 
 # Simulated machines; also for simulators of what runs on top.
 check_LIBRARIES += tests/sim/libsim.a

@@ -295,6 +295,25 @@ static int raft_apply_command(struct raft_group *g, uint64_t index,
 	return 0;
 }
 
+/* The owner's applied index moves over an entry that is no command. */
+static void raft_apply_passed(struct raft_group *g, uint64_t index,
+			      uint64_t term)
+{
+	struct raft_host *h = g->h;
+	struct raft_passed p = { .index = index, .term = term };
+	const struct rlog_conf *c = rlog_conf_at(&g->log, index);
+	int rv;
+
+	if (h->config.passed == NULL)
+		return;
+	if (c != NULL && c->index == index)
+		p.conf = wire_bytes(c->bytes, c->len);
+	rv = h->config.passed(h->config.arg, g, &p);
+	if (rv != 0)
+		fatal_abort("raft: group=%u entry %llu cannot be passed: %s",
+			    g->id, (unsigned long long)index, strerror(-rv));
+}
+
 /* Applies what is committed and durable here; true: there is more. */
 static bool raft_group_apply(struct raft_group *g)
 {
@@ -314,11 +333,14 @@ static bool raft_group_apply(struct raft_group *g)
 			break;
 		case RAFT_CHANGE:
 			raft_step_configuration(g, index);
+			raft_apply_passed(g, index, e->term);
 			break;
 		default:
+			raft_apply_passed(g, index, e->term);
 			break;
 		}
 		g->applied = index;
+		g->h->passed++;
 		if (g->one_voter)
 			raft_log_forget(g, index);
 	}

@@ -42,6 +42,7 @@ static void raft_hard_written(struct seg_append *ap)
 	struct raft_group *g = w->g;
 
 	TAILQ_REMOVE(&g->h->writes, w, link);
+	raft_host_seen(g->h, ap->pos.gen);
 	raft_host_set_hard(g->h, g, ap->a, ap->b);
 	mem_free(w);
 	assert(g->hard_pending > 0);

@@ -179,6 +179,8 @@ int raft_host_new(const struct raft_host_config *config,
 		h->config.heartbeat_ms = RAFT_HEARTBEAT_MS;
 	if (h->config.cache_bytes == 0)
 		h->config.cache_bytes = RAFT_CACHE_BYTES;
+	if (h->config.carry == 0)
+		h->config.carry = RAFT_CARRY;
 	h->groups_tail = &h->groups;
 	h->dirty_tail = &h->dirty;
 	h->turn.run = raft_host_turn;
@@ -267,45 +269,10 @@ void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret)
 	*ret = h->stats;
 }
 
-/* --- hard state in segment headers --- */
-
-void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
-			uint64_t term, uint64_t vote)
+void raft_host_each(struct raft_host *h,
+		    void (*f)(void *arg, struct raft_group *g), void *arg)
 {
-	struct raft_hard_row row = { g->id, term, vote, g->log.first };
-
-	(void)pthread_mutex_lock(&h->hard_lock);
-	if (g->hard_row == 0 && h->n_hard == h->cap_hard) {
-		unsigned cap = h->n_hard * 2 + 8;
-		struct raft_hard_row *p =
-			mem_realloc(h->hard, cap * sizeof *p);
-
-		/* without it the log's own records still say it */
-		if (p == NULL)
-			goto out;
-		h->hard = p;
-		h->cap_hard = cap;
-	}
-	if (g->hard_row == 0)
-		g->hard_row = ++h->n_hard;
-	h->hard[g->hard_row - 1] = row;
-out:
-	(void)pthread_mutex_unlock(&h->hard_lock);
-}
-
-void raft_host_start_body(struct raft_host *h, struct buf *out)
-{
-	struct wire_writer w = { out };
-	uint32_t n;
-
-	(void)pthread_mutex_lock(&h->hard_lock);
-	n = h->n_hard;
-	wire_put_u32(&w, &n);
-	for (unsigned i = 0; i < n; i++) {
-		wire_put_u16(&w, &h->hard[i].group);
-		wire_put_u64(&w, &h->hard[i].term);
-		wire_put_u64(&w, &h->hard[i].vote);
-		wire_put_u64(&w, &h->hard[i].first);
-	}
-	(void)pthread_mutex_unlock(&h->hard_lock);
+	for (struct raft_group *g = h->groups; g != NULL; g = g->next)
+		if (g->state != RAFT_GROUP_FOUND)
+			f(arg, g);
 }

@@ -13,6 +13,9 @@
  * durably by one before START; no vote asked or granted during one election
  * timeout after start (one-voter groups exempt).
  *
+ * The rows of the owner are the snapshot below the log: after a checkpoint of
+ * them entries go from memory, and in time from the disk (raft_trunc.c).
+ *
  * One loop only. Callbacks are never called inside a raft_host_* function,
  * except apply() and send(), which are called from raft_host_step work.
  */
@@ -31,6 +34,12 @@ struct raft_cmd {
 	uint64_t gen;         /* segment that holds the entry in this store */
 	uint64_t data_off;    /* offset of data[0] in that segment */
 	struct raft_submit *submit; /* this process's own request, or NULL */
+};
+
+/* An entry that is no command, committed and behind us. */
+struct raft_passed {
+	uint64_t index, term;
+	struct wire_bytes conf; /* of a configuration: its bytes; else empty */
 };
 
 /* A proposal. Embedded in its owner, lives until one of the two outcomes. */
@@ -81,6 +90,13 @@ struct raft_host_config {
 	 */
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);
+	/*
+	 * In order with apply: the owner's applied index moves over an entry
+	 * that it need not see. A configuration is kept with it (durable in
+	 * one with that index). 0; else the process aborts. May be NULL.
+	 */
+	int (*passed)(void *arg, struct raft_group *g,
+		      const struct raft_passed *p);
 	/* Leadership changed (posted). leader: this process leads now. */
 	void (*role)(void *arg, struct raft_group *g, bool leader);
 	/*
@@ -89,6 +105,18 @@ struct raft_host_config {
 	 * frame is borrowed. May be NULL with one-voter groups only.
 	 */
 	void (*send)(void *arg, uint64_t to, const uint8_t *frame, size_t len);
+	/* Groups of this host, in a log of several. NULL: all of them. */
+	bool (*owns)(void *arg, uint16_t group);
+	/*
+	 * Groups of several voters: entries that a follower may still want go
+	 * as well, as it can be given a snapshot then.
+	 */
+	bool forget_followers;
+	/*
+	 * Entries that an undecided group still needs are copied when they are
+	 * so many segments behind the head. 0 = 8.
+	 */
+	unsigned carry;
 	void *arg;
 };
 
@@ -106,8 +134,9 @@ void raft_host_set_log(struct raft_host *h, struct seg_head *log,
 		       struct seg_port *port);
 
 /*
- * Start-up, in this order: every record the log scan finds for groups of this
- * host (types ENTRY and HARD) -> recover; then each group -> open; then start.
+ * Start-up, in this order: every START of the log scan and every record that
+ * it finds for groups of this host (ENTRY, HARD) -> recover; then each group
+ * -> open; then start.
  */
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
 /*
@@ -119,12 +148,21 @@ void raft_host_recover_rot(struct raft_host *h);
 struct raft_group_config {
 	uint16_t group;
 	uint64_t applied;     /* durable applied index of the rows, 0 = none */
+	/*
+	 * What the rows say beside it: term of that entry, and the newest
+	 * configuration up to it. Without conf the log must have them.
+	 */
+	uint64_t term, conf_index;
+	struct wire_bytes conf; /* copied */
 	/* used only when the log holds nothing of the group: its first voters */
 	const uint64_t *voters;
 	unsigned n_voters;
 	void *user;           /* raft_group_user() */
 };
-/* Makes the group known; -EIO when the log and `applied` cannot be true. */
+/*
+ * Makes the group known; -ESTALE when its rows are gone or older than the log
+ * needs them, -EIO when log and rows cannot both be true.
+ */
 int raft_host_open_group(struct raft_host *h,
 			 const struct raft_group_config *config,
 			 struct raft_group **ret_group, struct errbuf *e);
@@ -198,10 +236,34 @@ struct raft_host_stats {
 };
 void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret);
 
+/* --- what of the log is not needed any more --- */
+
 /*
- * What SEG_START of a new segment shall carry (DESIGN section 4); called by
- * the flusher through seg_config.start_body: thread-safe.
+ * A checkpoint: the rows of each group are durable up to its index; called for
+ * each that moved, then raft_host_checkpointed() once. See raft_check.h.
  */
-void raft_host_start_body(struct raft_host *h, struct buf *out);
+void raft_group_checkpoint(struct raft_group *g, uint64_t index);
+void raft_host_checkpointed(struct raft_host *h);
+/* Entries, commands or not, that went behind since the start. */
+uint64_t raft_host_passed(const struct raft_host *h);
+/* Calls f for each open group. */
+void raft_host_each(struct raft_host *h,
+		    void (*f)(void *arg, struct raft_group *g), void *arg);
+/*
+ * Segments of lower generations hold nothing of this host that a start reads,
+ * and a START that says so is durable. 0: not known yet. Any thread.
+ */
+uint64_t raft_host_free_below(struct raft_host *h);
+/*
+ * What SEG_START of segment gen shall carry; called by the flusher through
+ * seg_config.start_body: thread-safe.
+ */
+void raft_host_start_body(struct raft_host *h, uint64_t gen, struct buf *out);
+/*
+ * From which generation on a start reads, by the newest START: for
+ * seg_config.scan_from. 0: all. Each host recovers that START first, then:
+ * records from before it may be of terms that only its table knows.
+ */
+uint64_t raft_start_need(const struct seg_rec *start);
 
 #endif

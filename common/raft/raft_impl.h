@@ -12,6 +12,7 @@
  *   raft_step.c     every call into libraft; its memory rules end here
  *   raft_transfer.c leadership handed on, watchdogs
  *   raft_log.c      positions of entries, cache of their bytes
+ *   raft_trunc.c    which of them are not needed any more
  *   raft_frame.c    bytes of frames, messages and configurations
  *   raft_recover.c  from the records of the log to a group that runs
  */
@@ -36,6 +37,10 @@
 #define RAFT_INFLIGHT 256     /* entries a follower may owe */
 #define RAFT_LEASE_PERCENT 85 /* of the election timeout */
 #define RAFT_STUCK_MS 5000    /* a follower may stand still so long */
+#define RAFT_TAIL 4096        /* applied entries kept for followers */
+#define RAFT_TAIL_BYTES (32u << 20)
+#define RAFT_CARRY 8          /* segments: older entries are copied */
+#define RAFT_CARRY_BYTES (8u << 20) /* of one group at once */
 /*
  * Units of disk space told to the library. Zero would make it refuse every
  * submit; real refusals on a full disk are the store's (its reserve).
@@ -85,10 +90,11 @@ struct rlog_conf {
 };
 
 struct rlog {
-	uint64_t first; /* index of ents[0]; 1 until logs are truncated */
+	uint64_t first; /* index of ents[0] */
 	uint64_t n, cap;
 	struct rlog_ent *ents;
-	struct rlog_conf *confs; /* ascending by index */
+	/* ascending; the first may be older than first: in force there */
+	struct rlog_conf *confs;
 	unsigned n_confs, cap_confs;
 };
 
@@ -127,6 +133,10 @@ struct raft_group {
 	struct rlog log;
 	uint64_t stored;          /* entries up to here are durable here */
 	uint64_t commit, applied;
+	uint64_t applied_term;    /* of entry `applied`, at the start */
+	uint64_t durable;         /* the rows are durable up to here */
+	unsigned carrying;        /* copies that are not durable yet */
+	bool known;               /* the log speaks of it */
 	const char *damage;       /* why it cannot be opened, or NULL */
 	uint64_t lost;            /* highest index lost to rot, 0 = none */
 	bool lost_hard;           /* a HARD record was lost to rot */
@@ -186,7 +196,7 @@ struct raft_peer {
 /* What raft_host_start_body() writes. */
 struct raft_hard_row {
 	uint16_t group;
-	uint64_t term, vote, first;
+	uint64_t term, vote, applied;
 };
 
 struct raft_host {
@@ -217,11 +227,35 @@ struct raft_host {
 	pthread_mutex_t hard_lock;
 	struct raft_hard_row *hard; /* under hard_lock */
 	unsigned n_hard, cap_hard;  /* under hard_lock */
+	/* generations; under hard_lock */
+	uint64_t need;       /* a start reads from here on */
+	uint64_t start_gen;  /* START of it says start_need; 0: none built */
+	uint64_t start_need;
+	uint64_t free_below; /* a durable START says it */
+	bool incomplete;     /* a group is not in `hard`: need stays 0 */
+
+	uint64_t seen_gen;   /* of the last record that became durable */
+	uint64_t passed;     /* entries that were applied */
+	uint64_t copied;     /* entries that were appended again */
 
 	/* arguments of one step */
 	struct raft_entry step_ents[RAFT_BATCH];
 	struct raft_body *step_bodies[RAFT_BATCH];
 };
+
+/*
+ * Tests only: leaves out one thing that truncation needs, to prove that the
+ * crash enumeration would notice.
+ */
+enum raft_mutation {
+	RAFT_MUTATE_NONE,
+	RAFT_MUTATE_NEED_NOTHING, /* groups are not asked what they need */
+	RAFT_MUTATE_FREE_SOON,    /* frees what no START gave up yet */
+	RAFT_MUTATE_ROWS_LATE,    /* entries go before the rows are durable */
+	RAFT_MUTATE_COPY_CUTS,    /* a copy replaces the tail */
+	RAFT_MUTATE_NO_TABLE,     /* START without the hard state */
+};
+extern enum raft_mutation raft_mutation;
 
 static inline uint64_t rlog_last(const struct rlog *log)
 {
@@ -242,6 +276,12 @@ void raft_host_dirty(struct raft_host *h, struct raft_group *g);
 void raft_host_post_turn(struct raft_host *h);
 /* g->deadline may have come nearer. */
 void raft_host_arm(struct raft_host *h, const struct raft_group *g);
+/* A record of ours became durable there: later ones are not before it. */
+static inline void raft_host_seen(struct raft_host *h, uint64_t gen)
+{
+	if (gen > h->seen_gen)
+		h->seen_gen = gen;
+}
 /* Remembers what is durable for raft_host_start_body(). */
 void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote);
@@ -275,6 +315,13 @@ void raft_body_free(struct raft_body *b); /* never used; NULL is fine */
 void raft_log_append(struct raft_group *g, struct raft_body *b, uint64_t term);
 /* Removes entries from index on. */
 void raft_log_truncate(struct raft_group *g, uint64_t index);
+/* Removes entries below index, which is at most one behind the last. */
+void raft_log_trim(struct raft_group *g, uint64_t index);
+/* Segment of an entry; what it cannot be older than while it is not durable. */
+uint64_t raft_log_gen(struct raft_group *g, const struct rlog_ent *e);
+/* Appends entries [from, last], all durable, again; all or none. 0, -EIO,
+ * -ENOMEM. */
+int raft_log_copy(struct raft_group *g, uint64_t from);
 /* Applied in a one-voter group: nobody will ask for the bytes again. */
 void raft_log_forget(struct raft_group *g, uint64_t index);
 void raft_cache_trim(struct raft_host *h);
@@ -302,6 +349,8 @@ void raft_step_receive(struct raft_group *g, struct raft_message *m,
 void raft_step_configuration(struct raft_group *g, uint64_t index);
 /* This process leads, `to` is another voter. */
 void raft_step_transfer(struct raft_group *g, uint64_t to);
+/* The rows stand for all up to index; entries below first are gone. */
+void raft_step_snapshot(struct raft_group *g, uint64_t index, uint64_t first);
 
 /* --- raft_group.c --- */
 /* What a step did; bodies: of the entries in it. Takes those it appended

@@ -18,6 +18,7 @@
 #include "common/base/mem.h"
 
 #define RLOG_TRIM_TRIES 64
+#define RLOG_KEEP 64 /* entries of room that stay */
 
 /* --- index --- */
 
@@ -136,6 +137,7 @@ static void raft_body_written(struct seg_append *ap)
 		g->stored = ap->a;
 		raft_host_dirty(g->h, g);
 	}
+	raft_host_seen(g->h, ap->pos.gen);
 	raft_body_drop(b);
 }
 
@@ -200,6 +202,71 @@ void raft_log_truncate(struct raft_group *g, uint64_t index)
 	rlog_truncate_confs(log, index);
 	if (g->stored >= index)
 		g->stored = index - 1;
+}
+
+/* Entries [log->first, index) and what only they need. */
+static void rlog_trim_confs(struct rlog *log, uint64_t index)
+{
+	unsigned n = 0;
+
+	/* the one in force at index - 1 stays */
+	while (n + 1 < log->n_confs && log->confs[n + 1].index < index)
+		mem_free(log->confs[n++].bytes);
+	if (n == 0)
+		return;
+	log->n_confs -= n;
+	memmove(log->confs, log->confs + n, log->n_confs * sizeof *log->confs);
+}
+
+/* Gives memory back when little of it is used. */
+static void rlog_shrink(struct rlog *log)
+{
+	uint64_t cap = log->n + RLOG_KEEP;
+	struct rlog_ent *p;
+
+	if (log->cap / 4 < cap)
+		return;
+	p = mem_realloc(log->ents, cap * sizeof *p);
+	if (p == NULL)
+		return;
+	log->ents = p;
+	log->cap = cap;
+}
+
+void raft_log_trim(struct raft_group *g, uint64_t index)
+{
+	struct rlog *log = &g->log;
+	uint64_t gone = index - log->first;
+
+	if (index <= log->first)
+		return;
+	if (gone > log->n) {
+		assert(log->n == 0); /* or there would be a gap */
+		gone = 0;
+	}
+	for (uint64_t i = 0; i < gone; i++) {
+		struct rlog_ent *e = &log->ents[i];
+
+		if ((e->info & RLOG_MEM) != 0)
+			raft_body_unlog(e->u.body);
+	}
+	log->n -= gone;
+	log->first = index;
+	if (gone > 0)
+		memmove(log->ents, log->ents + gone,
+			log->n * sizeof *log->ents);
+	rlog_trim_confs(log, index);
+	rlog_shrink(log);
+}
+
+uint64_t raft_log_gen(struct raft_group *g, const struct rlog_ent *e)
+{
+	const struct raft_body *b;
+
+	if ((e->info & RLOG_MEM) == 0)
+		return e->u.gen;
+	b = e->u.body;
+	return b->w.in_flight ? g->h->seen_gen : b->w.ap.pos.gen;
 }
 
 /* From memory to a position; the entry is durable. */
@@ -268,6 +335,84 @@ int raft_log_read(struct raft_group *g, uint64_t index,
 			return -EIO;
 	}
 	*ret_data = wire_bytes(b->data, len);
+	return 0;
+}
+
+/* --- copies --- */
+
+static void raft_copy_written(struct seg_append *ap)
+{
+	struct raft_body *b = CONTAINER_OF(ap, struct raft_body, w.ap);
+	struct raft_group *g = b->w.g;
+	struct rlog_ent *e = rlog_at(&g->log, ap->a);
+
+	TAILQ_REMOVE(&g->h->writes, &b->w, link);
+	b->w.in_flight = false;
+	raft_host_seen(g->h, ap->pos.gen);
+	g->carrying--;
+	/* it may have been replaced, or gone, meanwhile */
+	if (e != NULL && e->term == ap->b) {
+		if ((e->info & RLOG_MEM) == 0) {
+			e->u.gen = ap->pos.gen;
+			e->off = (uint32_t)ap->body_off;
+		} else if (!e->u.body->w.in_flight) {
+			e->u.body->w.ap.pos = ap->pos;
+			e->u.body->w.ap.body_off = ap->body_off;
+		}
+	}
+	raft_body_drop(b);
+}
+
+static struct raft_body *raft_copy_new(struct raft_group *g, uint64_t index)
+{
+	struct rlog_ent *e = rlog_at(&g->log, index);
+	struct wire_bytes data;
+	struct raft_body *b;
+	uint8_t *bytes;
+
+	if (raft_log_read(g, index, &data) != 0)
+		return NULL;
+	bytes = mem_dup(data.p, data.len);
+	b = bytes == NULL ? NULL
+			  : raft_body_new(g, (uint8_t)rlog_type(e), bytes,
+					  data.len);
+	if (b == NULL)
+		return NULL;
+	b->w.ap.a = index;
+	b->w.ap.b = e->term;
+	b->w.ap.done = raft_copy_written;
+	return b;
+}
+
+int raft_log_copy(struct raft_group *g, uint64_t from)
+{
+	uint64_t n = rlog_last(&g->log) + 1 - from, i;
+	struct raft_body **copies = mem_calloc(n, sizeof *copies);
+	struct raft_host *h = g->h;
+
+	if (copies == NULL)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		copies[i] = raft_copy_new(g, from + i);
+		if (copies[i] == NULL)
+			break;
+	}
+	if (i < n) {
+		while (i > 0)
+			raft_body_free(copies[--i]);
+		mem_free(copies);
+		return -EIO;
+	}
+	for (i = 0; i < n; i++) {
+		copies[i]->w.in_flight = true;
+		TAILQ_INSERT_TAIL(&h->writes, &copies[i]->w, link);
+		g->carrying++;
+		h->copied++;
+		seg_append(h->port, &copies[i]->w.ap);
+	}
+	h->appended = true;
+	raft_host_post_turn(h);
+	mem_free(copies);
 	return 0;
 }
 

@@ -1,8 +1,11 @@
 /*
  * From the records of the log head to groups that run.
  *
- * The scan hands records over in log order: an ENTRY at or below the last
- * index says that the tail from there on was replaced. What cannot be true
+ * The scan begins where the newest START says, and hands records over in log
+ * order: an ENTRY at or below the last index says that the tail from there on
+ * was replaced, or, with the term of the one it knows, that it is a copy. So
+ * the first entry of a group may have any index; what is below it is in the
+ * rows. What cannot be true
  * (a gap, terms that go back, an entry above the hard term) is remembered and
  * told by raft_host_open_group(), never asserted: it comes from a disk.
  *
@@ -42,6 +45,29 @@ static int raft_recover_hole(struct raft_group *g, const struct seg_rec *rec)
 	return 0;
 }
 
+/* True when rec is the entry of that index once more. */
+static bool raft_recover_copy(struct rlog *log, const struct seg_rec *rec,
+			      const struct rlog_ent *e)
+{
+	struct rlog_ent *known = rlog_at(log, rec->a);
+
+	if (known == NULL || known->term != rec->b || rlog_type(known) == 0 ||
+	    raft_mutation == RAFT_MUTATE_COPY_CUTS)
+		return false;
+	*known = *e;
+	return true;
+}
+
+/*
+ * Copies begin below what the scan found first: all that follows is copied,
+ * too, or the scan would have begun with the originals.
+ */
+static void raft_recover_restart(struct raft_group *g, uint64_t index)
+{
+	raft_log_truncate(g, g->log.first);
+	g->log.first = index;
+}
+
 static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 {
 	struct rlog *log = &g->log;
@@ -63,8 +89,10 @@ static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 		g->damage = "its log has an impossible entry";
 	else if (log->n == 0)
 		log->first = rec->a;
+	else if (raft_recover_copy(log, rec, &e))
+		return 0;
 	else if (rec->a < log->first)
-		g->damage = "its log begins twice";
+		raft_recover_restart(g, rec->a);
 	else if (rec->a <= rlog_last(log))
 		raft_log_truncate(g, rec->a);
 	else if (rec->a > rlog_last(log) + 1)
@@ -106,43 +134,92 @@ static void raft_recover_hard(struct raft_group *g, uint64_t term,
 	raft_host_set_hard(g->h, g, g->term, g->vote);
 }
 
-/* Tables of raft_host_start_body(), one per host of the store. */
-static void raft_recover_start(struct raft_host *h, const struct seg_rec *rec)
+/* --- tables of raft_host_start_body(), one per loop of the writer --- */
+
+typedef int (*raft_row_fn)(struct raft_host *h,
+			   const struct raft_hard_row *row);
+
+/* The lowest need of all tables; f, if any, for each row. 0 or of f. */
+static int raft_start_tables(const struct seg_rec *start, uint64_t *ret_need,
+			     raft_row_fn f, struct raft_host *h)
 {
 	struct wire_reader r = {
-		.p = rec->body, .left = rec->len, .strict = true
+		.p = start->body, .left = start->len, .strict = true
 	};
+	uint64_t need = UINT64_MAX;
+	int rv = 0;
 
-	while (r.err == 0 && r.left > 0) {
+	while (r.err == 0 && r.left > 0 && rv == 0) {
+		uint64_t gen;
 		uint32_t n;
 
+		wire_get_u64(&r, &gen);
 		wire_get_u32(&r, &n);
-		for (; n > 0 && r.err == 0; n--) {
+		if (gen < need)
+			need = gen;
+		for (; n > 0 && r.err == 0 && rv == 0; n--) {
 			struct raft_hard_row row;
-			struct raft_group *g;
 
 			wire_get_u16(&r, &row.group);
 			wire_get_u64(&r, &row.term);
 			wire_get_u64(&r, &row.vote);
-			wire_get_u64(&r, &row.first);
-			g = raft_host_find(h, row.group);
-			if (r.err == 0 && g != NULL)
-				raft_recover_hard(g, row.term, row.vote);
+			wire_get_u64(&r, &row.applied);
+			if (r.err == 0 && f != NULL)
+				rv = f(h, &row);
 		}
 	}
+	/* no table, or one that ends early, says nothing */
+	*ret_need = r.err != 0 || need == UINT64_MAX ? 0 : need;
+	return rv;
+}
+
+uint64_t raft_start_need(const struct seg_rec *start)
+{
+	uint64_t need;
+
+	(void)raft_start_tables(start, &need, NULL, NULL);
+	return need;
+}
+
+static int raft_recover_row(struct raft_host *h,
+			    const struct raft_hard_row *row)
+{
+	struct raft_group *g;
+
+	if (h->config.owns != NULL && !h->config.owns(h->config.arg, row->group))
+		return 0;
+	g = raft_host_make(h, row->group);
+	if (g == NULL)
+		return -ENOMEM;
+	g->known = true;
+	if (row->applied > g->durable)
+		g->durable = row->applied;
+	raft_recover_hard(g, row->term, row->vote);
+	return 0;
+}
+
+static int raft_recover_start(struct raft_host *h, const struct seg_rec *rec)
+{
+	int rv = raft_start_tables(rec, &h->need, raft_recover_row, h);
+
+	/* what was freed was freed by it, or by one before */
+	h->free_below = h->need;
+	return rv;
 }
 
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
 {
 	struct raft_group *g;
 
+	raft_host_seen(h, rec->pos.gen);
 	if (rec->type == SEG_START && rec->body != NULL)
-		raft_recover_start(h, rec);
+		return raft_recover_start(h, rec);
 	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
 		return 0;
 	g = raft_host_make(h, rec->group);
 	if (g == NULL)
 		return -ENOMEM;
+	g->known = true;
 	if (g->damage != NULL)
 		return 0;
 	if (rec->type == SEG_ENTRY)
@@ -228,33 +305,95 @@ static int raft_group_bootstrap(struct raft_group *g,
 	return 0;
 }
 
-/* What the log and the rows say about each other. */
-static int raft_group_check(struct raft_group *g,
-			    const struct raft_group_config *config,
-			    struct errbuf *e)
+/* The term of the last entry in the rows; 0: nobody knows it. */
+static uint64_t raft_group_applied_term(struct raft_group *g,
+					const struct raft_group_config *config)
+{
+	const struct rlog_ent *e = rlog_at(&g->log, config->applied);
+
+	if (config->term != 0)
+		return config->term;
+	return e == NULL || rlog_type(e) == 0 ? 0 : e->term;
+}
+
+/*
+ * What the log and the rows say about each other. -ESTALE with rows that are
+ * not new enough for what is left of the log.
+ */
+static const char *raft_group_check(struct raft_group *g,
+				    const struct raft_group_config *config,
+				    int *ret_err)
 {
 	struct rlog *log = &g->log;
-	const char *why = g->damage;
+	uint64_t applied = config->applied;
+	const struct rlog_ent *e = rlog_at(log, applied);
 
-	if (why == NULL && log->n == 0 && config->applied > 0)
-		why = "its log is gone";
-	if (why == NULL && log->n == 0 && config->n_voters > 0 &&
-	    (g->term > 1 || g->vote != 0))
-		why = "its entries are gone";
-	if (why == NULL && log->n > 0 &&
-	    (log->first != 1 || rlog_type(&log->ents[0]) != RAFT_CHANGE))
-		why = "the beginning of its log is gone";
-	if (why == NULL && config->applied > rlog_last(log))
-		why = "its rows are newer than its log";
-	if (why == NULL && log->n > 0 && !g->one_voter &&
+	*ret_err = -EIO;
+	if (g->damage != NULL)
+		return g->damage;
+	if (!g->known && applied > 0)
+		return "its log is gone";
+	if (log->n == 0 && g->durable == 0 && applied == 0 &&
+	    config->n_voters > 0 && (g->term > 1 || g->vote != 0))
+		return "its entries are gone";
+	if (applied > g->durable && applied > (log->n > 0 ? rlog_last(log) : 0))
+		return "its rows are newer than its log";
+	*ret_err = -ESTALE;
+	if (applied < g->durable)
+		return applied == 0 ? "its rows are gone"
+				    : "its rows are older than its log says";
+	if (log->n > 0 && log->first > applied + 1)
+		return "its rows are older than its log";
+	*ret_err = -EIO;
+	if (e != NULL && rlog_type(e) != 0 && config->term != 0 &&
+	    e->term != config->term)
+		return "its rows are those of another log";
+	if (log->n > 0 && applied == 0 &&
+	    rlog_type(&log->ents[0]) != RAFT_CHANGE)
+		return "the beginning of its log is gone";
+	if (applied > 0 && (rlog_conf_at(log, applied) == NULL ||
+			    raft_group_applied_term(g, config) == 0))
+		return "its rows do not say who its members are";
+	if (log->n > 0 && !g->one_voter &&
 	    (g->h->rot || g->lost > 0 || g->lost_hard))
-		why = "its log lost records to bit rot";
-	if (why == NULL && g->lost > config->applied)
-		why = "bit rot took entries that its rows need";
-	if (why == NULL)
+		return "its log lost records to bit rot";
+	if (g->lost > applied)
+		return "bit rot took entries that its rows need";
+	return NULL;
+}
+
+/* The configuration that the rows have; the log may have it as well. */
+static int raft_group_take_conf(struct raft_group *g,
+				const struct raft_group_config *config)
+{
+	struct rlog *log = &g->log;
+	const struct rlog_conf *c;
+	unsigned i;
+	int rv;
+
+	if (config->conf.len == 0)
 		return 0;
-	return errbuf_set(e, -EIO, "group %u cannot be opened: %s", g->id,
-			  why);
+	if (config->conf_index == 0 || config->conf_index > config->applied ||
+	    raft_conf_check(config->conf.p, config->conf.len) != 0)
+		return -EIO;
+	c = rlog_conf_at(log, config->conf_index);
+	if (c != NULL && c->index == config->conf_index)
+		return 0;
+	rv = rlog_reserve(log, 0);
+	if (rv == 0)
+		rv = rlog_add_conf(log, config->conf_index, config->conf.p,
+				   config->conf.len);
+	if (rv != 0)
+		return rv;
+	/* added behind the others; to its place */
+	for (i = log->n_confs - 1;
+	     i > 0 && log->confs[i - 1].index > config->conf_index; i--) {
+		struct rlog_conf later = log->confs[i - 1];
+
+		log->confs[i - 1] = log->confs[i];
+		log->confs[i] = later;
+	}
+	return 0;
 }
 
 static int raft_group_init(struct raft_group *g, struct errbuf *e)
@@ -285,28 +424,35 @@ int raft_host_open_group(struct raft_host *h,
 {
 	struct raft_group *g = raft_host_make(h, config->group);
 	const struct rlog_conf *c;
-	int rv = 0;
+	const char *why;
+	int rv;
 
 	if (g == NULL)
 		return errbuf_set(e, -ENOMEM, "group %u: out of memory",
 				  config->group);
 	assert(g->state == RAFT_GROUP_FOUND);
+	rv = raft_group_take_conf(g, config);
 	c = rlog_conf_at(&g->log, UINT64_MAX);
-	if (c != NULL)
+	if (rv == 0 && c != NULL)
 		rv = raft_conf_alone(h, c->bytes, c->len, &g->one_voter);
-	if (rv == 0)
-		rv = raft_group_check(g, config, e);
-	else
-		errbuf_set(e, rv, "group %u: %s", g->id, strerror(-rv));
-	if (rv == 0)
-		rv = raft_group_init(g, e);
+	if (rv != 0)
+		return errbuf_set(e, rv, "group %u: %s", g->id, strerror(-rv));
+	why = raft_group_check(g, config, &rv);
+	if (why != NULL)
+		return errbuf_set(e, rv, "group %u cannot be opened: %s", g->id,
+				  why);
+	rv = raft_group_init(g, e);
 	if (rv != 0)
 		return rv;
 	g->user = config->user;
 	g->applied = config->applied;
+	g->applied_term = raft_group_applied_term(g, config);
+	g->durable = config->applied;
 	g->commit = config->applied;
+	if (g->one_voter || g->log.n == 0)
+		raft_log_trim(g, g->applied + 1);
 	g->stored = rlog_last(&g->log);
-	if (g->log.n == 0 && config->n_voters > 0) {
+	if (g->log.n == 0 && g->applied == 0 && config->n_voters > 0) {
 		rv = raft_group_bootstrap(g, config);
 		if (rv != 0)
 			return errbuf_set(e, rv, "group %u: %s", g->id,

@@ -8,7 +8,8 @@
  *   unless the entries came back in the update; in SUBMIT never; in START only
  *   when the call fails.
  * - The barrier that it appends by itself on election has a batch we free.
- * - configuration.conf of a CONFIGURATION event is taken over.
+ * - configuration.conf of a CONFIGURATION event is taken over, and so is that
+ *   of the metadata of START and SNAPSHOT.
  * - update.messages lives until the next step.
  *
  * A step that fails for lack of memory may leave the library half changed, and
@@ -84,9 +85,35 @@ static void raft_step_must(struct raft_group *g, struct raft_event *ev,
 		raft_step_fail(g, what, rv);
 }
 
+/*
+ * The rows stand for all entries up to index: the snapshot below the log.
+ * False when nothing is below it.
+ */
+static bool raft_step_metadata(struct raft_group *g, uint64_t index,
+			       uint64_t term,
+			       struct raft_snapshot_metadata *ret)
+{
+	const struct rlog_conf *c = rlog_conf_at(&g->log, index);
+	struct raft_buffer b;
+	int rv;
+
+	if (index == 0)
+		return false;
+	assert(c != NULL && term > 0);
+	b = (struct raft_buffer){ c->bytes, c->len };
+	rv = raft_configuration_decode(&b, &ret->configuration);
+	if (rv != 0)
+		raft_step_fail(g, "configuration", rv);
+	ret->index = index;
+	ret->term = term;
+	ret->configuration_index = c->index;
+	return true;
+}
+
 int raft_step_start(struct raft_group *g)
 {
 	struct raft_event ev = { .type = RAFT_START };
+	struct raft_snapshot_metadata metadata;
 	struct rlog *log = &g->log;
 	struct raft_entry *ents = NULL;
 	uint8_t *batch;
@@ -109,14 +136,19 @@ int raft_step_start(struct raft_group *g)
 	}
 	for (unsigned i = 0; i < log->n_confs; i++) {
 		const struct rlog_conf *c = &log->confs[i];
-		struct raft_entry *e = &ents[c->index - log->first];
+		struct raft_entry *e;
 
+		if (c->index < log->first)
+			continue; /* the metadata has it */
+		e = &ents[c->index - log->first];
 		memcpy(batch + at, c->bytes, c->len);
 		e->buf = (struct raft_buffer){ batch + at, c->len };
 		at += (c->len + 7) & ~(size_t)7;
 	}
 	ev.start.term = g->term;
 	ev.start.voted_for = g->vote;
+	if (raft_step_metadata(g, g->applied, g->applied_term, &metadata))
+		ev.start.metadata = &metadata;
 	ev.start.start_index = log->first;
 	ev.start.entries = ents;
 	ev.start.n_entries = (unsigned)log->n;
@@ -373,4 +405,17 @@ void raft_step_configuration(struct raft_group *g, uint64_t index)
 		raft_step_fail(g, "configuration", rv);
 	ev.configuration.index = index;
 	raft_step_must(g, &ev, "configuration");
+}
+
+void raft_step_snapshot(struct raft_group *g, uint64_t index, uint64_t first)
+{
+	struct raft_event ev = { .type = RAFT_SNAPSHOT };
+	struct rlog_ent *e = rlog_at(&g->log, index);
+
+	/* one that was installed may be newer, or this one */
+	if (index <= g->r.trail.snapshot.index || e == NULL)
+		return;
+	(void)raft_step_metadata(g, index, e->term, &ev.snapshot.metadata);
+	ev.snapshot.trailing = (unsigned)(index + 1 - first);
+	raft_step_must(g, &ev, "snapshot");
 }

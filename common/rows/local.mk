@@ -2,6 +2,7 @@ noinst_LIBRARIES += %D%/librows.a
 %C%_librows_a_SOURCES = \
 	%D%/row.c %D%/row.h \
 	%D%/rows.c %D%/rows.h %D%/rows_impl.h \
+	%D%/rows_applied.c %D%/rows_applied.h \
 	%D%/rows_back.c %D%/rows_back.h \
 	%D%/rows_leveldb.c \
 	%D%/rows_load.c \

@@ -282,6 +282,11 @@ void seg_head_stats(struct seg_head *head, struct seg_stats *ret)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
+uint64_t seg_head_start_gen(struct seg_head *head)
+{
+	return __atomic_load_n(&head->start_gen, __ATOMIC_ACQUIRE);
+}
+
 uint64_t seg_head_last_seq(struct seg_head *head)
 {
 	return __atomic_load_n(&head->last_seq, __ATOMIC_RELAXED);

@@ -112,11 +112,12 @@ struct seg_config {
 	int (*scan_from)(void *arg, const struct seg_rec *start,
 			 uint64_t *ret_gen);
 	/*
-	 * Called by the flusher when it begins a segment: append to buf what
-	 * SEG_START's body shall hold beside the fixed part (hard state and
-	 * start index of groups, DESIGN section 4). May be NULL.
+	 * Called by the flusher when it begins segment gen: append to buf what
+	 * SEG_START's body shall hold for the owner. All that was appended
+	 * before and completed is durable then, and so are all older STARTs.
+	 * May be NULL.
 	 */
-	void (*start_body)(void *arg, struct buf *buf);
+	void (*start_body)(void *arg, uint64_t gen, struct buf *buf);
 	void *arg;
 };
 
@@ -139,6 +140,8 @@ void seg_head_close(struct seg_head *head);
  */
 void seg_head_abandon(struct seg_head *head);
 void seg_head_stats(struct seg_head *head, struct seg_stats *ret);
+/* The newest segment whose START is durable; 0: none, or older than us. */
+uint64_t seg_head_start_gen(struct seg_head *head);
 /* Sequence number of the last record recovered or appended so far. */
 uint64_t seg_head_last_seq(struct seg_head *head);
 

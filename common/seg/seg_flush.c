@@ -184,12 +184,14 @@ static int seg_sync(struct seg_head *head)
 	if (rv != 0)
 		return seg_fail(head, "fdatasync of segment", rv);
 	head->durable = head->seq;
+	__atomic_store_n(&head->start_gen, head->gen, __ATOMIC_RELEASE);
 	seg_stat_add(&head->stats.sync_ns, env_now_ns(head->env) - start);
 	return 0;
 }
 
 /* What follows the fixed part: ranges, and what the owner adds. */
-static int seg_start_gather(struct seg_head *head, uint32_t *ret_n)
+static int seg_start_gather(struct seg_head *head, uint64_t gen,
+			    uint32_t *ret_n)
 {
 	struct seg_ranges ranges = { 0 };
 	int rv = seg_table_ranges(head, &ranges);
@@ -199,7 +201,8 @@ static int seg_start_gather(struct seg_head *head, uint32_t *ret_n)
 	*ret_n = (uint32_t)ranges.n;
 	seg_ranges_fini(&ranges);
 	if (rv == 0 && head->config.start_body != NULL)
-		head->config.start_body(head->config.arg, &head->start_buf);
+		head->config.start_body(head->config.arg, gen,
+					&head->start_buf);
 	return rv != 0 ? rv : head->start_buf.err;
 }
 
@@ -295,7 +298,7 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 		head->stage = mem_alloc(SEG_STAGE);
 	if (head->stage == NULL)
 		return seg_fail(head, "memory for writing", -ENOMEM);
-	rv = seg_start_gather(head, &n_ranges);
+	rv = seg_start_gather(head, head->last_gen + 1, &n_ranges);
 	if (rv != 0)
 		return seg_fail(head, "start of segment", rv);
 	need = seg_rec_size(SEG_START_FIXED + head->start_buf.len);

@@ -143,7 +143,7 @@ struct seg_head {
 	struct seg_pool_slot pool[SEG_POOL_MAX]; /* lock */
 
 	/* atomic */
-	uint64_t last_seq;
+	uint64_t last_seq, start_gen;
 	struct seg_stats stats;
 };
 

@@ -134,10 +134,11 @@ static bool seglog_passed(const struct seglog *l, size_t i)
 				    seglog_is_freed(l, it->pos.gen));
 }
 
-static void seglog_start_body(void *arg, struct buf *buf)
+static void seglog_start_body(void *arg, uint64_t gen, struct buf *buf)
 {
 	struct seglog *l = arg;
 
+	(void)gen;
 	buf_add(buf, &l->need, sizeof(l->need));
 }
 

@@ -370,11 +370,11 @@ static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
 		 (unsigned long long)seq);
 }
 
-static void proc_start_body(void *arg, struct buf *buf)
+static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
 {
 	struct proc *p = arg;
 
-	raft_host_start_body(p->host, buf);
+	raft_host_start_body(p->host, gen, buf);
 }
 
 static void proc_open_log(struct proc *p)

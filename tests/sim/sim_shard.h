@@ -58,6 +58,7 @@ struct model {
 	struct step *steps;
 	uint64_t cap;
 	uint64_t last;         /* highest index applied anywhere */
+	uint64_t passed;       /* the same, also entries that are no commands */
 	uint64_t floor;        /* what any later answer must have seen */
 	uint64_t acked;
 	uint64_t root;         /* inode; 0: not made */
@@ -155,6 +156,8 @@ struct proc {
 	struct raft_host *host;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);
+	int (*pass)(void *arg, struct raft_group *g,
+		    const struct raft_passed *p);
 	void *apply_arg;
 	uint64_t applied[SHARD_GROUPS];
 	bool leads[SHARD_GROUPS];

@@ -37,6 +37,20 @@ static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 	return rv;
 }
 
+static int on_passed(void *arg, struct raft_group *g,
+		     const struct raft_passed *p)
+{
+	struct model *m;
+	unsigned i = 0;
+
+	while (sim_procs[i] == NULL || sim_procs[i]->apply_arg != arg)
+		i++;
+	m = &sim_procs[i]->w->models[raft_group_id(g) - 1];
+	if (p->index > m->passed)
+		m->passed = p->index;
+	return sim_procs[i]->pass(arg, g, p);
+}
+
 WRAP(int, raft_host_new, const struct raft_host_config *config,
      struct raft_host **ret_host)
 {
@@ -46,6 +60,8 @@ WRAP(int, raft_host_new, const struct raft_host_config *config,
 	sim_starting->apply_arg = config->arg;
 	sim_procs[sim_starting->node] = sim_starting;
 	own.apply = on_apply;
+	sim_starting->pass = config->passed;
+	own.passed = on_passed;
 	return __real_raft_host_new(&own, ret_host);
 }
 

@@ -47,7 +47,7 @@ void proc_check_rows(struct proc *p)
 		    ns_hash(p->back, m->group, &hash) != 0 ||
 		    ns_check(p->back, m->group, on_finding, p) != 0)
 			sim_fail(p->c, "node %u: rows cannot be read", p->node);
-		if (index > m->last)
+		if (index > m->passed)
 			sim_fail(p->c, "node %u group %u: rows of the future",
 				 p->node, m->group);
 		check_hash(p, m, index, hash);
@@ -82,11 +82,20 @@ static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
 		 (unsigned long long)off);
 }
 
-static void proc_start_body(void *arg, struct buf *buf)
+static int proc_scan_from(void *arg, const struct seg_rec *start,
+			  uint64_t *ret_gen)
 {
 	struct proc *p = arg;
 
-	raft_host_start_body(p->host, buf);
+	*ret_gen = raft_start_need(start);
+	return shard_set_recover(p->set, start);
+}
+
+static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
+{
+	struct proc *p = arg;
+
+	raft_host_start_body(p->host, gen, buf);
 }
 
 static void proc_role(void *arg, uint16_t group, bool leader)
@@ -116,6 +125,7 @@ static void proc_open_log(struct proc *p)
 		.no_sync = sim_plant == PLANT_ACK,
 		.on_record = proc_record,
 		.on_rot = proc_rot,
+		.scan_from = proc_scan_from,
 		.start_body = proc_start_body,
 		.arg = p,
 	};

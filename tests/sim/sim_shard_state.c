@@ -220,6 +220,8 @@ void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 				 (unsigned long long)cmd->index);
 		*s = now;
 		m->last = cmd->index;
+		if (m->last > m->passed)
+			m->passed = m->last;
 		model_new(m, p, c, a, now.answer);
 	} else if (s->cmd != now.cmd || s->term != now.term) {
 		sim_fail(m->w->c, "node %u group %u: another command at %llu",

@@ -110,11 +110,11 @@ static int fix_record(void *arg, const struct seg_rec *rec)
 	return raft_host_recover(f->host, rec);
 }
 
-static void fix_start_body(void *arg, struct buf *buf)
+static void fix_start_body(void *arg, uint64_t gen, struct buf *buf)
 {
 	struct fix *f = arg;
 
-	raft_host_start_body(f->host, buf);
+	raft_host_start_body(f->host, gen, buf);
 }
 
 static int fix_open(struct fix *f, struct errbuf *e)
@@ -426,7 +426,9 @@ static int feed(struct fix *f, uint8_t type, uint64_t a, uint64_t b,
 
 static void feed_open(struct fix *f, uint64_t applied, int expect)
 {
-	struct raft_group_config gc = { .group = 3, .applied = applied };
+	struct raft_group_config gc = {
+		.group = 3, .applied = applied, .term = applied > 1 ? 2 : applied,
+	};
 	struct errbuf e = { "" };
 
 	assert_int_equal(raft_host_open_group(f->host, &gc, &f->group, &e),
@@ -479,6 +481,9 @@ static void test_impossible_logs(void **state)
 		case 6: /* the hole is below what the rows have */
 			feed_open(f, 4, 0);
 			break;
+		case 0: /* nothing says what stood before */
+			feed_open(f, 0, -ESTALE);
+			break;
 		default:
 			feed_open(f, i == 5 ? 3 : 0, -EIO);
 		}
@@ -487,6 +492,144 @@ static void test_impossible_logs(void **state)
 	minienv_free(f->mini);
 	raft_free(one.base);
 	raft_free(two.base);
+}
+
+/* A START that says: group 3, term 2, rows durable up to 5, read from gen 9. */
+static void feed_start(struct fix *f)
+{
+	struct seg_rec rec = { .type = SEG_START, .pos = { 12, 0 } };
+	const uint64_t need = 9, term = 2, vote = 7, applied = 5;
+	const uint32_t one = 1, none = 0;
+	const uint16_t group = 3;
+	struct wire_writer w;
+	struct buf b;
+
+	buf_init(&b, 0);
+	w = (struct wire_writer){ &b };
+	/* of another loop, which needs less */
+	wire_put_u64(&w, &(uint64_t){ 11 });
+	wire_put_u32(&w, &none);
+	wire_put_u64(&w, &need);
+	wire_put_u32(&w, &one);
+	wire_put_u16(&w, &group);
+	wire_put_u64(&w, &term);
+	wire_put_u64(&w, &vote);
+	wire_put_u64(&w, &applied);
+	rec.body = b.data;
+	rec.len = b.len;
+	assert_int_equal(raft_start_need(&rec), 9);
+	assert_int_equal(raft_host_recover(f->host, &rec), 0);
+	assert_int_equal(raft_host_free_below(f->host), 9);
+	/* one that is cut short asks for everything */
+	rec.len--;
+	assert_int_equal(raft_start_need(&rec), 0);
+	rec.len = 0;
+	assert_int_equal(raft_start_need(&rec), 0);
+	buf_fini(&b);
+}
+
+/* Rows and a log whose beginning is gone: what fits, what does not, and why. */
+static void test_rows_and_log(void **state)
+{
+	static const struct {
+		uint64_t applied, term, conf_index; /* what the rows say */
+		uint64_t first, last;               /* entries, of term 2 */
+		int expect;
+		const char *why;
+	} cases[] = {
+		{ 5, 2, 1, 0, 0, 0, NULL },
+		{ 5, 2, 1, 6, 8, 0, NULL },
+		{ 5, 2, 1, 3, 8, 0, NULL },
+		{ 8, 2, 1, 3, 8, 0, NULL },
+		{ 5, 0, 0, 0, 0, -EIO, "do not say who its members are" },
+		{ 5, 2, 9, 0, 0, -EIO, "Input/output error" },
+		{ 5, 1, 1, 3, 8, -EIO, "those of another log" },
+		{ 6, 2, 1, 0, 0, -EIO, "rows are newer than its log" },
+		{ 9, 2, 1, 3, 8, -EIO, "rows are newer than its log" },
+		{ 0, 0, 0, 0, 0, -ESTALE, "its rows are gone" },
+		{ 4, 2, 1, 3, 8, -ESTALE, "older than its log says" },
+		{ 5, 2, 1, 7, 8, -ESTALE, "older than its log" },
+	};
+	struct fix *f = *state;
+	struct raft_configuration c;
+	struct raft_buffer conf;
+	char id[] = "7";
+
+	raft_configuration_init(&c);
+	assert_int_equal(raft_configuration_add(&c, 7, id, RAFT_VOTER), 0);
+	assert_int_equal(raft_configuration_encode(&c, &conf), 0);
+	raft_configuration_close(&c);
+	f->mini = minienv_new(crashfs_vfs(f->fs), 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct raft_host_config hc = {
+			.id = 7, .apply = fix_apply, .arg = f,
+			.env = minienv_env(f->mini),
+		};
+		struct raft_group_config gc = {
+			.group = 3, .applied = cases[i].applied,
+			.term = cases[i].term,
+			.conf_index = cases[i].conf_index,
+		};
+		struct errbuf e = { "" };
+
+		if (cases[i].conf_index != 0)
+			gc.conf = wire_bytes(conf.base, conf.len);
+		assert_int_equal(raft_host_new(&hc, &f->host), 0);
+		feed_start(f);
+		for (uint64_t k = cases[i].first; k != 0 && k <= cases[i].last;
+		     k++)
+			assert_int_equal(feed(f, SEG_ENTRY, k, 2, RAFT_COMMAND,
+					      "x", 1), 0);
+		assert_int_equal(raft_host_open_group(f->host, &gc, &f->group,
+						      &e), cases[i].expect);
+		if (cases[i].expect == 0) {
+			assert_int_equal(f->group->log.first,
+					 cases[i].applied + 1);
+			assert_int_equal(f->group->term, 2);
+			assert_int_equal(f->group->vote, 7);
+			assert_true(f->group->one_voter);
+		} else if (strstr(e.text, cases[i].why) == NULL) {
+			fail_msg("case %zu: %s", i, e.text);
+		}
+		raft_host_free(f->host);
+	}
+	minienv_free(f->mini);
+	raft_free(conf.base);
+}
+
+/* Copies: the later place counts, the tail behind stays. */
+static void test_copies(void **state)
+{
+	struct fix *f = *state;
+	struct raft_host_config hc = {
+		.id = 7, .apply = fix_apply, .arg = f,
+	};
+	struct raft_group *g;
+
+	f->mini = minienv_new(crashfs_vfs(f->fs), 1);
+	hc.env = minienv_env(f->mini);
+	assert_int_equal(raft_host_new(&hc, &f->host), 0);
+	(void)feed(f, SEG_HARD, 3, 7, 0, NULL, 0);
+	for (uint64_t i = 10; i <= 14; i++)
+		(void)feed(f, SEG_ENTRY, i, 3, RAFT_COMMAND, "x", 1);
+	g = raft_host_find(f->host, 3);
+	assert_int_equal(g->log.first, 10);
+	assert_int_equal(rlog_last(&g->log), 14);
+	(void)feed(f, SEG_ENTRY, 11, 3, RAFT_COMMAND, "x", 1);
+	assert_int_equal(rlog_last(&g->log), 14);
+	/* another term is another entry */
+	(void)feed(f, SEG_HARD, 4, 7, 0, NULL, 0);
+	(void)feed(f, SEG_ENTRY, 12, 4, RAFT_COMMAND, "x", 1);
+	assert_int_equal(rlog_last(&g->log), 12);
+	/* copies that begin below what the scan saw: all follow */
+	for (uint64_t i = 8; i <= 12; i++)
+		(void)feed(f, SEG_ENTRY, i, i < 12 ? 3 : 4, RAFT_COMMAND, "x",
+			   1);
+	assert_int_equal(g->log.first, 8);
+	assert_int_equal(rlog_last(&g->log), 12);
+	assert_null(g->damage);
+	raft_host_free(f->host);
+	minienv_free(f->mini);
 }
 
 static void test_tail_is_replaced(void **state)
@@ -527,6 +670,8 @@ int main(void)
 		T(test_free_fails_what_waits),
 		T(test_rows_newer_than_log),
 		T(test_impossible_logs),
+		T(test_rows_and_log),
+		T(test_copies),
 		T(test_tail_is_replaced),
 	};
 

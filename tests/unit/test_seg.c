@@ -234,9 +234,10 @@ static void test_bulk(void **state)
 }
 
 /* Bytes that the first START carries beside the fixed part. */
-static void add_extra(void *arg, struct buf *buf)
+static void add_extra(void *arg, uint64_t gen, struct buf *buf)
 {
 	(void)arg;
+	assert_int_equal(gen, 1);
 	buf_add(buf, "extra bytes", 11);
 }
 

@@ -1,0 +1,861 @@
+/*
+ * Crash states of a truncated log: the Raft host with its checkpoints over the
+ * real log head, segments freed as soon as they may be.
+ *
+ *   crash_raft [-s SEED | -r] [-n STATES]      (-r: seed from the clock)
+ *
+ * A history is several lives on one disk. Three groups: one busy and one idle
+ * with this store as the only voter, and one in which it follows scripted
+ * leaders that send entries, commit them late or never, come with a higher
+ * term and replace tails. Before calls that change the disk power cuts are
+ * drawn (crashfs), with what the rows had at their last checkpoint; each image
+ * is recovered and must hold what was promised: acknowledged commands applied
+ * once and in order, entries that the leader was told are stored, term and
+ * vote that a peer was told. Segments are small, so need, copies and frees are
+ * at work all the time.
+ *
+ * Mutations leave out one thing of truncation; each must be noticed.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <xxhash.h>
+
+#include "common/base/mem.h"
+#include "common/raft/raft_check.h"
+#include "common/raft/raft_impl.h"
+#include "common/rows/rows_applied.h"
+#include "tests/lib/crashfs.h"
+#include "tests/lib/minienv.h"
+
+enum { BUSY, IDLE, FOLLOW, GROUPS };
+#define ME 1
+#define INDEXES 6000 /* of a group in a history */
+
+/* What was promised about the group that follows. */
+struct follow {
+	uint64_t stored;               /* entries the leader was told of */
+	uint64_t term[INDEXES];        /* of them */
+	uint64_t told_term, told_vote; /* to any peer */
+	/* the scripted leader: what it sent last */
+	uint64_t leader, lead_term, sent, sent_term[INDEXES], commit;
+	uint64_t number[4], session;   /* frames */
+};
+
+struct model {
+	uint64_t chain[GROUPS][INDEXES]; /* state behind each command */
+	uint64_t index[GROUPS];          /* highest applied anywhere */
+	uint64_t acked[GROUPS];          /* highest index a client heard of */
+	struct follow f;
+};
+
+struct run {
+	uint64_t rng;
+	uint64_t states, histories, bad, max_states, frees, copies, late;
+	char first_bad[256];
+};
+
+/* A process. */
+struct proc {
+	struct run *run;
+	struct model *m;
+	struct crashfs *fs;
+	struct minienv *mini;
+	struct env *env;
+	struct seg_head *log;
+	struct seg_port *port;
+	struct rows_back *back;
+	struct rows *rows;
+	struct rows_txn *txn;
+	struct raft_host *host;
+	struct raft_check *check;
+	struct raft_group *groups[GROUPS];
+	uint64_t chain[GROUPS], applied[GROUPS];
+	struct seg_free frees[64];
+	unsigned n_frees;
+	bool dead;                       /* it only looks at an image */
+	/* workers are slow: what waits for one */
+	struct env_ops ops;
+	void (*work)(struct env *env, struct env_work *work);
+	struct env_work *held;
+	char bad[256];
+};
+
+struct op {
+	struct raft_submit submit;
+};
+
+static void proc_bad(struct proc *p, const char *what, uint64_t a, uint64_t b)
+{
+	if (p->bad[0] == '\0')
+		(void)snprintf(p->bad, sizeof p->bad, "%s (%llu, %llu)", what,
+			       (unsigned long long)a, (unsigned long long)b);
+}
+
+static uint64_t rng_next(struct run *r)
+{
+	uint64_t x = (r->rng += 0x9e3779b97f4a7c15ull);
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+static uint64_t rng(struct run *r, uint64_t below)
+{
+	return rng_next(r) % below;
+}
+
+/* --- slow workers --- */
+
+static struct proc *live; /* whose workers are slow */
+
+static void slow_work(struct env *env, struct env_work *work)
+{
+	(void)env;
+	work->next = live->held;
+	live->held = work;
+}
+
+static void slow_start(struct proc *p)
+{
+	live = p;
+	p->ops = *p->env->ops;
+	p->work = p->ops.work;
+	p->ops.work = slow_work;
+	p->env->ops = &p->ops;
+}
+
+static void slow_release(struct proc *p)
+{
+	while (p->held != NULL) {
+		struct env_work *work = p->held;
+
+		p->held = work->next;
+		p->work(p->env, work);
+	}
+}
+
+/* --- the state machine: a chain over the commands of a group --- */
+
+static void state_key(uint16_t group, uint8_t out[3])
+{
+	out[0] = 0;
+	out[1] = (uint8_t)group;
+	out[2] = 'c';
+}
+
+static int state_put(struct proc *p, uint16_t group, uint64_t index,
+		     uint64_t term, struct wire_bytes conf)
+{
+	struct rows_applied a = { .index = index, .term = term };
+	uint8_t key[3];
+	int rv;
+
+	state_key(group, key);
+	rv = rows_put(p->txn, wire_bytes(key, 3),
+		      wire_bytes(&p->chain[group], 8));
+	if (rv == 0 && conf.len > 0)
+		rv = rows_applied_put_conf(p->txn, group, index, conf);
+	if (rv == 0)
+		rv = rows_applied_put(p->txn, group, &a);
+	p->applied[group] = index;
+	return rv == 0 ? rows_txn_commit(p->txn) : rv;
+}
+
+static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
+{
+	struct proc *p = arg;
+	uint16_t group = raft_group_id(g);
+	uint64_t chain = XXH3_64bits_withSeed(cmd->data, cmd->len,
+					      p->chain[group]);
+	struct model *m = p->m;
+
+	if (cmd->index != p->applied[group] + 1)
+		proc_bad(p, "applied out of order", group, cmd->index);
+	if (cmd->index > m->index[group] && !p->dead) {
+		m->chain[group][cmd->index] = chain;
+		m->index[group] = cmd->index;
+	}
+	if (cmd->index <= m->index[group] &&
+	    m->chain[group][cmd->index] != chain)
+		proc_bad(p, "another state", group, cmd->index);
+	p->chain[group] = chain;
+	if (state_put(p, group, cmd->index, cmd->term,
+		      wire_bytes(NULL, 0)) != 0)
+		abort();
+	raft_check_note(p->check, cmd->len);
+	if (cmd->submit != NULL) {
+		m->acked[group] = cmd->index;
+		free(CONTAINER_OF(cmd->submit, struct op, submit));
+	}
+	return 0;
+}
+
+static int on_passed(void *arg, struct raft_group *g,
+		     const struct raft_passed *passed)
+{
+	struct proc *p = arg;
+	uint16_t group = raft_group_id(g);
+	struct model *m = p->m;
+
+	/* the state is the one before; a barrier may be at this index */
+	if (passed->index > m->index[group] && !p->dead) {
+		m->chain[group][passed->index] = p->chain[group];
+		m->index[group] = passed->index;
+	}
+	return state_put(p, group, passed->index, passed->term, passed->conf);
+}
+
+static void on_failed(struct raft_submit *s, uint32_t status)
+{
+	(void)status;
+	free(CONTAINER_OF(s, struct op, submit));
+}
+
+/* --- what peers are told --- */
+
+static void told_term(struct follow *f, uint64_t term)
+{
+	if (term > f->told_term) {
+		f->told_term = term;
+		f->told_vote = 0;
+	}
+}
+
+static void on_message(struct proc *p, uint64_t to, const struct raft_message *m)
+{
+	struct follow *f = &p->m->f;
+	const struct raft_append_entries_result *a = &m->append_entries_result;
+	const struct raft_request_vote_result *v = &m->request_vote_result;
+
+	switch (m->type) {
+	case RAFT_APPEND_ENTRIES_RESULT:
+		told_term(f, a->term);
+		/* the current leader hears: all it sent up to there is here */
+		if (a->rejected != 0 || a->term != f->lead_term)
+			return;
+		for (uint64_t i = 1; i <= a->last_log_index && i <= f->sent; i++)
+			f->term[i] = f->sent_term[i];
+		if (a->last_log_index > f->stored)
+			f->stored = a->last_log_index;
+		return;
+	case RAFT_REQUEST_VOTE_RESULT:
+		if (v->pre_vote)
+			return;
+		told_term(f, v->term);
+		if (v->vote_granted && v->term == f->told_term) {
+			if (f->told_vote != 0 && f->told_vote != to)
+				proc_bad(p, "voted twice", v->term, to);
+			f->told_vote = to;
+		}
+		return;
+	default:
+		return;
+	}
+}
+
+static void on_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
+{
+	struct proc *p = arg;
+	struct raft_wire_frame w;
+	struct wire_reader r;
+	uint32_t n;
+
+	if (raft_frame_decode(&w, frame, len) != 0)
+		abort();
+	r = wire_vec_reader(w.messages, &n);
+	for (; n > 0; n--) {
+		struct raft_message m;
+		struct raft_extra x;
+		struct raft_item item;
+
+		memset(&m, 0, sizeof m);
+		raft_item_get(&r, &item);
+		if (raft_msg_decode(item.type, item.msg, &m, &x) == 0 &&
+		    !p->dead)
+			on_message(p, to, &m);
+	}
+}
+
+static void tell(struct proc *p, uint64_t from, uint8_t type,
+		 const struct buf *msg)
+{
+	struct follow *f = &p->m->f;
+	struct raft_item item = { FOLLOW, type, wire_bytes(msg->data,
+							    msg->len) };
+	struct raft_wire_frame w = {
+		.magic = RAFT_FRAME_MAGIC, .version = RAFT_FRAME_VERSION,
+		.session = f->session + from, .number = ++f->number[from],
+	};
+	struct wire_vec v;
+	struct buf b;
+
+	wire_vec_init(&v);
+	raft_item_put(&v, &item);
+	w.messages = wire_vec_bytes(&v);
+	buf_init(&b, 0);
+	if (raft_wire_frame_encode(&w, &b) != 0 ||
+	    raft_host_receive(p->host, from, b.data, b.len) != 0)
+		abort();
+	buf_fini(&b);
+	wire_vec_fini(&v);
+}
+
+/* --- the scripted leader --- */
+
+/* Entries from a point that the follower has, n new ones behind. */
+static void lead_append(struct proc *p, uint64_t prev, unsigned n)
+{
+	struct follow *f = &p->m->f;
+	uint8_t bytes[3000];
+	struct wire_vec v;
+	struct raft_wire_append w = {
+		.version = 0, .term = f->lead_term, .prev_index = prev,
+		.prev_term = f->sent_term[prev],
+	};
+	struct buf b;
+
+	wire_vec_init(&v);
+	for (unsigned i = 1; i <= n; i++) {
+		struct raft_wire_entry e = {
+			.term = f->lead_term, .type = RAFT_COMMAND,
+			.data = wire_bytes(bytes, 8 + rng(p->run, 900)),
+		};
+
+		for (size_t k = 0; k < e.data.len; k++)
+			bytes[k] = (uint8_t)(prev + i + k + f->lead_term);
+		raft_wire_entry_put(&v, &e);
+		f->sent_term[prev + i] = f->lead_term;
+	}
+	if (n > 0)
+		f->sent = prev + n;
+	w.commit = f->commit;
+	w.entries = wire_vec_bytes(&v);
+	buf_init(&b, 0);
+	if (raft_wire_append_encode(&w, &b) != 0)
+		abort();
+	tell(p, f->leader, RAFT_APPEND_ENTRIES, &b);
+	buf_fini(&b);
+	wire_vec_fini(&v);
+}
+
+/* Another leader, which has what is committed and maybe more. */
+static void lead_change(struct proc *p)
+{
+	struct follow *f = &p->m->f;
+	uint64_t keep = f->commit + rng(p->run, f->sent - f->commit + 1);
+
+	f->leader = 5 - f->leader; /* 2, 3 */
+	f->lead_term += 1 + rng(p->run, 2);
+	if (f->lead_term <= f->told_term)
+		f->lead_term = f->told_term + 1;
+	f->sent = keep;
+	/* what it does not have it replaces: nothing is promised any more */
+	if (f->stored > keep)
+		f->stored = keep;
+	lead_append(p, keep, 1);
+}
+
+static void ask_vote(struct proc *p)
+{
+	struct follow *f = &p->m->f;
+	struct raft_message m = { .type = RAFT_REQUEST_VOTE };
+	struct raft_extra none = { .stamp = 0 };
+	uint64_t from = 2 + rng(p->run, 2);
+	uint64_t term = f->told_term > f->lead_term ? f->told_term
+						    : f->lead_term;
+	struct buf b;
+
+	term += rng(p->run, 3);
+	m.request_vote = (struct raft_request_vote){
+		.version = 2, .term = term,
+		.candidate_id = from,
+		.last_log_index = f->sent + 1,
+		.last_log_term = f->lead_term,
+		.disrupt_leader = true,
+	};
+	buf_init(&b, 0);
+	if (raft_msg_encode(&m, &none, &b) != 0)
+		abort();
+	tell(p, from, (uint8_t)m.type, &b);
+	buf_fini(&b);
+}
+
+/* --- life --- */
+
+static int on_record(void *arg, const struct seg_rec *rec)
+{
+	struct proc *p = arg;
+
+	return raft_host_recover(p->host, rec);
+}
+
+static void on_rot(void *arg, struct seg_pos pos, uint64_t seq)
+{
+	proc_bad(arg, "rot", pos.gen, seq);
+}
+
+static void on_start_body(void *arg, uint64_t gen, struct buf *buf)
+{
+	struct proc *p = arg;
+
+	raft_host_start_body(p->host, gen, buf);
+}
+
+static int on_scan_from(void *arg, const struct seg_rec *start, uint64_t *ret)
+{
+	struct proc *p = arg;
+
+	*ret = raft_start_need(start);
+	if (*ret > 1)
+		p->run->late++;
+	return raft_host_recover(p->host, start);
+}
+
+static void proc_open_log(struct proc *p, uint64_t size)
+{
+	struct seg_config config = {
+		.dir = "log", .segment_size = size, .first_size = size,
+		.on_record = on_record, .on_rot = on_rot,
+		.scan_from = on_scan_from, .start_body = on_start_body,
+		.arg = p,
+	};
+	struct errbuf e = { "" };
+
+	memcpy(config.store_id, "0123456789abcdef", 16);
+	if (seg_head_open(p->env, &config, &p->log, &e) != 0) {
+		(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
+		return;
+	}
+	if (seg_port_new(p->log, p->env, &p->port) != 0)
+		abort();
+	raft_host_set_log(p->host, p->log, p->port);
+}
+
+static void proc_read_state(struct proc *p, uint16_t group)
+{
+	uint8_t key[3], *value;
+	size_t len;
+
+	state_key(group, key);
+	p->chain[group] = 0;
+	if (rows_back_get(p->back, wire_bytes(key, 3), &value, &len) != 0)
+		return;
+	if (len == 8)
+		memcpy(&p->chain[group], value, 8);
+	mem_free(value);
+}
+
+static void proc_open_group(struct proc *p, uint16_t group)
+{
+	static const uint64_t voters[] = { 1, 2, 3 };
+	struct raft_group_config config = {
+		.group = group, .voters = voters,
+		.n_voters = group == FOLLOW ? 3 : 1, .user = p,
+	};
+	struct rows_applied a;
+	struct errbuf e = { "" };
+
+	if (rows_applied_read(p->back, group, &a) != 0)
+		abort();
+	config.applied = a.index;
+	config.term = a.term;
+	config.conf_index = a.conf_index;
+	config.conf = wire_bytes(a.conf, a.conf_len);
+	p->applied[group] = a.index;
+	proc_read_state(p, group);
+	if (a.index > 0 && p->m->chain[group][a.index] != p->chain[group])
+		proc_bad(p, "rows of another state", group, a.index);
+	if (raft_host_open_group(p->host, &config, &p->groups[group], &e) != 0)
+		(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
+	rows_applied_fini(&a);
+}
+
+/* bad is set when it cannot go on. */
+static struct proc *proc_start(struct run *r, struct model *m,
+			       struct crashfs *fs,
+			       struct rows_mem_image *image, bool dead)
+{
+	struct proc *p = calloc(1, sizeof *p);
+	struct raft_host_config hc = {
+		.id = ME, .apply = on_apply, .passed = on_passed,
+		.send = on_send, .forget_followers = true,
+		.carry = 1 + (unsigned)rng(r, 3),
+	};
+	struct raft_check_config cc = { .arg = p };
+
+	if (p == NULL)
+		abort();
+	p->run = r;
+	p->m = m;
+	p->fs = fs;
+	p->dead = dead;
+	p->mini = minienv_new(crashfs_vfs(fs), rng_next(r));
+	p->env = minienv_env(p->mini);
+	hc.env = p->env;
+	hc.arg = p;
+	hc.cache_bytes = 1 + rng(r, 2) * 8000;
+	if (rows_back_mem(image, &p->back) != 0 ||
+	    rows_new(p->env, p->back, 0, &p->rows) != 0 ||
+	    raft_host_new(&hc, &p->host) != 0)
+		abort();
+	p->txn = rows_txn_new(p->rows);
+	proc_open_log(p, 8192u << rng(r, 2));
+	for (uint16_t i = 0; i < GROUPS && p->bad[0] == '\0'; i++)
+		proc_open_group(p, i);
+	if (p->bad[0] != '\0')
+		return p;
+	cc.env = p->env;
+	cc.host = p->host;
+	cc.rows = p->rows;
+	cc.back = p->back;
+	if (raft_check_new(&cc, &p->check) != 0 ||
+	    raft_host_start(p->host) != 0)
+		abort();
+	m->f.session += 10;
+	memset(m->f.number, 0, sizeof m->f.number);
+	return p;
+}
+
+static void proc_stop(struct proc *p)
+{
+	if (p->log != NULL)
+		seg_head_abandon(p->log);
+	raft_check_free(p->check);
+	raft_host_free(p->host);
+	rows_txn_free(p->txn);
+	rows_free(p->rows);
+	seg_port_free(p->port);
+	rows_back_close(p->back);
+	minienv_free(p->mini);
+	free(p);
+}
+
+/* --- what an image must hold --- */
+
+static void check_follow(struct proc *p)
+{
+	const struct follow *f = &p->m->f;
+	struct raft_group *g = p->groups[FOLLOW];
+
+	if (g->term < f->told_term)
+		proc_bad(p, "term forgotten", g->term, f->told_term);
+	if (g->term == f->told_term && f->told_vote != 0 &&
+	    g->vote != f->told_vote)
+		proc_bad(p, "vote forgotten", g->vote, f->told_vote);
+	if (rlog_last(&g->log) < f->stored)
+		proc_bad(p, "stored entries lost", rlog_last(&g->log),
+			 f->stored);
+	for (uint64_t i = g->log.first; i <= f->stored; i++) {
+		struct rlog_ent *e = rlog_at(&g->log, i);
+		struct wire_bytes data;
+
+		if (e == NULL || e->term != f->term[i])
+			proc_bad(p, "another entry stored", i, f->term[i]);
+		else if (i > p->applied[FOLLOW] &&
+			 raft_log_read(g, i, &data) != 0)
+			proc_bad(p, "entry cannot be read", i, e->u.gen);
+	}
+	if (g->log.first > p->applied[FOLLOW] + 1)
+		proc_bad(p, "a gap behind the rows", g->log.first,
+			 p->applied[FOLLOW]);
+}
+
+static void check_image(struct run *r, struct model *m, struct crashfs *fs,
+			struct rows_mem_image *image)
+{
+	struct model *own = malloc(sizeof *own);
+	struct proc *p;
+
+	if (own == NULL)
+		abort();
+	*own = *m; /* its commands are not ours to learn */
+	r->states++;
+	p = proc_start(r, own, fs, image, true);
+	if (p->bad[0] == '\0')
+		check_follow(p);
+	if (p->bad[0] == '\0')
+		minienv_run(p->mini);
+	for (uint16_t i = BUSY; i <= IDLE && p->bad[0] == '\0'; i++)
+		if (p->applied[i] < m->acked[i])
+			proc_bad(p, "acknowledged, but gone", i, m->acked[i]);
+	if (p->bad[0] != '\0' && r->bad++ == 0)
+		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", p->bad);
+	proc_stop(p);
+	free(own);
+}
+
+struct life {
+	struct run *run;
+	struct model *m;
+	struct crashfs *fs;
+	struct rows_mem_image *image;
+};
+
+static void life_draw(void *arg)
+{
+	struct life *life = arg;
+	struct run *r = life->run;
+	struct crashfs *image;
+
+	if (rng(r, 8) != 0)
+		return;
+	image = crashfs_image(life->fs, rng_next(r));
+	check_image(r, life->m, image, life->image);
+	crashfs_free(image);
+}
+
+/* --- work --- */
+
+static void submit(struct proc *p, unsigned group)
+{
+	size_t len = 16 + rng(p->run, 1500);
+	struct op *op = calloc(1, sizeof *op);
+
+	if (op == NULL)
+		abort();
+	buf_init(&op->submit.data, 0);
+	for (size_t i = 0; i < len; i++) {
+		uint8_t b = (uint8_t)rng_next(p->run);
+
+		buf_add(&op->submit.data, &b, 1);
+	}
+	op->submit.failed = on_failed;
+	raft_submit(p->groups[group], &op->submit);
+}
+
+static void on_freed(struct seg_free *f, int status)
+{
+	if (status != 0)
+		abort();
+	f->gen = 0;
+}
+
+/* Frees what may go. */
+static void free_some(struct proc *p)
+{
+	uint64_t below = raft_host_free_below(p->host);
+	struct seg_info *infos;
+	size_t n;
+
+	if (seg_segments(p->log, &infos, &n) != 0)
+		abort();
+	for (size_t i = 0; i < n && infos[i].gen < below; i++) {
+		struct seg_free *f = &p->frees[p->n_frees++ % 64];
+
+		if (f->gen != 0)
+			break;
+		*f = (struct seg_free){ .gen = infos[i].gen, .done = on_freed };
+		seg_free_segment(p->port, f);
+		p->run->frees++;
+	}
+	mem_free(infos);
+}
+
+static void work(struct proc *p, unsigned ops)
+{
+	struct follow *f = &p->m->f;
+	struct run *r = p->run;
+
+	for (unsigned i = 0; i < ops && p->bad[0] == '\0' && r->bad == 0; i++) {
+		switch (rng(r, 16)) {
+		case 0:
+			submit(p, IDLE);
+			break;
+		case 1:
+		case 2:
+			if (f->stored == f->sent)
+				lead_append(p, f->sent,
+					    1 + (unsigned)rng(r, 3));
+			break;
+		case 3:
+			if (rng(r, 4) == 0 && f->stored == f->sent) {
+				f->commit += rng(r, f->stored - f->commit + 1);
+				lead_append(p, f->sent, 0);
+			}
+			break;
+		case 4:
+			if (rng(r, 3) == 0 && f->stored == f->sent)
+				lead_change(p);
+			break;
+		case 5:
+			if (rng(r, 3) == 0)
+				ask_vote(p);
+			break;
+		case 6:
+			if (raft_check_now(p->check, NULL, NULL) != 0)
+				abort();
+			break;
+		case 7:
+			free_some(p);
+			break;
+		case 8:
+			minienv_run(p->mini);
+			break;
+		case 9:
+			minienv_advance(p->mini, rng(r, 30000000));
+			break;
+		case 10:
+			(void)minienv_step(p->mini);
+			break;
+		case 11:
+			slow_release(p);
+			break;
+		default:
+			submit(p, BUSY);
+			break;
+		}
+	}
+	r->copies += p->host->copied;
+}
+
+/* One life; false when the history cannot go on. */
+static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
+		     struct rows_mem_image *image)
+{
+	struct life life = { r, m, fs, image };
+	struct proc *p = proc_start(r, m, fs, image, false);
+	bool good;
+
+	if (p->bad[0] == '\0') {
+		check_follow(p);
+		/* what the follower has may be more than it told */
+		m->f.sent = m->f.stored;
+		minienv_run(p->mini);
+		minienv_advance(p->mini, 3100000000u); /* quarantine */
+		m->f.lead_term = m->f.told_term > p->groups[FOLLOW]->term
+			? m->f.told_term : p->groups[FOLLOW]->term;
+		lead_change(p);
+		minienv_run(p->mini);
+		slow_start(p);
+		crashfs_set_hook(fs, life_draw, &life);
+		work(p, 100 + (unsigned)rng(r, 200));
+		crashfs_set_hook(fs, NULL, NULL);
+	}
+	good = p->bad[0] == '\0';
+	if (!good && r->bad++ == 0)
+		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", p->bad);
+	crashfs_freeze(fs, true);
+	proc_stop(p);
+	crashfs_freeze(fs, false);
+	if (rng(r, 2) == 0)
+		crashfs_crash(fs, rng_next(r));
+	return good && r->bad == 0;
+}
+
+static void run_history(struct run *r)
+{
+	struct crashfs *fs = crashfs_new(rng_next(r));
+	struct rows_mem_image *image = rows_mem_image_new();
+	struct model *m = calloc(1, sizeof *m);
+	unsigned lives = 2 + (unsigned)rng(r, 5);
+
+	if (m == NULL || image == NULL)
+		abort();
+	m->f.leader = 2;
+	m->f.lead_term = m->f.told_term = 1;
+	m->f.stored = m->f.commit = m->f.sent = 1;
+	m->f.term[1] = m->f.sent_term[1] = 1;
+	for (unsigned i = 0; i < lives; i++)
+		if (!run_life(r, m, fs, image))
+			break;
+	free(m);
+	rows_mem_image_free(image);
+	crashfs_free(fs);
+	r->histories++;
+}
+
+static const struct {
+	const char *name;
+	enum raft_mutation mutation;
+} mutations[] = {
+	{ "groups are not asked", RAFT_MUTATE_NEED_NOTHING },
+	{ "freed before a START says so", RAFT_MUTATE_FREE_SOON },
+	{ "truncated before the rows are durable", RAFT_MUTATE_ROWS_LATE },
+	{ "a copy cuts the tail", RAFT_MUTATE_COPY_CUTS },
+	{ "hard state is not in START", RAFT_MUTATE_NO_TABLE },
+};
+
+#define N_MUTATIONS (sizeof mutations / sizeof mutations[0])
+
+static void run_states(struct run *r, uint64_t seed)
+{
+	uint64_t n = 0;
+
+	while (r->states < r->max_states && r->bad == 0) {
+		/* each history from its own seed, so that it replays alone */
+		r->rng = seed + n++ * 1000003;
+		run_history(r);
+	}
+}
+
+static int test_number;
+
+static bool report(bool good, const char *what)
+{
+	printf("%sok %d - %s\n", good ? "" : "not ", ++test_number, what);
+	(void)fflush(stdout);
+	return good;
+}
+
+static bool test_truncation(uint64_t seed, uint64_t states)
+{
+	struct run r = { .max_states = states };
+
+	run_states(&r, seed);
+	printf("# seed %llu, %llu histories, %llu states, %llu frees, "
+	       "%llu copies, %llu late starts\n",
+	       (unsigned long long)seed, (unsigned long long)r.histories,
+	       (unsigned long long)r.states, (unsigned long long)r.frees,
+	       (unsigned long long)r.copies, (unsigned long long)r.late);
+	if (r.bad > 0)
+		printf("# history -s %llu: %s\n",
+		       (unsigned long long)(seed + (r.histories - 1) * 1000003),
+		       r.first_bad);
+	else if (r.frees == 0 || r.copies == 0 || r.late == 0)
+		return report(false, "something never happened");
+	return report(r.bad == 0, "truncated log");
+}
+
+static bool test_mutation(uint64_t seed, size_t i)
+{
+	struct run r = { .max_states = 20000 };
+	char what[100];
+
+	raft_mutation = mutations[i].mutation;
+	run_states(&r, seed);
+	raft_mutation = RAFT_MUTATE_NONE;
+	printf("# noticed after %llu states: %s\n",
+	       (unsigned long long)r.states,
+	       r.bad > 0 ? r.first_bad : "never");
+	(void)snprintf(what, sizeof what, "notices: %s", mutations[i].name);
+	return report(r.bad > 0, what);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = 1, states = 5000;
+	bool good = true;
+	int c;
+
+	while ((c = getopt(argc, argv, "s:n:r")) != -1) {
+		if (c == 's')
+			seed = strtoull(optarg, NULL, 10);
+		else if (c == 'n')
+			states = strtoull(optarg, NULL, 10);
+		else if (c == 'r')
+			seed = (uint64_t)time(NULL);
+		else
+			return 2;
+	}
+	printf("1..%zu\n", 1 + N_MUTATIONS);
+	good &= test_truncation(seed, states);
+	for (size_t i = 0; i < N_MUTATIONS; i++)
+		good &= test_mutation(seed, i);
+	return good ? 0 : 1;
+}
