@@ -20,6 +20,11 @@
 struct chunk_store;
 struct chunk_loop;
 
+struct chunk_id {
+	struct wire_u128 slice;
+	uint32_t index;
+};
+
 struct chunk_stats {
 	uint64_t puts, gets, put_bytes, get_bytes;
 	uint64_t rot;       /* chunks whose bytes do not have their hash */
@@ -99,5 +104,9 @@ int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 typedef void (*chunk_check_fn)(void *arg, uint32_t status, uint32_t len);
 int chunk_check(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 		bool read, chunk_check_fn done, void *arg);
+
+/* A whole chunk with its hash verified; blocks: worker. As chunk_get(). */
+uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
+		    struct body **ret_body);
 
 #endif

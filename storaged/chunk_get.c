@@ -108,14 +108,14 @@ static void get_finish(struct chunk_get *g, uint32_t status,
 	mem_free(g);
 }
 
-static uint32_t get_read(struct chunk_get *g)
+uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
+		    struct body **ret_body)
 {
-	struct chunk_store *cs = g->cl->cs;
 	struct chunk_row row;
 	struct body *b;
 	int rv;
 
-	rv = chunk_index_get(cs, &g->id, &row);
+	rv = chunk_index_get(cs, id, &row);
 	if (rv != 0)
 		return rpc_status_from_errno(rv);
 	b = body_new(row.len);
@@ -124,7 +124,7 @@ static uint32_t get_read(struct chunk_get *g)
 	rv = seg_read(cs->bulk, row.gen, row.off, b->data, row.len, 0);
 	b->len = row.len;
 	if (rv == 0 && chunk_hash_ok(b, row.hash)) {
-		g->whole = b;
+		*ret_body = b;
 		return RPC_STATUS_OK;
 	}
 	body_unref(b);
@@ -132,8 +132,8 @@ static uint32_t get_read(struct chunk_get *g)
 	log_warn(rv == 0 ? -EBADMSG : rv,
 		 "chunk cannot be read slice=%016llx%016llx index=%u "
 		 "segment=%llx offset=%llu",
-		 (unsigned long long)g->id.slice.hi,
-		 (unsigned long long)g->id.slice.lo, g->id.index,
+		 (unsigned long long)id->slice.hi,
+		 (unsigned long long)id->slice.lo, id->index,
 		 (unsigned long long)row.gen, (unsigned long long)row.off);
 	return RPC_STATUS_IO;
 }
@@ -142,7 +142,7 @@ static void get_run(struct env_work *work)
 {
 	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work);
 
-	g->status = get_read(g);
+	g->status = chunk_read(g->cl->cs, &g->id, &g->whole);
 }
 
 static void get_done(struct env_work *work)

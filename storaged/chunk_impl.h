@@ -18,11 +18,6 @@
 #define CHUNK_BATCH 200u               /* rows; searched one by one */
 #define CHUNK_KEY 20
 
-struct chunk_id {
-	struct wire_u128 slice;
-	uint32_t index;
-};
-
 static inline bool chunk_id_eq(const struct chunk_id *a,
 			       const struct chunk_id *b)
 {

@@ -6,7 +6,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/ns_ctx.c %D%/ns_dir.c %D%/ns_extent.c %D%/ns_file.c \
 	%D%/ns_fsck.c %D%/ns_hash.c \
 	%D%/ns_impl.h %D%/ns_inode.c %D%/ns_ledger.c %D%/ns_ledger.h \
-	%D%/ns_list.c %D%/ns_mpu.c %D%/ns_mpu.h %D%/ns_mpu_scan.c \
+	%D%/ns_list.c %D%/ns_merge.c %D%/ns_mpu.c %D%/ns_mpu.h \
+	%D%/ns_mpu_scan.c \
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
 	%D%/ns_region.c \
 	%D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c %D%/ns_rows.h \
@@ -20,7 +21,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/opens.c %D%/opens.h \
 	%D%/shard.c %D%/shard.h %D%/shard_close.c \
 	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
-	%D%/shard_fsck.c %D%/shard_read.c \
+	%D%/shard_fsck.c %D%/shard_merge.c %D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_impl.h %D%/store_open.c \
 	%D%/storaged.c %D%/storaged.h \
@@ -44,6 +45,12 @@ tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
 	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_chunk_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_shard_merge
+tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_merge_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
+TESTS += tests/unit/test_shard_merge
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \
@@ -66,6 +73,10 @@ check_PROGRAMS += tests/unit/test_ns_fsck
 tests_unit_test_ns_fsck_SOURCES = tests/unit/test_ns_fsck.c $(NSH_SOURCES)
 tests_unit_test_ns_fsck_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_fsck
+check_PROGRAMS += tests/unit/test_ns_merge
+tests_unit_test_ns_merge_SOURCES = tests/unit/test_ns_merge.c $(NSH_SOURCES)
+tests_unit_test_ns_merge_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_ns_merge
 tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
 tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_queue_SOURCES = tests/unit/test_ns_queue.c $(NSH_SOURCES)

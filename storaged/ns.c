@@ -72,6 +72,7 @@ static void ns_answer_reset(struct ns_answer *a, uint32_t status)
 	buf_reset(&a->payload);
 	a->n_values = 0;
 	a->queued = false;
+	a->grown.n = 0;
 	a->status = status;
 }
 

@@ -60,6 +60,10 @@ struct ns_answer {
 	struct ns_value *values; /* body parts; malloc'ed */
 	unsigned n_values;
 	bool queued;          /* a queue row was written: there is work */
+	struct {
+		uint64_t ino, region;
+		uint32_t n; /* extents of it now; 0: none grew */
+	} grown;              /* the longest list that grew: ns_merge.c */
 };
 void ns_answer_init(struct ns_answer *a);
 void ns_answer_fini(struct ns_answer *a);
@@ -120,6 +124,52 @@ struct ns_ref {
 int ns_refs(struct rows_back *back, uint16_t shard, struct wire_bytes after,
 	    bool exact, int (*each)(void *arg, const struct ns_ref *ref),
 	    void *arg, struct buf *ret_next);
+
+/* --- merging of small extents, see ns_merge.c --- */
+
+enum { NS_MERGE_STEPS = 2 };
+struct ns_merge_rules {
+	uint32_t at; /* shorter lists are left alone */
+	struct ns_merge_step {
+		uint32_t len;   /* extents shorter than this ... */
+		uint32_t total; /* ... become one of up to this */
+		uint32_t n;     /* when it is at least so many */
+		uint32_t any_n; /* this many always; 0: no */
+	} step[NS_MERGE_STEPS];
+	uint32_t many;      /* in such a list a quarter of n is enough, */
+	uint32_t bridge_at; /* in such a one holes up to `bridge` are filled */
+	uint32_t bridge;
+};
+extern const struct ns_merge_rules ns_merge_rules;
+
+/* Bytes of a run; between two of them are zeros. */
+struct ns_piece {
+	uint64_t pos, len;
+	bool is_chunk;
+	struct ns_value value;  /* not is_chunk; mem borrowed from the plan */
+	struct wire_u128 slice; /* is_chunk: from off in it */
+	uint64_t off;
+};
+/* What a MERGE shall say; data are the bytes of [pos, pos + len). */
+struct ns_merge_run {
+	uint64_t pos, len;
+	struct wire_u128 print;
+	struct ns_piece *pieces;
+	unsigned n;
+};
+struct ns_merge;
+/*
+ * What is worth merging in a region, as the rows are now; chunks: those of
+ * chunks, too. Worker. 0, -EIO, -ENOMEM.
+ */
+int ns_merge_plan(struct rows_back *back, uint16_t shard, uint64_t ino,
+		  uint64_t region, const struct ns_merge_rules *rules,
+		  bool chunks, struct ns_merge **ret);
+const struct ns_merge_run *ns_merge_runs(const struct ns_merge *m,
+					 unsigned *ret_n);
+/* There may be more to merge after these. */
+bool ns_merge_more(const struct ns_merge *m);
+void ns_merge_free(struct ns_merge *m); /* NULL is fine */
 
 /* xxh3-128 over a shard's rows without store-local fields, for comparing
  * replicas. Worker. */

@@ -16,15 +16,14 @@ enum {
 
 /* --- taking extents in --- */
 
-/* A piece of the command's inline data: in the row, or where the log has it. */
-static int ns_extent_inline(struct ns_ctx *x, struct wire_bytes data,
-			    const struct wire_extent *w, struct ns_extent *e)
+int ns_extent_of_data(struct ns_ctx *x, struct wire_bytes data, uint64_t off,
+		      uint64_t len, struct ns_extent *e)
 {
-	if (w->slice_off > data.len || w->len > data.len - w->slice_off)
+	if (off > data.len || len > data.len - off)
 		return RPC_STATUS_INVAL;
 	if (data.len <= NS_INLINE_ROW) {
 		e->kind = NS_EXT_BYTES;
-		e->bytes = data.p + w->slice_off;
+		e->bytes = data.p + off;
 		return 0;
 	}
 	if (!x->have_hash) {
@@ -35,7 +34,7 @@ static int ns_extent_inline(struct ns_ctx *x, struct wire_bytes data,
 	}
 	e->kind = NS_EXT_VALUE;
 	e->id = x->data_hash;
-	e->off = w->slice_off;
+	e->off = off;
 	e->gen = x->cmd->gen;
 	e->at = x->cmd->payload_off + (uint64_t)(data.p - x->cmd->payload);
 	e->vlen = (uint32_t)data.len;
@@ -55,7 +54,7 @@ static int ns_extent_take(struct ns_ctx *x, struct wire_bytes data,
 		e->off = w->slice_off;
 		return 0;
 	case WIRE_EXT_INLINE:
-		return ns_extent_inline(x, data, w, e);
+		return ns_extent_of_data(x, data, w->slice_off, w->len, e);
 	case WIRE_EXT_ZERO:
 		e->kind = NS_EXT_ZERO;
 		return 0;

@@ -258,6 +258,13 @@ int ns_slices_of(struct ns_ctx *x, const struct ns_extent *v, unsigned n,
 		 struct wire_u128 **ret, unsigned *ret_n);
 bool ns_extents_has(const struct ns_extents *list, struct wire_u128 slice);
 
+/*
+ * A piece of the command's inline data becomes e's bytes: in the row, or where
+ * the log has them. e's pos and len are the caller's. INVAL.
+ */
+int ns_extent_of_data(struct ns_ctx *x, struct wire_bytes data, uint64_t off,
+		      uint64_t len, struct ns_extent *e);
+
 /* The list of a region of an inode, for reading or (dirty) writing. */
 int ns_region_get(struct ns_ctx *x, struct ns_inode *ip, uint64_t region,
 		  struct ns_region **ret);
@@ -393,7 +400,7 @@ int ns_slot_save(struct ns_ctx *x, const struct ns_slot *s);
 	M(setattr) M(mknod) M(close) M(unlink) M(rename) M(link) M(setxattr) \
 	M(removexattr) M(write) M(put) M(delete) M(mpu_create) \
 	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove) \
-	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop)
+	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop) M(merge)
 #define NS_OPS_R(M) \
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \

@@ -116,6 +116,18 @@ static int ns_slices_unref(struct ns_ctx *x, const struct ns_extents *list,
 	return rv;
 }
 
+/* Says so in the answer: the host may merge what has become long. */
+static void ns_region_grew(struct ns_ctx *x, const struct ns_inode *ip,
+			   const struct ns_region *rg, unsigned before)
+{
+	if (x->a == NULL || rg->list->n <= before ||
+	    rg->list->n <= x->a->grown.n)
+		return;
+	x->a->grown.ino = ip->ino;
+	x->a->grown.region = rg->region;
+	x->a->grown.n = rg->list->n;
+}
+
 int ns_region_put(struct ns_ctx *x, struct ns_inode *ip, struct ns_region *rg,
 		  const struct ns_extent *e)
 {
@@ -142,6 +154,7 @@ int ns_region_put(struct ns_ctx *x, struct ns_inode *ip, struct ns_region *rg,
 	if (rv != 0)
 		return rv;
 	ns_region_changed(ip, rg, &before);
+	ns_region_grew(x, ip, rg, before.n);
 	return rg->list->n > NS_EXTENTS_MAX ? RPC_STATUS_TOO_MANY : 0;
 }
 

@@ -148,6 +148,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 	raft_check_note(set->check, cmd->len + SEG_HEADER_LEN);
 	if (answer->queued)
 		shard_queue_wake(g);
+	if (answer->grown.n > 0)
+		shard_merge_note(g, answer);
 	if (op != NULL)
 		shard_write_applied(op);
 	return 0;
@@ -169,6 +171,7 @@ static void shard_on_role(void *arg, struct raft_group *raft, bool leader)
 	g->leader = leader;
 	opens_fini(&g->opens);
 	shard_sweep_stop(g);
+	shard_merge_stop(g);
 	shard_queue_stop(g);
 	shard_queue_wake(g); /* what an earlier leader left */
 	g->grace_until = 0;
@@ -255,6 +258,7 @@ static void shard_group_free(struct shard_group *g)
 {
 	shard_sweep_free(g);
 	shard_queue_free(g);
+	shard_merge_free(g);
 	opens_fini(&g->opens);
 	rows_txn_free(g->txn);
 	ns_answer_fini(&g->answer);
@@ -346,6 +350,7 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	opens_init(&g->opens);
 	ns_answer_init(&g->answer);
 	shard_queue_init(g);
+	shard_merge_init(g);
 	g->fresh = !raft_host_has_group(set->host, group);
 	g->txn = rows_txn_new(set->rows);
 	rv = g->txn != NULL ? shard_open_group(g, voters, n_voters, e)

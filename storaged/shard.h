@@ -18,6 +18,7 @@
 #include "common/rows/rows.h"
 #include "common/seg/seg.h"
 
+struct ns_merge_rules;
 struct shard_set;
 
 struct shard_config {
@@ -45,6 +46,14 @@ struct shard_config {
 	int (*drop)(void *arg, const struct wire_u128 *slices, unsigned n,
 		    void (*done)(void *done_arg, uint32_t status),
 		    void *done_arg);
+	/*
+	 * A whole chunk, its bytes as they were written, for merging: a
+	 * reference, or NULL where it is not here. Worker. May be NULL.
+	 */
+	struct body *(*chunk)(void *arg, struct wire_u128 slice,
+			      uint32_t index);
+	/* When extents are merged; NULL: ns_merge_rules. Borrowed. */
+	const struct ns_merge_rules *merge;
 	/* The longest that a reader uses extents it has got; 0 = 60 s. */
 	uint64_t reader_lease_ns;
 	void *arg;
@@ -58,6 +67,7 @@ struct shard_stats {
 	uint64_t rot;
 	uint64_t checkpoints;
 	uint64_t queue_done;  /* queue rows worked off */
+	uint64_t merges;      /* runs of extents made one */
 	uint64_t queue_rows;  /* there when they were looked at last */
 	uint64_t opens;       /* now */
 	uint64_t in_flight;   /* calls now */

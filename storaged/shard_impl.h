@@ -88,6 +88,17 @@ struct shard_queue {
 	uint64_t seen;           /* ... and by the last whole one */
 };
 
+/* The worker that merges extents, see shard_merge.c. */
+#define SHARD_MERGE_NOTED 64u
+struct shard_merge {
+	struct env_timer timer;
+	struct shard_merge_job *job; /* NULL: none under way */
+	struct {
+		uint64_t ino, region;
+	} noted[SHARD_MERGE_NOTED];  /* oldest first */
+	unsigned n;
+};
+
 struct shard_group {
 	struct shard_set *set;
 	struct raft_group *raft;
@@ -108,6 +119,7 @@ struct shard_group {
 	bool sweep_armed;
 	struct shard_sweep *sweeping; /* shard_sweep.c */
 	struct shard_queue queue;
+	struct shard_merge merge;
 	struct shard_op *flight_head, *flight_tail;
 	uint64_t flight_seq;
 	struct shard_op *waiting; /* by wait_next */
@@ -180,6 +192,12 @@ void shard_fsck_run(struct env_work *work);
 /* --- shard_value.c --- */
 /* Collects the answer's values into op->body; true when done at once. */
 bool shard_values_start(struct shard_op *op);
+/*
+ * Reads what v wants to out; worker, or with VFS_NOWAIT. 0, -EAGAIN, -EBADMSG,
+ * -EIO, -ENOENT, -ENOMEM.
+ */
+int shard_value_read(struct shard_set *set, const struct ns_value *v,
+		     uint8_t *out, int flags);
 
 /* --- shard_sweep.c --- */
 void shard_sweep_later(struct shard_group *g, uint64_t delay_ns);
@@ -192,5 +210,14 @@ void shard_queue_init(struct shard_group *g);
 void shard_queue_wake(struct shard_group *g);
 void shard_queue_stop(struct shard_group *g);
 void shard_queue_free(struct shard_group *g);
+
+/* --- shard_merge.c: loop only --- */
+void shard_merge_init(struct shard_group *g);
+/* What a command made grow. */
+void shard_merge_note(struct shard_group *g, const struct ns_answer *a);
+/* This region may be worth it; of a leader. */
+void shard_merge_wake(struct shard_group *g, uint64_t ino, uint64_t region);
+void shard_merge_stop(struct shard_group *g);
+void shard_merge_free(struct shard_group *g);
 
 #endif

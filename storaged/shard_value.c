@@ -23,9 +23,8 @@ static bool value_hash_ok(const struct ns_value *v, const uint8_t *p)
 	return h.high64 == v->hash.hi && h.low64 == v->hash.lo;
 }
 
-/* Reads v to out. 0, -EAGAIN, -EBADMSG, -EIO, -ENOENT, -ENOMEM. */
-static int value_read(struct shard_set *set, const struct ns_value *v,
-		      uint8_t *out, int flags)
+int shard_value_read(struct shard_set *set, const struct ns_value *v,
+		     uint8_t *out, int flags)
 {
 	bool whole = v->from == 0 && v->want == v->len;
 	uint8_t *p = out;
@@ -50,7 +49,7 @@ static int value_read(struct shard_set *set, const struct ns_value *v,
 	return rv;
 }
 
-/* Goes on at op->value_at. 0 or as value_read(). */
+/* Goes on at op->value_at. 0 or as shard_value_read(). */
 static int values_read(struct shard_op *op, int flags)
 {
 	while (op->value_at < op->answer.n_values) {
@@ -58,8 +57,9 @@ static int values_read(struct shard_op *op, int flags)
 		int rv;
 
 		if (v->want > 0) {
-			rv = value_read(op->set, v,
-					op->body->data + op->body->len, flags);
+			rv = shard_value_read(op->set, v, op->body->data +
+							     op->body->len,
+					      flags);
 			if (rv != 0)
 				return rv;
 		}

@@ -257,6 +257,16 @@ int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 	return chunk_drop(l->chunks, slices, n, done, done_arg);
 }
 
+struct body *store_on_chunk(void *arg, struct wire_u128 slice, uint32_t index)
+{
+	struct store_loop *l = arg;
+	const struct chunk_id id = { slice, index };
+	struct body *body;
+
+	return chunk_read(l->store->chunks, &id, &body) == RPC_STATUS_OK
+		       ? body : NULL;
+}
+
 void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
 {
 	struct store_loop *l = arg;

@@ -67,6 +67,8 @@ void store_rpc_register(struct store *s);
 
 /* --- store.c --- */
 void store_on_role(void *arg, uint16_t group, bool leader);
+struct body *store_on_chunk(void *arg, struct wire_u128 slice,
+			    uint32_t index);
 void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off);
 int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 		  void (*done)(void *done_arg, uint32_t status),

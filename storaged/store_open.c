@@ -141,6 +141,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.rot = store_on_rot,
 			.space = store_on_space,
 			.drop = store_on_drop,
+			.chunk = store_on_chunk,
 			.arg = l,
 		};
 		int rv = shard_set_new(&config, &l->set);

@@ -245,6 +245,14 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
  */
 #define RPC_SLICE_DROP_REQ(F) RPC_MUT(F) F(list, slices)
 
+/*
+ * Replaces the extents that touch [pos, pos + len) of an inode by `data`, which
+ * is what they hold. print: hash over them; PRECONDITION when they are others
+ * by now. Nothing else changes: no time, no version.
+ */
+#define RPC_MERGE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, pos) F(u64, len) \
+	F(u128, print) F(blob, data)
+
 /* --- chunks; bytes are the frame's body --- */
 #define RPC_CHUNK_PUT_REQ(F) F(u128, slice) F(u32, index) F(u128, hash)
 #define RPC_CHUNK_GET_REQ(F) F(u128, slice) F(u32, index) F(u32, off) F(u32, len)
@@ -330,6 +338,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x59, slice_reap, RPC_SLICE_REAP_REQ, slice_reap_rsp, STORAGE, W) \
 	M(0x5a, slice_done, RPC_SLICE_DONE_REQ, empty_rsp, STORAGE, W) \
 	M(0x5b, slice_drop, RPC_SLICE_DROP_REQ, empty_rsp, CLIENT, W) \
+	M(0x5f, merge, RPC_MERGE_REQ, empty_rsp, STORAGE, W) \
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
 	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \

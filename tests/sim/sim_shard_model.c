@@ -340,6 +340,26 @@ static uint32_t model_close(struct model *m, const struct ns_cmd *c)
 	return 0;
 }
 
+/* Of the host: where extents became one, their bytes are those of the file. */
+static uint32_t model_merge(struct model *m, const struct ns_cmd *c,
+			    const struct ns_answer *a)
+{
+	const struct link_to *l;
+	struct rpc_merge q;
+
+	(void)rpc_merge_decode(&q, c->payload, c->len);
+	if (a->status != RPC_STATUS_OK)
+		return a->status == RPC_STATUS_STALE ? a->status
+						     : RPC_STATUS_PRECONDITION;
+	l = model_file(m, q.ino);
+	if (l != NULL && (q.pos + q.len > l->file->size ||
+			  memcmp(l->file->bytes + q.pos, q.data.p, q.len) !=
+				  0))
+		sim_fail(m->w->c, "inode %llx: other bytes were merged",
+			 (unsigned long long)q.ino);
+	return RPC_STATUS_OK;
+}
+
 static uint32_t model_run(struct model *m, const struct ns_cmd *c,
 			  const struct ns_answer *a, struct expect *e)
 {
@@ -364,6 +384,8 @@ static uint32_t model_run(struct model *m, const struct ns_cmd *c,
 		return model_setattr(m, c, a, e);
 	case RPC_TAG_close:
 		return model_close(m, c);
+	case RPC_TAG_merge:
+		return model_merge(m, c, a);
 	case RPC_TAG_queue_work: /* of the host: no name changes */
 		return 0;
 	default:

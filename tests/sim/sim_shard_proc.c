@@ -162,6 +162,13 @@ static void proc_open_groups(struct proc *p)
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
 	struct proc *p = zalloc(sizeof *p);
+	/* files are small here: a few extents are many */
+	static const struct ns_merge_rules merge = {
+		.at = 3,
+		.step = { { .len = 64, .total = 300, .n = 2, .any_n = 3 },
+			  { .len = 500, .total = 2000, .n = 2 } },
+		.many = 100, .bridge_at = 6, .bridge = 100,
+	};
 	struct shard_config config = {
 		.env = env,
 		.id = node + 1,
@@ -170,6 +177,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.send = proc_send,
 		.role = proc_role,
 		.rot = proc_value_rot,
+		.merge = &merge,
 		.arg = p,
 	};
 
