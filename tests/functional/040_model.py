@@ -38,9 +38,9 @@ class Model:
         return sorted(k.encode() for k in out)
 
     def parent_explicit(self, path):
-        """A name that the mount takes away leaves its directory explicit."""
+        """A last name that the mount takes away leaves its directory explicit."""
         parent = os.path.dirname(path)
-        if parent:
+        if parent and not self.children(parent):
             self.dirs.add(parent)
 
     def make_parents_explicit(self, path):
