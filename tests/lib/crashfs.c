@@ -530,9 +530,20 @@ static void fs_unlock(struct crashfs *fs)
 }
 
 /* Counts down to a fault; true when it is due. */
-static bool fault_due(uint64_t *counter)
+static bool fault_due(struct crashfs *fs, uint64_t *counter)
 {
-	return *counter > 0 && --*counter == 0;
+	if (*counter == 0 || --*counter > 0)
+		return false;
+	fs->stats.faults++;
+	return true;
+}
+
+static int fault_sync(struct crashfs *fs)
+{
+	if (!fault_due(fs, &fs->faults.fail_sync_at))
+		return 0;
+	fs->stats.failed_syncs++;
+	return -EIO;
 }
 
 static int crashfs_open(struct vfs *vfs, const char *path, int flags,
@@ -575,6 +586,37 @@ static int crashfs_open(struct vfs *vfs, const char *path, int flags,
 	return 0;
 }
 
+/* Where node has its name; NULL: it has none. */
+static const char *node_path(struct crashfs *fs, const struct node *n)
+{
+	for (size_t i = 0; i < fs->cur.n; i++)
+		if (fs->cur.v[i].node == n)
+			return fs->cur.v[i].path;
+	return NULL;
+}
+
+static bool flip_due(struct crashfs *fs, const struct node *n, uint64_t off)
+{
+	struct crashfs_faults *f = &fs->faults;
+	const char *path;
+	bool may;
+
+	if (fault_due(fs, &f->flip_read_at))
+		return true;
+	if (f->flip_read_every == 0 || rnd(&fs->rng) % f->flip_read_every != 0)
+		return false;
+	if (f->may_flip != NULL) {
+		path = node_path(fs, n);
+		fs_unlock(fs); /* it may ask what is there */
+		may = path != NULL && f->may_flip(f->arg, path, off);
+		fs_lock(fs);
+		if (!may)
+			return false;
+	}
+	fs->stats.faults++;
+	return true;
+}
+
 static ssize_t crashfs_pread(struct vfs_file *file, void *buf, size_t len,
 			     uint64_t off, int flags)
 {
@@ -585,7 +627,7 @@ static ssize_t crashfs_pread(struct vfs_file *file, void *buf, size_t len,
 	(void)flags;
 	fs_lock(fs);
 	fs->stats.reads++;
-	if (n->dead || fault_due(&fs->faults.fail_read_at)) {
+	if (n->dead || fault_due(fs, &fs->faults.fail_read_at)) {
 		fs_unlock(fs);
 		return -EIO;
 	}
@@ -602,9 +644,7 @@ static ssize_t crashfs_pread(struct vfs_file *file, void *buf, size_t len,
 		       page_bytes(n->cur[(off + done) / PAGE]) + at, part);
 		done += part;
 	}
-	if (len > 0 && (fault_due(&fs->faults.flip_read_at) ||
-			(fs->faults.flip_read_every > 0 &&
-			 rnd(&fs->rng) % fs->faults.flip_read_every == 0)))
+	if (len > 0 && flip_due(fs, n, off))
 		to[rnd(&fs->rng) % len] ^=
 			(uint8_t)(1u << rnd(&fs->rng) % 8);
 	fs_unlock(fs);
@@ -649,11 +689,12 @@ static int crashfs_pwritev(struct vfs_file *file, const struct iovec *iov,
 	}
 	if (fs->faults.capacity > 0 && off + total > n->len &&
 	    fs_used(fs) + (off + total - n->len) > fs->faults.capacity) {
+		fs->stats.faults++;
 		fs_unlock(fs);
 		return -ENOSPC;
 	}
 	fs_write_back(fs, n);
-	if (fault_due(&fs->faults.fail_write_at)) {
+	if (fault_due(fs, &fs->faults.fail_write_at)) {
 		rv = -EIO;
 		niov = niov / 2;
 	}
@@ -675,12 +716,11 @@ static int crashfs_fsync(struct vfs_file *file)
 	fs_lock_change(fs);
 	fs->stats.syncs++;
 	if (!n->dead && !fs->frozen) {
-		if (fault_due(&fs->faults.fail_sync_at)) {
+		rv = fault_sync(fs);
+		if (rv != 0)
 			node_lose(n);
-			rv = -EIO;
-		} else if (!fs->faults.ignore_sync) {
+		else if (!fs->faults.ignore_sync)
 			node_sync(n);
-		}
 	}
 	fs_unlock(fs);
 	return rv;
@@ -779,8 +819,8 @@ static int crashfs_sync_dir(struct vfs *vfs, const char *path)
 
 	fs_lock_change(fs);
 	fs->stats.dir_syncs++;
-	if (!fs->frozen && fault_due(&fs->faults.fail_sync_at))
-		rv = -EIO;
+	if (!fs->frozen)
+		rv = fault_sync(fs);
 	if (rv != 0 || fs->frozen || fs->faults.ignore_sync) {
 		fs_unlock(fs);
 		return rv;
@@ -1007,10 +1047,9 @@ struct crashfs *crashfs_clone(struct crashfs *fs)
 	return to;
 }
 
-void crashfs_crash(struct crashfs *fs, uint64_t seed)
+/* fs becomes image, which is freed. */
+static void fs_become(struct crashfs *fs, struct crashfs *image)
 {
-	struct crashfs *image = crashfs_image(fs, seed);
-
 	fs_lock(fs);
 	for (size_t i = 0; i < fs->cur.n; i++)
 		fs->cur.v[i].node->dead = true;
@@ -1028,6 +1067,16 @@ void crashfs_crash(struct crashfs *fs, uint64_t seed)
 	crashfs_free(image);
 }
 
+void crashfs_crash(struct crashfs *fs, uint64_t seed)
+{
+	fs_become(fs, crashfs_image(fs, seed));
+}
+
+void crashfs_wipe(struct crashfs *fs)
+{
+	fs_become(fs, crashfs_new(0));
+}
+
 void crashfs_freeze(struct crashfs *fs, bool frozen)
 {
 	fs_lock(fs);
@@ -1042,12 +1091,20 @@ void crashfs_set_faults(struct crashfs *fs, const struct crashfs_faults *f)
 	fs_unlock(fs);
 }
 
+void crashfs_get_faults(struct crashfs *fs, struct crashfs_faults *ret)
+{
+	fs_lock(fs);
+	*ret = fs->faults;
+	fs_unlock(fs);
+}
+
 void crashfs_get_stats(struct crashfs *fs, struct crashfs_stats *ret)
 {
 	fs_lock(fs);
 	*ret = fs->stats;
 	ret->files = fs->cur.n;
 	ret->pending_dir_ops = fs->n_ops;
+	ret->used = fs_used(fs);
 	ret->dirty_sectors = 0;
 	for (size_t f = 0; f < fs->cur.n; f++) {
 		struct node *n = fs->cur.v[f].node;
@@ -1085,6 +1142,56 @@ int crashfs_flip(struct crashfs *fs, const char *path, uint64_t off,
 	}
 	fs_unlock(fs);
 	return rv;
+}
+
+static struct node *file_named(struct crashfs *fs, const char *path)
+{
+	struct entry *e = names_find(&fs->cur, path);
+
+	return e == NULL || e->node->dir ? NULL : e->node;
+}
+
+int crashfs_misdirect(struct crashfs *fs, const char *path, uint64_t off,
+		      const char *from, uint64_t from_off, size_t len)
+{
+	struct node *n, *src = NULL;
+	int rv = 0;
+
+	fs_lock(fs);
+	n = file_named(fs, path);
+	if (from != NULL)
+		src = file_named(fs, from);
+	if (n == NULL || off + len > n->len || (from != NULL && src == NULL) ||
+	    (src != NULL && from_off + len > src->len))
+		rv = -ENOENT;
+	for (size_t i = 0; rv == 0 && i < len; i++) {
+		uint64_t to = off + i, at = from_off + i;
+		uint8_t b = 0;
+
+		if (src != NULL)
+			b = page_bytes(src->cur[at / PAGE])[at % PAGE];
+		page_own(&n->cur[to / PAGE])[to % PAGE] = b;
+		page_own(&n->dur[to / PAGE])[to % PAGE] = b;
+	}
+	fs_unlock(fs);
+	return rv;
+}
+
+const char *crashfs_file(struct crashfs *fs, size_t i, uint64_t *ret_len)
+{
+	const char *path = NULL;
+
+	fs_lock(fs);
+	for (size_t f = 0; f < fs->cur.n && path == NULL; f++) {
+		const struct entry *e = &fs->cur.v[f];
+
+		if (e->node->dir || i-- > 0)
+			continue;
+		path = e->path;
+		*ret_len = e->node->len;
+	}
+	fs_unlock(fs);
+	return path;
 }
 
 uint64_t crashfs_hash(struct crashfs *fs)

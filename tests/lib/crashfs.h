@@ -54,8 +54,13 @@ struct crashfs_faults {
 	uint64_t flip_read_every; /* one pread of this many, at random */
 	uint64_t capacity;        /* bytes; writes beyond: -ENOSPC */
 	bool ignore_sync;         /* a disk that lies: syncs do nothing */
+	/* Reads of which path, from which offset, may be flipped; NULL: all */
+	bool (*may_flip)(void *arg, const char *path, uint64_t off);
+	void *arg;
 };
 void crashfs_set_faults(struct crashfs *fs, const struct crashfs_faults *f);
+/* As set, counts as far as they have come. */
+void crashfs_get_faults(struct crashfs *fs, struct crashfs_faults *ret);
 
 struct crashfs_stats {
 	uint64_t reads, writes, syncs, dir_syncs, read_bytes, write_bytes;
@@ -63,6 +68,9 @@ struct crashfs_stats {
 	uint64_t files;           /* names now */
 	uint64_t dirty_sectors;   /* a power cut could take */
 	uint64_t pending_dir_ops;
+	uint64_t used;            /* bytes of all files */
+	uint64_t faults;          /* of the above that happened */
+	uint64_t failed_syncs;    /* some of them */
 };
 void crashfs_get_stats(struct crashfs *fs, struct crashfs_stats *ret);
 
@@ -76,6 +84,17 @@ void crashfs_set_hook(struct crashfs *fs, void (*hook)(void *arg), void *arg);
 /* Rot: flips one bit of the stored file, durable and current. 0 or -errno. */
 int crashfs_flip(struct crashfs *fs, const char *path, uint64_t off,
 		 unsigned bit);
+/*
+ * A misdirected write: len bytes at off are what another file (or this one)
+ * has at from_off, durable and current; from NULL: zeros, as if the write that
+ * made them had gone elsewhere. 0 or -errno.
+ */
+int crashfs_misdirect(struct crashfs *fs, const char *path, uint64_t off,
+		      const char *from, uint64_t from_off, size_t len);
+/* Name of the i-th file (no directory) and its length; NULL behind the last. */
+const char *crashfs_file(struct crashfs *fs, size_t i, uint64_t *ret_len);
+/* A new, empty disk; as crashfs_crash() for what is open. */
+void crashfs_wipe(struct crashfs *fs);
 /* Hash over all names, lengths and current bytes: equal disks, equal hash. */
 uint64_t crashfs_hash(struct crashfs *fs);
 
