@@ -97,7 +97,7 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
 	tests/sim/sim_shard_state.c
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
-tests_sim_sim_shard_LDFLAGS = -Wl,--wrap=raft_host_new \
+tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit
 TESTS += tests/sim/sim_shard

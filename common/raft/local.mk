@@ -29,8 +29,10 @@ check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
 	tests/lib/simenv.c tests/lib/simenv.h \
 	tests/sim/sim_cluster.c tests/sim/sim_cluster.h \
+	tests/sim/sim_fault.c tests/sim/sim_impl.h tests/sim/sim_net.c \
 	tests/sim/sim_main.c tests/sim/sim_pool.c tests/sim/sim_pool.h
 LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
+SIM_WRAP = -Wl,--wrap=fatal_abort
 
 check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
 	tests/unit/test_raft_transfer tests/unit/test_raft_trap
@@ -55,7 +57,7 @@ check_PROGRAMS += tests/sim/sim_raft
 tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \
 	tests/sim/sim_raft_plant.c
 tests_sim_sim_raft_LDADD = $(LIB_SIM) $(LIB_RAFT)
-tests_sim_sim_raft_LDFLAGS = -Wl,--wrap=seg_append \
+tests_sim_sim_raft_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_step_persisted -Wl,--wrap=raft_step_receive \
 	-Wl,--wrap=raft_group_can_read -Wl,--wrap=raft_lease_told
 TESTS += tests/sim/sim_raft

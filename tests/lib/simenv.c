@@ -20,6 +20,7 @@ struct sim_event {
 
 struct sim {
 	uint64_t now, rng, order, hash, events;
+	unsigned running;
 	bool tracing;
 	struct sim_event **heap;
 	size_t n, cap;
@@ -93,6 +94,11 @@ uint64_t sim_now(const struct sim *s)
 uint64_t sim_events(const struct sim *s)
 {
 	return s->events;
+}
+
+unsigned sim_running(const struct sim *s)
+{
+	return s->running;
 }
 
 void sim_note(struct sim *s, uint64_t v)
@@ -522,6 +528,8 @@ bool sim_step(struct sim *s)
 		if (run) {
 			s->now = ev->at;
 			s->events++;
+			s->running = ev->env == NULL ? SIM_NOBODY
+						     : ev->env->id;
 			sim_note(s, s->now ^ (uint64_t)ev->kind << 60);
 			sim_fire(s, ev);
 		}

@@ -36,6 +36,9 @@ void sim_after_owned(struct sim *s, uint64_t delay_ns, void (*fn)(void *arg),
 /* Runs the next event; false when there is none. */
 bool sim_step(struct sim *s);
 uint64_t sim_events(const struct sim *s);
+/* id of the env whose event runs, or ran last; SIM_NOBODY: of none. */
+#define SIM_NOBODY UINT32_MAX
+unsigned sim_running(const struct sim *s);
 
 /* Folds a line into the hash; printed when tracing is on. */
 void sim_trace(struct sim *s, const char *fmt, ...)

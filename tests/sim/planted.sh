@@ -59,6 +59,10 @@ planted sim_shard retry 3 mix
 planted sim_shard clock 3 mix
 planted sim_shard stale 3 calm
 planted sim_shard rows 3 mix
+planted sim_shard nohash 3 rot
+planted sim_shard rotend 3 rot
+planted sim_shard rewrite 3 rot
+planted sim_shard nodir 3 rot
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
@@ -66,6 +70,7 @@ clean sim_shard 3 calm
 clean sim_shard 3 mix
 clean sim_shard 3 disk
 clean sim_shard 3 storm
+clean sim_shard 3 rot
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"
 exit $failed

@@ -18,24 +18,36 @@
 
 struct sim_cluster;
 
-/* How often what happens; a row of the table in sim_cluster.c. */
+/* How often what happens; a row of the table in sim_fault.c. */
 struct sim_profile {
 	const char *name;
 	unsigned gap_lo, gap_hi;  /* ms between faults */
 	/* weights */
-	unsigned crash, crash_leader, crash_all, split, one_way, isolate,
-		heal, slow_disk, lag, flap, bounce;
+	unsigned crash, crash_leader, crash_all; /* power, or the process */
+	unsigned split, one_way, isolate, wobble; /* wobble: comes and goes */
+	unsigned heal;            /* of network and slow disks */
+	unsigned lag, flap, bounce;
+	unsigned slow_disk;
+	unsigned fail_sync, full; /* the process must stop and lose nothing */
+	unsigned flip;            /* reads give wrong bytes for a while */
+	unsigned rot;             /* bytes are lost for good, of a minority */
 	unsigned leader_kill;     /* permille of new leaders, within 120 ms */
 	unsigned leader_stab;     /* permille of those just elected, at once */
 	unsigned loss;            /* permille of frames at most */
+	unsigned dup;             /* permille of frames */
 };
 
 struct sim_ops {
-	/* Starts the process on a node (id = node + 1); never NULL. */
+	/* Starts the process on a node (id = node + 1), or sim_refuse(). */
 	void *(*start)(struct sim_cluster *c, unsigned node, struct env *env);
 	/* Frees it. crash: the disk is frozen, env runs nothing more. */
 	void (*stop)(struct sim_cluster *c, unsigned node, void *proc,
 		     bool crash);
+	/*
+	 * It aborted, somewhere inside of what it did: nothing of it may be
+	 * touched any more.
+	 */
+	void (*died)(struct sim_cluster *c, unsigned node, void *proc);
 	int (*receive)(void *proc, uint64_t from, const uint8_t *frame,
 		       size_t len);
 	void (*link_reset)(void *proc, uint64_t peer);
@@ -43,7 +55,7 @@ struct sim_ops {
 	void (*client)(struct sim_cluster *c); /* every few ms */
 	/* After every event. */
 	void (*check)(struct sim_cluster *c);
-	/* While healing: true when all is well again. */
+	/* While healing, all that can be up are: true when all is well. */
 	bool (*healed)(struct sim_cluster *c);
 	void (*end)(struct sim_cluster *c);
 	void (*dump)(struct sim_cluster *c); /* before a "stuck"; may be NULL */
@@ -81,6 +93,17 @@ unsigned sim_cluster_size(struct sim_cluster *c);
 void *sim_cluster_arg(struct sim_cluster *c);
 /* The process on a node, NULL while it is down. */
 void *sim_cluster_proc(struct sim_cluster *c, unsigned node);
+/* Its disk lost bytes and it does not start any more; only after the heal. */
+bool sim_cluster_gone(struct sim_cluster *c, unsigned node);
+/* Its disk lost bytes for good, some time. */
+bool sim_cluster_rotten(struct sim_cluster *c, unsigned node);
+/* That, or the disk did something wrong in this life of the process. */
+bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node);
+/* In start: why the process does not start. Returns NULL. */
+void *sim_refuse(struct sim_cluster *c, unsigned node, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* What follows in this event is done by the process on node. */
+void sim_cluster_enter(struct sim_cluster *c, unsigned node);
 bool sim_cluster_healing(struct sim_cluster *c);
 /*
  * Stops the process of node for so long; from shortly before it goes on, peer

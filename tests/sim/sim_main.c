@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/base/log.h"
 #include "tests/sim/sim_pool.h"
 
 #define SIM_ROWS 32
@@ -207,6 +208,7 @@ int sim_main(const struct sim_program *program, int argc, char **argv)
 
 	if (sim_parse(&a, argc, argv) != 0)
 		return sim_usage(program);
+	log_set_level(LOG_LEVEL_ERROR); /* warnings are of faults */
 	if (a.one)
 		return sim_run_one(&a);
 	return a.rows ? sim_run_rows(&a) : sim_run_plan(&a);

@@ -76,11 +76,14 @@ struct proc {
 		struct raft_group *g;
 		bool parked;
 	} timers[GROUPS];
+	struct op *ops; /* without an outcome */
 };
 
 struct op {
 	struct raft_submit submit;
 	struct world *w;
+	struct proc *p;
+	struct op *prev, *next; /* of p */
 	uint64_t value;
 	unsigned group;
 };
@@ -149,6 +152,12 @@ static void op_end(struct op *op, enum value_state state)
 {
 	struct world *w = op->w;
 
+	if (op->prev != NULL)
+		op->prev->next = op->next;
+	else
+		op->p->ops = op->next;
+	if (op->next != NULL)
+		op->next->prev = op->prev;
 	if (w->state[op->value] != VALUE_OPEN)
 		sim_fail(w->c, "value %llu ended twice",
 			 (unsigned long long)op->value);
@@ -365,9 +374,11 @@ static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
 {
 	struct proc *p = arg;
 
-	sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
-		 (unsigned long long)pos.gen, (unsigned long long)pos.off,
-		 (unsigned long long)seq);
+	if (!sim_cluster_disk_bad(p->c, p->node))
+		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
+			 (unsigned long long)pos.gen,
+			 (unsigned long long)pos.off, (unsigned long long)seq);
+	raft_host_recover_rot(p->host);
 }
 
 static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
@@ -377,7 +388,7 @@ static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
 	raft_host_start_body(p->host, gen, buf);
 }
 
-static void proc_open_log(struct proc *p)
+static int proc_open_log(struct proc *p, struct errbuf *e)
 {
 	struct seg_config config = {
 		.dir = "/log",
@@ -388,16 +399,17 @@ static void proc_open_log(struct proc *p)
 		.start_body = proc_start_body,
 		.arg = p,
 	};
-	struct errbuf e = { "" };
+	int rv = seg_head_open(p->env, &config, &p->log, e);
 
-	if (seg_head_open(p->env, &config, &p->log, &e) != 0)
-		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	if (rv != 0)
+		return rv;
 	if (seg_port_new(p->log, p->env, &p->port) != 0)
 		abort();
 	raft_host_set_log(p->host, p->log, p->port);
+	return 0;
 }
 
-static void proc_open_group(struct proc *p, unsigned gi)
+static int proc_open_group(struct proc *p, unsigned gi, struct errbuf *e)
 {
 	uint64_t voters[SIM_NODES];
 	struct raft_group_config config = {
@@ -407,49 +419,19 @@ static void proc_open_group(struct proc *p, unsigned gi)
 		.n_voters = sim_cluster_size(p->c),
 		.user = p,
 	};
-	struct errbuf e = { "" };
+	int rv;
 
 	for (unsigned i = 0; i < config.n_voters; i++)
 		voters[i] = i + 1;
-	if (raft_host_open_group(p->host, &config, &p->groups[gi], &e) != 0)
-		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	rv = raft_host_open_group(p->host, &config, &p->groups[gi], e);
+	if (rv != 0)
+		return rv;
 	if (p->w->window != 0)
 		raft_set_max_inflight_entries(&p->groups[gi]->r, p->w->window);
 	p->applied[gi] = config.applied;
 	p->timers[gi].g = p->groups[gi];
 	p->timers[gi].timer.cb = proc_resume;
-}
-
-static void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
-{
-	struct proc *p = zalloc(sizeof *p);
-	struct raft_host_config config = {
-		.env = env,
-		.id = node + 1,
-		.election_ms = 300,
-		.heartbeat_ms = 50,
-		.apply = proc_apply,
-		.role = proc_role,
-		.send = proc_send,
-		.arg = p,
-	};
-
-	p->w = sim_cluster_arg(c);
-	p->w->c = c;
-	p->c = c;
-	p->node = node;
-	p->env = env;
-	TAILQ_INIT(&p->leases);
-	config.read_barrier = p->w->frozen_clocks;
-	config.cache_bytes = p->w->tiny_cache ? 4000 : 0;
-	if (raft_host_new(&config, &p->host) != 0)
-		abort();
-	proc_open_log(p);
-	for (unsigned i = 0; i < p->w->groups; i++)
-		proc_open_group(p, i);
-	if (raft_host_start(p->host) != 0)
-		abort();
-	return p;
+	return 0;
 }
 
 static void proc_stop(struct sim_cluster *c, unsigned node, void *proc,
@@ -470,6 +452,56 @@ static void proc_stop(struct sim_cluster *c, unsigned node, void *proc,
 	while (!TAILQ_EMPTY(&p->leases))
 		lease_free(TAILQ_FIRST(&p->leases));
 	free(p);
+}
+
+static void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
+{
+	struct proc *p = zalloc(sizeof *p);
+	struct raft_host_config config = {
+		.env = env,
+		.id = node + 1,
+		.election_ms = 300,
+		.heartbeat_ms = 50,
+		.apply = proc_apply,
+		.role = proc_role,
+		.send = proc_send,
+		.arg = p,
+	};
+	struct errbuf e = { "" };
+	int rv;
+
+	p->w = sim_cluster_arg(c);
+	p->w->c = c;
+	p->c = c;
+	p->node = node;
+	p->env = env;
+	TAILQ_INIT(&p->leases);
+	config.read_barrier = p->w->frozen_clocks;
+	config.cache_bytes = p->w->tiny_cache ? 4000 : 0;
+	if (raft_host_new(&config, &p->host) != 0)
+		abort();
+	rv = proc_open_log(p, &e);
+	for (unsigned i = 0; i < p->w->groups && rv == 0; i++)
+		rv = proc_open_group(p, i, &e);
+	if (rv != 0) {
+		proc_stop(c, node, p, true);
+		return sim_refuse(c, node, "%s", e.text);
+	}
+	if (raft_host_start(p->host) != 0)
+		abort();
+	return p;
+}
+
+static void proc_died(struct sim_cluster *c, unsigned node, void *proc)
+{
+	struct proc *p = proc;
+
+	(void)c;
+	(void)node;
+	while (p->ops != NULL) {
+		p->w->unknown++;
+		op_end(p->ops, VALUE_UNKNOWN);
+	}
 }
 
 static int proc_receive(void *proc, uint64_t from, const uint8_t *frame,
@@ -507,6 +539,11 @@ static void client_submit(struct world *w, struct proc *p, unsigned gi)
 		return;
 	}
 	op->w = w;
+	op->p = p;
+	op->next = p->ops;
+	if (p->ops != NULL)
+		p->ops->prev = op;
+	p->ops = op;
 	op->value = w->next_value++;
 	op->group = gi;
 	op->submit.failed = op_failed;
@@ -681,6 +718,8 @@ static bool world_healed(struct sim_cluster *c)
 		for (unsigned n = 0; n < sim_cluster_size(c); n++) {
 			struct proc *p = sim_cluster_proc(c, n);
 
+			if (p == NULL) /* gone */
+				continue;
 			if (p->applied[gi] < ch->probe ||
 			    p->applied[gi] < ch->acked)
 				return false;
@@ -739,7 +778,8 @@ static void world_dump(struct sim_cluster *c)
 		       (unsigned long long)ch->acked,
 		       (unsigned long long)ch->probe);
 		for (unsigned n = 0; n < sim_cluster_size(c); n++)
-			proc_dump(sim_cluster_proc(c, n), gi);
+			if (sim_cluster_proc(c, n) != NULL)
+				proc_dump(sim_cluster_proc(c, n), gi);
 	}
 	printf("# open=%llu, before the heal %llu\n",
 	       (unsigned long long)w->open, (unsigned long long)w->open_old);
@@ -748,6 +788,7 @@ static void world_dump(struct sim_cluster *c)
 static const struct sim_ops raft_ops = {
 	.start = proc_start,
 	.stop = proc_stop,
+	.died = proc_died,
 	.receive = proc_receive,
 	.link_reset = proc_link_reset,
 	.leads = proc_leads,
@@ -796,13 +837,16 @@ int main(int argc, char **argv)
 {
 	static const struct sim_row rows[] = {
 		{ 1, "disk", 40 },
+		{ 1, "rot", 40 },
 		{ 3, "mix", 60 },
 		{ 3, "storm", 40 },
 		{ 3, "disk", 20 },
+		{ 3, "rot", 30 },
 		{ 3, "calm", 10 },
 		{ 3, "lease", 40 },
 		{ 3, "stab", 40 },
 		{ 5, "storm", 30 },
+		{ 5, "rot", 10 },
 		{ 7, "mix", 10 },
 		{ 0, NULL, 0 },
 	};

@@ -8,7 +8,7 @@
  * nothing refused is applied, nothing is applied twice; after the heal every
  * operation ends and every replica is the same within 10 s.
  *
- * SIM_PLANT=ack|vote|retry|clock|stale|rows plants a bug (sim_shard_plant.c).
+ * SIM_PLANT=NAME plants a bug (sim_shard_plant.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,6 +148,8 @@ static bool world_applied(struct world *w)
 		for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
 			struct proc *p = sim_cluster_proc(w->c, n);
 
+			if (p == NULL) /* gone */
+				continue;
 			if (p->applied[i] < w->models[i].last)
 				return false;
 			if (p->applied[i] < w->models[i].acked)
@@ -161,6 +163,8 @@ static void world_checkpoint(struct world *w)
 	for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
 		struct proc *p = sim_cluster_proc(w->c, n);
 
+		if (p == NULL)
+			continue;
 		w->checkpoints++;
 		if (shard_set_checkpoint(p->set, checkpoint_done, w) != 0)
 			abort();
@@ -215,7 +219,7 @@ static void world_end(struct sim_cluster *c)
 	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
 		struct proc *p = sim_cluster_proc(c, n);
 
-		for (unsigned i = 0; i < w->groups; i++) {
+		for (unsigned i = 0; p != NULL && i < w->groups; i++) {
 			uint64_t index = 0;
 			int64_t now;
 
@@ -227,7 +231,8 @@ static void world_end(struct sim_cluster *c)
 					 (unsigned long long)index,
 					 (unsigned long long)w->models[i].last);
 		}
-		proc_check_rows(p);
+		if (p != NULL)
+			proc_check_rows(p);
 	}
 	sim_trace(sim_cluster_sim(c), "end writes=%llu errors=%llu reads=%llu "
 		  "dups=%llu unknown=%llu refused=%llu",
@@ -254,8 +259,11 @@ static void world_dump(struct sim_cluster *c)
 	for (unsigned n = 0; n < sim_cluster_size(c); n++)
 		for (unsigned i = 0; i < w->groups; i++) {
 			struct proc *p = sim_cluster_proc(c, n);
-			const struct raft_group *g = proc_group(p, i);
+			const struct raft_group *g;
 
+			if (p == NULL)
+				continue;
+			g = proc_group(p, i);
 			printf("# node=%u group=%u leader=%d term=%llu "
 			       "last=%llu stored=%llu commit=%llu "
 			       "applied=%llu parked=%d\n", n, i + 1,
@@ -272,6 +280,7 @@ static void world_dump(struct sim_cluster *c)
 static const struct sim_ops shard_ops = {
 	.start = proc_start,
 	.stop = proc_stop,
+	.died = proc_died,
 	.receive = proc_receive,
 	.link_reset = proc_link_reset,
 	.leads = proc_leads,
@@ -314,6 +323,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 		.seed = seed,
 		.tracing = tracing,
 		.pauses = seed % 4 == 1,
+		.drift_ppm = 10000,
 		.arg = w,
 	};
 
@@ -330,28 +340,16 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	world_free(w, nodes);
 }
 
-static int plant_set(const char *name)
-{
-	static const char *const names[] = { "", "ack", "vote", "retry",
-					     "clock", "stale", "rows" };
-
-	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
-		if (strcmp(name, names[i]) == 0) {
-			sim_plant = (enum plant)i;
-			return 0;
-		}
-	fprintf(stderr, "SIM_PLANT=%s: not known\n", name);
-	return -1;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct sim_row rows[] = {
 		{ 1, "disk", 40 },
+		{ 1, "rot", 40 },
 		{ 1, "calm", 10 },
 		{ 3, "mix", 60 },
 		{ 3, "storm", 40 },
 		{ 3, "disk", 30 },
+		{ 3, "rot", 40 },
 		{ 3, "calm", 20 },
 		{ 0, NULL, 0 },
 	};
@@ -363,7 +361,9 @@ int main(int argc, char **argv)
 	};
 	const char *plant = getenv("SIM_PLANT");
 
-	if (plant != NULL && plant_set(plant) != 0)
+	if (plant != NULL && *plant != '\0' && sim_plant_set(plant) != 0) {
+		fprintf(stderr, "SIM_PLANT=%s: not known\n", plant);
 		return 2;
+	}
 	return sim_main(&program, argc, argv);
 }

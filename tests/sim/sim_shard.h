@@ -165,6 +165,8 @@ struct proc {
 };
 
 extern enum plant sim_plant;
+/* Plants a bug by its name; 0, or -1 when there is none of that name. */
+int sim_plant_set(const char *name);
 extern struct proc *sim_starting;         /* calls shard_set_new() */
 extern struct proc *sim_procs[SIM_NODES]; /* from there to its end */
 /* The process and the entry that ns_apply() is called for, or NULL. */
@@ -196,6 +198,7 @@ void model_read(struct model *m, const struct op *op, uint32_t status,
 /* --- sim_shard_proc.c --- */
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash);
+void proc_died(struct sim_cluster *c, unsigned node, void *proc);
 struct raft_group *proc_group(const struct proc *p, unsigned i);
 /* Rows that were written so far: sound, and the same as others had. */
 void proc_check_rows(struct proc *p);

@@ -20,6 +20,7 @@ struct parcel {
 	struct op *op;
 	unsigned try, node;
 	uint32_t status;
+	bool rot; /* a read found some, where there is some */
 	size_t len, body;
 	uint8_t bytes[];
 };
@@ -151,7 +152,13 @@ static void op_reply(void *arg)
 	struct wire_bytes body = wire_bytes(p->bytes + p->len, p->body);
 	uint64_t answer = XXH3_64bits_withSeed(p->bytes, p->len, p->status);
 
-	if (may_retry(p->status)) {
+	if (p->rot && sim_cluster_healing(op->w->c)) {
+		/* it says so, and no other copy can be asked */
+		if (!op->done)
+			op_close(op);
+		return;
+	}
+	if (may_retry(p->status) || p->rot) {
 		if (p->status != RPC_STATUS_NOT_LEADER &&
 		    p->status != RPC_STATUS_BUSY)
 			op->maybe = true;
@@ -206,6 +213,8 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	*p = (struct parcel){ .op = call->op, .try = call->try,
 			      .node = call->p->node, .status = status,
 			      .len = len, .body = more };
+	p->rot = status == RPC_STATUS_IO && !call->op->write &&
+		 sim_cluster_disk_bad(call->op->w->c, call->p->node);
 	if (len > 0)
 		memcpy(p->bytes, payload->data, len);
 	if (more > 0)
@@ -256,6 +265,7 @@ static void op_arrive(void *arg)
 	if (p->calls != NULL)
 		p->calls->prev = call;
 	p->calls = call;
+	sim_cluster_enter(op->w->c, p->node);
 	if (shard_call(p->set, op->m->group, op->tag, &b, call_done, call) != 0)
 		abort();
 }

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "common/seg/seg_int.h"
 #include "storaged/ns_impl.h"
 #include "tests/sim/sim_shard.h"
 
@@ -13,6 +14,34 @@ struct proc *sim_applying;
 struct proc *sim_starting;
 struct proc *sim_procs[SIM_NODES];
 const struct raft_cmd *sim_entry;
+
+static const struct plant_row {
+	const char *name;
+	enum plant plant;
+	enum seg_mutation mutation;
+} plants[] = {
+	{ "ack", PLANT_ACK, SEG_MUTATE_NONE },
+	{ "vote", PLANT_VOTE, SEG_MUTATE_NONE },
+	{ "retry", PLANT_RETRY, SEG_MUTATE_NONE },
+	{ "clock", PLANT_CLOCK, SEG_MUTATE_NONE },
+	{ "stale", PLANT_STALE, SEG_MUTATE_NONE },
+	{ "rows", PLANT_ROWS, SEG_MUTATE_NONE },
+	{ "nohash", PLANT_NONE, SEG_MUTATE_BODY_HASH },
+	{ "rotend", PLANT_NONE, SEG_MUTATE_ROT_IS_END },
+	{ "rewrite", PLANT_NONE, SEG_MUTATE_NO_REWRITE },
+	{ "nodir", PLANT_NONE, SEG_MUTATE_NO_DIR_SYNC },
+};
+
+int sim_plant_set(const char *name)
+{
+	for (size_t i = 0; i < sizeof plants / sizeof *plants; i++)
+		if (strcmp(plants[i].name, name) == 0) {
+			sim_plant = plants[i].plant;
+			seg_mutation = plants[i].mutation;
+			return 0;
+		}
+	return -1;
+}
 
 #define WRAP(ret, name, ...) \
 	ret __real_##name(__VA_ARGS__); \

@@ -67,9 +67,11 @@ static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
 {
 	struct proc *p = arg;
 
-	sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
-		 (unsigned long long)pos.gen, (unsigned long long)pos.off,
-		 (unsigned long long)seq);
+	if (!sim_cluster_disk_bad(p->c, p->node))
+		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
+			 (unsigned long long)pos.gen,
+			 (unsigned long long)pos.off, (unsigned long long)seq);
+	raft_host_recover_rot(p->host);
 }
 
 static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
@@ -77,6 +79,8 @@ static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
 {
 	struct proc *p = arg;
 
+	if (sim_cluster_disk_bad(p->c, p->node))
+		return; /* the read is answered with IO */
 	sim_fail(p->c, "node %u group %u: a value at %llx:%llu is not there",
 		 p->node, group, (unsigned long long)gen,
 		 (unsigned long long)off);
@@ -116,7 +120,7 @@ static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
 	sim_cluster_send(p->c, p->node, to, frame, len);
 }
 
-static void proc_open_log(struct proc *p)
+static int proc_open_log(struct proc *p, struct errbuf *e)
 {
 	struct seg_config config = {
 		.dir = "/log",
@@ -129,19 +133,19 @@ static void proc_open_log(struct proc *p)
 		.start_body = proc_start_body,
 		.arg = p,
 	};
-	struct errbuf e = { "" };
+	int rv = seg_head_open(p->env, &config, &p->log, e);
 
-	if (seg_head_open(p->env, &config, &p->log, &e) != 0)
-		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	if (rv != 0)
+		return rv;
 	if (seg_port_new(p->log, p->env, &p->port) != 0)
 		abort();
 	shard_set_log(p->set, p->log, p->port);
+	return 0;
 }
 
-static void proc_open_groups(struct proc *p)
+static int proc_open_groups(struct proc *p, struct errbuf *e)
 {
 	unsigned n = sim_cluster_size(p->c);
-	struct errbuf e = { "" };
 	uint64_t voters[SIM_NODES];
 
 	for (unsigned i = 0; i < n; i++)
@@ -149,14 +153,16 @@ static void proc_open_groups(struct proc *p)
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		struct model *m = &p->w->models[i];
 		int64_t now;
+		int rv = shard_open(p->set, m->group, voters, n, e);
 
-		if (shard_open(p->set, m->group, voters, n, &e) != 0)
-			sim_fail(p->c, "node %u: %s", p->node, e.text);
+		if (rv != 0)
+			return rv;
 		if (shard_read_applied(p->back, m->group, &p->applied[i],
 				       &now) != 0)
 			abort();
 	}
 	proc_check_rows(p);
+	return 0;
 }
 
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
@@ -180,6 +186,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.merge = &merge,
 		.arg = p,
 	};
+	struct errbuf e = { "" };
+	int rv;
 
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
@@ -198,8 +206,13 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		abort();
 	p->host = shard_set_host(p->set);
 	rows_set_forget(shard_set_rows(p->set), p->w->forget);
-	proc_open_log(p);
-	proc_open_groups(p);
+	rv = proc_open_log(p, &e);
+	if (rv == 0)
+		rv = proc_open_groups(p, &e);
+	if (rv != 0) {
+		proc_stop(c, node, p, true);
+		return sim_refuse(c, node, "%s", e.text);
+	}
 	if (shard_set_start(p->set) != 0)
 		abort();
 	return p;
@@ -220,6 +233,15 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	seg_port_free(p->port);
 	rows_back_close(p->back);
 	free(p);
+}
+
+void proc_died(struct sim_cluster *c, unsigned node, void *proc)
+{
+	(void)c;
+	sim_procs[node] = NULL;
+	sim_applying = NULL;
+	sim_entry = NULL;
+	client_calls_lost(proc);
 }
 
 struct raft_group *proc_group(const struct proc *p, unsigned i)
