@@ -41,9 +41,12 @@ static int mgr_scan_from(void *arg, const struct seg_rec *start,
 	return raft_host_recover(m->host, start);
 }
 
-static void mgr_on_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void mgr_on_rot(void *arg, struct seg_pos pos, uint64_t seq,
+		       const struct seg_rec *rec)
 {
-	(void)arg;
+	struct manager *m = arg;
+
+	raft_host_recover_rot(m->host, seq, rec);
 	log_warnx("bit rot in the manager's log segment=%llx offset=%llu "
 		  "sequence=%llu",
 		  (unsigned long long)pos.gen, (unsigned long long)pos.off,

@@ -196,20 +196,28 @@ static int store_on_bulk_record(void *arg, const struct seg_rec *rec)
 	return chunk_store_recover(s->chunks, rec);
 }
 
-static void store_on_log_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void store_on_log_rot(void *arg, struct seg_pos pos, uint64_t seq,
+			     const struct seg_rec *rec)
 {
 	struct store *s = arg;
 
 	s->rot++;
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (s->loops[i].set != NULL &&
+		    (rec == NULL || rec->type != SEG_ENTRY ||
+		     rec->group % s->n_loops == i))
+			shard_set_recover_rot(s->loops[i].set, seq, rec);
 	log_warnx("bit rot in the log segment=%llx offset=%llu sequence=%llu",
 		  (unsigned long long)pos.gen, (unsigned long long)pos.off,
 		  (unsigned long long)seq);
 }
 
-static void store_on_bulk_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void store_on_bulk_rot(void *arg, struct seg_pos pos, uint64_t seq,
+			      const struct seg_rec *rec)
 {
 	struct store *s = arg;
 
+	(void)rec;
 	s->rot++;
 	log_warnx("bit rot in bulk segment=%llx offset=%llu sequence=%llu",
 		  (unsigned long long)pos.gen, (unsigned long long)pos.off,

@@ -140,10 +140,13 @@ void raft_host_set_log(struct raft_host *h, struct seg_head *log,
  */
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
 /*
- * A record of the log was lost to bit rot: whose is not known, so groups with
- * several voters will not open (they must be fetched from the others).
+ * The record with that sequence was lost to bit rot; rec: what its header
+ * says (seg_config.on_rot), NULL: whose it was is not known. A group that may
+ * have lost anything will not open when it has several voters (it must be
+ * fetched from the others), or when its rows lack what was lost.
  */
-void raft_host_recover_rot(struct raft_host *h);
+void raft_host_recover_rot(struct raft_host *h, uint64_t seq,
+			   const struct seg_rec *rec);
 
 struct raft_group_config {
 	uint16_t group;

@@ -139,6 +139,7 @@ struct raft_group {
 	bool known;               /* the log speaks of it */
 	const char *damage;       /* why it cannot be opened, or NULL */
 	uint64_t lost;            /* highest index lost to rot, 0 = none */
+	uint64_t last_seq;        /* of the last ENTRY recovered */
 	bool lost_hard;           /* a HARD record was lost to rot */
 
 	/* of the configuration in force, committed or not */
@@ -207,7 +208,9 @@ struct raft_host {
 	struct raft_group **map[256]; /* by high, low byte of the group */
 	struct raft_group *groups, **groups_tail;
 	struct raft_peer *peers;
-	bool started, rot;
+	bool started;
+	bool rot;                   /* of whatever: recovery */
+	uint64_t rot_seq;           /* highest sequence, owner not known */
 	bool appended;              /* kick the port at the end of the turn */
 	struct env_task turn;
 	bool turn_posted;

@@ -11,7 +11,9 @@
  *
  * A record lost to rot leaves a gap. One below the applied index of a group
  * with one voter is harmless here: its bytes are not needed again by Raft.
- * With several voters the group must be fetched from the others.
+ * With several voters the group must be fetched from the others. Behind the
+ * last entry of a group there is no gap to be seen: there any record whose
+ * owner is not known may have been the group's, acknowledged.
  */
 #include "common/raft/raft_impl.h"
 
@@ -68,6 +70,16 @@ static void raft_recover_restart(struct raft_group *g, uint64_t index)
 	g->log.first = index;
 }
 
+/* An entry's HARD record goes before it; else it rotted. */
+static void raft_recover_term(struct raft_group *g, uint64_t term)
+{
+	if (term <= g->term)
+		return;
+	g->term = term; /* one voter can go on */
+	g->vote = 0;
+	g->lost_hard = true;
+}
+
 static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 {
 	struct rlog *log = &g->log;
@@ -104,14 +116,10 @@ static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 		g->damage = "the terms in its log are not in order";
 		return 0;
 	}
-	if (rec->b > g->term) {
-		/* its HARD record went before it: rot; one voter can go on */
-		g->term = rec->b;
-		g->vote = 0;
-		g->lost_hard = true;
-	}
+	raft_recover_term(g, rec->b);
 	if (g->lost >= rec->a)
 		g->lost = rec->a - 1;
+	g->last_seq = rec->seq;
 	if (rlog_reserve(log, 1) != 0)
 		return -ENOMEM;
 	if (rec->flags == RAFT_CHANGE)
@@ -228,9 +236,50 @@ int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
 	return 0;
 }
 
-void raft_host_recover_rot(struct raft_host *h)
+/* The entry that rec was is lost. */
+static void raft_recover_lost(struct raft_group *g, const struct seg_rec *rec)
 {
-	h->rot = true;
+	const struct rlog_ent *old = rlog_at(&g->log, rec->a);
+	struct rlog_ent hole = { .term = rec->b };
+
+	g->known = true;
+	if (g->damage != NULL || (old != NULL && old->term == rec->b))
+		return; /* or only a copy of it */
+	if (rec->flags == RAFT_CHANGE || rec->a == 0 ||
+	    rec->a >= RAFT_INDEX_MAX || rec->a <= rlog_last(&g->log))
+		g->damage = "bit rot took what its log depends on";
+	else if (g->log.n == 0)
+		g->log.first = rec->a;
+	else if (raft_recover_hole(g, rec) != 0)
+		g->damage = "out of memory";
+	if (g->damage != NULL)
+		return;
+	if (rlog_reserve(&g->log, 1) != 0) {
+		g->damage = "out of memory";
+		return;
+	}
+	raft_recover_term(g, rec->b);
+	rlog_add(&g->log, &hole);
+	g->lost = rec->a;
+	g->last_seq = rec->seq;
+}
+
+void raft_host_recover_rot(struct raft_host *h, uint64_t seq,
+			   const struct seg_rec *rec)
+{
+	struct raft_group *g;
+
+	if (rec == NULL)
+		h->rot_seq = seq;
+	if (rec == NULL || rec->type == SEG_START)
+		h->rot = true; /* hard state may be lost */
+	if (rec == NULL || rec->type != SEG_ENTRY)
+		return;
+	g = raft_host_make(h, rec->group);
+	if (g == NULL)
+		h->rot_seq = seq;
+	else
+		raft_recover_lost(g, rec);
 }
 
 /* --- opening --- */
@@ -359,6 +408,8 @@ static const char *raft_group_check(struct raft_group *g,
 		return "its log lost records to bit rot";
 	if (g->lost > applied)
 		return "bit rot took entries that its rows need";
+	if (g->known && g->h->rot_seq > g->last_seq)
+		return "bit rot may have taken its last entries";
 	return NULL;
 }
 

@@ -97,10 +97,13 @@ struct seg_config {
 	bool no_sync;             /* durability: memory (flushed by owner) */
 	/*
 	 * Recovery. on_record: < 0 stops, and is what open returns. on_rot:
-	 * once for each lost sequence. Either may be NULL.
+	 * once for each lost sequence, in order with the records; rec: what
+	 * its header says where that is whole (no body), else NULL. Either may
+	 * be NULL.
 	 */
 	int (*on_record)(void *arg, const struct seg_rec *rec);
-	void (*on_rot)(void *arg, struct seg_pos pos, uint64_t seq);
+	void (*on_rot)(void *arg, struct seg_pos pos, uint64_t seq,
+		       const struct seg_rec *rec);
 	/*
 	 * From where on records are handed out; earlier ones may come too.
 	 * from_seq: from this sequence on, 0 = all. scan_from: from this

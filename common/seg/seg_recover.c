@@ -37,13 +37,10 @@ static int seg_rcv_must(struct seg_rcv *r, size_t i, const struct seg_hdr *h)
 	return seg_ranges_add(&r->must, ent->gen);
 }
 
-static int seg_rcv_deliver(struct seg_rcv *r, size_t i,
-			   const struct seg_hdr *h, const uint8_t *body)
+/* What the owner is told of a header. */
+static struct seg_rec seg_rcv_rec(const struct seg_hdr *h)
 {
-	struct seg_config *c = &r->head->config;
-	struct seg_ent *ent = &r->ents[i];
-	size_t skip = SEG_START_FIXED + ent->ranges.n * SEG_RANGE_LEN;
-	struct seg_rec rec = {
+	return (struct seg_rec){
 		.type = h->type,
 		.flags = h->flags,
 		.group = h->group,
@@ -54,12 +51,22 @@ static int seg_rcv_deliver(struct seg_rcv *r, size_t i,
 		.hash = h->hash,
 		.seq = h->seq,
 		.pos = { h->gen, h->off },
-		.body = c->bulk ? NULL : body,
 	};
+}
+
+static int seg_rcv_deliver(struct seg_rcv *r, size_t i,
+			   const struct seg_hdr *h, const uint8_t *body)
+{
+	struct seg_config *c = &r->head->config;
+	struct seg_ent *ent = &r->ents[i];
+	size_t skip = SEG_START_FIXED + ent->ranges.n * SEG_RANGE_LEN;
+	struct seg_rec rec = seg_rcv_rec(h);
 	int rv = seg_rcv_must(r, i, h);
 
 	if (rv != 0)
 		return rv;
+	if (!c->bulk)
+		rec.body = body;
 	if (h->type == SEG_PAD || h->type == SEG_MARK ||
 	    h->type == SEG_FREED || c->on_record == NULL)
 		return 0;
@@ -74,16 +81,21 @@ static int seg_rcv_deliver(struct seg_rcv *r, size_t i,
 	return rv < 0 ? rv : 0;
 }
 
+/* Sequences from ... to - 1 are lost; h: the header of the only one. */
 static void seg_rcv_rot(struct seg_rcv *r, uint64_t gen, uint64_t off,
-			uint64_t from, uint64_t to)
+			uint64_t from, uint64_t to, const struct seg_hdr *h)
 {
 	struct seg_config *c = &r->head->config;
+	struct seg_rec rec;
 
 	r->head->stats.rot += to - from;
 	if (c->on_rot == NULL)
 		return;
+	if (h != NULL)
+		rec = seg_rcv_rec(h);
 	for (uint64_t seq = from; seq < to; seq++)
-		c->on_rot(c->arg, (struct seg_pos){ gen, off }, seq);
+		c->on_rot(c->arg, (struct seg_pos){ gen, off }, seq,
+			  h != NULL ? &rec : NULL);
 }
 
 /* --- records above the durable mark --- */
@@ -233,7 +245,7 @@ static int seg_rcv_bad(struct seg_rcv *r, size_t i, uint64_t *off,
 	} else if (!seg_rcv_next(r, ent, &r->scan, off, r->expect, &next)) {
 		return r->err != 0 ? r->err : 2; /* then seg_rcv_gap() */
 	}
-	seg_rcv_rot(r, ent->gen, at, r->expect, next.seq);
+	seg_rcv_rot(r, ent->gen, at, r->expect, next.seq, h);
 	r->expect = next.seq;
 	return 1;
 }
@@ -306,7 +318,7 @@ static int seg_rcv_gap(struct seg_rcv *r, size_t i, size_t prev)
 		return 1;
 	}
 	seg_rcv_rot(r, r->ents[prev].gen, r->ents[prev].end, r->expect,
-		    ent->first);
+		    ent->first, NULL);
 	for (size_t j = prev + 1; j < i; j++) {
 		r->ents[j].lost = true;
 		if (!r->ents[j].out)

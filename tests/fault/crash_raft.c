@@ -395,8 +395,10 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return raft_host_recover(p->host, rec);
 }
 
-static void on_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void on_rot(void *arg, struct seg_pos pos, uint64_t seq,
+		   const struct seg_rec *rec)
 {
+	(void)rec;
 	proc_bad(arg, "rot", pos.gen, seq);
 }
 

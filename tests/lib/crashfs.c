@@ -1177,6 +1177,27 @@ int crashfs_misdirect(struct crashfs *fs, const char *path, uint64_t off,
 	return rv;
 }
 
+bool crashfs_settled(struct crashfs *fs, const char *path, void *buf,
+		     size_t len)
+{
+	struct node *n;
+	struct entry *e;
+	bool same;
+
+	fs_lock(fs);
+	n = file_named(fs, path);
+	e = names_find(&fs->dur, path);
+	same = len <= PAGE && n != NULL && e != NULL && e->node == n &&
+	       n->len >= len && n->dlen >= len &&
+	       memcmp(page_bytes(n->cur[0]), page_bytes(n->dur[0]), len) == 0;
+	for (size_t i = 0; same && i < fs->n_ops; i++)
+		same = fs->ops[i].node != n;
+	if (same)
+		memcpy(buf, page_bytes(n->cur[0]), len);
+	fs_unlock(fs);
+	return same;
+}
+
 const char *crashfs_file(struct crashfs *fs, size_t i, uint64_t *ret_len)
 {
 	const char *path = NULL;

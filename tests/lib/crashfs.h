@@ -93,6 +93,12 @@ int crashfs_misdirect(struct crashfs *fs, const char *path, uint64_t off,
 		      const char *from, uint64_t from_off, size_t len);
 /* Name of the i-th file (no directory) and its length; NULL behind the last. */
 const char *crashfs_file(struct crashfs *fs, size_t i, uint64_t *ret_len);
+/*
+ * Copies the first len bytes to buf if a power cut now could change neither
+ * them nor the name of the file.
+ */
+bool crashfs_settled(struct crashfs *fs, const char *path, void *buf,
+		     size_t len);
 /* A new, empty disk; as crashfs_crash() for what is open. */
 void crashfs_wipe(struct crashfs *fs);
 /* Hash over all names, lengths and current bytes: equal disks, equal hash. */

@@ -206,11 +206,14 @@ static int seglog_on_record(void *arg, const struct seg_rec *rec)
 	return 0;
 }
 
-static void seglog_on_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void seglog_on_rot(void *arg, struct seg_pos pos, uint64_t seq,
+			  const struct seg_rec *rec)
 {
 	struct seglog *l = arg;
 
 	l->rot++;
+	if (rec != NULL && rec->seq != seq)
+		seglog_bad(l, "rot of another record", seq);
 	if (!l->allow_rot)
 		seglog_bad(l, "reported as rot", seq);
 	if (pos.gen == 0)

@@ -312,24 +312,24 @@ static uint64_t sim_segment(const char *path, size_t *ret_dir)
 	return strcmp(end, ".seg") == 0 ? gen : 0;
 }
 
-/*
- * A segment that two newer ones follow: the second of them began when the
- * first was durable, which says that all before it was.
- */
+/* A segment that is followed by one whose START is durable: that says it. */
 static bool sim_proven(const struct sim_node *n, const char *path)
 {
+	static const uint8_t start[] = { 'L', 'S', 'R', '1', 1, 2 };
 	size_t dir, dir2;
 	uint64_t gen = sim_segment(path, &dir), len;
-	unsigned newer = 0;
 	const char *other;
+	uint8_t head[256];
 
 	if (gen == 0)
 		return false;
 	for (size_t i = 0; (other = crashfs_file(n->fs, i, &len)) != NULL; i++)
 		if (sim_segment(other, &dir2) > gen && dir2 == dir &&
-		    memcmp(other, path, dir) == 0)
-			newer++;
-	return newer >= 2;
+		    memcmp(other, path, dir) == 0 &&
+		    crashfs_settled(n->fs, other, head, sizeof head) &&
+		    memcmp(head, start, sizeof start) == 0)
+			return true;
+	return false;
 }
 
 static bool sim_may_flip(void *arg, const char *path, uint64_t off)

@@ -370,7 +370,8 @@ static int proc_record(void *arg, const struct seg_rec *rec)
 	return raft_host_recover(p->host, rec);
 }
 
-static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq,
+		     const struct seg_rec *rec)
 {
 	struct proc *p = arg;
 
@@ -378,7 +379,7 @@ static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
 		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
 			 (unsigned long long)pos.gen,
 			 (unsigned long long)pos.off, (unsigned long long)seq);
-	raft_host_recover_rot(p->host);
+	raft_host_recover_rot(p->host, seq, rec);
 }
 
 static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)

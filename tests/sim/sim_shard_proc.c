@@ -63,7 +63,8 @@ static int proc_record(void *arg, const struct seg_rec *rec)
 	return shard_set_recover(p->set, rec);
 }
 
-static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq,
+		     const struct seg_rec *rec)
 {
 	struct proc *p = arg;
 
@@ -71,7 +72,7 @@ static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq)
 		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
 			 (unsigned long long)pos.gen,
 			 (unsigned long long)pos.off, (unsigned long long)seq);
-	raft_host_recover_rot(p->host);
+	shard_set_recover_rot(p->set, seq, rec);
 }
 
 static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,

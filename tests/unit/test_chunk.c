@@ -44,10 +44,12 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return chunk_store_recover(w->cs, rec);
 }
 
-static void on_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void on_rot(void *arg, struct seg_pos pos, uint64_t seq,
+		   const struct seg_rec *rec)
 {
 	struct world *w = arg;
 
+	(void)rec;
 	(void)pos;
 	(void)seq;
 	w->rots++;

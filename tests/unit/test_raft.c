@@ -38,6 +38,7 @@ struct fix {
 	unsigned park;    /* times that apply says -EAGAIN first */
 	bool resume_inside;
 	unsigned records;
+	uint64_t seq; /* of the last record fed */
 	uint64_t rng;
 };
 
@@ -418,7 +419,7 @@ static int feed(struct fix *f, uint8_t type, uint64_t a, uint64_t b,
 {
 	struct seg_rec rec = {
 		.type = type, .flags = flags, .group = 3, .a = a, .b = b,
-		.len = len, .body = body,
+		.len = len, .body = body, .seq = ++f->seq,
 	};
 
 	return raft_host_recover(f->host, &rec);
@@ -473,7 +474,7 @@ static void test_impossible_logs(void **state)
 			(void)feed(f, SEG_ENTRY, 1ull << 40, 2, RAFT_COMMAND,
 				   "x", 1);
 		if (i == 9)
-			raft_host_recover_rot(f->host);
+			raft_host_recover_rot(f->host, 1, NULL);
 		switch (i) {
 		case 3: /* a short but whole log */
 			feed_open(f, 1, 0);
@@ -632,6 +633,62 @@ static void test_copies(void **state)
 	minienv_free(f->mini);
 }
 
+/* What rot took behind the last entry that is left. */
+static void test_rot_at_the_end(void **state)
+{
+	struct fix *f = *state;
+	struct raft_host_config hc = {
+		.id = 7, .apply = fix_apply, .arg = f,
+	};
+	struct raft_configuration c;
+	struct raft_buffer conf;
+	struct seg_rec lost = { .type = SEG_ENTRY, .flags = RAFT_COMMAND,
+				.group = 3, .a = 3, .b = 2, .seq = 14 };
+	char id[] = "7";
+
+	raft_configuration_init(&c);
+	assert_int_equal(raft_configuration_add(&c, 7, id, RAFT_VOTER), 0);
+	assert_int_equal(raft_configuration_encode(&c, &conf), 0);
+	raft_configuration_close(&c);
+	f->mini = minienv_new(crashfs_vfs(f->fs), 1);
+	hc.env = minienv_env(f->mini);
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(raft_host_new(&hc, &f->host), 0);
+		if (i == 0) /* before its first record */
+			raft_host_recover_rot(f->host, 10, NULL);
+		f->seq = 10;
+		(void)feed(f, SEG_HARD, 2, 7, 0, NULL, 0);
+		(void)feed(f, SEG_ENTRY, 1, 1, RAFT_CHANGE, conf.base,
+			   conf.len);
+		(void)feed(f, SEG_ENTRY, 2, 2, RAFT_COMMAND, "x", 1);
+		lost.group = i == 2 ? 4 : 3;
+		if (i == 1) /* nobody knows whose */
+			raft_host_recover_rot(f->host, 14, NULL);
+		else if (i > 1) /* another's, its own */
+			raft_host_recover_rot(f->host, 14, &lost);
+		f->seq = 14;
+		if (i == 4) /* and what came then */
+			(void)feed(f, SEG_ENTRY, 4, 2, RAFT_COMMAND, "x", 1);
+		switch (i) {
+		case 0:
+		case 2:
+			feed_open(f, 0, 0);
+			break;
+		case 4: /* its rows have it */
+		case 5:
+			feed_open(f, 3, 0);
+			assert_int_equal(rlog_last(&f->group->log),
+					 i == 4 ? 4 : 3);
+			break;
+		default:
+			feed_open(f, 2, -EIO);
+		}
+		raft_host_free(f->host);
+	}
+	minienv_free(f->mini);
+	raft_free(conf.base);
+}
+
 static void test_tail_is_replaced(void **state)
 {
 	struct fix *f = *state;
@@ -670,6 +727,7 @@ int main(void)
 		T(test_free_fails_what_waits),
 		T(test_rows_newer_than_log),
 		T(test_impossible_logs),
+		T(test_rot_at_the_end),
 		T(test_rows_and_log),
 		T(test_copies),
 		T(test_tail_is_replaced),

@@ -215,8 +215,10 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return 0;
 }
 
-static void on_rot(void *arg, struct seg_pos pos, uint64_t seq)
+static void on_rot(void *arg, struct seg_pos pos, uint64_t seq,
+		   const struct seg_rec *rec)
 {
+	(void)rec;
 	(void)pos;
 	(void)seq;
 	((struct test *)arg)->bad = true;
