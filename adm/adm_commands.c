@@ -118,6 +118,15 @@ static int adm_create_user(struct adm *a)
 						   (int)a->admin)));
 }
 
+static int adm_get_sessions(struct adm *a)
+{
+	return adm_list(a, "/v1/sessions", "sessions",
+			COLUMNS({ "session", "session" }, { "kind", "kind" },
+				{ "host", "host" }, { "state", "state" },
+				{ "opened", "opened" },
+				{ "silent (s)", "seconds_since_renewal" }));
+}
+
 static int adm_get_users(struct adm *a)
 {
 	return adm_list(a, "/v1/users", "users",
@@ -317,6 +326,8 @@ static int adm_fsck(struct adm *a)
 const struct adm_command adm_commands[] = {
 	{ "status", "", 0, 0, adm_status, "cluster, settings and stores" },
 	{ "version", "", 0, 0, adm_version, "version of the server" },
+	{ "get-sessions", "", 0, 0, adm_get_sessions,
+	  "list mounts and gateways" },
 	{ "create-user", "NAME [--admin]", 1, 1, adm_create_user,
 	  "make a user and its first access key" },
 	{ "get-users", "", 0, 0, adm_get_users, "list users" },

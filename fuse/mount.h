@@ -82,6 +82,7 @@ struct mount {
 
 	struct inval *inval;
 	struct env_timer assert_timer;
+	uint64_t asserted_session; /* that opens were told for */
 	struct env_timer start_timer; /* start, and waiting for the end */
 	uint64_t drain_ns; /* when draining began */
 	struct env_task init_task;

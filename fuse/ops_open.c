@@ -2,8 +2,8 @@
  * Opens of files. The shard's leader keeps, as soft state, which inodes this
  * mount has open: OPEN (or CREATE) of the first handle registers, CLOSE after
  * the last one takes it back, and in between it is told again every 20
- * seconds, so that a new leader knows it before it would drop an unlinked
- * inode.
+ * seconds, and at once when this mount has got another session, so that a new
+ * leader knows it before it would drop an unlinked inode.
  *
  * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle.
  * Failure modes: no memory (the open is taken back); ESTALE: the name leads
@@ -259,12 +259,25 @@ static void assert_one(struct finode *f)
 	finode_ref(f);
 }
 
+/* Opens of the session before are nobody's: all are due. */
+static void assert_all(struct mount *m, uint64_t now)
+{
+	for (size_t i = 0; i <= m->inodes.mask; i++)
+		for (struct finode *f = m->inodes.bucket[i]; f != NULL;
+		     f = f->next)
+			f->asserted_ns = now - OPEN_ASSERT_NS;
+}
+
 static void assert_on_timer(struct env_timer *timer)
 {
 	struct mount *m = CONTAINER_OF(timer, struct mount, assert_timer);
 	uint64_t now = env_now_ns(m->env);
 	unsigned told = 0;
 
+	if (m->asserted_session != client_session(m->client)) {
+		m->asserted_session = client_session(m->client);
+		assert_all(m, now);
+	}
 	for (size_t i = 0; i <= m->inodes.mask; i++)
 		for (struct finode *f = m->inodes.bucket[i]; f != NULL;
 		     f = f->next) {

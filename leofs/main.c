@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/conf.h"
 #include "common/base/daemon.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
@@ -29,6 +30,21 @@
 #define PACKAGE_VERSION "development"
 #endif
 
+/* What --set knows. */
+struct server_settings {
+	uint64_t lease_ms;
+};
+
+#define ROW(field) offsetof(struct server_settings, field)
+static const struct conf_setting settings[] = {
+	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
+	  NULL, false,
+	  "How long a mount or gateway is known without a word from it. After "
+	  "twice that time its session ends: files that it held open and that "
+	  "have no name go." },
+};
+#define N_SETTINGS (sizeof settings / sizeof settings[0])
+
 struct server {
 	/* options */
 	const char *data, *s3, *admin, *rpc, *pid_file, *domain, *region;
@@ -36,6 +52,7 @@ struct server {
 	bool debug;
 	bool is_fsck;
 	struct fsck fsck;
+	struct server_settings conf;
 	/* parts */
 	char *dir, *rpc_addr, *manager_dir, *store_dir, *access_log;
 	struct loop_set *set;
@@ -57,6 +74,7 @@ static const char usage_text[] =
 	"  --domain NAME     also serve BUCKET.NAME (virtual-host style)\n"
 	"  --region NAME     region of a new cluster (us-east-1)\n"
 	"  --pid-file PATH   write the process id there\n"
+	"  --set NAME=VALUE  a setting, see leofs(8)\n"
 	"  --debug           log more\n"
 	"       leofs fsck --data DIR [--read]\n"
 	"  recounts everything in a stopped store: 0 clean, 1 findings, 2 cannot\n"
@@ -72,6 +90,7 @@ enum {
 	OPT_DOMAIN,
 	OPT_REGION,
 	OPT_PID,
+	OPT_SET,
 	OPT_DEBUG,
 	OPT_READ,
 	OPT_HELP,
@@ -94,6 +113,23 @@ static unsigned server_parse_loops(const char *text)
 		exit(2);
 	}
 	return (unsigned)n;
+}
+
+/* NAME=VALUE */
+static void server_set(struct server *s, char *text)
+{
+	char *eq = strchr(text, '=');
+	struct errbuf e = { "" };
+
+	if (eq == NULL) {
+		fprintf(stderr, "leofs: --set takes NAME=VALUE\n");
+		exit(2);
+	}
+	*eq = '\0';
+	if (conf_set(settings, N_SETTINGS, text, eq + 1, &s->conf, &e) != 0) {
+		fprintf(stderr, "leofs: --set: %s\n", e.text);
+		exit(2);
+	}
 }
 
 static void server_option(struct server *s, int opt)
@@ -123,6 +159,9 @@ static void server_option(struct server *s, int opt)
 	case OPT_PID:
 		s->pid_file = optarg;
 		break;
+	case OPT_SET:
+		server_set(s, optarg);
+		break;
 	case OPT_DEBUG:
 		s->debug = true;
 		break;
@@ -150,6 +189,7 @@ static void server_parse(struct server *s, int argc, char **argv)
 		{ "domain", required_argument, NULL, OPT_DOMAIN },
 		{ "region", required_argument, NULL, OPT_REGION },
 		{ "pid-file", required_argument, NULL, OPT_PID },
+		{ "set", required_argument, NULL, OPT_SET },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
 		{ "read", no_argument, NULL, OPT_READ },
 		{ "help", no_argument, NULL, OPT_HELP },
@@ -157,7 +197,11 @@ static void server_parse(struct server *s, int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	struct errbuf e = { "" };
 	int opt;
+
+	if (conf_load(settings, N_SETTINGS, NULL, &s->conf, &e) != 0)
+		fatal("%s", e.text);
 
 	s->s3 = "127.0.0.1:8080";
 	s->admin = "127.0.0.1:10020";
@@ -233,6 +277,7 @@ static int server_open(struct server *s, struct errbuf *e)
 		.admin = s->is_fsck ? NULL : s->admin,
 		.rpc_addr = s->rpc_addr,
 		.region = s->region,
+		.lease_ms = (uint32_t)s->conf.lease_ms,
 	};
 	struct storaged_config sc = {
 		.loops = s->set,

@@ -114,6 +114,34 @@ static void admin_metrics(struct admin_req *r)
 	buf_fini(&b);
 }
 
+/* --- sessions --- */
+
+static void admin_session_add(void *arg, const struct mgr_session_info *s)
+{
+	json_array_append_new(
+		arg, json_pack("{s:I, s:o, s:o, s:s, s:I, s:f}", "session",
+			       (json_int_t)s->id, "kind",
+			       admin_text(wire_cstr(s->kind)), "host",
+			       admin_text(wire_cstr(s->host)), "state",
+			       s->expired ? "expired" : "alive", "opened",
+			       (json_int_t)(s->opened / 1000000000),
+			       "seconds_since_renewal",
+			       (double)s->silent_ns / 1e9));
+}
+
+static void admin_sessions_get(struct admin_req *r)
+{
+	json_t *list = json_array();
+
+	if (!r->m->leading || !mgr_sessions_known(r->m)) {
+		json_decref(list);
+		admin_status(r, RPC_STATUS_UNAVAILABLE);
+		return;
+	}
+	mgr_sessions_each(r->m, admin_session_add, list);
+	admin_reply(r, 200, json_pack("{s:o}", "sessions", list));
+}
+
 /* --- users --- */
 
 static void admin_users_ready(struct admin_req *r)
@@ -495,6 +523,8 @@ const struct admin_route admin_routes[] = {
 	{ "GET", "/metrics", true, admin_metrics, "Prometheus text" },
 	{ "GET", "/v1/version", true, admin_version, "program, API, format" },
 	{ "GET", "/v1/status", false, admin_status_get, "cluster and stores" },
+	{ "GET", "/v1/sessions", false, admin_sessions_get,
+	  "mounts and gateways" },
 	{ "GET", "/v1/users", false, admin_users_get, "all users" },
 	{ "POST", "/v1/users", false, admin_user_create,
 	  "{name, admin}: a user and its first key" },

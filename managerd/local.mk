@@ -13,6 +13,7 @@ noinst_LIBRARIES += %D%/libmanagerd.a
 	%D%/mgr_fsck.h \
 	%D%/mgr_impl.h \
 	%D%/mgr_rpc.c \
+	%D%/mgr_sessions.c \
 	%D%/mgr_snapshot.c \
 	%D%/mgr_state.c \
 	%D%/mgr_state.h \

@@ -11,7 +11,7 @@
 
 struct managerd_conf {
 	char *data, *rpc, *admin, *region, *pid_file;
-	uint64_t log_level;
+	uint64_t log_level, lease_ms;
 };
 
 #define ROW(field) offsetof(struct managerd_conf, field)
@@ -25,6 +25,11 @@ static const struct conf_setting settings[] = {
 	  false, "Address and port of the admin API and of /metrics." },
 	{ "region", CONF_STR, ROW(region), "us-east-1", 1, 32, "", NULL, false,
 	  "S3 region name of a new cluster." },
+	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
+	  NULL, false,
+	  "How long a mount or gateway is known without a word from it. After "
+	  "twice that time its session ends: files that it held open and that "
+	  "have no name go." },
 	{ "pid_file", CONF_STR, ROW(pid_file), "", 0, 3900, "", NULL, false,
 	  "File to write the process id to; empty for none." },
 	{ "log.level", CONF_ENUM, ROW(log_level), "info", 0, 0, "",
@@ -72,7 +77,9 @@ int main(int argc, char **argv)
 						    .conf_dir = c.data,
 						    .admin = c.admin,
 						    .rpc_addr = c.rpc,
-						    .region = c.region },
+						    .region = c.region,
+						    .lease_ms = (uint32_t)
+							    c.lease_ms },
 			  &m, &e);
 	if (rv == 0) {
 		rv = rpc_server_listen(server, c.rpc);

@@ -24,6 +24,7 @@
 
 #define MGR_RAFT_ID 1
 #define MGR_SEGMENT (16u << 20)
+#define MGR_LEASE_MS 30000
 
 static int mgr_on_record(void *arg, const struct seg_rec *rec)
 {
@@ -69,6 +70,7 @@ static void mgr_on_lead(void *arg, uint32_t status, struct wire_bytes payload)
 		fatal("manager: first start failed: %s",
 		      rpc_status_text(status));
 	mgr_bucket_resume(m);
+	mgr_sessions_lead(m);
 	if (m->ready != NULL)
 		m->ready(m->ready_arg);
 	m->ready = NULL;
@@ -249,8 +251,13 @@ int manager_open(const struct manager_config *config,
 	m->admin_addr = config->admin != NULL ? mem_strdup(config->admin)
 					      : NULL;
 	m->started_ns = env_now_ns(m->env);
+	m->lease_ms = config->lease_ms > 0 ? config->lease_ms : MGR_LEASE_MS;
 	buf_init(&m->answer.payload, 0);
-	rv = mgr_open_parts(m, e);
+	rv = mgr_sessions_new(m);
+	if (rv != 0)
+		errbuf_set(e, rv, "out of memory");
+	if (rv == 0)
+		rv = mgr_open_parts(m, e);
 	if (rv != 0) {
 		manager_close(m);
 		return rv;
@@ -307,6 +314,7 @@ void manager_close(struct manager *m)
 	mgr_admin_stop(m);
 	client_set_free(m->clients);
 	mgr_fsck_free(m);
+	mgr_sessions_free(m);
 	mgr_watch_stop(m);
 	/* its flusher reads what the raft host owns, so it ends first */
 	if (m->log != NULL)

@@ -22,6 +22,7 @@ struct manager_config {
 	const char *admin;     /* "127.0.0.1:10020"; NULL = no admin port */
 	const char *rpc_addr;  /* our own address, "unix:PATH" */
 	const char *region;    /* default "us-east-1" */
+	uint32_t lease_ms;     /* of a session; 0 = 30 s */
 };
 
 /* Opens or creates (first start: cluster id, first user, credentials). */

@@ -17,6 +17,7 @@
 
 struct fsck_run;
 struct http_server;
+struct mgr_sessions;
 
 /* The encoded cluster snapshot; immutable and counted. */
 struct mgr_image {
@@ -70,6 +71,8 @@ struct manager {
 	struct env_timer wait_timer;
 	struct raft_check *check;
 
+	struct mgr_sessions *sessions;
+	uint32_t lease_ms;          /* of a session */
 	struct client_set *clients; /* towards the shards */
 	struct fsck_run *fsck;      /* the last one, or NULL: mgr_fsck.h */
 	struct http_server *http;
@@ -119,6 +122,33 @@ void mgr_bucket_delete(struct manager *m, const struct rpc_bucket_delete *req,
 		       bool any_owner, mgr_done_fn done, void *arg);
 /* After becoming leader: goes on with what an earlier one left. */
 void mgr_bucket_resume(struct manager *m);
+
+/* --- mgr_sessions.c --- */
+
+int mgr_sessions_new(struct manager *m); /* 0 or -ENOMEM */
+/* This manager leads: sessions have their time from now on. */
+void mgr_sessions_lead(struct manager *m);
+void mgr_sessions_free(struct manager *m);
+/* False: not yet read; then nobody can be told about a session. */
+bool mgr_sessions_known(const struct manager *m);
+/* Its record is there. 0 or -ENOMEM. */
+int mgr_sessions_opened(struct manager *m, uint64_t id, struct wire_bytes kind,
+			struct wire_bytes host);
+/* False: unknown or over. */
+bool mgr_sessions_renew(struct manager *m, uint64_t id);
+/* Has ended, or did so long ago. */
+bool mgr_sessions_over(const struct manager *m, uint64_t id);
+struct mgr_session_info {
+	uint64_t id;
+	const char *kind, *host;
+	int64_t opened;     /* ns since 1970 */
+	bool expired;       /* the shards are being told */
+	uint64_t silent_ns; /* since it was renewed */
+};
+void mgr_sessions_each(const struct manager *m,
+		       void (*each)(void *arg,
+				    const struct mgr_session_info *info),
+		       void *arg);
 
 /* --- mgr_rpc.c --- */
 void mgr_rpc_register(struct manager *m);

@@ -89,33 +89,120 @@ static void mgr_rpc_cluster_get(void *arg, struct rpc_req *req)
 
 /* --- sessions --- */
 
+/* On its way into the record. */
+struct mgr_opening {
+	struct manager *m;
+	struct rpc_req *req;
+	struct rpc_session_open o; /* borrows from the request */
+};
+
+static void mgr_rpc_session_opened(void *arg, uint32_t status,
+				   struct wire_bytes payload)
+{
+	struct mgr_opening *op = arg;
+	struct rpc_session_open_rsp rsp;
+
+	if (status == RPC_STATUS_OK &&
+	    rpc_session_open_rsp_decode(&rsp, payload.p, payload.len) == 0 &&
+	    mgr_sessions_opened(op->m, rsp.session, op->o.kind,
+				op->o.host) != 0)
+		status = RPC_STATUS_NOMEM; /* it expires; another one, please */
+	mgr_rpc_done(op->req, status, payload);
+	mem_free(op);
+}
+
 static void mgr_rpc_session_open(void *arg, struct rpc_req *req)
 {
 	struct manager *m = arg;
-	struct rpc_session_open o;
 	struct mgr_session_open cmd;
+	struct mgr_opening *op;
 
 	if (!mgr_rpc_leads(m, req))
 		return;
-	if (rpc_session_open_decode(&o, req->payload, req->payload_len) != 0) {
+	op = mem_zalloc(sizeof *op);
+	if (op == NULL) {
+		rpc_reply_error(req, RPC_STATUS_NOMEM, 0, NULL);
+		return;
+	}
+	op->m = m;
+	op->req = req;
+	if (rpc_session_open_decode(&op->o, req->payload, req->payload_len) !=
+	    0) {
+		mem_free(op);
 		rpc_reply_error(req, RPC_STATUS_BADMSG, 0, NULL);
 		return;
 	}
-	cmd = (struct mgr_session_open){ .kind = o.kind, .host = o.host };
-	MGR_SUBMIT(m, session_open, &cmd, mgr_rpc_done, req);
+	cmd = (struct mgr_session_open){ .kind = op->o.kind,
+					 .host = op->o.host,
+					 .lease_ms = m->lease_ms };
+	MGR_SUBMIT(m, session_open, &cmd, mgr_rpc_session_opened, op);
+}
+
+/* False: the request was answered. */
+static bool mgr_rpc_knows_sessions(struct manager *m, struct rpc_req *req)
+{
+	if (!mgr_rpc_leads(m, req))
+		return false;
+	if (mgr_sessions_known(m))
+		return true;
+	rpc_reply_error(req, RPC_STATUS_UNAVAILABLE, 0, NULL);
+	return false;
 }
 
 static void mgr_rpc_session_renew(void *arg, struct rpc_req *req)
 {
 	struct manager *m = arg;
-	struct rpc_session_renew_rsp rsp = { .lease_ms = 30000 };
+	struct rpc_session_renew_rsp rsp = { .lease_ms = m->lease_ms };
+	struct rpc_session_renew r;
 	struct buf b;
 
-	if (!mgr_rpc_leads(m, req))
+	if (!mgr_rpc_knows_sessions(m, req))
 		return;
+	if (rpc_session_renew_decode(&r, req->payload, req->payload_len) != 0) {
+		rpc_reply_error(req, RPC_STATUS_BADMSG, 0, NULL);
+		return;
+	}
+	if (!mgr_sessions_renew(m, r.session)) {
+		rpc_reply_error(req, RPC_STATUS_SESSION, 0, NULL);
+		return;
+	}
 	buf_init(&b, 0);
 	(void)rpc_session_renew_rsp_encode(&rsp, &b);
 	rpc_reply(req, &b, NULL);
+	buf_fini(&b);
+}
+
+static void mgr_rpc_session_check(void *arg, struct rpc_req *req)
+{
+	struct manager *m = arg;
+	struct rpc_session_check_rsp rsp;
+	struct rpc_session_check c;
+	struct wire_reader r;
+	struct buf over, b;
+
+	if (!mgr_rpc_knows_sessions(m, req))
+		return;
+	if (rpc_session_check_decode(&c, req->payload, req->payload_len) != 0) {
+		rpc_reply_error(req, RPC_STATUS_BADMSG, 0, NULL);
+		return;
+	}
+	buf_init(&over, 0);
+	buf_init(&b, 0);
+	r = (struct wire_reader){ .p = c.sessions.p, .left = c.sessions.len };
+	while (r.left >= 8) {
+		uint64_t id;
+		uint8_t one;
+
+		wire_get_u64(&r, &id);
+		one = mgr_sessions_over(m, id);
+		buf_add(&over, &one, 1);
+	}
+	rsp.over = wire_bytes(over.data, over.len);
+	if (over.err != 0 || rpc_session_check_rsp_encode(&rsp, &b) != 0)
+		rpc_reply_error(req, RPC_STATUS_NOMEM, 0, NULL);
+	else
+		rpc_reply(req, &b, NULL);
+	buf_fini(&over);
 	buf_fini(&b);
 }
 
@@ -218,6 +305,7 @@ void mgr_rpc_register(struct manager *m)
 	rpc_server_handle(s, RPC_TAG_cluster_get, mgr_rpc_cluster_get, m);
 	rpc_server_handle(s, RPC_TAG_session_open, mgr_rpc_session_open, m);
 	rpc_server_handle(s, RPC_TAG_session_renew, mgr_rpc_session_renew, m);
+	rpc_server_handle(s, RPC_TAG_session_check, mgr_rpc_session_check, m);
 	rpc_server_handle(s, RPC_TAG_bucket_create, mgr_rpc_bucket_create, m);
 	rpc_server_handle(s, RPC_TAG_bucket_delete, mgr_rpc_bucket_delete, m);
 	rpc_server_handle(s, RPC_TAG_store_join, mgr_rpc_store_join, m);

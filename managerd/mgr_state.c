@@ -71,6 +71,7 @@ MGR_ROW_READ(key)
 MGR_ROW_READ(bucket)
 MGR_ROW_READ(store)
 MGR_ROW_READ(shard)
+MGR_ROW_READ(session)
 MGR_ROW_READ(slot)
 
 #define MGR_ROW_WRITE(name) \
@@ -593,7 +594,7 @@ static int mgr_do_session_open(struct mgr_ctx *c,
 			       const struct mgr_session_open *m)
 {
 	uint8_t key[MGR_KEY_MAX];
-	struct mgr_row_session row = { m->kind, m->host, c->now };
+	struct mgr_row_session row = { m->kind, m->host, c->now, 0 };
 	struct rpc_session_open_rsp rsp;
 	int rv;
 
@@ -602,7 +603,7 @@ static int mgr_do_session_open(struct mgr_ctx *c,
 	rsp = (struct rpc_session_open_rsp){
 		.session = c->cluster.next_session++,
 		.now_sec = (uint64_t)(c->now / 1000000000),
-		.lease_ms = 30000,
+		.lease_ms = m->lease_ms,
 	};
 	rv = mgr_write_session(c->t, mgr_key_u64(key, 'N', rsp.session), &row);
 	if (rv == 0) /* no bump: clients need not hear of it */
@@ -610,6 +611,49 @@ static int mgr_do_session_open(struct mgr_ctx *c,
 				       &c->cluster);
 	return rv != 0 ? rv
 		       : rpc_session_open_rsp_encode(&rsp, &c->a->payload);
+}
+
+/* gone: rows of those that ended go; else those that live end now. */
+static int mgr_session_each(struct mgr_ctx *c, struct wire_bytes list,
+			    bool gone)
+{
+	struct wire_reader r = { .p = list.p, .left = list.len };
+	int all = 0;
+
+	while (r.left >= 8) {
+		struct mgr_row_session row;
+		uint8_t key[MGR_KEY_MAX];
+		struct wire_bytes k;
+		uint64_t id;
+		int rv;
+
+		wire_get_u64(&r, &id);
+		k = mgr_key_u64(key, 'N', id);
+		rv = mgr_read_session(c->t, k, &row);
+		if (rv == 0 && gone && row.ended != 0) {
+			rv = rows_del(c->t, k);
+		} else if (rv == 0 && !gone && row.ended == 0) {
+			row.ended = c->now;
+			rv = mgr_write_session(c->t, k, &row);
+		}
+		if (rv == -EAGAIN)
+			all = rv;
+		else if (rv != 0 && rv != -ENOENT)
+			return rv;
+	}
+	return all;
+}
+
+static int mgr_do_session_end(struct mgr_ctx *c,
+			      const struct mgr_session_end *m)
+{
+	return mgr_session_each(c, m->sessions, false);
+}
+
+static int mgr_do_session_gone(struct mgr_ctx *c,
+			       const struct mgr_session_gone *m)
+{
+	return mgr_session_each(c, m->sessions, true);
 }
 
 static int mgr_visit_other_store(struct mgr_ctx *c, struct wire_bytes id,

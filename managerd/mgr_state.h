@@ -30,7 +30,8 @@
 #define MGR_ROW_STORE(F) F(u64, raft_id) F(str, addr) F(str, host) F(u64, total) \
 	F(u64, avail) F(i64, joined)
 #define MGR_ROW_SHARD(F) F(u64, leader) F(u32, buckets)
-#define MGR_ROW_SESSION(F) F(str, kind) F(str, host) F(i64, opened)
+/* ended: since when no shard takes it any more, 0: it lives */
+#define MGR_ROW_SESSION(F) F(str, kind) F(str, host) F(i64, opened) F(i64, ended)
 #define MGR_ROW_SLOT(F) F(u64, seq) F(u32, status) F(blob, payload)
 
 WIRE_STRUCT(mgr_row, cluster, MGR_ROW_CLUSTER)
@@ -55,7 +56,9 @@ WIRE_STRUCT(mgr_row, slot, MGR_ROW_SLOT)
 #define MGR_BUCKET_DELETING(F) RPC_MUT(F) F(str, name) F(str, owner) F(u8, force_owner)
 #define MGR_BUCKET_GONE(F) RPC_MUT(F) F(str, name) F(u64, id)
 #define MGR_BUCKET_RESTORE(F) F(str, name) F(u64, id)
-#define MGR_SESSION_OPEN(F) F(str, kind) F(str, host)
+#define MGR_SESSION_OPEN(F) F(str, kind) F(str, host) F(u32, lease_ms)
+#define MGR_SESSION_END(F) F(blob, sessions) /* u64 each */
+#define MGR_SESSION_GONE(F) F(blob, sessions) /* every shard knows */
 #define MGR_STORE_JOIN(F) F(u128, store) F(str, addr) F(str, host) F(u64, total) \
 	F(u64, avail) F(u16, shards)
 
@@ -71,7 +74,9 @@ WIRE_STRUCT(mgr_row, slot, MGR_ROW_SLOT)
 	M(9, bucket_gone, MGR_BUCKET_GONE) \
 	M(10, bucket_restore, MGR_BUCKET_RESTORE) \
 	M(11, session_open, MGR_SESSION_OPEN) \
-	M(12, store_join, MGR_STORE_JOIN)
+	M(12, store_join, MGR_STORE_JOIN) \
+	M(13, session_end, MGR_SESSION_END) \
+	M(14, session_gone, MGR_SESSION_GONE)
 
 #define MGR_CMD_DECL(number, name, FIELDS) \
 	enum { MGR_CMD_##name = (number) }; \

@@ -394,13 +394,22 @@ struct ns_slot {
 int ns_slot_find(struct ns_ctx *x, struct ns_slot *s, bool *ret_done);
 int ns_slot_save(struct ns_ctx *x, const struct ns_slot *s);
 
+/* --- sessions (ns_session.c) --- */
+
+/* SESSION when it has ended. */
+int ns_session_check(struct ns_ctx *x, uint64_t session);
+/* What its queue row asks for; *ret_left: more of it. */
+int ns_work_session(struct ns_ctx *x, uint64_t session,
+		    struct ns_row_queue *q, bool *ret_left);
+
 /* --- operations: one function per message of kind W or R --- */
 
 #define NS_OPS_W(M) \
 	M(setattr) M(mknod) M(close) M(unlink) M(rename) M(link) M(setxattr) \
 	M(removexattr) M(write) M(put) M(delete) M(mpu_create) \
 	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove) \
-	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop) M(merge)
+	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop) M(session_end) \
+	M(merge)
 #define NS_OPS_R(M) \
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \

@@ -182,10 +182,13 @@ int ns_do_object(struct ns_ctx *x, const struct rpc_object *m)
 	char etag[NS_ETAG_MAX];
 	struct wire_vec vec;
 	struct ns_walk w;
-	int rv = ns_walk(x, m->root, m->key, 0, &w);
+	int rv = 0, rv2;
 
-	if (rv != 0)
-		return rv;
+	if (m->flags & RPC_OBJECT_OPEN)
+		rv = ns_session_check(x, m->session);
+	rv2 = ns_walk(x, m->root, m->key, 0, &w); /* one load for both */
+	if (rv != 0 || rv2 != 0)
+		return rv != 0 ? rv : rv2;
 	if (w.target == NULL)
 		return RPC_STATUS_NOENT;
 	rv = ns_cond_read(NS_COND(m), w.target);

@@ -51,10 +51,11 @@ int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
 	struct ns_row_dent d;
 	struct ns_inode *ip;
 	struct ns_pair p;
+	int rv2 = ns_session_check(x, m->session);
 	int rv = ns_inode_get(x, m->ino, &ip);
 
-	if (rv != 0)
-		return rv;
+	if (rv2 != 0 || rv != 0)
+		return rv2 != 0 ? rv2 : rv;
 	if (m->held || m->parent == 0)
 		return ns_answer_attr(x, ip);
 	if (ino_shard(m->parent) != x->shard)

@@ -237,8 +237,9 @@ static int ns_work_upload(struct ns_ctx *x, struct wire_u128 id,
 
 /* --- the message --- */
 
+/* *ret_left stays when the row does, is cleared when nothing is to be done. */
 static int ns_work(struct ns_ctx *x, uint8_t kind, struct wire_u128 id,
-		   struct ns_row_queue *q)
+		   struct ns_row_queue *q, bool *ret_left)
 {
 	switch (kind) {
 	case NS_Q_INODE:
@@ -247,7 +248,10 @@ static int ns_work(struct ns_ctx *x, uint8_t kind, struct wire_u128 id,
 		return ns_work_root(x, id.lo);
 	case NS_Q_UPLOAD:
 		return ns_work_upload(x, id, q);
+	case NS_Q_SESSION:
+		return ns_work_session(x, id.lo, q, ret_left);
 	case NS_Q_DEAD:
+		*ret_left = false;
 		return ns_work_dead(x, id);
 	default:
 		return RPC_STATUS_NOTSUP;
@@ -257,7 +261,7 @@ static int ns_work(struct ns_ctx *x, uint8_t kind, struct wire_u128 id,
 static struct wire_bytes ns_work_key(struct ns_ctx *x, struct ns_key *k,
 				     uint8_t kind, struct wire_u128 id)
 {
-	if (kind == NS_Q_INODE || kind == NS_Q_ROOT)
+	if (kind == NS_Q_INODE || kind == NS_Q_ROOT || kind == NS_Q_SESSION)
 		return ns_key_queue(k, x->shard, kind, id.lo);
 	return ns_key_queue128(k, x->shard, kind, id);
 }
@@ -266,16 +270,17 @@ int ns_do_queue_work(struct ns_ctx *x, const struct rpc_queue_work *m)
 {
 	struct rpc_queue_work_rsp rsp = { .left = 0 };
 	struct ns_row_queue q;
+	bool left = true;
 	struct ns_key k;
 	int rv = ns_get_queue(x, ns_work_key(x, &k, m->kind, m->id), &q);
 
 	if (rv == 0)
-		rv = ns_work(x, m->kind, m->id, &q);
+		rv = ns_work(x, m->kind, m->id, &q, &left);
 	else if (rv == -ENOENT)
 		return NS_ANSWER(x, queue_work_rsp, &rsp);
 	if (rv == 0) /* as this command leaves it */
 		rv = ns_get_queue(x, ns_key_get(&k), &q);
-	rsp.left = rv == 0;
+	rsp.left = rv == 0 && left;
 	if (rv == -ENOENT)
 		rv = 0;
 	return rv != 0 ? rv : NS_ANSWER(x, queue_work_rsp, &rsp);

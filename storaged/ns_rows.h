@@ -42,11 +42,13 @@ enum ns_row_type {
 
 /* kind of a queue row: what is to be done */
 enum ns_queue_kind {
-	NS_Q_DEAD = 'D',   /* slice u128: its row says dead; until it is old */
-	NS_Q_INODE = 'I',  /* ino u64: an inode without name: its bytes */
-	NS_Q_ROOT = 'R',   /* ino u64: uploads of a removed bucket root */
-	NS_Q_SLICE = 'S',  /* slice u128: no reference is left */
-	NS_Q_UPLOAD = 'U', /* upload u128: its parts; value = numbers bitmap */
+	NS_Q_DEAD = 'D',    /* slice u128: its row says dead; until it is old */
+	NS_Q_SESSION = 'E', /* session u64 that ended: its answer slots;
+			     * value = 1 when they are gone */
+	NS_Q_INODE = 'I',   /* ino u64: an inode without name: its bytes */
+	NS_Q_ROOT = 'R',    /* ino u64: uploads of a removed bucket root */
+	NS_Q_SLICE = 'S',   /* slice u128: no reference is left */
+	NS_Q_UPLOAD = 'U',  /* upload u128: its parts; value = numbers bitmap */
 };
 
 /* The first inode counter given out; lower ones are reserved. */

@@ -1,6 +1,7 @@
 /*
  * Answer slots: a mutation that comes again after a fail-over is answered
- * from here, not applied twice.
+ * from here, not applied twice. A slot that is not there is a new one, or one
+ * of a session that has ended.
  */
 #include "storaged/ns_impl.h"
 
@@ -25,8 +26,12 @@ int ns_slot_find(struct ns_ctx *x, struct ns_slot *s, bool *ret_done)
 		return 0;
 	ns_slot_key(x, s, &k);
 	rv = ns_get_slot(x, ns_key_get(&k), &row);
+	if (rv == -ENOENT)
+		return ns_session_check(x, s->client);
+	if (rv == -EAGAIN) /* one load for both */
+		(void)ns_session_check(x, s->client);
 	if (rv != 0)
-		return rv == -ENOENT ? 0 : rv;
+		return rv;
 	if (s->seq > row.seq)
 		return 0;
 	if (s->seq < row.seq)

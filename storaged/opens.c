@@ -116,6 +116,27 @@ int opens_del(struct opens *o, uint64_t ino, uint64_t session)
 	return 0;
 }
 
+uint64_t opens_end(struct opens *o, uint64_t session)
+{
+	uint64_t ended = 0;
+
+	for (size_t i = 0; i < o->n_buckets; i++) {
+		struct opens_node **p = &o->buckets[i], *n;
+
+		while ((n = *p) != NULL) {
+			if (n->session != session) {
+				p = &n->next;
+				continue;
+			}
+			*p = n->next;
+			mem_free(n);
+			o->n--;
+			ended++;
+		}
+	}
+	return ended;
+}
+
 uint64_t opens_count(const struct opens *o, uint64_t ino)
 {
 	uint64_t count = 0;

@@ -25,6 +25,8 @@ void opens_fini(struct opens *o); /* empty and usable again afterwards */
 int opens_add(struct opens *o, uint64_t ino, uint64_t session);
 /* Takes one open away; 0, or -ENOENT when that session has none. */
 int opens_del(struct opens *o, uint64_t ino, uint64_t session);
+/* Takes all opens of a session away; how many inodes it had. */
+uint64_t opens_end(struct opens *o, uint64_t session);
 /* Has that session one? */
 bool opens_has(const struct opens *o, uint64_t ino, uint64_t session);
 /* Opens of ino by all sessions. */

@@ -150,6 +150,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 		shard_queue_wake(g);
 	if (answer->grown.n > 0)
 		shard_merge_note(g, answer);
+	if (c.tag == RPC_TAG_session_end && answer->status == RPC_STATUS_OK)
+		shard_sessions_ended(g, &c);
 	if (op != NULL)
 		shard_write_applied(op);
 	return 0;

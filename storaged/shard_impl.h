@@ -183,6 +183,8 @@ void shard_flight_end(struct shard_op *op);
 bool shard_flight_wait(struct shard_op *op);
 int shard_op_register(struct shard_op *op, uint64_t ino);
 void shard_op_unregister(struct shard_op *op);
+/* SESSION_END was applied: a leader's opens of those sessions go. */
+void shard_sessions_ended(struct shard_group *g, const struct ns_cmd *c);
 /* A new leader knows no opens: for a time nothing is taken for closed. */
 bool shard_in_grace(const struct shard_group *g);
 

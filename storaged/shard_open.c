@@ -12,6 +12,9 @@
  *   keep the inode. What was kept for nothing goes with the next sweep.
  * - a new leader knows no opens: for 60 s, in which clients say theirs again,
  *   every decision is cautious.
+ * The opens of a session that ended go when SESSION_END was applied; the
+ * namespace takes no new ones (ns_session.c), and the sweep closes what nobody
+ * else holds.
  */
 #include "storaged/shard_impl.h"
 
@@ -236,4 +239,24 @@ void shard_op_unregister(struct shard_op *op)
 	if (op->shared)
 		return;
 	(void)opens_del(&op->g->opens, op->ino, op->session);
+}
+
+void shard_sessions_ended(struct shard_group *g, const struct ns_cmd *c)
+{
+	struct rpc_session_end m;
+	struct wire_reader r;
+	uint64_t ended = 0;
+
+	if (rpc_session_end_decode(&m, c->payload, c->len) != 0)
+		return; /* it was applied: not reached */
+	r = (struct wire_reader){ .p = m.sessions.p, .left = m.sessions.len };
+	while (r.left >= 8) {
+		uint64_t session;
+
+		wire_get_u64(&r, &session);
+		ended += opens_end(&g->opens, session);
+	}
+	/* at the end of the grace there is a sweep anyway */
+	if (ended > 0 && !shard_in_grace(g))
+		shard_sweep_later(g, 0);
 }

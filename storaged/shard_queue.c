@@ -38,6 +38,8 @@
 #define QUEUE_LEASE_NS 60000000000u /* the longest that a reader may take */
 /* A dead slice's row may go a day after the slice was made, and a bit. */
 #define QUEUE_DEAD_NS ((INT64_C(86400) + 60) * 1000000000)
+/* What is left of a session may go after 30 days, and a bit. */
+#define QUEUE_SESSION_NS ((30 * INT64_C(86400) + 60) * 1000000000)
 
 /* A batch of rows. */
 struct shard_queue_batch {
@@ -89,6 +91,8 @@ static int64_t queue_due(const struct shard_set *set, uint8_t kind,
 	if (kind == NS_Q_SLICE)
 		return row->since + (int64_t)(lease > 0 ? lease
 							: QUEUE_LEASE_NS);
+	if (kind == NS_Q_SESSION && row->what.len > 0)
+		return row->since + QUEUE_SESSION_NS;
 	return 0;
 }
 
@@ -308,7 +312,7 @@ static void queue_item_done(void *arg, uint32_t status, struct buf *payload,
 	else
 		log_warnx("shard=%u: queue row of kind %c is left: %s", g->id,
 			  item->kind, rpc_status_text(status));
-	if (rsp.left && g->leader && item->kind != NS_Q_DEAD)
+	if (rsp.left && g->leader)
 		queue_item_run(item);
 	else
 		g->set->stats.queue_done += status == RPC_STATUS_OK;

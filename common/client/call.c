@@ -13,6 +13,10 @@
  * back when its call had a definite answer; after anything else (deadline,
  * cancel) the try may still be under way somewhere, so that number is never
  * used again.
+ *
+ * SESSION from a shard: our session has ended without our knowledge. The
+ * managers are asked for another one; a mutation that was refused at its first
+ * try goes on with that, as it cannot have happened. All else ends here.
  */
 #include "common/client/client_impl.h"
 
@@ -44,6 +48,7 @@ struct client_call {
 	uint32_t slot;
 	uint64_t seq;
 	uint64_t deadline; /* ns */
+	uint64_t ended;    /* session that it shall not be stamped with */
 	unsigned tries;
 	uint32_t status;   /* END: the result; else of the last try */
 	struct rpc_call *rpc;
@@ -212,12 +217,30 @@ static void call_refreshed(void *arg, int status)
 	(void)status; /* a newer snapshot wakes calls by itself */
 }
 
+/* Our session is over; true when the call waits for the next one. */
+static bool call_lost_session(struct client_call *call,
+			      const struct rpc_reply *r)
+{
+	client_session_lost(call->c);
+	if (call->kind != 'W' || call->tries > 0 || r->request == NULL ||
+	    r->request->len == 0)
+		return false;
+	call->payload = *r->request;
+	buf_init(r->request, 0);
+	call->ended = call->c->session;
+	call_drop_slot(call, true);
+	call_wait(call, CALL_WAIT_NS);
+	return true;
+}
+
 static void call_on_reply(void *arg, const struct rpc_reply *r)
 {
 	struct client_call *call = arg;
 	struct client *c = call->c;
 
 	call->rpc = NULL;
+	if (r->status == RPC_STATUS_SESSION && call_lost_session(call, r))
+		return;
 	if (!call_may_retry(r->status)) {
 		call_end(call, r, r->status != RPC_STATUS_TIMEDOUT);
 		return;
@@ -268,7 +291,7 @@ static bool call_prepare(struct client_call *call)
 {
 	if (!call_is_mutation(call) || call->has_slot)
 		return true;
-	if (call->c->session == 0) {
+	if (call->c->session == 0 || call->c->session == call->ended) {
 		call_wait(call, CALL_WAIT_NS);
 		return false;
 	}

@@ -89,6 +89,12 @@ struct client_news {
 	uint64_t session, session_sec, session_at;
 };
 
+/* A message to loop 0 without more in it. */
+struct client_nudge {
+	struct env_task task;
+	struct client_set *set; /* a reference */
+};
+
 /* A wish for a newer snapshot, on its way to loop 0 and back. */
 struct client_wish {
 	struct env_task task;
@@ -138,6 +144,8 @@ static inline bool client_set_closing(struct client_set *set)
 struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr);
 /* 5 .. 200 ms, doubling with each try, random upper half; ns. */
 uint64_t client_backoff_ns(struct client *c, unsigned tries);
+/* A shard says that the session has ended: renews it now, or gets another. */
+void client_session_lost(struct client *c);
 /* call.c: a newer snapshot or session came: waiting calls look again. */
 void client_calls_wake(struct client *c);
 /* call.c: all calls end without done(). */

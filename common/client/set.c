@@ -320,6 +320,30 @@ static void set_on_renew_timer(struct env_timer *timer)
 		env_timer_set(set_env(set), timer, 1000000000);
 }
 
+static void set_on_nudge(struct env_task *task)
+{
+	struct client_nudge *n = CONTAINER_OF(task, struct client_nudge, task);
+	struct client_set *set = n->set;
+
+	if (!client_set_closing(set) && set->renew_call == NULL &&
+	    set->open_call == NULL && set->clients[0].session != 0)
+		env_timer_set(set_env(set), &set->renew_timer, 0);
+	mem_free(n);
+	client_set_unref(set);
+}
+
+void client_session_lost(struct client *c)
+{
+	struct client_nudge *n = mem_alloc(sizeof(*n));
+
+	if (n == NULL)
+		return; /* the next renewal finds out */
+	n->set = c->set;
+	n->task.run = set_on_nudge;
+	set_ref(c->set);
+	env_post(set_env(c->set), &n->task);
+}
+
 /* --- snapshots --- */
 
 /* The version loop 0 has, or is about to get. */

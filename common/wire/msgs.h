@@ -45,6 +45,9 @@ enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
 #define RPC_SESSION_OPEN_RSP(F) F(u64, session) F(u64, now_sec) F(u32, lease_ms)
 #define RPC_SESSION_RENEW_REQ(F) F(u64, session)
 #define RPC_SESSION_RENEW_RSP(F) F(u32, lease_ms)
+/* sessions: u64 each; over: a byte for each, 1 = expired or unknown for long */
+#define RPC_SESSION_CHECK_REQ(F) F(blob, sessions)
+#define RPC_SESSION_CHECK_RSP(F) F(blob, over)
 #define RPC_BUCKET_CREATE_REQ(F) RPC_MUT(F) F(str, name) F(str, owner) \
 	F(u32, uid) F(u32, gid) F(u32, umask)
 #define RPC_BUCKET_CREATE_RSP(F) F(u64, version)
@@ -217,6 +220,12 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 #define RPC_ROOT_REMOVE_REQ(F) RPC_MUT(F) F(u64, ino)
 #define RPC_USAGE_REQ(F) F(u64, ino)
 #define RPC_USAGE_RSP(F) F(u64, bytes) F(u64, files) F(u64, dirs)
+/*
+ * These sessions (u64 each) have expired: their opens are closed, inodes
+ * without a name that only they held go, and so do their answer slots. What
+ * they still send is refused with SESSION.
+ */
+#define RPC_SESSION_END_REQ(F) RPC_MUT(F) F(blob, sessions)
 /* where: row for whereis: shard, inode, extents */
 #define RPC_WHEREIS_REQ(F) F(u64, root) F(str, key)
 #define RPC_WHEREIS_RSP(F) F(u16, shard) F(attr, attr) F(str, etag) F(u32, extents) F(u32, inlined)
@@ -224,7 +233,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /* --- what the leader's host asks of its own shard --- */
 /*
  * Does a bounded piece of what a queue row asks for (docs/DISK_FORMAT.md,
- * "References and the queue"). left: the row is still there, ask again. A row
+ * "References and the queue"). left: there is more to do now, ask again. A row
  * that is not there is done.
  */
 #define RPC_QUEUE_WORK_REQ(F) RPC_MUT(F) F(u8, kind) F(u128, id)
@@ -297,6 +306,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x12, session_renew, RPC_SESSION_RENEW_REQ, session_renew_rsp, ANY, G) \
 	M(0x13, bucket_create, RPC_BUCKET_CREATE_REQ, bucket_create_rsp, GATEWAY, H) \
 	M(0x14, bucket_delete, RPC_BUCKET_DELETE_REQ, bucket_delete_rsp, GATEWAY, H) \
+	M(0x17, session_check, RPC_SESSION_CHECK_REQ, session_check_rsp, STORAGE, G) \
 	M(0x15, store_join, RPC_STORE_JOIN_REQ, store_join_rsp, STORAGE, G) \
 	M(0x16, store_beat, RPC_STORE_BEAT_REQ, store_beat_rsp, STORAGE, G) \
 	M(0x20, lookup, RPC_LOOKUP_REQ, lookup_rsp, CLIENT, R) \
@@ -338,6 +348,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x59, slice_reap, RPC_SLICE_REAP_REQ, slice_reap_rsp, STORAGE, W) \
 	M(0x5a, slice_done, RPC_SLICE_DONE_REQ, empty_rsp, STORAGE, W) \
 	M(0x5b, slice_drop, RPC_SLICE_DROP_REQ, empty_rsp, CLIENT, W) \
+	M(0x5c, session_end, RPC_SESSION_END_REQ, empty_rsp, MANAGER, W) \
 	M(0x5f, merge, RPC_MERGE_REQ, empty_rsp, STORAGE, W) \
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
@@ -354,6 +365,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(cluster_get_rsp, RPC_CLUSTER_GET_RSP) \
 	M(session_open_rsp, RPC_SESSION_OPEN_RSP) \
 	M(session_renew_rsp, RPC_SESSION_RENEW_RSP) \
+	M(session_check_rsp, RPC_SESSION_CHECK_RSP) \
 	M(bucket_create_rsp, RPC_BUCKET_CREATE_RSP) \
 	M(bucket_delete_rsp, RPC_BUCKET_DELETE_RSP) \
 	M(store_join_rsp, RPC_STORE_JOIN_RSP) \

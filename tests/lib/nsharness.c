@@ -387,6 +387,15 @@ unsigned nsh_queued(struct nsh *h, char kind)
 	return nsh_count_key(h, &k);
 }
 
+/* Of a session: its slots are gone. */
+static bool nsh_is_clean(struct wire_bytes value)
+{
+	struct ns_row_queue row;
+
+	NSH_MUST(ns_row_queue_load(&row, value) == 0);
+	return row.what.len > 0;
+}
+
 /* The first row that is not a slice's; false when there is none. */
 static bool nsh_next_work(struct nsh *h, struct rpc_queue_work *ret)
 {
@@ -401,7 +410,8 @@ static bool nsh_next_work(struct nsh *h, struct rpc_queue_work *ret)
 		const uint8_t *id = key.p + NS_KEY_REST + 1;
 
 		ret->kind = key.p[NS_KEY_REST];
-		found = ret->kind != NS_Q_SLICE && ret->kind != NS_Q_DEAD;
+		found = ret->kind != NS_Q_SLICE && ret->kind != NS_Q_DEAD &&
+			!(ret->kind == NS_Q_SESSION && nsh_is_clean(value));
 		ret->id.hi = 0;
 		if (key.len == NS_KEY_REST + 1 + 16)
 			ret->id = ns_be128(id);

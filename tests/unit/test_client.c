@@ -776,6 +776,40 @@ static void test_session(void **state)
 	free(f);
 }
 
+/*
+ * A shard says that our session ended. At the first try the mutation goes on
+ * with the next session; behind a try whose outcome is not known it ends.
+ */
+static void test_session_ended(void **state)
+{
+	static const uint32_t script[] = {
+		RPC_STATUS_SESSION, RPC_STATUS_OK, RPC_STATUS_UNKNOWN_OUTCOME,
+		RPC_STATUS_SESSION, RPC_STATUS_OK,
+	};
+
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		struct fixture *f = fixture_new();
+
+		f->local = local;
+		f->want = 3;
+		f->expired = 1;
+		memcpy(f->script, script, sizeof(script));
+		f->n_script = 5;
+		run(f, retry_start);
+		assert_int_equal(f->status[0], RPC_STATUS_OK);
+		assert_int_equal(f->status[1], RPC_STATUS_SESSION);
+		assert_int_equal(f->status[2], RPC_STATUS_OK);
+		assert_int_equal(f->n_seen, 5);
+		assert_int_equal(f->seen[0].client, 77);
+		for (unsigned i = 1; i < 5; i++)
+			assert_int_equal(f->seen[i].client, 78);
+		assert_int_equal(f->seen[2].seq, f->seen[3].seq);
+		assert_true(f->opens == 2 && f->renews > 0);
+		free(f);
+	}
+}
+
 /* --- cancel: no callback, also of calls that wait for the way --- */
 
 static void cancel_done(void *arg, const struct rpc_reply *r)
@@ -1326,6 +1360,7 @@ int main(void)
 		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_refresh),
 		cmocka_unit_test(test_session),
+		cmocka_unit_test(test_session_ended),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_slice),
 		cmocka_unit_test(test_slice_expect),

@@ -380,6 +380,80 @@ static void test_names(void **state)
 		assert_non_null(mgr_check_bucket_name(wire_cstr(bad[i])));
 }
 
+static uint64_t open_session(struct fixture *f, const char *kind)
+{
+	struct rpc_session_open_rsp rsp;
+
+	assert_int_equal(APPLY(f, session_open, .kind = wire_cstr(kind),
+			       .host = wire_cstr("h"), .lease_ms = 1234),
+			 RPC_STATUS_OK);
+	assert_int_equal(rpc_session_open_rsp_decode(&rsp,
+						     f->answer.payload.data,
+						     f->answer.payload.len),
+			 0);
+	assert_int_equal(rsp.lease_ms, 1234);
+	return rsp.session;
+}
+
+/* The row of a session: 0 none, 1 alive, 2 ended. */
+static int session_row(struct fixture *f, uint64_t id)
+{
+	struct mgr_row_session row;
+	uint8_t key[MGR_KEY_MAX], be[8];
+	struct wire_bytes v;
+	int rv;
+
+	for (int i = 0; i < 8; i++)
+		be[i] = (uint8_t)(id >> (56 - 8 * i));
+	while ((rv = rows_get(f->txn, mgr_key(key, 'N', be, 8), &v)) ==
+	       -EAGAIN) {
+		rows_txn_load(f->txn, on_loaded, f);
+		loop_set_run(f->set);
+	}
+	if (rv == 0)
+		assert_int_equal(mgr_row_session_decode(&row, v.p, v.len), 0);
+	rows_txn_reset(f->txn);
+	return rv != 0 ? 0 : row.ended != 0 ? 2 : 1;
+}
+
+static void test_sessions_end(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a, b, c;
+	uint8_t list[16] = { 0 };
+
+	init_cluster(f);
+	a = open_session(f, "mount");
+	b = open_session(f, "gateway");
+	c = open_session(f, "mount");
+	assert_true(a != 0 && b > a && c > b);
+	list[7] = (uint8_t)a;
+	list[15] = (uint8_t)c;
+	/* gone before it ended: not so */
+	assert_int_equal(APPLY(f, session_gone, .sessions = { list, 16 }),
+			 RPC_STATUS_OK);
+	assert_int_equal(session_row(f, a), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(APPLY(f, session_end,
+				       .sessions = { list, 16 }),
+				 RPC_STATUS_OK);
+		assert_int_equal(session_row(f, a), 2);
+		assert_int_equal(session_row(f, b), 1);
+		assert_int_equal(session_row(f, c), 2);
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(APPLY(f, session_gone,
+				       .sessions = { list, 8 }),
+				 RPC_STATUS_OK);
+		assert_int_equal(session_row(f, a), 0);
+		assert_int_equal(session_row(f, c), 2);
+	}
+	assert_int_equal(APPLY(f, session_end, .sessions = { list, 16 }),
+			 RPC_STATUS_OK);
+	assert_int_equal(session_row(f, a), 0); /* does not come back */
+	assert_true(open_session(f, "mount") > c);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -390,6 +464,7 @@ int main(void)
 		TEST(test_retry_is_answered),
 		TEST(test_stores),
 		TEST(test_sessions_never_repeat),
+		TEST(test_sessions_end),
 		TEST(test_snapshot),
 		TEST(test_bad_entries),
 		cmocka_unit_test(test_names),

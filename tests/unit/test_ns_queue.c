@@ -333,6 +333,93 @@ static void test_removed_root(void **state)
 	expect_nothing(f, (unsigned)f->slice);
 }
 
+/* --- sessions --- */
+
+static uint32_t close_as(struct fix *f, uint64_t client, uint32_t slot,
+			 uint64_t seq)
+{
+	struct rpc_close req = { .client = client, .slot = slot, .seq = seq,
+				 .ino = f->root };
+	struct rpc_empty_rsp rsp;
+
+	return NSH(f->h, close, empty_rsp, &req, &rsp);
+}
+
+static void session_end(struct fix *f, uint64_t a, uint64_t b)
+{
+	struct rpc_session_end req = { .client = 0 };
+	struct rpc_empty_rsp rsp;
+	struct wire_writer w;
+	struct buf ids;
+
+	buf_init(&ids, 0);
+	w = (struct wire_writer){ &ids };
+	wire_put_u64(&w, &a);
+	wire_put_u64(&w, &b);
+	req.sessions = wire_bytes(ids.data, ids.len);
+	assert_int_equal(NSH(f->h, session_end, empty_rsp, &req, &rsp), OK);
+	buf_fini(&ids);
+}
+
+static void work_session(struct fix *f, uint64_t session)
+{
+	struct rpc_queue_work req = { .kind = NS_Q_SESSION,
+				      .id = { 0, session } };
+	struct rpc_queue_work_rsp rsp;
+
+	assert_int_equal(NSH(f->h, queue_work, queue_work_rsp, &req, &rsp),
+			 OK);
+	assert_int_equal(rsp.left, 0);
+}
+
+/* Slots of a session that ended go; what it still says is refused. */
+static void test_session_end(void **state)
+{
+	struct fix *f = *state;
+	struct rpc_open open = { .ino = f->root, .session = 70 };
+	struct rpc_object object = { .root = f->root, .key = wire_cstr("k"),
+				     .flags = RPC_OBJECT_OPEN, .session = 70 };
+	struct rpc_object_rsp o;
+	struct rpc_attr_rsp rsp;
+
+	assert_int_equal(nsh_put(f->h, f->root, "k", wire_cstr("x"), NULL),
+			 OK);
+	for (uint32_t i = 0; i < 150; i++) {
+		assert_int_equal(close_as(f, 70, i, 5), OK);
+		assert_int_equal(close_as(f, 71, i, 5), OK);
+	}
+	assert_int_equal(nsh_count(f->h, NS_T_SLOT), 300);
+	session_end(f, 70, 99);
+	session_end(f, 99, 70); /* told again */
+	assert_int_equal(nsh_queued(f->h, NS_Q_SESSION), 2);
+	/* a slot that is there still answers: nothing happens twice */
+	assert_int_equal(close_as(f, 70, 3, 5), OK);
+	assert_int_equal(close_as(f, 70, 200, 1), RPC_STATUS_SESSION);
+	assert_true(nsh_work(f->h) >= 4);
+	assert_int_equal(nsh_count(f->h, NS_T_SLOT), 150);
+	assert_int_equal(close_as(f, 70, 3, 5), RPC_STATUS_SESSION);
+	assert_int_equal(close_as(f, 70, 3, 6), RPC_STATUS_SESSION);
+	assert_int_equal(close_as(f, 99, 0, 1), RPC_STATUS_SESSION);
+	assert_int_equal(close_as(f, 71, 3, 6), OK);
+	assert_int_equal(NSH(f->h, open, attr_rsp, &open, &rsp),
+			 RPC_STATUS_SESSION);
+	assert_int_equal(NSH(f->h, object, object_rsp, &object, &o),
+			 RPC_STATUS_SESSION);
+	object.session = open.session = 71;
+	assert_int_equal(NSH(f->h, open, attr_rsp, &open, &rsp), OK);
+	assert_int_equal(NSH(f->h, object, object_rsp, &object, &o), OK);
+	assert_int_equal(nsh_count(f->h, NS_T_SLOT), 150);
+	assert_int_equal(nsh_delete(f->h, f->root, "k"), OK);
+	/* what says so is kept for a month */
+	nsh_advance(f->h, 29 * 86400);
+	work_session(f, 70);
+	assert_int_equal(nsh_queued(f->h, NS_Q_SESSION), 2);
+	nsh_advance(f->h, 2 * 86400);
+	work_session(f, 70);
+	work_session(f, 99);
+	expect_nothing(f, 0);
+}
+
 /* --- the message --- */
 
 /* What is not there is done; what nobody knows is refused. */
@@ -369,6 +456,7 @@ int main(void)
 		T(test_composite),
 		T(test_composite_written),
 		T(test_removed_root),
+		T(test_session_end),
 		T(test_nothing_to_do),
 	};
 

@@ -487,6 +487,67 @@ static void test_grace(void **state)
 	world_fini(&w);
 }
 
+static void end_session(struct world *w, uint64_t session)
+{
+	struct rpc_session_end req = { MUT(w) };
+	struct wire_writer out;
+	struct reply r;
+	struct buf ids;
+
+	buf_init(&ids, 0);
+	out = (struct wire_writer){ &ids };
+	wire_put_u64(&out, &session);
+	req.sessions = wire_bytes(ids.data, ids.len);
+	CALL(w, session_end, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+	buf_fini(&ids);
+}
+
+/* What only an expired session held goes; what another holds stays. */
+static void test_session_end(void **state)
+{
+	struct world w;
+	uint64_t root, own, both, named;
+
+	(void)state;
+	world_init(&w);
+	root = world_root(&w, 1);
+	own = make_file(&w, root, "own", 77);
+	both = make_file(&w, root, "both", 77);
+	named = make_file(&w, root, "named", 77);
+	assert_int_equal(do_open(&w, both, 78), RPC_STATUS_OK);
+	assert_int_equal(do_unlink(&w, root, "own"), RPC_STATUS_OK);
+	assert_int_equal(do_unlink(&w, root, "both"), RPC_STATUS_OK);
+	end_session(&w, 79);
+	assert_int_equal(opens_now(&w), 4);
+	end_session(&w, 77);
+	minienv_advance(w.m, SECOND);
+	assert_int_equal(opens_now(&w), 1);
+	assert_int_equal(look(&w, own), 0);
+	assert_int_equal(look(&w, both), 1);
+	assert_int_equal(look(&w, named), 2);
+	/* it may not open anything again, not even at a new leader */
+	assert_int_equal(do_open(&w, named, 77), RPC_STATUS_SESSION);
+	assert_int_equal(opens_now(&w), 1);
+	world_power_cut(&w, 3);
+	assert_int_equal(do_open(&w, named, 77), RPC_STATUS_SESSION);
+	/* ends while a new leader waits for others: nothing is taken early */
+	assert_int_equal(do_open(&w, both, 80), RPC_STATUS_OK);
+	assert_int_equal(do_open(&w, named, 80), RPC_STATUS_OK);
+	assert_int_equal(do_unlink(&w, root, "named"), RPC_STATUS_OK);
+	end_session(&w, 80);
+	minienv_advance(w.m, SECOND);
+	assert_int_equal(look(&w, both), 1);
+	assert_int_equal(do_open(&w, both, 78), RPC_STATUS_OK);
+	minienv_advance(w.m, 70ull * SECOND);
+	assert_int_equal(look(&w, both), 1);
+	assert_int_equal(look(&w, named), 0);
+	do_close(&w, both, 78);
+	assert_int_equal(look(&w, both), 0);
+	world_fini(&w);
+}
+
 /* Rows that must be loaded: every command waits once and more. */
 static void test_forget(void **state)
 {
@@ -570,6 +631,7 @@ int main(void)
 		cmocka_unit_test(test_open_races),
 		cmocka_unit_test(test_object_open),
 		cmocka_unit_test(test_grace),
+		cmocka_unit_test(test_session_end),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_rot),
 	};
