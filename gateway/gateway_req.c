@@ -14,7 +14,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -180,7 +179,6 @@ static bool gw_secret(void *arg, struct wire_bytes access,
 static enum s3_err gw_req_auth(struct gw_req *r)
 {
 	const struct http_head *h = r->head;
-	char region[64];
 	struct s3_auth_request req = {
 		.method = h->method,
 		.path = h->path,
@@ -189,18 +187,12 @@ static enum s3_err gw_req_auth(struct gw_req *r)
 		.query = &r->query,
 		.has_body = h->content_length > 0 || h->chunked,
 		.now_sec = env_wall_ns(r->l->env) / 1000000000,
-		.region = region,
+		.region = r->cluster->top.region,
 		.service = "s3",
 	};
 	const struct cluster_key *key;
 	enum s3_err e;
-	int n;
 
-	n = snprintf(region, sizeof(region), "%.*s",
-		     (int)r->cluster->top.region.len,
-		     (const char *)r->cluster->top.region.p);
-	if (n < 0 || (size_t)n >= sizeof(region))
-		return S3_ERR_INTERNAL;
 	if (r->name.vhost)
 		req.vhost_bucket = r->name.bucket;
 	e = s3_auth_check(r->l->auth, &req, gw_secret, r, &r->auth);

@@ -178,35 +178,49 @@ void gw_log_reopen(struct gw_log *log)
 	pthread_mutex_unlock(&log->mutex);
 }
 
-/* A JSON string; bytes that are no UTF-8 text come as \u00XX each. */
-static void gw_json(struct buf *out, const char *name, struct wire_bytes v)
+/* A byte that stands for itself in a JSON string. */
+static bool gw_json_plain(uint8_t c)
 {
-	bool text = true;
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* All others come as \u00XX, whatever text they are part of. */
+static void gw_json_escape(struct buf *out, struct wire_bytes v)
+{
 	size_t from = 0;
 
-	for (size_t i = 0; text && i < v.len; i++)
-		text = v.p[i] < 0x80;
-	buf_puts(out, ",\"");
-	buf_puts(out, name);
-	buf_puts(out, "\":\"");
 	for (size_t i = 0; i < v.len; i++) {
-		uint8_t c = v.p[i];
-
-		if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f &&
-		    (text || c < 0x80))
+		if (gw_json_plain(v.p[i]))
 			continue;
 		buf_add(out, v.p + from, i - from);
-		buf_printf(out, "\\u%04x", c);
+		buf_printf(out, "\\u%04x", v.p[i]);
 		from = i + 1;
 	}
 	buf_add(out, v.p + from, v.len - from);
-	buf_add(out, "\"", 1);
 }
 
-static void gw_json_u64(struct buf *out, const char *name, uint64_t v)
+/* key: with quotes, comma and colon, see GW_JSON(). */
+static void gw_json(struct buf *out, const char *key, struct wire_bytes v)
 {
-	buf_printf(out, ",\"%s\":%llu", name, (unsigned long long)v);
+	size_t plain = 0;
+
+	buf_puts(out, key);
+	while (plain < v.len && gw_json_plain(v.p[plain]))
+		plain++;
+	if (plain == v.len)
+		buf_add(out, v.p, v.len);
+	else
+		gw_json_escape(out, v);
+	buf_add(out, "\"", 1);
 }
+#define GW_JSON(out, name, v) gw_json((out), ",\"" name "\":\"", (v))
+
+static void gw_json_u64(struct buf *out, const char *key, uint64_t v)
+{
+	buf_puts(out, key);
+	buf_add_u64(out, v);
+}
+#define GW_JSON_U64(out, name, v) gw_json_u64((out), ",\"" name "\":", (v))
 
 void gw_log_request(struct gw_log *log, const struct gw_req *r, uint64_t us,
 		    uint64_t in, uint64_t out)
@@ -221,22 +235,22 @@ void gw_log_request(struct gw_log *log, const struct gw_req *r, uint64_t us,
 	buf_puts(b, "{\"time\":\"");
 	buf_puts(b, when);
 	buf_add(b, "\"", 1);
-	gw_json(b, "request", wire_cstr(r->id));
-	gw_json(b, "peer", wire_cstr(http_peer(r->http)));
-	gw_json(b, "access_key", wire_cstr(r->auth.access));
+	GW_JSON(b, "request", wire_cstr(r->id));
+	GW_JSON(b, "peer", wire_cstr(http_peer(r->http)));
+	GW_JSON(b, "access_key", wire_cstr(r->auth.access));
 	if (r->who != NULL)
-		gw_json(b, "user", r->who->name);
-	gw_json(b, "method", r->head->method);
-	gw_json(b, "operation",
+		GW_JSON(b, "user", r->who->name);
+	GW_JSON(b, "method", r->head->method);
+	GW_JSON(b, "operation",
 		wire_cstr(r->route == NULL ? "" : r->route->op));
-	gw_json(b, "bucket", r->name.bucket);
-	gw_json(b, "key", r->name.key);
-	gw_json_u64(b, "status", r->status);
+	GW_JSON(b, "bucket", r->name.bucket);
+	GW_JSON(b, "key", r->name.key);
+	GW_JSON_U64(b, "status", r->status);
 	if (r->code != NULL)
-		gw_json(b, "code", wire_cstr(r->code));
-	gw_json_u64(b, "bytes_in", in);
-	gw_json_u64(b, "bytes_out", out);
-	gw_json_u64(b, "us", us);
+		GW_JSON(b, "code", wire_cstr(r->code));
+	GW_JSON_U64(b, "bytes_in", in);
+	GW_JSON_U64(b, "bytes_out", out);
+	GW_JSON_U64(b, "us", us);
 	buf_puts(b, "}\n");
 	if (b->err != 0) { /* the disk does not keep up */
 		b->len = start;

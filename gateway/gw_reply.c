@@ -31,8 +31,19 @@ void gw_reply_str(struct gw_req *r, const char *name, const char *value)
 
 void gw_reply_etag(struct gw_req *r, struct wire_bytes etag)
 {
-	(void)http_reply_headerf(r->http, "ETag", "\"%.*s\"", (int)etag.len,
-				 (const char *)etag.p);
+	char text[80];
+
+	if (etag.len > sizeof(text) - 2) { /* none of ours */
+		(void)http_reply_headerf(r->http, "ETag", "\"%.*s\"",
+					 (int)etag.len, (const char *)etag.p);
+		return;
+	}
+	text[0] = '"';
+	if (etag.len > 0)
+		memcpy(text + 1, etag.p, etag.len);
+	text[etag.len + 1] = '"';
+	(void)http_reply_header(r->http, "ETag",
+				wire_bytes(text, etag.len + 2));
 }
 
 void gw_reply_end_empty(struct gw_req *r)

@@ -591,7 +591,7 @@ static enum s3_err s3_claim_read(const struct s3_auth_request *req,
 		s3_time_amz(c->sec, date);
 		c->date = wire_bytes(date, S3_TIME_AMZ_LEN);
 	}
-	if (!s3_is(c->region, req->region))
+	if (!wire_bytes_eq(c->region, req->region))
 		return S3_ERR_AUTH_REGION;
 	if (!s3_is(c->service, req->service))
 		return s3_refuse(c, S3_ERR_AUTH_MALFORMED,

@@ -40,7 +40,7 @@ struct s3_auth_request {
 	const struct s3_query *query; /* decoded */
 	bool has_body;
 	int64_t now_sec;
-	const char *region;
+	struct wire_bytes region;
 	const char *service; /* "s3" */
 };
 /* The secret of an access key, borrowed; false when there is none to use. */

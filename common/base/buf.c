@@ -11,7 +11,7 @@
 
 #include "common/base/mem.h"
 
-#define BUF_FIRST 64
+#define BUF_FIRST 256
 
 void buf_init(struct buf *b, size_t max)
 {
@@ -69,7 +69,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 	return b->data + b->len;
 }
 
-void buf_add(struct buf *b, const void *data, size_t len)
+void buf_add_slow(struct buf *b, const void *data, size_t len)
 {
 	uint8_t *p = buf_reserve(b, len);
 
@@ -79,9 +79,16 @@ void buf_add(struct buf *b, const void *data, size_t len)
 	b->len += len;
 }
 
-void buf_puts(struct buf *b, const char *s)
+void buf_add_u64(struct buf *b, uint64_t v)
 {
-	buf_add(b, s, strlen(s));
+	char text[20];
+	size_t at = sizeof(text);
+
+	do {
+		text[--at] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v != 0);
+	buf_add(b, text + at, sizeof(text) - at);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

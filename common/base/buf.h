@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
+#include <string.h>
 
 struct buf {
 	uint8_t *data;
@@ -27,12 +28,30 @@ void buf_fini(struct buf *b);
 void buf_reset(struct buf *b); /* len = 0, err = 0, memory kept */
 /* Makes room for len more bytes; returns where they go, or NULL (err set). */
 uint8_t *buf_reserve(struct buf *b, size_t len);
-void buf_add(struct buf *b, const void *data, size_t len);
-void buf_puts(struct buf *b, const char *s);
+/* buf_add() where there may be no room yet, or an error. */
+void buf_add_slow(struct buf *b, const void *data, size_t len);
 void buf_printf(struct buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Decimal. */
+void buf_add_u64(struct buf *b, uint64_t v);
 /* Gives the bytes away (free with mem_free()); the buf is empty afterwards. */
 uint8_t *buf_take(struct buf *b, size_t *ret_len);
+
+static inline void buf_add(struct buf *b, const void *data, size_t len)
+{
+	if (len == 0 || len > b->cap - b->len || b->err != 0 ||
+	    (b->max != 0 && len > b->max - b->len)) {
+		buf_add_slow(b, data, len);
+		return;
+	}
+	memcpy(b->data + b->len, data, len);
+	b->len += len;
+}
+
+static inline void buf_puts(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s));
+}
 
 #define BODY_MAX (4u << 20)
 

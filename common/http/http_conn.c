@@ -130,6 +130,18 @@ static void http_conn_refuse(struct http_conn *hc, int status)
 
 /* --- heads --- */
 
+/* Behind the empty line; NULL. */
+static const char *http_conn_head_end(const char *p, size_t len)
+{
+	const char *end = p + len, *lf;
+
+	for (const char *at = p;
+	     (lf = memchr(at, '\n', (size_t)(end - at))) != NULL; at = lf + 1)
+		if (lf - p >= 3 && memcmp(lf - 3, "\r\n\r", 3) == 0)
+			return lf + 1;
+	return NULL;
+}
+
 /*
  * Length of the head at the front of the input, 0 when it is not complete,
  * or minus the status to refuse with.
@@ -146,10 +158,10 @@ static int http_conn_find_head(struct http_conn *hc, const char **ret_data)
 	data = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);
 	if (data == NULL)
 		return -503;
-	end = memmem(data + from, len - from, "\r\n\r\n", 4);
+	end = http_conn_head_end(data + from, len - from);
 	if (end != NULL) {
 		*ret_data = data;
-		return (int)(end - data) + 4;
+		return (int)(end - data);
 	}
 	hc->scanned = len;
 	/* a bare LF would let us wait for an end that never comes */

@@ -19,23 +19,65 @@ struct head_seen {
 };
 
 /* RFC 9110 token characters */
-static bool head_is_token(unsigned char c)
-{
-	if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
-	    (c >= 'a' && c <= 'z'))
-		return true;
-	return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
-}
+static const bool head_token[256] = {
+	['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true,
+	['\''] = true, ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true,
+	['^'] = true, ['_'] = true, ['`'] = true, ['|'] = true, ['~'] = true,
+	['0'] = true, ['1'] = true, ['2'] = true, ['3'] = true, ['4'] = true,
+	['5'] = true, ['6'] = true, ['7'] = true, ['8'] = true, ['9'] = true,
+	['A'] = true, ['B'] = true, ['C'] = true, ['D'] = true, ['E'] = true,
+	['F'] = true, ['G'] = true, ['H'] = true, ['I'] = true, ['J'] = true,
+	['K'] = true, ['L'] = true, ['M'] = true, ['N'] = true, ['O'] = true,
+	['P'] = true, ['Q'] = true, ['R'] = true, ['S'] = true, ['T'] = true,
+	['U'] = true, ['V'] = true, ['W'] = true, ['X'] = true, ['Y'] = true,
+	['Z'] = true, ['a'] = true, ['b'] = true, ['c'] = true, ['d'] = true,
+	['e'] = true, ['f'] = true, ['g'] = true, ['h'] = true, ['i'] = true,
+	['j'] = true, ['k'] = true, ['l'] = true, ['m'] = true, ['n'] = true,
+	['o'] = true, ['p'] = true, ['q'] = true, ['r'] = true, ['s'] = true,
+	['t'] = true, ['u'] = true, ['v'] = true, ['w'] = true, ['x'] = true,
+	['y'] = true, ['z'] = true,
+};
 
 bool http_is_token(const void *p, size_t len)
 {
 	const unsigned char *s = p;
 
 	for (size_t i = 0; i < len; i++) {
-		if (!head_is_token(s[i]))
+		if (!head_token[s[i]])
 			return false;
 	}
 	return len > 0;
+}
+
+#define HEAD_EACH(byte) (0x0101010101010101ull * (byte))
+
+/* True for eight bytes of which none is below 0x20 or 0x7f. */
+static bool head_plain8(const uint8_t *p)
+{
+	uint64_t v, del;
+
+	memcpy(&v, p, sizeof(v));
+	del = v ^ HEAD_EACH(0x7fu);
+	/* a borrow marks a byte that was too small; bytes over 0x7f never */
+	return ((((v - HEAD_EACH(0x20u)) & ~v) |
+		 ((del - HEAD_EACH(0x01u)) & ~del)) &
+		HEAD_EACH(0x80u)) == 0;
+}
+
+bool http_is_text(struct wire_bytes b)
+{
+	size_t i = 0;
+
+	while (i < b.len) {
+		if (b.len - i >= 8 && head_plain8(b.p + i)) {
+			i += 8;
+			continue;
+		}
+		if ((b.p[i] < 0x20 && b.p[i] != '\t') || b.p[i] == 0x7f)
+			return false;
+		i++;
+	}
+	return true;
 }
 
 bool http_is_name(struct wire_bytes b, const char *name)
@@ -257,11 +299,7 @@ static int head_field(struct wire_bytes line, struct http_header *h)
 	while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
 		end--;
 	h->value = wire_bytes(p, (size_t)(end - p));
-	for (; p < end; p++) {
-		if ((*p < 0x20 && *p != '\t') || *p == 0x7f)
-			return 400;
-	}
-	return 0;
+	return http_is_text(h->value) ? 0 : 400;
 }
 
 /* --- the whole --- */

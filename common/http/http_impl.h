@@ -124,6 +124,8 @@ struct http_conn {
 };
 
 bool http_is_token(const void *p, size_t len);
+/* No control characters but tabs. */
+bool http_is_text(struct wire_bytes b);
 /* Header or method names: without case. */
 bool http_is_name(struct wire_bytes b, const char *name);
 

@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -166,7 +165,11 @@ void http_reply_begin(struct http_req *r, unsigned status)
 	assert(status >= 200 && status <= 999);
 	assert(r->reply == HTTP_REPLY_NONE || r->reply == HTTP_REPLY_CUT);
 	buf_reset(head);
-	buf_printf(head, "HTTP/1.1 %u %s\r\n", status, reply_reason(status));
+	buf_puts(head, "HTTP/1.1 ");
+	buf_add_u64(head, status);
+	buf_puts(head, " ");
+	buf_puts(head, reply_reason(status));
+	buf_puts(head, "\r\n");
 	r->unsized = status == 204 || status == 304;
 	r->bodyless = r->unsized || http_is_name(r->head.method, "HEAD");
 }
@@ -179,10 +182,9 @@ int http_reply_header(struct http_req *r, const char *name,
 
 	if (!http_is_token(name, n))
 		return -EINVAL;
-	for (size_t i = 0; i < value.len; i++) {
-		if (value.p[i] < 0x20 || value.p[i] == 0x7f)
-			return -EINVAL;
-	}
+	if (!http_is_text(value) ||
+	    (value.len > 0 && memchr(value.p, '\t', value.len) != NULL))
+		return -EINVAL;
 	buf_add(head, name, n);
 	buf_add(head, ": ", 2);
 	buf_add(head, value.p, value.len);
@@ -242,7 +244,9 @@ static void reply_framing(struct http_req *r, struct buf *head,
 	if (r->unsized)
 		return;
 	if (body_len >= 0) {
-		buf_printf(head, "Content-Length: %" PRId64 "\r\n", body_len);
+		buf_puts(head, "Content-Length: ");
+		buf_add_u64(head, (uint64_t)body_len);
+		buf_puts(head, "\r\n");
 	} else if (r->head.minor > 0) {
 		buf_puts(head, "Transfer-Encoding: chunked\r\n");
 		r->chunked = !r->bodyless;

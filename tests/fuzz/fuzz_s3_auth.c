@@ -35,7 +35,7 @@ static void check(struct s3_auth *auth, const struct http_head *head)
 		.n_headers = head->n_headers,
 		.query = &query,
 		.has_body = head->chunked || head->content_length > 0,
-		.region = "us-east-1",
+		.region = wire_cstr("us-east-1"),
 		.service = "s3",
 	};
 	struct s3_auth_result result = { .presigned = false };

@@ -46,6 +46,25 @@ static void test_buf_grows(void **state)
 	buf_fini(&b);
 }
 
+static void test_buf_numbers(void **state)
+{
+	static const uint64_t v[] = { 0, 9, 10, 12345, UINT32_MAX, UINT64_MAX };
+	char want[32];
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 0);
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		buf_reset(&b);
+		buf_add_u64(&b, v[i]);
+		buf_add(&b, "", 1);
+		(void)snprintf(want, sizeof(want), "%llu",
+			       (unsigned long long)v[i]);
+		assert_string_equal((char *)b.data, want);
+	}
+	buf_fini(&b);
+}
+
 static void test_buf_max_is_sticky(void **state)
 {
 	struct buf b;
@@ -354,6 +373,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_buf_grows),
+		cmocka_unit_test(test_buf_numbers),
 		cmocka_unit_test(test_buf_max_is_sticky),
 		cmocka_unit_test(test_body),
 		cmocka_unit_test(test_body_threads),

@@ -220,6 +220,27 @@ static void test_fields(void **state)
 	assert_false(head.keep_alive);
 }
 
+/* Each byte at each place of a long and a short text. */
+static void test_text(void **state)
+{
+	uint8_t text[19];
+
+	(void)state;
+	for (size_t len = 1; len <= sizeof(text); len++)
+		for (size_t at = 0; at < len; at++)
+			for (unsigned c = 0; c < 256; c++) {
+				bool ok = (c >= 0x20 && c != 0x7f) ||
+					  c == '\t';
+
+				memset(text, c % 2 ? 0xff : '~', sizeof(text));
+				text[at] = (uint8_t)c;
+				assert_int_equal(
+					http_is_text(wire_bytes(text, len)),
+					ok);
+			}
+	assert_true(http_is_text(wire_bytes(NULL, 0)));
+}
+
 static void test_limits(void **state)
 {
 	char *t = malloc(40000);
@@ -404,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_every_cut_is_refused),
 		cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_chunks),

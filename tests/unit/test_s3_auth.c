@@ -53,7 +53,8 @@ static enum s3_err check(struct s3_auth *a, const struct tc *t,
 		.headers = h,
 		.query = &q,
 		.has_body = t->has_body,
-		.region = t->region == NULL ? "us-east-1" : t->region,
+		.region = wire_cstr(t->region == NULL ? "us-east-1"
+						      : t->region),
 		.service = t->service == NULL ? "s3" : t->service,
 	};
 
