@@ -378,6 +378,22 @@ static void gw_on_body(struct http_req *http, struct evbuffer *buf)
 	}
 }
 
+static uint8_t *gw_on_room(struct http_req *http, size_t *ret_len)
+{
+	struct gw_req *r = http_user(http);
+
+	if (r == NULL || r->ops->room == NULL || r->replied)
+		return NULL;
+	return r->ops->room(r, ret_len);
+}
+
+static void gw_on_direct(struct http_req *http, size_t n)
+{
+	struct gw_req *r = http_user(http);
+
+	r->ops->direct(r, n);
+}
+
 static void gw_on_body_end(struct http_req *http)
 {
 	struct gw_req *r = http_user(http);
@@ -429,6 +445,8 @@ static void gw_on_free(struct http_req *http)
 const struct http_handler gw_http_handler = {
 	.on_request = gw_on_request,
 	.on_body = gw_on_body,
+	.on_room = gw_on_room,
+	.on_direct = gw_on_direct,
 	.on_body_end = gw_on_body_end,
 	.on_drain = gw_on_drain,
 	.on_abort = gw_on_abort,

@@ -63,6 +63,9 @@ struct gateway {
 /* What an operation does with the events of its request; all may be NULL. */
 struct gw_ops {
 	void (*body)(struct gw_req *r, struct evbuffer *buf);
+	/* As in struct http_handler. */
+	uint8_t *(*room)(struct gw_req *r, size_t *ret_len);
+	void (*direct)(struct gw_req *r, size_t n);
 	void (*body_end)(struct gw_req *r);
 	void (*drain)(struct gw_req *r);
 	void (*stop)(struct gw_req *r); /* cancel; once */

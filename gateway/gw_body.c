@@ -260,6 +260,24 @@ void gw_body_data(struct gw_body *b, struct evbuffer *buf)
 		gw_body_slice_data(b, buf);
 }
 
+uint8_t *gw_body_room(struct gw_body *b, size_t *ret_len)
+{
+	if (b->done == NULL || b->chunked != NULL)
+		return NULL;
+	if (b->slice != NULL)
+		return gw_body_slice_room(b, ret_len);
+	*ret_len = b->mem_cap - b->mem_len;
+	return *ret_len > 0 ? b->mem + b->mem_len : NULL;
+}
+
+void gw_body_direct(struct gw_body *b, size_t n)
+{
+	if (b->slice != NULL)
+		gw_body_slice_direct(b, n);
+	else
+		b->mem_len += n;
+}
+
 void gw_body_end(struct gw_body *b)
 {
 	if (b->done == NULL || b->ended)

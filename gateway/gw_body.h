@@ -49,6 +49,8 @@ struct gw_body *gw_body_new(struct gw_req *r, const struct gw_plan *plan,
 void gw_body_start(struct gw_body *b);
 /* For gw_ops of the owner. */
 void gw_body_data(struct gw_body *b, struct evbuffer *buf);
+uint8_t *gw_body_room(struct gw_body *b, size_t *ret_len);
+void gw_body_direct(struct gw_body *b, size_t n);
 void gw_body_end(struct gw_body *b);
 void gw_body_stop(struct gw_body *b);  /* NULL is fine */
 void gw_body_named(struct gw_body *b); /* the record that names it is there */

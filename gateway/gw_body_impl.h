@@ -72,6 +72,8 @@ enum s3_err gw_body_verify(struct gw_body *b, uint64_t len);
 /* --- gw_body_slice.c --- */
 int gw_body_slice_init(struct gw_body *b, uint16_t home);
 void gw_body_slice_data(struct gw_body *b, struct evbuffer *buf);
+uint8_t *gw_body_slice_room(struct gw_body *b, size_t *ret_len);
+void gw_body_slice_direct(struct gw_body *b, size_t n);
 void gw_body_slice_end(struct gw_body *b);
 void gw_body_slice_free(struct gw_body *b);
 

@@ -159,6 +159,15 @@ static bool gw_part_hash(struct gw_body *b)
 	return true;
 }
 
+/* n bytes are where the slice had reserved room. */
+static void gw_plain_add(struct gw_body *b, size_t n)
+{
+	if (gw_part_add(b, client_slice_body(b->slice), n) != 0)
+		b->err = S3_ERR_OUT_OF_MEMORY;
+	else
+		client_slice_commit(b->slice, n);
+}
+
 static void gw_plain_data(struct gw_body *b, struct evbuffer *buf)
 {
 	const uint8_t *p;
@@ -174,12 +183,10 @@ static void gw_plain_data(struct gw_body *b, struct evbuffer *buf)
 		}
 		n = n < room ? n : room;
 		memcpy(to, p, n);
-		if (gw_part_add(b, client_slice_body(b->slice), n) != 0) {
-			b->err = S3_ERR_OUT_OF_MEMORY;
-			break;
-		}
-		client_slice_commit(b->slice, n);
 		http_body_drain(buf, n);
+		gw_plain_add(b, n);
+		if (b->err != S3_OK)
+			return;
 	}
 	if (n > 0 || b->unhashed > GW_BODY_AHEAD)
 		gw_slice_pause(b);
@@ -363,6 +370,20 @@ void gw_body_slice_data(struct gw_body *b, struct evbuffer *buf)
 		gw_chunked_data(b, buf);
 	else
 		gw_plain_data(b, buf);
+	gw_slice_step(b);
+}
+
+uint8_t *gw_body_slice_room(struct gw_body *b, size_t *ret_len)
+{
+	/* full, or failed: the buffer's way deals with it */
+	return client_slice_reserve(b->slice, ret_len);
+}
+
+void gw_body_slice_direct(struct gw_body *b, size_t n)
+{
+	gw_plain_add(b, n);
+	if (b->unhashed > GW_BODY_AHEAD && !b->paused)
+		gw_slice_pause(b);
 	gw_slice_step(b);
 }
 

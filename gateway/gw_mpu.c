@@ -149,6 +149,18 @@ static void gw_part_data(struct gw_req *r, struct evbuffer *buf)
 		gw_body_data(op->body, buf);
 }
 
+static uint8_t *gw_part_room(struct gw_req *r, size_t *ret_len)
+{
+	struct gw_part_op *op = r->op;
+
+	return op->body == NULL ? NULL : gw_body_room(op->body, ret_len);
+}
+
+static void gw_part_direct(struct gw_req *r, size_t n)
+{
+	gw_body_direct(((struct gw_part_op *)r->op)->body, n);
+}
+
 static void gw_part_body_end(struct gw_req *r)
 {
 	struct gw_part_op *op = r->op;
@@ -173,6 +185,8 @@ static void gw_part_free(struct gw_req *r)
 
 static const struct gw_ops gw_part_ops = {
 	.body = gw_part_data,
+	.room = gw_part_room,
+	.direct = gw_part_direct,
 	.body_end = gw_part_body_end,
 	.stop = gw_part_stop,
 	.free = gw_part_free,

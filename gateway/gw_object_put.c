@@ -31,6 +31,18 @@ static void gw_put_data(struct gw_req *r, struct evbuffer *buf)
 		gw_body_data(op->body, buf);
 }
 
+static uint8_t *gw_put_room(struct gw_req *r, size_t *ret_len)
+{
+	struct gw_put_op *op = r->op;
+
+	return op->body == NULL ? NULL : gw_body_room(op->body, ret_len);
+}
+
+static void gw_put_direct(struct gw_req *r, size_t n)
+{
+	gw_body_direct(((struct gw_put_op *)r->op)->body, n);
+}
+
 static void gw_put_body_end(struct gw_req *r)
 {
 	struct gw_put_op *op = r->op;
@@ -55,6 +67,8 @@ static void gw_put_free(struct gw_req *r)
 
 static const struct gw_ops gw_put_ops = {
 	.body = gw_put_data,
+	.room = gw_put_room,
+	.direct = gw_put_direct,
 	.body_end = gw_put_body_end,
 	.stop = gw_put_stop,
 	.free = gw_put_free,

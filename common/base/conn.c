@@ -36,6 +36,7 @@
 /* Sizes fit a power of two together with libevent's chain header (48). */
 #define CONN_READ_MIN ((16u << 10) - 64)
 #define CONN_READ_MAX ((256u << 10) - 64)
+#define CONN_DIRECT_MAX (1u << 20) /* then others get their turn */
 #define CONN_WRITE_IOV 64
 #define CONN_WRITE_TURN (2u << 20) /* then others get their turn */
 #define CONN_CLOSE_NS (30ull * 1000000000)
@@ -171,6 +172,27 @@ static ssize_t conn_read(struct conn *c)
 	return n;
 }
 
+/* As conn_read(), but up to len bytes to p. */
+static ssize_t conn_read_direct(struct conn *c, uint8_t *p, size_t len)
+{
+	ssize_t n;
+
+	if (len > CONN_DIRECT_MAX)
+		len = CONN_DIRECT_MAX;
+	do {
+		n = read(c->fd, p, len);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* The owner's memory for what comes next, or NULL. */
+static uint8_t *conn_room(struct conn *c, size_t *ret_len)
+{
+	if (c->cbs->on_room == NULL || evbuffer_get_length(c->in) > 0)
+		return NULL;
+	return c->cbs->on_room(c, c->arg, ret_len);
+}
+
 /* The peer's rest is thrown away until its end. */
 static void conn_linger(struct conn *c)
 {
@@ -190,6 +212,8 @@ static void conn_linger(struct conn *c)
 static void conn_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
+	uint8_t *room;
+	size_t len;
 	ssize_t n;
 
 	(void)fd;
@@ -199,7 +223,8 @@ static void conn_on_readable(evutil_socket_t fd, short what, void *arg)
 		conn_linger(c);
 		return;
 	}
-	n = conn_read(c);
+	room = conn_room(c, &len);
+	n = room != NULL ? conn_read_direct(c, room, len) : conn_read(c);
 	if (n == -EAGAIN)
 		return;
 	if (n < 0) {
@@ -207,7 +232,9 @@ static void conn_on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	conn_enter(c);
-	if (n > 0) {
+	if (n > 0 && room != NULL) {
+		c->cbs->on_direct(c, c->arg, (size_t)n);
+	} else if (n > 0) {
 		c->cbs->on_read(c, c->arg);
 	} else {
 		c->eof = true;

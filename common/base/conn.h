@@ -30,6 +30,13 @@ struct conn_cbs {
 	void (*on_close)(struct conn *c, void *arg, int err);
 	/* connect finished (clients only); may be NULL */
 	void (*on_open)(struct conn *c, void *arg);
+	/*
+	 * Bytes are there and the input is empty: where up to *ret_len of them
+	 * shall go instead; NULL: to the input. on_direct tells how many came.
+	 * Both may be NULL.
+	 */
+	uint8_t *(*on_room)(struct conn *c, void *arg, size_t *ret_len);
+	void (*on_direct)(struct conn *c, void *arg, size_t n);
 };
 
 #define CONN_OUT_HIGH (1u << 20) /* conn_out_full() above this */

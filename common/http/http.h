@@ -59,6 +59,13 @@ struct http_handler {
 	/* Body bytes: drain what you take from buf; what stays is offered again
 	 * after http_resume(). */
 	void (*on_body)(struct http_req *r, struct evbuffer *buf);
+	/*
+	 * More of the body is there: where up to *ret_len bytes of it shall go
+	 * past the buffer, or NULL; on_direct tells how many came. Must change
+	 * nothing else. Both may be NULL.
+	 */
+	uint8_t *(*on_room)(struct http_req *r, size_t *ret_len);
+	void (*on_direct)(struct http_req *r, size_t n);
 	/* The whole body was read, or there is none (http_read_body() only).
 	 * Not after the response ended. */
 	void (*on_body_end)(struct http_req *r);

@@ -33,6 +33,8 @@
 /* Bytes the handler may leave in its body buffer before reading stops. */
 #define HTTP_BODY_HELD (5u << 20)
 #define HTTP_BODY_STEP (256u << 10)
+/* Less of a body is not worth a read of its own. */
+#define HTTP_DIRECT_MIN (4u << 10)
 
 static void http_conn_step(struct http_conn *hc);
 
@@ -447,6 +449,41 @@ static void http_conn_on_read(struct conn *c, void *arg)
 	http_conn_step(arg);
 }
 
+/* Memory of the handler for a part of the body that is not in a buffer. */
+static uint8_t *http_conn_on_room(struct conn *c, void *arg, size_t *ret_len)
+{
+	struct http_conn *hc = arg;
+	struct http_req *r = hc->req;
+	uint8_t *p;
+
+	(void)c;
+	if (hc->state != HTTP_CONN_REQUEST || !r->reading || r->paused ||
+	    hc->body.state != HTTP_BODY_PLAIN ||
+	    hc->body.left < HTTP_DIRECT_MIN ||
+	    hc->hl->server->handler.on_room == NULL ||
+	    (hc->in != NULL && evbuffer_get_length(hc->in) > 0))
+		return NULL;
+	p = hc->hl->server->handler.on_room(r, ret_len);
+	if (p != NULL && *ret_len > hc->body.left)
+		*ret_len = (size_t)hc->body.left;
+	return p;
+}
+
+static void http_conn_on_direct(struct conn *c, void *arg, size_t n)
+{
+	struct http_conn *hc = arg;
+
+	(void)c;
+	hc->body.left -= n;
+	if (hc->body.left == 0)
+		hc->body.state = HTTP_BODY_DONE;
+	hc->req->bytes_in += n;
+	hc->stepping = true;
+	hc->hl->server->handler.on_direct(hc->req, n);
+	hc->stepping = false;
+	http_conn_step(hc);
+}
+
 static void http_conn_on_drain(struct conn *c, void *arg)
 {
 	struct http_conn *hc = arg;
@@ -477,6 +514,8 @@ static const struct conn_cbs http_conn_cbs = {
 	.on_read = http_conn_on_read,
 	.on_drain = http_conn_on_drain,
 	.on_close = http_conn_on_close,
+	.on_room = http_conn_on_room,
+	.on_direct = http_conn_on_direct,
 };
 
 void http_conn_accept(struct http_loop *hl, int fd)

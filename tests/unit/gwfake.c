@@ -623,6 +623,28 @@ void fake_body(struct fake_http *h, const void *data, size_t len)
 	}
 }
 
+void fake_direct(struct fake_http *h, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	while (len > 0) {
+		size_t room = 0;
+		uint8_t *to = h->in.len > 0 ? NULL :
+			gw_http_handler.on_room(req_of(h), &room);
+
+		if (to == NULL || h->paused) {
+			fake_body(h, p, len);
+			return;
+		}
+		room = room < len ? room : len;
+		memcpy(to, p, room);
+		gw_http_handler.on_direct(req_of(h), room);
+		fake_run();
+		p += room;
+		len -= room;
+	}
+}
+
 void fake_body_end(struct fake_http *h)
 {
 	gw_http_handler.on_body_end(req_of(h));

@@ -79,6 +79,8 @@ void fake_request_text(char out[FAKE_TEXT], const char *method,
 		       const char *headers, int64_t body_len);
 struct fake_http *fake_request_raw(const char *text);
 void fake_body(struct fake_http *h, const void *data, size_t len);
+/* Body bytes past the buffer where the gateway has room, else as above. */
+void fake_direct(struct fake_http *h, const void *data, size_t len);
 void fake_body_end(struct fake_http *h);
 /* The connection dies. */
 void fake_abort(struct fake_http *h);

@@ -42,6 +42,9 @@ struct side {
 	size_t got;        /* bytes taken */
 	size_t want;       /* stop when got reaches it */
 	uint32_t sum;      /* of the bytes taken */
+	size_t room;       /* bytes of `direct` still to be filled */
+	size_t directs;    /* bytes that came there */
+	uint8_t direct[20000];
 };
 
 static uint32_t sum_bytes(uint32_t sum, const uint8_t *p, size_t n)
@@ -117,8 +120,40 @@ static void side_open(struct conn *c, void *arg)
 		loop_set_stop(s->set);
 }
 
-static const struct conn_cbs side_cbs = { side_read, side_drain, side_close,
-					  side_open };
+static uint8_t *side_room(struct conn *c, void *arg, size_t *ret_len)
+{
+	struct side *s = arg;
+
+	s->nested |= s->inside || evbuffer_get_length(conn_input(c)) > 0;
+	*ret_len = s->room;
+	return s->room > 0 ? s->direct + s->directs : NULL;
+}
+
+static void side_direct(struct conn *c, void *arg, size_t n)
+{
+	struct side *s = arg;
+
+	(void)c;
+	s->sum = sum_bytes(s->sum, s->direct + s->directs, n);
+	s->directs += n;
+	s->room -= n;
+	s->got += n;
+	if (s->free_on_read) {
+		conn_free(c);
+		s->c = NULL;
+	}
+	if (s->free_on_read || (s->want != 0 && s->got >= s->want))
+		loop_set_stop(s->set);
+}
+
+static const struct conn_cbs side_cbs = {
+	.on_read = side_read,
+	.on_drain = side_drain,
+	.on_close = side_close,
+	.on_open = side_open,
+	.on_room = side_room,
+	.on_direct = side_direct,
+};
 
 struct fixture {
 	struct loop_set *set;
@@ -265,6 +300,35 @@ static void test_pause(void **state)
 	fx.b.inside = false;
 	run();
 	assert_int_equal(fx.b.got, 8);
+}
+
+/* Bytes go to the owner's memory as long as there is some, then the rest. */
+static void test_direct(void **state)
+{
+	char *text = malloc(100000);
+	uint32_t sum;
+
+	(void)state;
+	setup_pair();
+	for (size_t i = 0; i < 100000; i++)
+		text[i] = (char)(i * 7 + i / 300);
+	sum = sum_bytes(0, (uint8_t *)text, 100000);
+	fx.b.room = sizeof(fx.b.direct);
+	fx.b.want = 100000;
+	evbuffer_add(conn_output(fx.a.c), text, 100000);
+	conn_flush(fx.a.c);
+	run();
+	assert_int_equal(fx.b.directs, sizeof(fx.b.direct));
+	assert_int_equal(fx.b.got, 100000);
+	assert_int_equal(fx.b.sum, sum);
+	free(text);
+	/* freed in on_direct */
+	fx.b.directs = 0;
+	fx.b.room = 100;
+	fx.b.free_on_read = true;
+	send_text(&fx.a, "x");
+	run();
+	assert_null(fx.b.c);
 }
 
 static void test_half_close(void **state)
@@ -517,6 +581,7 @@ int main(void)
 		TEST(test_echo),
 		TEST(test_bulk),
 		TEST(test_pause),
+		TEST(test_direct),
 		TEST(test_half_close),
 		TEST(test_reset),
 		TEST(test_free_in_read),

@@ -43,12 +43,14 @@ struct job {
 	uint32_t sum;
 	bool slow;     /* pauses at every piece */
 	bool paused;
+	bool direct;   /* has room for what comes */
+	uint8_t room[30000];
 };
 
 static struct {
 	struct loop_set *set;
 	struct http_server *server;
-	atomic_uint requests, frees, aborts, ends;
+	atomic_uint requests, frees, aborts, ends, directs;
 	atomic_int abort_err;
 	atomic_size_t max_in, max_out; /* largest buffers seen */
 	struct body *body;
@@ -152,6 +154,7 @@ static void on_request(void *arg, struct http_req *r)
 		job_text(j, 200, "bye");
 	} else if (strncmp(path, "/hang", 5) != 0) {
 		j->slow = strncmp(path, "/slow", 5) == 0;
+		j->direct = strncmp(path, "/direct", 7) == 0;
 		http_read_body(r);
 		assert(j->in == 0); /* never inside the call */
 	}
@@ -179,6 +182,28 @@ static void on_body(struct http_req *r, struct evbuffer *buf)
 				      100000);
 			return;
 		}
+	}
+}
+
+static uint8_t *on_room(struct http_req *r, size_t *ret_len)
+{
+	struct job *j = http_user(r);
+
+	*ret_len = sizeof(j->room);
+	return j->direct ? j->room : NULL;
+}
+
+static void on_direct(struct http_req *r, size_t n)
+{
+	struct job *j = http_user(r);
+
+	atomic_fetch_add(&fx.directs, 1);
+	j->sum = sum_bytes(j->sum, j->room, n);
+	j->in += n;
+	if (j->in % 3 == 0) {
+		j->paused = true;
+		http_pause(r);
+		env_timer_set(loop_env(http_loop(r)), &j->timer, 100000);
 	}
 }
 
@@ -217,7 +242,15 @@ static void on_free(struct http_req *r)
 }
 
 static const struct http_handler handler = {
-	on_request, on_body, on_body_end, on_drain, on_abort, on_free, &fx
+	.on_request = on_request,
+	.on_body = on_body,
+	.on_room = on_room,
+	.on_direct = on_direct,
+	.on_body_end = on_body_end,
+	.on_drain = on_drain,
+	.on_abort = on_abort,
+	.on_free = on_free,
+	.arg = &fx,
 };
 
 /* --- the client --- */
@@ -543,6 +576,44 @@ static void test_pause(void **state)
 {
 	(void)state;
 	run_limits(1, cl_paused, NULL);
+}
+
+/* Past the buffers, each followed by a request that must not go there. */
+static void cl_direct(void)
+{
+	static const size_t sizes[] = { 1, 4095, 4096, 20000, 3000000 };
+	uint8_t *data = malloc(3000000);
+	char text[128], *t;
+	int fd = cl_connect();
+
+	for (size_t i = 0; i < 3000000; i++)
+		data[i] = (uint8_t)(i * 5 + i / 999);
+	for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+		(void)snprintf(text, sizeof(text),
+			       "PUT /direct HTTP/1.1\r\nHost: h\r\n"
+			       "Content-Length: %zu\r\n\r\n", sizes[k]);
+		CHECK(cl_puts(fd, text));
+		if (k % 2 == 0) /* head alone, then all of the body */
+			usleep(2000);
+		CHECK(cl_send(fd, data, sizes[k]));
+		CHECK(cl_puts(fd, "GET /early HTTP/1.1\r\nHost: h\r\n\r\n"));
+		t = cl_until(fd, "early", 1);
+		(void)snprintf(text, sizeof(text), "%zu %08x", sizes[k],
+			       sum_bytes(0, data, sizes[k]));
+		CHECK(strstr(t, text) != NULL);
+		CHECK(strstr(t, "403 Forbidden") != NULL);
+	}
+	free(data);
+	(void)close(fd);
+}
+
+static void test_direct(void **state)
+{
+	(void)state;
+	run(cl_direct);
+	assert_int_equal(fx.aborts, 0);
+	assert_int_equal(fx.ends, 5);
+	assert_true(fx.directs >= 50);
 }
 
 static void cl_continue(void)
@@ -897,6 +968,7 @@ int main(void)
 		cmocka_unit_test(test_pipeline),
 		cmocka_unit_test(test_big_with_bounded_memory),
 		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_continue),
 		cmocka_unit_test(test_unread_bodies),
 		cmocka_unit_test(test_refused),
