@@ -124,6 +124,10 @@ typedef void (*shard_done_fn)(void *arg, uint32_t status, struct buf *payload,
  */
 int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
 	       struct buf *payload, shard_done_fn done, void *arg);
+/* The same with a payload that is borrowed until done(). */
+int shard_call_borrow(struct shard_set *set, uint16_t group, uint16_t tag,
+		      struct wire_bytes payload, shard_done_fn done,
+		      void *arg);
 
 /*
  * Makes rows durable and notes it in the log; done(status) unless NULL. Runs

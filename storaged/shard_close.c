@@ -17,7 +17,7 @@ static bool shard_close_table(struct shard_op *op)
 {
 	struct rpc_close m;
 
-	if (rpc_close_decode(&m, op->payload.data, op->payload.len) != 0)
+	if (rpc_close_decode(&m, op->payload.p, op->payload.len) != 0)
 		return true; /* it was checked: not reached */
 	op->ino = m.ino;
 	op->session = m.session;

@@ -272,7 +272,7 @@ void shard_fsck_run(struct env_work *work)
 	struct fsck_page p = { .op = op };
 	struct rpc_check_bytes m;
 	struct buf next;
-	int rv = rpc_check_bytes_decode(&m, op->payload.data, op->payload.len);
+	int rv = rpc_check_bytes_decode(&m, op->payload.p, op->payload.len);
 
 	p.read = rv == 0 && m.read != 0;
 	p.buf = mem_alloc(p.read ? WIRE_CHUNK : 1);

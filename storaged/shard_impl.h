@@ -38,7 +38,8 @@ struct shard_op {
 	enum shard_op_state state;
 	uint16_t tag;
 	char kind;               /* of the message table; 0 = unknown tag */
-	struct buf payload;      /* the request; owned */
+	struct wire_bytes payload; /* the request: of the caller, or in owned */
+	struct buf owned;
 	shard_done_fn done;
 	void *arg;
 	struct shard_op *prev, *next; /* all ops of the set */

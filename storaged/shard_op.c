@@ -64,7 +64,7 @@ void shard_op_finish(struct shard_op *op, uint32_t status)
 		op->done(op->arg, status, &op->answer.payload, op->body);
 	}
 	ns_answer_fini(&op->answer);
-	buf_fini(&op->payload);
+	buf_fini(&op->owned);
 	buf_fini(&op->submit.data);
 	mem_free(op);
 }
@@ -147,26 +147,25 @@ void shard_set_stop(struct shard_set *set)
 	}
 }
 
-int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
-	       struct buf *payload, shard_done_fn done, void *arg)
+/* NULL: out of memory. */
+static struct shard_op *shard_op_new(struct shard_set *set, uint16_t group,
+				     uint16_t tag, shard_done_fn done,
+				     void *arg)
 {
 	const struct rpc_info *info = rpc_info(tag);
 	struct shard_op *op = mem_zalloc(sizeof *op);
 
 	assert(!set->closing);
-	if (op == NULL) {
-		buf_fini(payload);
-		return -ENOMEM;
-	}
+	if (op == NULL)
+		return NULL;
 	op->set = set;
 	op->g = shard_find(set, group);
 	op->tag = tag;
 	op->kind = info != NULL ? info->kind : 0;
-	op->payload = *payload;
-	buf_init(payload, 0);
 	op->done = done;
 	op->arg = arg;
 	op->task.run = shard_op_task;
+	buf_init(&op->owned, 0);
 	buf_init(&op->submit.data, 0);
 	ns_answer_init(&op->answer);
 	op->next = set->ops;
@@ -176,5 +175,31 @@ int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
 	set->stats.calls++;
 	set->stats.in_flight++;
 	shard_op_post(op);
+	return op;
+}
+
+int shard_call_borrow(struct shard_set *set, uint16_t group, uint16_t tag,
+		      struct wire_bytes payload, shard_done_fn done, void *arg)
+{
+	struct shard_op *op = shard_op_new(set, group, tag, done, arg);
+
+	if (op == NULL)
+		return -ENOMEM;
+	op->payload = payload;
+	return 0;
+}
+
+int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
+	       struct buf *payload, shard_done_fn done, void *arg)
+{
+	struct shard_op *op = shard_op_new(set, group, tag, done, arg);
+
+	if (op == NULL) {
+		buf_fini(payload);
+		return -ENOMEM;
+	}
+	op->owned = *payload;
+	op->payload = wire_bytes(payload->data, payload->len);
+	buf_init(payload, 0);
 	return 0;
 }

@@ -36,7 +36,7 @@ static void flight_mknod(struct shard_op *op)
 {
 	struct rpc_mknod m;
 
-	if (rpc_mknod_decode(&m, op->payload.data, op->payload.len) != 0 ||
+	if (rpc_mknod_decode(&m, op->payload.p, op->payload.len) != 0 ||
 	    (m.flags & RPC_MKNOD_OPEN) == 0)
 		return;
 	op->open = true;
@@ -49,7 +49,7 @@ static void flight_unlink(struct shard_op *op)
 {
 	struct rpc_unlink m;
 
-	if (rpc_unlink_decode(&m, op->payload.data, op->payload.len) != 0 ||
+	if (rpc_unlink_decode(&m, op->payload.p, op->payload.len) != 0 ||
 	    m.rmdir != 0)
 		return;
 	op->flight = SHARD_FLIGHT_VICTIM;
@@ -60,7 +60,7 @@ static void flight_rename(struct shard_op *op)
 {
 	struct rpc_rename m;
 
-	if (rpc_rename_decode(&m, op->payload.data, op->payload.len) != 0)
+	if (rpc_rename_decode(&m, op->payload.p, op->payload.len) != 0)
 		return;
 	op->flight = SHARD_FLIGHT_BRING;
 	if ((m.flags & RPC_RENAME_EXCHANGE) != 0)
@@ -73,7 +73,7 @@ static void flight_link(struct shard_op *op)
 {
 	struct rpc_link m;
 
-	if (rpc_link_decode(&m, op->payload.data, op->payload.len) != 0)
+	if (rpc_link_decode(&m, op->payload.p, op->payload.len) != 0)
 		return;
 	op->flight = SHARD_FLIGHT_BRING;
 	flight_name(op, m.dir, m.name);
@@ -146,7 +146,7 @@ int shard_decide(struct shard_op *op)
 		return 0;
 	if (shard_op_txn(op) == NULL)
 		return -ENOMEM;
-	rv = ns_victim(op->txn, g->id, op->tag, op->payload.data,
+	rv = ns_victim(op->txn, g->id, op->tag, op->payload.p,
 		       op->payload.len, &ino);
 	if (rv == -EAGAIN)
 		return rv;

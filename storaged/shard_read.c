@@ -39,7 +39,7 @@ static uint32_t shard_read_open(struct shard_op *op)
 	if (op->tag == RPC_TAG_open) {
 		struct rpc_open m;
 
-		rv = rpc_open_decode(&m, op->payload.data, op->payload.len);
+		rv = rpc_open_decode(&m, op->payload.p, op->payload.len);
 		op->open = true;
 		op->session = m.session;
 		if (rv == 0)
@@ -47,7 +47,7 @@ static uint32_t shard_read_open(struct shard_op *op)
 	} else if (op->tag == RPC_TAG_object) {
 		struct rpc_object m;
 
-		rv = rpc_object_decode(&m, op->payload.data, op->payload.len);
+		rv = rpc_object_decode(&m, op->payload.p, op->payload.len);
 		op->open = rv == 0 && (m.flags & RPC_OBJECT_OPEN) != 0;
 		op->session = m.session;
 	}
@@ -164,7 +164,7 @@ static void shard_scan_run(struct env_work *work)
 {
 	struct shard_op *op = CONTAINER_OF(work, struct shard_op, work);
 	int rv = ns_scan(op->set->config.back, op->g->id, op->tag,
-			 op->payload.data, op->payload.len, &op->answer);
+			 op->payload.p, op->payload.len, &op->answer);
 
 	op->status = rv == 0 ? op->answer.status : rpc_status_from_errno(rv);
 }
@@ -221,7 +221,7 @@ static bool shard_read_point(struct shard_op *op)
 	}
 	ns_answer_fini(&op->answer);
 	ns_answer_init(&op->answer);
-	rv = ns_read(op->txn, op->g->id, op->tag, op->payload.data,
+	rv = ns_read(op->txn, op->g->id, op->tag, op->payload.p,
 		     op->payload.len, &op->answer);
 	if (rv == -EAGAIN) {
 		shard_op_load(op);

@@ -34,7 +34,7 @@ static int shard_dry_run(struct shard_op *op)
 		.shard = g->id,
 		.tag = op->tag,
 		.now = g->last_now,
-		.payload = op->payload.data,
+		.payload = op->payload.p,
 		.len = op->payload.len,
 	};
 	struct ns_answer a;
@@ -75,12 +75,13 @@ static void shard_submit(struct shard_op *op)
 	g->last_now = now;
 	env_random(op->set->env, &seed, sizeof seed);
 	rv = ns_cmd_encode(&op->submit.data, op->tag, op->decisions, now, seed,
-			   op->payload.data, op->payload.len);
+			   op->payload.p, op->payload.len);
 	if (rv != 0) {
 		shard_op_finish(op, RPC_STATUS_NOMEM);
 		return;
 	}
-	buf_fini(&op->payload);
+	op->payload = wire_bytes(NULL, 0); /* its bytes are in the command */
+	buf_fini(&op->owned);
 	if (op->flight != 0)
 		shard_flight_begin(op);
 	op->state = OP_SUBMITTED;

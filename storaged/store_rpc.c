@@ -1,7 +1,7 @@
 /*
  * Requests of peers for shards and chunks. A request for group g runs on loop
- * g % loops, as routed; its payload is borrowed until the reply, so what goes
- * through the log is copied once, here.
+ * g % loops, as routed; its payload is borrowed until the reply. What goes
+ * through the log is copied once, into the command.
  */
 #include "storaged/store_impl.h"
 
@@ -89,21 +89,16 @@ static void store_on_shard(void *arg, struct rpc_req *req)
 {
 	struct store *s = arg;
 	struct store_loop *l = store_loop_of(s, req);
-	struct buf payload;
 	int rv;
 
 	if (store_refuse(s, l, req) != 0)
 		return;
 	req->user = l;
-	buf_init(&payload, 0);
-	buf_add(&payload, req->payload, req->payload_len);
-	rv = payload.err;
-	if (rv == 0)
-		rv = shard_call(l->set, req->group, req->tag, &payload,
-				store_shard_done, req);
+	rv = shard_call_borrow(l->set, req->group, req->tag,
+			       wire_bytes(req->payload, req->payload_len),
+			       store_shard_done, req);
 	if (rv != 0)
 		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
-	buf_fini(&payload);
 }
 
 /* --- chunks --- */
