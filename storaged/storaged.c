@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/daemon.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mem.h"
@@ -37,6 +38,22 @@ struct storaged {
 
 static void storaged_on_timer(struct env_timer *timer);
 
+#define STORAGED_CACHE_SHARE 8 /* of memory, all loops together */
+#define STORAGED_CACHE_MIN ((uint64_t)8 << 20)
+
+/*
+ * Bytes of rows to keep per loop. A row that is not there costs as much as the
+ * rest of a small read; names read at random find theirs when there is room for
+ * all (some 800 bytes each). What nobody reads goes back (rows.h).
+ */
+static size_t storaged_rows_cache(struct loop_set *loops)
+{
+	uint64_t n = daemon_memory() / STORAGED_CACHE_SHARE /
+		     loop_set_size(loops);
+
+	return n < STORAGED_CACHE_MIN ? STORAGED_CACHE_MIN : (size_t)n;
+}
+
 int storaged_open(const struct storaged_config *config,
 		  struct storaged **ret_storaged, struct errbuf *e)
 {
@@ -46,6 +63,7 @@ int storaged_open(const struct storaged_config *config,
 		.loops = config->loops,
 		.server = config->server,
 		.dir = config->dir,
+		.rows_cache = storaged_rows_cache(config->loops),
 	};
 	int rv;
 

@@ -195,6 +195,62 @@ int daemon_lock_dir(const char *dir, struct errbuf *e)
 	return 0; /* the descriptor stays open: it is the lock */
 }
 
+/* The limit that this file of a cgroup states; UINT64_MAX: none. */
+static uint64_t daemon_cgroup_limit(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	unsigned long long v;
+	uint64_t limit = UINT64_MAX;
+
+	if (f == NULL)
+		return limit;
+	if (fscanf(f, "%llu", &v) == 1) /* else it says "max" */
+		limit = v;
+	fclose(f);
+	return limit;
+}
+
+/* The lowest limit from our cgroup (version 2) up to the root. */
+static uint64_t daemon_cgroup_memory(void)
+{
+	char line[PATH_MAX], path[PATH_MAX + 64], *end;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	uint64_t limit = UINT64_MAX;
+	bool found = false;
+
+	if (f == NULL)
+		return limit;
+	while (!found && fgets(line, sizeof line, f) != NULL)
+		found = strncmp(line, "0::/", 4) == 0;
+	fclose(f);
+	if (!found)
+		return limit;
+	line[strcspn(line, "\n")] = '\0';
+	do {
+		uint64_t one;
+
+		(void)snprintf(path, sizeof path,
+			       "/sys/fs/cgroup%s/memory.max", line + 3);
+		one = daemon_cgroup_limit(path);
+		limit = one < limit ? one : limit;
+		end = strrchr(line + 3, '/');
+		if (end != NULL)
+			*end = '\0';
+	} while (end != NULL);
+	return limit;
+}
+
+uint64_t daemon_memory(void)
+{
+	uint64_t limit = daemon_cgroup_memory();
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	uint64_t all = pages > 0 && size > 0
+		? (uint64_t)pages * (uint64_t)size
+		: (uint64_t)1 << 30;
+
+	return limit < all ? limit : all;
+}
+
 char *daemon_abs_path(const char *path)
 {
 	char *real = realpath(path, NULL), *cwd, *abs;

@@ -4,6 +4,8 @@
  * What every daemon does around its loops: data directory lock, pid file,
  * service manager notification, signals. Loop 0's thread, at start and stop.
  */
+#include <stdint.h>
+
 #include "common/base/errbuf.h"
 
 struct loop_set;
@@ -29,6 +31,9 @@ void daemon_notify(const char *text);
  * Refuses a directory inside a mount of ours. 0 or -errno with e set.
  */
 int daemon_lock_dir(const char *dir, struct errbuf *e);
+
+/* Bytes of memory this process may use: the machine's, or its cgroup's. */
+uint64_t daemon_memory(void);
 
 /* realpath, or the path made absolute when it does not exist yet; allocated. */
 char *daemon_abs_path(const char *path);

@@ -11,6 +11,7 @@ noinst_LIBRARIES += %D%/librows.a
 	%D%/rows_writer.c
 
 check_PROGRAMS += tests/unit/test_rows
-tests_unit_test_rows_SOURCES = tests/unit/test_rows.c
+tests_unit_test_rows_SOURCES = tests/unit/test_rows.c \
+	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_rows_LDADD = $(LIB_ROWS) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_rows

@@ -8,9 +8,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/base/buf.h"
 #include "common/base/mem.h"
 
-#define ROWS_CACHE_DEFAULT ((size_t)8 << 20)
+#define ROWS_CACHE_DEFAULT ROWS_CACHE_REST
+#define ROWS_REST_NS 10000000000u    /* without a look: at rest */
+#define ROWS_REST_STEP_NS 20000000u  /* between steps of giving back */
+#define ROWS_REST_STEP 4096          /* rows of one */
 #define ROWS_BUCKETS_FIRST 256
 #define ROWS_EVICT_TRIES 64 /* per call: pinned rows must not make it long */
 
@@ -29,6 +33,8 @@ int rows_grow(void *p, size_t *cap, size_t n, size_t size)
 	return 0;
 }
 
+static void rows_rest_init(struct rows *rows);
+
 int rows_new(struct env *env, struct rows_back *back, size_t cache_bytes,
 	     struct rows **ret_rows)
 {
@@ -46,6 +52,7 @@ int rows_new(struct env *env, struct rows_back *back, size_t cache_bytes,
 	rows->back = back;
 	rows->cache_max = cache_bytes == 0 ? ROWS_CACHE_DEFAULT : cache_bytes;
 	env_random(env, &rows->seed, sizeof rows->seed);
+	rows_rest_init(rows);
 	rows_writer_init(rows);
 	rows_load_init(rows);
 	*ret_rows = rows;
@@ -60,6 +67,7 @@ void rows_free(struct rows *rows)
 	if (rows == NULL)
 		return;
 	env_timer_cancel(rows->env, &rows->timer);
+	env_timer_cancel(rows->env, &rows->rest);
 	while (rows->loading != NULL) {
 		struct rows_txn *t = rows->loading;
 
@@ -138,26 +146,78 @@ static void rows_set_clean(struct rows *rows, struct row *r)
 	r->used = false;
 	row_list_push(&rows->clean, r);
 	rows->clean_bytes += row_bytes(r);
+	if (rows->clean_bytes > ROWS_CACHE_REST && !rows->rest_armed) {
+		rows->rest_armed = true;
+		env_timer_set(rows->env, &rows->rest, ROWS_REST_NS);
+	}
+}
+
+/* The oldest clean row goes, or the end of the list when it is pinned. */
+static void rows_evict_one(struct rows *rows, bool used_stay)
+{
+	struct row *r = rows->clean.head;
+
+	row_list_remove(&rows->clean, r);
+	if (r->pins > 0 || (r->used && used_stay)) {
+		r->used = false;
+		row_list_push(&rows->clean, r);
+		return;
+	}
+	rows->clean_bytes -= row_bytes(r);
+	rows_unlink(rows, r);
+	row_free(r);
 }
 
 /* From the oldest on; a row that was used since gets a second round. */
 void rows_evict(struct rows *rows)
 {
 	for (int i = 0; i < ROWS_EVICT_TRIES; i++) {
-		struct row *r = rows->clean.head;
-
-		if (rows->clean_bytes <= rows->cache_max || r == NULL)
+		if (rows->clean_bytes <= rows->cache_max ||
+		    rows->clean.head == NULL)
 			return;
-		row_list_remove(&rows->clean, r);
-		if (r->pins > 0 || r->used) {
-			r->used = false;
-			row_list_push(&rows->clean, r);
-			continue;
-		}
-		rows->clean_bytes -= row_bytes(r);
-		rows_unlink(rows, r);
-		row_free(r);
+		rows_evict_one(rows, true);
 	}
+}
+
+/* --- at rest --- */
+
+static void rows_rest_run(struct env_work *work)
+{
+	(void)work;
+	body_trim(); /* what malloc has now goes back to the system */
+}
+
+static void rows_rest_done(struct env_work *work)
+{
+	struct rows *rows = CONTAINER_OF(work, struct rows, rest_work);
+
+	rows->rest_armed = false;
+}
+
+/* One look, or one step of giving back; ends with a call of malloc's. */
+static void rows_rest_tick(struct env_timer *timer)
+{
+	struct rows *rows = CONTAINER_OF(timer, struct rows, rest);
+
+	if (rows->busy) {
+		rows->busy = false;
+		env_timer_set(rows->env, timer, ROWS_REST_NS);
+		return;
+	}
+	for (int i = 0; i < ROWS_REST_STEP &&
+			rows->clean_bytes > ROWS_CACHE_REST; i++)
+		rows_evict_one(rows, false);
+	if (rows->clean_bytes > ROWS_CACHE_REST)
+		env_timer_set(rows->env, timer, ROWS_REST_STEP_NS);
+	else
+		env_work(rows->env, &rows->rest_work);
+}
+
+static void rows_rest_init(struct rows *rows)
+{
+	rows->rest.cb = rows_rest_tick;
+	rows->rest_work.run = rows_rest_run;
+	rows->rest_work.done = rows_rest_done;
 }
 
 struct row *rows_insert_loaded(struct rows *rows, struct row *r)

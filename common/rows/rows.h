@@ -81,7 +81,10 @@ void rows_batch_free(struct rows_batch *b);
 
 /* --- per loop --- */
 
-/* cache_bytes bounds clean rows kept (0 = 8 MiB). 0 or -errno. */
+/*
+ * cache_bytes bounds clean rows kept (0 = 8 MiB); what is above 8 MiB goes
+ * when no row was wanted for 10 seconds. 0 or -errno.
+ */
 int rows_new(struct env *env, struct rows_back *back, size_t cache_bytes,
 	     struct rows **ret_rows);
 /*

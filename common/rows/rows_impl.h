@@ -82,6 +82,11 @@ struct rows {
 	struct env_task load_task; /* at the end of the loop turn */
 	bool load_posted;
 	unsigned forget_every, forget_count;
+
+	/* what a load left in the cache goes when nobody comes for it */
+	struct env_timer rest;
+	struct env_work rest_work;
+	bool rest_armed, busy; /* busy: rows were wanted since the last look */
 };
 
 /* One thing a txn needs; then what the worker found for it. */
@@ -137,6 +142,8 @@ struct row *rows_insert_loaded(struct rows *rows, struct row *r);
 /* A written row becomes DIRTY; taken. */
 void rows_insert_written(struct rows *rows, struct row *w);
 void rows_evict(struct rows *rows);
+/* Gives the cache back down to this once nothing was read for a while. */
+#define ROWS_CACHE_REST ((size_t)8 << 20)
 /* r was written: stays until all holds begun so far have ended. */
 void rows_linger(struct rows *rows, struct row *r);
 /* Rows that lingered for holds that are gone become evictable. */

@@ -183,6 +183,7 @@ int rows_get(struct rows_txn *t, struct wire_bytes key,
 			return txn_need(t, false, key, wire_bytes(NULL, 0));
 		r->used = true;
 	}
+	rows->busy = true;
 	if (r->val == NULL)
 		return -ENOENT;
 	return txn_lend(t, r, ret_value);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/base/buf.h"
+#include "common/base/daemon.h"
 #include "common/base/env.h"
 #include "common/base/errbuf.h"
 #include "common/base/mem.h"
@@ -93,6 +94,16 @@ static void test_buf_max_is_sticky(void **state)
 	assert_null(buf_reserve(&b, SIZE_MAX));
 	assert_int_not_equal(b.err, 0);
 	buf_fini(&b);
+}
+
+static void test_memory(void **state)
+{
+	uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) *
+		       (uint64_t)sysconf(_SC_PAGESIZE);
+
+	(void)state;
+	assert_true(daemon_memory() > 16u << 20);
+	assert_true(daemon_memory() <= all);
 }
 
 static void test_body(void **state)
@@ -375,6 +386,7 @@ int main(void)
 		cmocka_unit_test(test_buf_grows),
 		cmocka_unit_test(test_buf_numbers),
 		cmocka_unit_test(test_buf_max_is_sticky),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_body),
 		cmocka_unit_test(test_body_threads),
 		cmocka_unit_test(test_errbuf),

@@ -19,7 +19,9 @@
 
 #include "common/base/mem.h"
 #include "common/rows/row.h"
-#include "common/rows/rows.h"
+#include "common/rows/rows_impl.h"
+
+#include "tests/lib/minienv.h"
 
 /* --- an env whose workers end when the test says so --- */
 
@@ -683,6 +685,69 @@ static void test_model_leveldb(void **state)
 	check_model(false, 8);
 }
 
+/* --- a cache at rest --- */
+
+static void rest_key(unsigned i, uint8_t key[4])
+{
+	for (unsigned k = 0; k < 4; k++)
+		key[k] = (uint8_t)(i >> (24 - 8 * k));
+}
+
+static void rest_read(struct rows *rows, unsigned i)
+{
+	struct rows_txn *t = rows_txn_new(rows);
+	struct wire_bytes value;
+	uint8_t key[4];
+
+	rest_key(i, key);
+	assert_int_equal(rows_get(t, wire_bytes(key, 4), &value), 0);
+	assert_int_equal(value.len, 1000);
+	rows_txn_free(t);
+}
+
+/* What a load left behind stays while it is read, and goes afterwards. */
+static void test_rest(void **state)
+{
+	const uint64_t sec = 1000000000;
+	struct minienv *m = minienv_new(NULL, 1);
+	struct rows_mem_image *image = rows_mem_image_new();
+	uint8_t value[1000] = { 7 };
+	struct rows_back *back;
+	struct rows *rows;
+
+	(void)state;
+	assert_int_equal(rows_back_mem(image, &back), 0);
+	assert_int_equal(rows_new(minienv_env(m), back, 64u << 20, &rows), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		struct rows_txn *t = rows_txn_new(rows);
+		uint8_t key[4];
+
+		rest_key(i, key);
+		assert_int_equal(rows_put(t, wire_bytes(key, 4),
+					  wire_bytes(value, sizeof(value))),
+				 0);
+		assert_int_equal(rows_txn_commit(t), 0);
+		rows_txn_free(t);
+		if (i % 100 == 0)
+			minienv_advance(m, sec / 1000);
+	}
+	minienv_advance(m, sec);
+	assert_true(rows->clean_bytes > 20000000);
+	for (unsigned i = 0; i < 10; i++) {
+		minienv_advance(m, 5 * sec);
+		rest_read(rows, i);
+	}
+	assert_true(rows->clean_bytes > 20000000);
+	minienv_advance(m, 60 * sec);
+	assert_true(rows->clean_bytes <= ROWS_CACHE_REST);
+	assert_true(rows->clean_bytes > ROWS_CACHE_REST / 2);
+	assert_false(rows->rest_armed);
+	rows_free(rows);
+	rows_back_close(back);
+	rows_mem_image_free(image);
+	minienv_free(m);
+}
+
 /* --- no memory, at any allocation --- */
 
 static long fault_at, fault_count;
@@ -771,6 +836,7 @@ int main(void)
 		cmocka_unit_test(test_tree),
 		cmocka_unit_test(test_model_mem),
 		cmocka_unit_test(test_model_leveldb),
+		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_get_speed),
 	};
