@@ -132,6 +132,8 @@ static const struct fuse_lowlevel_ops device_ops = {
 	.listxattr = ops_listxattr,
 	.removexattr = ops_removexattr,
 	.fallocate = ops_fallocate,
+	.lseek = ops_lseek,
+	.copy_file_range = ops_copy_file_range,
 };
 
 static bool device_is_full(const struct mount *m)

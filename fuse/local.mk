@@ -13,7 +13,7 @@ noinst_LIBRARIES += %D%/libleofuse.a
 	%D%/mount.c %D%/mount.h \
 	%D%/ops.h \
 	%D%/ops_attr.c %D%/ops_dir.c %D%/ops_io.c %D%/ops_link.c \
-	%D%/ops_name.c %D%/ops_open.c %D%/ops_xattr.c \
+	%D%/ops_name.c %D%/ops_open.c %D%/ops_range.c %D%/ops_xattr.c \
 	%D%/options.c %D%/options.h \
 	%D%/reader.c %D%/reader.h \
 	%D%/wbuf.c %D%/wbuf.h

@@ -30,8 +30,15 @@ void ops_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int valid,
 		 struct fuse_file_info *fi);
 void ops_readlink(fuse_req_t req, fuse_ino_t node);
 void ops_statfs(fuse_req_t req, fuse_ino_t node);
+/* ops_range.c */
 void ops_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
 		   off_t len, struct fuse_file_info *fi);
+void ops_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
+	       struct fuse_file_info *fi);
+void ops_copy_file_range(fuse_req_t req, fuse_ino_t node, off_t off,
+			 struct fuse_file_info *fi, fuse_ino_t node2,
+			 off_t off2, struct fuse_file_info *fi2, size_t len,
+			 int flags);
 /* ops_xattr.c */
 void ops_setxattr(fuse_req_t req, fuse_ino_t node, const char *name,
 		  const char *value, size_t size, int flags);

@@ -145,7 +145,7 @@ static uint32_t setattr_valid(const struct fop *op)
 	return valid;
 }
 
-static void setattr_send_for(struct fop *op, rpc_done_fn done)
+static void setattr_send(struct fop *op)
 {
 	struct rpc_setattr q = {
 		.ino = op->f->ino, .valid = setattr_valid(op),
@@ -155,12 +155,7 @@ static void setattr_send_for(struct fop *op, rpc_done_fn done)
 		.mtime = attr_ns(op->st.st_mtim),
 	};
 
-	FOP_SEND(op, setattr, q.ino, &q, done);
-}
-
-static void setattr_send(struct fop *op)
-{
-	setattr_send_for(op, setattr_on_reply);
+	FOP_SEND(op, setattr, q.ino, &q, setattr_on_reply);
 }
 
 void ops_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int valid,
@@ -222,46 +217,6 @@ void ops_truncate_open(struct fop *op, fop_then_fn then)
 	op->after = then;
 	if (!flush_wait(f, op, truncate_send))
 		truncate_send(op);
-}
-
-/* --- fallocate: only what a sparse file gives anyway --- */
-
-static void fallocate_on_reply(void *arg, const struct rpc_reply *reply)
-{
-	struct fop *op = arg;
-	struct rpc_attr_rsp rsp;
-
-	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
-		return;
-	finode_update_own(op->f, &rsp.attr);
-	fop_reply_err(op, 0);
-}
-
-static void fallocate_send(struct fop *op)
-{
-	if ((uint64_t)op->st.st_size <= op->f->attr.size) {
-		fop_reply_err(op, 0);
-		return;
-	}
-	op->valid = FUSE_SET_ATTR_SIZE;
-	setattr_send_for(op, fallocate_on_reply);
-}
-
-void ops_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
-		   off_t len, struct fuse_file_info *fi)
-{
-	struct fop *op = fop_new(req, node);
-
-	(void)fi;
-	if (op == NULL)
-		return;
-	if (mode != 0) {
-		fop_reply_err(op, -EOPNOTSUPP);
-		return;
-	}
-	op->st.st_size = off + len;
-	if (!flush_wait(op->f, op, fallocate_send))
-		fallocate_send(op);
 }
 
 /* --- readlink --- */

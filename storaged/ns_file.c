@@ -285,6 +285,7 @@ static int ns_composite_gather(struct ns_ctx *x, struct ns_inode *ip,
 
 struct ns_reply {
 	struct wire_vec *out;
+	bool map;      /* extents alone */
 	uint64_t body; /* bytes of values so far */
 	unsigned n;
 };
@@ -303,6 +304,12 @@ static int ns_reply_add(struct ns_ctx *x, struct ns_reply *p,
 		w.kind = WIRE_EXT_CHUNKS;
 		w.slice = e->id;
 		w.slice_off = e->off;
+		wire_vec_add_extent(p->out, &w);
+		p->n++;
+		return p->out->buf.err;
+	}
+	if (p->map) {
+		w.kind = WIRE_EXT_INLINE;
 		wire_vec_add_extent(p->out, &w);
 		p->n++;
 		return p->out->buf.err;
@@ -332,10 +339,10 @@ static int ns_reply_add(struct ns_ctx *x, struct ns_reply *p,
 }
 
 int ns_file_read(struct ns_ctx *x, struct ns_inode *ip, uint64_t off,
-		 uint64_t len, struct wire_vec *ret_extents,
+		 uint64_t len, bool map, struct wire_vec *ret_extents,
 		 uint64_t *ret_covered)
 {
-	struct ns_reply reply = { .out = ret_extents };
+	struct ns_reply reply = { .out = ret_extents, .map = map };
 	struct ns_extents list = { 0 };
 	uint64_t end, stop;
 	bool full = false;
@@ -382,7 +389,8 @@ int ns_do_read(struct ns_ctx *x, const struct rpc_read *m)
 	if (m->version != 0 && m->version != ip->r.data_version)
 		return RPC_STATUS_VERSION_GONE;
 	wire_vec_init(&vec);
-	rv = ns_file_read(x, ip, m->off, m->len, &vec, &rsp.covered);
+	rv = ns_file_read(x, ip, m->off, m->len,
+			  (m->flags & RPC_READ_MAP) != 0, &vec, &rsp.covered);
 	if (rv == 0) {
 		ns_attr_of(ip->ino, &ip->r, &rsp.attr);
 		rsp.extents = wire_vec_bytes(&vec);

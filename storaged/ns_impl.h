@@ -294,9 +294,9 @@ int ns_work_dead(struct ns_ctx *x, struct wire_u128 slice);
 int ns_file_put(struct ns_ctx *x, struct ns_inode *ip,
 		struct wire_bytes extents, struct wire_bytes data,
 		uint64_t base, uint64_t limit, uint64_t *ret_end);
-/* Extents of [off, off+len) for an answer; see RPC_READ_REQ. */
+/* Extents of [off, off+len) for an answer; map: alone. See RPC_READ_REQ. */
 int ns_file_read(struct ns_ctx *x, struct ns_inode *ip, uint64_t off,
-		 uint64_t len, struct wire_vec *ret_extents,
+		 uint64_t len, bool map, struct wire_vec *ret_extents,
 		 uint64_t *ret_covered);
 /* The part with that position (from 1) of a composite: its range. */
 int ns_part_range(struct ns_ctx *x, struct ns_inode *ip, uint32_t part,

@@ -200,8 +200,8 @@ int ns_do_object(struct ns_ctx *x, const struct rpc_object *m)
 		return rv;
 	wire_vec_init(&vec);
 	if (m->len > 0 && rsp.len > 0)
-		rv = ns_file_read(x, w.target, rsp.off, rsp.len, &vec,
-				  &rsp.covered);
+		rv = ns_file_read(x, w.target, rsp.off, rsp.len, false,
+				  &vec, &rsp.covered);
 	if (rv == 0) {
 		rsp.extents = wire_vec_bytes(&vec);
 		rv = NS_ANSWER(x, object_rsp, &rsp);

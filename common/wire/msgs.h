@@ -125,7 +125,10 @@ enum { RPC_XATTR_CREATE = 1, RPC_XATTR_REPLACE = 2 };
  * Inline bytes follow as the reply's body. covered: the reply is complete for
  * [off, off+covered).
  */
-#define RPC_READ_REQ(F) F(u64, ino) F(u64, off) F(u64, len) F(u64, version)
+#define RPC_READ_REQ(F) F(u64, ino) F(u64, off) F(u64, len) F(u64, version) \
+	F(u32, flags)
+/* MAP: extents alone, without the bytes of inline ones */
+enum { RPC_READ_MAP = 1 };
 #define RPC_READ_RSP(F) F(attr, attr) F(extents, extents) F(u64, covered)
 /*
  * Commits extents (in order; the last one wins). inline data of the extents

@@ -14,9 +14,6 @@ from leo import *
 
 # group -> why it does not run yet
 NOT_YET = {
-    "allocating": "fallocate grows files only",
-    "holes": "the mount does not look for holes",
-    "exchange": "the server does not exchange names yet",
     "unnamed": "libfuse 3.14 does not hand O_TMPFILE on",
 }
 

@@ -86,6 +86,33 @@ static uint64_t change_of(struct fix *f, uint64_t ino)
 	return attr.change;
 }
 
+static void test_map(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, "m");
+	struct rpc_read req = { .ino = ino, .len = UINT64_MAX,
+				.flags = RPC_READ_MAP };
+	struct rpc_read_rsp rsp;
+	struct wire_extent e;
+	struct wire_reader r;
+	uint32_t n;
+
+	assert_int_equal(nsh_write(f->h, ino, 10, wire_bytes("bytes", 5)), OK);
+	assert_int_equal(write_chunks(f, ino, 9, 1000, 50, 7), OK);
+	assert_int_equal(NSH(f->h, read, read_rsp, &req, &rsp), OK);
+	assert_int_equal(nsh_body(f->h).len, 0);
+	r = wire_vec_reader(rsp.extents, &n);
+	assert_int_equal(n, 2);
+	wire_get_extent(&r, &e);
+	assert_int_equal(e.kind, WIRE_EXT_INLINE);
+	assert_int_equal(e.pos, 10);
+	assert_int_equal(e.len, 5);
+	wire_get_extent(&r, &e);
+	assert_int_equal(e.kind, WIRE_EXT_CHUNKS);
+	assert_int_equal(e.pos, 1000);
+	assert_int_equal(e.slice_off, 7);
+}
+
 static void test_change_rises_by_one(void **state)
 {
 	struct fix *f = *state;
@@ -633,6 +660,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		T(test_map),
 		T(test_change_rises_by_one),
 		T(test_random_writes),
 		T(test_slice_references),
