@@ -117,6 +117,7 @@ static int seg_rcv_look_at(struct seg_rcv *r, struct seg_ent *ent)
 			return rv;
 		ent->has_start = rv == 0;
 		ent->prev_gen = start.prev_gen;
+		ent->prev_first = start.prev_first;
 		ent->first = h.first;
 		return 0;
 	}
@@ -245,6 +246,20 @@ bool seg_ent_counts(const struct seg_ent *ent)
 	return !ent->out && ent->first != 0 && ent->first < ent->limit;
 }
 
+/*
+ * Nothing in the segment before i can be read: where it began still ends what
+ * counts before it.
+ */
+static void seg_rcv_tell(struct seg_rcv *r, size_t i)
+{
+	const struct seg_ent *ent = &r->ents[i];
+
+	for (size_t k = i; ent->has_start && k-- > r->from;)
+		if (r->ents[k].gen == ent->prev_gen && r->ents[k].looked &&
+		    r->ents[k].first == 0)
+			r->ents[k].first = ent->prev_first;
+}
+
 int seg_rcv_find(struct seg_rcv *r)
 {
 	struct seg_head *head = r->head;
@@ -281,6 +296,7 @@ int seg_rcv_find(struct seg_rcv *r)
 		struct seg_ent *ent = &r->ents[i];
 
 		ent->limit = limit;
+		seg_rcv_tell(r, i);
 		if (!ent->out && ent->first != 0 && ent->first < limit)
 			limit = ent->first;
 	}

@@ -213,6 +213,7 @@ static int seg_put_start(struct seg_head *head, uint32_t n_ranges)
 		.gen = head->gen,
 		.seq = head->seq + 1,
 		.prev_gen = head->prev_gen,
+		.prev_first = head->prev_first,
 		.prev_seq = head->prev_seq,
 		.prev_end = head->prev_end,
 		.size = head->size,
@@ -245,6 +246,7 @@ static int seg_end(struct seg_head *head, bool *ret_fill)
 		return rv;
 	*ret_fill = head->off / ++head->cur_flushes < SEG_POOL_WORTH;
 	head->prev_gen = head->gen;
+	head->prev_first = head->first;
 	head->prev_seq = head->seq;
 	head->prev_end = head->off;
 	seg_direct_close(head);

@@ -11,7 +11,7 @@
 
 #define SEG_MAGIC 0x4c535231u
 #define SEG_HEADER_VERSION 1
-#define SEG_START_FIXED 72       /* bytes of START's body before the ranges */
+#define SEG_START_FIXED 80       /* bytes of START's body before the ranges */
 #define SEG_RANGE_LEN 16         /* bytes of a range in it */
 #define SEG_SIZE_DEFAULT (64ull << 20)
 #define SEG_FIRST_DEFAULT (4ull << 20)
@@ -48,7 +48,7 @@ struct seg_ranges {
 /* Body of START before the ranges. */
 struct seg_start {
 	uint8_t store_id[16];
-	uint64_t gen, seq, prev_gen, prev_seq, prev_end, size;
+	uint64_t gen, seq, prev_gen, prev_first, prev_seq, prev_end, size;
 	uint32_t n_ranges;
 };
 
@@ -125,7 +125,8 @@ struct seg_head {
 	uint64_t seq;            /* last one assigned */
 	uint64_t durable;        /* all up to here are on disk */
 	uint64_t marked;         /* seq right after the last MARK */
-	uint64_t prev_gen, prev_seq, prev_end; /* end of the segment before */
+	/* the segment before: its START, its last record, its end */
+	uint64_t prev_gen, prev_first, prev_seq, prev_end;
 	uint64_t last_gen;       /* highest ever seen */
 	uint64_t *voids;         /* generations to unlink after a flush */
 	size_t n_voids;

@@ -14,10 +14,10 @@ struct seg_ent {
 	uint64_t gen, size;
 	bool looked;       /* the fields up to lost were learnt */
 	bool out;          /* older than a START that does not list it: void */
-	uint64_t first;    /* sequence of its START; 0: nothing valid in it */
+	uint64_t first;    /* sequence of its START; 0: not known */
 	uint64_t limit;    /* records from this sequence on do not count */
 	bool has_start;    /* START is whole; then: */
-	uint64_t prev_gen;
+	uint64_t prev_gen, prev_first;
 	struct seg_ranges ranges;
 	uint64_t accepted; /* records that count */
 	uint64_t end;      /* offset behind the last of them */

@@ -140,6 +140,7 @@ void seg_start_encode(const struct seg_start *s, uint8_t *out)
 	put64(out + 56, s->size);
 	put32(out + 64, s->n_ranges);
 	put32(out + 68, 0);
+	put64(out + 72, s->prev_first);
 }
 
 bool seg_start_decode(const uint8_t *p, size_t len, struct seg_start *ret)
@@ -154,5 +155,6 @@ bool seg_start_decode(const uint8_t *p, size_t len, struct seg_start *ret)
 	ret->prev_end = get64(p + 48);
 	ret->size = get64(p + 56);
 	ret->n_ranges = get32(p + 64);
+	ret->prev_first = get64(p + 72);
 	return true;
 }

@@ -243,7 +243,12 @@ static int seg_rcv_bad(struct seg_rcv *r, size_t i, uint64_t *off,
 		*off += seg_rec_size(h->len);
 		next.seq = r->expect + 1;
 	} else if (!seg_rcv_next(r, ent, &r->scan, off, r->expect, &next)) {
-		return r->err != 0 ? r->err : 2; /* then seg_rcv_gap() */
+		if (r->err != 0)
+			return r->err;
+		/* nothing of it was found, yet it counted once */
+		ent->lost = ent->accepted == 0;
+		rv = seg_ranges_add(&r->must, ent->gen);
+		return rv != 0 ? rv : 2; /* then seg_rcv_gap() */
 	}
 	seg_rcv_rot(r, ent->gen, at, r->expect, next.seq, h);
 	r->expect = next.seq;
@@ -409,34 +414,43 @@ static int seg_rcv_verify(struct seg_rcv *r)
 	return 0;
 }
 
-/* Rule 5, for one segment. */
-static int seg_rcv_rewrite(struct seg_rcv *r, struct seg_ent *ent, uint64_t off)
+/*
+ * Writes the record again, from bytes that are compared once more: what was
+ * right when it was accepted may be read wrong now.
+ */
+static int seg_rcv_rewrite(struct seg_rcv *r, const struct seg_ent *ent,
+			   const struct seg_hdr *h, struct vfs_file *f)
 {
+	uint64_t len = seg_rec_size(h->len);
+	struct seg_hdr now;
+	struct iovec iov;
+
+	/* zeros behind the last body may be missing */
+	if (len > ent->size - h->off)
+		len = ent->size - h->off;
+	iov.iov_len = (size_t)len;
+	iov.iov_base = (void *)(uintptr_t)seg_scan_at(&r->scan, h->off,
+						      iov.iov_len);
+	if (iov.iov_base == NULL || r->scan.io_error ||
+	    !seg_scan_header(&r->scan, h->off, &now) || now.seq != h->seq ||
+	    seg_scan_body(&r->scan, &now) == NULL)
+		return -EIO;
+	return f->vfs->ops->pwritev(f, &iov, 1, h->off);
+}
+
+/* Rule 5 for those of above[k] ... that are in its segment; moves *k. */
+static int seg_rcv_settle_one(struct seg_rcv *r, size_t *k)
+{
+	const struct seg_ent *ent = &r->ents[r->above[*k].ent];
 	struct vfs_file *f = NULL;
-	uint64_t end = ent->end;
 	int rv = seg_rcv_open(r, ent, &f);
 
 	if (rv != 0)
 		return rv;
-	/* zeros behind the last body may be missing */
-	if (end > ent->size)
-		end = ent->size;
 	seg_scan_file(&r->scan, ent->gen, f, ent->size);
-	while (off < end && rv == 0) {
-		size_t len = end - off < SEG_WINDOW ? (size_t)(end - off)
-						    : SEG_WINDOW;
-		const uint8_t *p = seg_scan_at(&r->scan, off, len);
-		struct iovec iov;
-
-		if (p == NULL || r->scan.io_error) {
-			rv = -EIO;
-			break;
-		}
-		iov.iov_base = (void *)(uintptr_t)p;
-		iov.iov_len = len;
-		rv = f->vfs->ops->pwritev(f, &iov, 1, off);
-		off += len;
-	}
+	for (; *k < r->above_n && &r->ents[r->above[*k].ent] == ent && rv == 0;
+	     ++*k)
+		rv = seg_rcv_rewrite(r, ent, &r->above[*k].hdr, f);
 	if (rv == 0)
 		rv = f->vfs->ops->fdatasync(f);
 	f->vfs->ops->close(f);
@@ -450,17 +464,13 @@ static int seg_rcv_rewrite(struct seg_rcv *r, struct seg_ent *ent, uint64_t off)
 static int seg_rcv_settle(struct seg_rcv *r)
 {
 	struct seg_head *head = r->head;
-	struct seg_above *above = r->above + r->above_at;
-	int rv;
 
 	if (head->config.no_sync || r->above_at == r->above_n ||
 	    seg_mutation == SEG_MUTATE_NO_REWRITE)
 		return 0;
-	for (size_t i = above->ent; i < r->n; i++) {
-		if (r->ents[i].accepted == 0)
-			continue;
-		rv = seg_rcv_rewrite(r, &r->ents[i],
-				     i == above->ent ? above->hdr.off : 0);
+	for (size_t k = r->above_at; k < r->above_n;) {
+		int rv = seg_rcv_settle_one(r, &k);
+
 		if (rv != 0)
 			return rv;
 	}
@@ -498,6 +508,7 @@ static int seg_rcv_finish(struct seg_rcv *r)
 		head->stats.bytes += ent->size;
 		if (ent->accepted > 0) {
 			head->prev_gen = ent->gen;
+			head->prev_first = ent->first;
 			head->prev_end = ent->end;
 		}
 	}

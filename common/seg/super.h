@@ -9,7 +9,7 @@
 #include "common/base/errbuf.h"
 #include "common/wire/wire.h"
 
-#define SUPER_FORMAT 2
+#define SUPER_FORMAT 3
 
 enum super_role { SUPER_ROLE_STORE = 1, SUPER_ROLE_MANAGER = 2 };
 

@@ -1,6 +1,6 @@
 /*
  * Fuzz target: the super block. The first byte says whether the file has its
- * right length and checksum. Property: what is read can be written and read
+ * right length, checksum and version. Property: what is read can be written and read
  * again; every refusal is a sentence.
  */
 #include "tests/fuzz/fuzz.h"
@@ -39,6 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (b.len > 0)
 		memcpy(image, b.p, b.len);
+	if ((how & 4) != 0)
+		image[11] = SUPER_FORMAT;
 	if ((how & 1) != 0) {
 		sum = XXH3_64bits(image, SIZE - 8);
 		for (int i = 0; i < 8; i++)

@@ -454,6 +454,108 @@ static void test_rot_in_the_middle(void **state)
 	}
 }
 
+static void flip_body(struct fixture *f, struct seg_pos pos)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "log/%016llx.seg",
+		       (unsigned long long)pos.gen);
+	assert_int_equal(crashfs_flip(f->fs, path, pos.off + SEG_HEADER_LEN, 3),
+			 0);
+}
+
+/*
+ * Behind the end of a segment lie records that a crash left and that never
+ * counted. They do not come back when the next segment is lost altogether.
+ */
+static void test_lost_segment_and_leftovers(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t gen, len;
+	const char *path;
+
+	f_open(f);
+	seglog_append(&f->l, 100);
+	minienv_run(f->m);
+	/* in one flush, so the second one does not say the first was durable */
+	seglog_append(&f->l, 200);
+	seglog_append(&f->l, 300);
+	while (f->l.pending > 0)
+		assert_true(minienv_step(f->m));
+	flip_body(f, f->l.items[1].pos);
+	seglog_abandon(&f->l);
+	f->l.acked = 1; /* the flip is as good as a torn write */
+	f_open(f);
+	assert_int_equal(f->l.found, 1);
+	seglog_append(&f->l, 50);
+	minienv_run(f->m);
+	gen = f->l.items[1].pos.gen;
+	seglog_close(&f->l);
+	f_open(f); /* another segment, which says that one counts */
+	seglog_append(&f->l, 60);
+	minienv_run(f->m);
+	assert_true(f->l.items[2].pos.gen > gen);
+	seglog_close(&f->l);
+	for (size_t i = 0;
+	     (path = crashfs_file(f->fs, i, &len)) != NULL; i++)
+		if (strstr(path, ".seg") != NULL &&
+		    strtoull(strrchr(path, '/') + 1, NULL, 16) == gen)
+			assert_int_equal(crashfs_misdirect(f->fs, path, 0,
+							   NULL, 0,
+							   (size_t)len), 0);
+	f->l.allow_rot = true;
+	for (int again = 0; again < 2; again++) {
+		f_open(f);
+		assert_int_equal(f->l.lost, 1);
+		assert_true(f->l.rot >= 1);
+		minienv_run(f->m);
+		seglog_close(&f->l);
+	}
+}
+
+/* A read that gives a wrong bit once costs a start at most, never a record. */
+static void test_flips_while_recovering(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t flipped = 0, n;
+
+	f_open(f);
+	for (int i = 0; i < 30; i++)
+		seglog_append(&f->l, (size_t)i * 97);
+	while (f->l.pending > 0)
+		assert_true(minienv_step(f->m));
+	seglog_abandon(&f->l);
+	n = f->l.n;
+	for (uint64_t at = 1;; at++) {
+		struct crashfs *fs = crashfs_clone(f->fs);
+		struct minienv *m = minienv_new(crashfs_vfs(fs), at);
+		struct crashfs_faults faults = { .flip_read_at = at };
+		struct crashfs_stats st;
+		struct seglog l;
+		int rv;
+
+		seglog_copy(&l, &f->l);
+		l.acked = 0; /* it may be taken for the end */
+		crashfs_set_faults(fs, &faults);
+		rv = seglog_open(&l, minienv_env(m));
+		crashfs_get_stats(fs, &st);
+		flipped += st.faults;
+		seglog_abandon(&l);
+		if (rv == 0 && l.found == n) { /* durable now, and right */
+			l.acked = n;
+			assert_int_equal(seglog_open(&l, minienv_env(m)), 0);
+			assert_string_equal(l.bad, "");
+			seglog_abandon(&l);
+		}
+		seglog_fini(&l);
+		minienv_free(m);
+		crashfs_free(fs);
+		if (st.faults == 0)
+			break;
+	}
+	assert_true(flipped >= 4);
+}
+
 static void test_rot_of_every_byte(void **state)
 {
 	struct fixture *f = *state;
@@ -976,6 +1078,8 @@ int main(void)
 		T(test_failed_read),
 		T(test_pool_is_used),
 		T(test_rot_in_the_middle),
+		T(test_flips_while_recovering),
+		T(test_lost_segment_and_leftovers),
 		T(test_rot_of_every_byte),
 		T(test_rot_mutation),
 		T(test_missing_segment),

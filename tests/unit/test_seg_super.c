@@ -69,7 +69,7 @@ static void test_other_format(void **state)
 	put_byte(vfs, 11, 9);
 	assert_int_equal(super_read(vfs, "d", &s, &e), -EINVAL);
 	assert_string_equal(e.text, "d/super has format version 9, this "
-				    "program knows version 2 only");
+				    "program knows version 3 only");
 	put_byte(vfs, 0, 'X');
 	assert_int_equal(super_read(vfs, "d", &s, &e), -EINVAL);
 	assert_string_equal(e.text, "d/super is no super block");
