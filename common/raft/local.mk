@@ -9,6 +9,7 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_lease.c \
 	%D%/raft_link.c \
 	%D%/raft_log.c \
+	%D%/raft_member.c \
 	%D%/raft_recover.c \
 	%D%/raft_step.c \
 	%D%/raft_transfer.c \
@@ -35,13 +36,17 @@ LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
 SIM_WRAP = -Wl,--wrap=fatal_abort
 
 check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
-	tests/unit/test_raft_transfer tests/unit/test_raft_trap
+	tests/unit/test_raft_member tests/unit/test_raft_transfer tests/unit/test_raft_trap
 tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
 tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 RAFT_PEERS = tests/unit/raft_peers.c tests/unit/raft_peers.h
 tests_unit_test_raft_lease_SOURCES = tests/unit/test_raft_lease.c $(RAFT_PEERS)
 tests_unit_test_raft_lease_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
+tests_unit_test_raft_member_SOURCES = tests/unit/test_raft_member.c \
+	$(RAFT_PEERS)
+tests_unit_test_raft_member_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 tests_unit_test_raft_transfer_SOURCES = tests/unit/test_raft_transfer.c \
 	$(RAFT_PEERS)
@@ -51,7 +56,7 @@ tests_unit_test_raft_trap_SOURCES = tests/unit/test_raft_trap.c $(RAFT_PEERS)
 tests_unit_test_raft_trap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
-	tests/unit/test_raft_transfer tests/unit/test_raft_trap
+	tests/unit/test_raft_member tests/unit/test_raft_transfer tests/unit/test_raft_trap
 
 check_PROGRAMS += tests/sim/sim_raft
 tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \

@@ -72,6 +72,7 @@ void raft_group_fail_all(struct raft_group *g, uint32_t status)
 	raft_fail_list(subs, status);
 	raft_done_list(waits, status);
 	raft_done_list(bars, status);
+	raft_change_fail(g, status);
 }
 
 /* --- proposals --- */
@@ -417,12 +418,15 @@ void raft_group_work(struct raft_group *g)
 	if (g->state != RAFT_GROUP_RUNNING)
 		return;
 	raft_step_persisted(g, g->stored);
+	raft_change_refuse(g);
+	raft_change_step(g);
 	raft_transfer_step(g);
 	raft_group_not_leader(g);
 	raft_group_propose(g);
 	more = raft_group_apply(g);
 	raft_group_tell_role(g);
 	raft_group_answer_bars(g);
+	raft_change_step(g);
 	if (more || g->subs != NULL || g->stepped_down ||
 	    (g->bars != NULL && g->waits == NULL))
 		raft_host_dirty(g->h, g);

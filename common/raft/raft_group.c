@@ -213,6 +213,8 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 	struct raft_extra x = { .stamp = 0 };
 	struct buf *out = &g->h->scratch;
 
+	if (m.server_id == RAFT_NOBODY)
+		return; /* raft_step_bump() */
 	if (m.type == RAFT_APPEND_ENTRIES) {
 		raft_group_send_append(g, m.server_id, &m.append_entries);
 		return;
@@ -245,9 +247,8 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 
 /* --- state --- */
 
-void raft_group_voters(struct raft_group *g)
+void raft_group_look(struct raft_group *g, const struct raft_configuration *c)
 {
-	const struct raft_configuration *c = &g->r.configuration;
 	unsigned voters = 0;
 	bool self = false;
 
@@ -323,7 +324,7 @@ void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 		raft_group_hard(g, term, vote);
 	if ((u->flags & RAFT_UPDATE_ENTRIES) != 0)
 		raft_group_append(g, u, bodies);
-	raft_group_voters(g);
+	raft_group_look(g, &g->r.configuration);
 	raft_group_roles(g);
 	raft_lease_check(g);
 	if ((u->flags & RAFT_UPDATE_MESSAGES) != 0)

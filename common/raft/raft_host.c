@@ -246,6 +246,14 @@ void raft_host_free(struct raft_host *h)
 	mem_free(h);
 }
 
+/* Found by the scan and opened, or opened while the host runs. */
+int raft_host_start_group(struct raft_group *g)
+{
+	if (!g->one_voter && g->h->config.send == NULL)
+		return -EINVAL;
+	return raft_group_start(g);
+}
+
 int raft_host_start(struct raft_host *h)
 {
 	assert(h->port != NULL && h->log != NULL && !h->started);
@@ -255,9 +263,7 @@ int raft_host_start(struct raft_host *h)
 
 		if (g->state != RAFT_GROUP_OPEN)
 			continue;
-		if (!g->one_voter && h->config.send == NULL)
-			return -EINVAL;
-		rv = raft_group_start(g);
+		rv = raft_host_start_group(g);
 		if (rv != 0)
 			return rv;
 	}

@@ -148,6 +148,7 @@ int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
 void raft_host_recover_rot(struct raft_host *h, uint64_t seq,
 			   const struct seg_rec *rec);
 
+/* Groups may be opened while the host runs, too. */
 struct raft_group_config {
 	uint16_t group;
 	uint64_t applied;     /* durable applied index of the rows, 0 = none */
@@ -157,7 +158,10 @@ struct raft_group_config {
 	 */
 	uint64_t term, conf_index;
 	struct wire_bytes conf; /* copied */
-	/* used only when the log holds nothing of the group: its first voters */
+	/*
+	 * Used only when the log holds nothing of the group: its first voters.
+	 * None: it waits to be added to the group by its leader.
+	 */
 	const uint64_t *voters;
 	unsigned n_voters;
 	void *user;           /* raft_group_user() */
@@ -180,6 +184,49 @@ void raft_submit(struct raft_group *g, struct raft_submit *s);
 void raft_group_barrier(struct raft_group *g, struct raft_barrier *b);
 /* After apply() returned -EAGAIN: go on (posted). */
 void raft_group_resume(struct raft_group *g);
+
+enum raft_role {
+	RAFT_ROLE_NONE,    /* not a member */
+	RAFT_ROLE_SPARE,   /* known, gets nothing */
+	RAFT_ROLE_STANDBY, /* gets the log, does not vote */
+	RAFT_ROLE_VOTER,
+};
+
+/*
+ * One server gets another role. Embedded in its owner until done().
+ *   OK               the configuration is committed and in force here (at
+ *                    once when it is so already)
+ *   BUSY             another change is under way, no entry of this term is
+ *                    committed yet, or the stand-by does not keep up
+ *   INVAL            voters are made of stand-bys only; the last voter stays
+ *   NOT_LEADER       also: this store would remove itself, and hands on first
+ *   UNKNOWN_OUTCOME  leadership was lost before it was committed
+ */
+struct raft_change {
+	uint64_t id; /* raft id of the store */
+	enum raft_role role;
+	void (*done)(struct raft_change *c, uint32_t status);
+	/* private */
+	struct raft_change *next;
+	bool begun;
+	uint64_t index, term;
+	unsigned round;
+	uint64_t round_index, round_ms;
+};
+void raft_group_change(struct raft_group *g, struct raft_change *c);
+
+struct raft_member {
+	uint64_t id;
+	enum raft_role role;
+	/* as a leader knows it, else 0 and false */
+	uint64_t match, applied;
+	bool lives; /* answered within an election timeout */
+};
+/* The configuration in force here: how many; ret gets at most max of them. */
+unsigned raft_group_members(const struct raft_group *g,
+			    struct raft_member *ret, unsigned max);
+/* True when it is known to be committed. */
+bool raft_group_settled(const struct raft_group *g);
 
 /*
  * Hands leadership on to store `to`, 0: the voter that has most. Waits for it

@@ -9,6 +9,7 @@
  *   raft_lease.c    who answered when, reads without a barrier
  *   raft_group.c    effects of a step: records, messages, roles
  *   raft_apply.c    submits, barriers, applying
+ *   raft_member.c   changes of the configuration
  *   raft_step.c     every call into libraft; its memory rules end here
  *   raft_transfer.c leadership handed on, watchdogs
  *   raft_log.c      positions of entries, cache of their bytes
@@ -19,10 +20,12 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
-/* libraft's old callback API uses a name of ours. */
+/* libraft's old callback API uses names of ours. */
 #define raft_barrier raft_old_barrier
+#define raft_change raft_old_change
 #include <raft.h>
 #undef raft_barrier
+#undef raft_change
 
 #include "common/raft/raft_frame.h"
 #include "common/raft/raft_host.h"
@@ -36,6 +39,7 @@
 #define RAFT_APPLY_BUDGET 256 /* entries applied per group and turn */
 #define RAFT_INFLIGHT 256     /* entries a follower may owe */
 #define RAFT_LEASE_PERCENT 85 /* of the election timeout */
+#define RAFT_NOBODY UINT64_MAX /* no store has that id */
 #define RAFT_STUCK_MS 5000    /* a follower may stand still so long */
 #define RAFT_TAIL 4096        /* applied entries kept for followers */
 #define RAFT_TAIL_BYTES (32u << 20)
@@ -159,6 +163,8 @@ struct raft_group {
 	struct raft_follower *followers; /* the other servers */
 	unsigned n_followers;
 	uint64_t lease_until;     /* ns; nobody else leads before, 0: unknown */
+	struct raft_change *change;  /* under way, or about to begin */
+	struct raft_change *refused; /* came meanwhile */
 	uint64_t transfer_to;     /* waits for it to have the whole log */
 	uint64_t transfer_ms;     /* until then */
 	uint64_t watch_commit;    /* index committed at watch_ms */
@@ -175,6 +181,7 @@ struct raft_group {
 
 	/* the empty AppendEntries being answered (stall A), else 0 */
 	uint64_t beat_prev, beat_commit;
+	uint64_t own_term;        /* nobody else led in it (trap J) */
 	uint64_t disrupt_term;    /* in which a leader asked us to lead */
 	uint64_t beat_last;       /* the one before had this index */
 	unsigned beat_same;       /* so often */
@@ -277,6 +284,8 @@ struct raft_group *raft_host_make(struct raft_host *h, uint16_t group);
 /* The group has work for the turn. */
 void raft_host_dirty(struct raft_host *h, struct raft_group *g);
 void raft_host_post_turn(struct raft_host *h);
+/* Its first records go to the disk; -EINVAL: it needs peers. */
+int raft_host_start_group(struct raft_group *g);
 /* g->deadline may have come nearer. */
 void raft_host_arm(struct raft_host *h, const struct raft_group *g);
 /* A record of ours became durable there: later ones are not before it. */
@@ -363,8 +372,8 @@ void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 /* Appends a HARD record and closes the gate until it is durable. */
 void raft_group_hard(struct raft_group *g, uint64_t term, uint64_t vote);
 void raft_group_open_gate(struct raft_group *g);
-/* Looks at the configuration in force. */
-void raft_group_voters(struct raft_group *g);
+/* c is in force: who votes? */
+void raft_group_look(struct raft_group *g, const struct raft_configuration *c);
 bool raft_group_votes(const struct raft_group *g, uint64_t id);
 
 /* --- raft_lease.c --- */
@@ -392,7 +401,17 @@ void raft_group_work(struct raft_group *g);
 /* Calls failed(), done() of all that waits. */
 void raft_group_fail_all(struct raft_group *g, uint32_t status);
 
+/* --- raft_member.c --- */
+/* In each turn. */
+void raft_change_step(struct raft_group *g);
+void raft_change_refuse(struct raft_group *g);
+/* Ends the one under way with status. */
+void raft_change_fail(struct raft_group *g, uint32_t status);
+
 /* --- raft_transfer.c --- */
+/* It answered within an election timeout. */
+bool raft_follower_lives(const struct raft_group *g,
+			 const struct raft_follower *f);
 /* After each timeout of a leader. */
 void raft_group_watch(struct raft_group *g);
 /* In each turn: whom it is handed on to may be ready. */

@@ -284,9 +284,8 @@ void raft_host_recover_rot(struct raft_host *h, uint64_t seq,
 
 /* --- opening --- */
 
-/* Whether this store is the only server of the configuration in bytes. */
-static int raft_conf_alone(struct raft_host *h, uint8_t *p, size_t len,
-			   bool *ret_alone)
+/* Whether this store is the only voter of the configuration in bytes. */
+static int raft_conf_look(struct raft_group *g, uint8_t *p, size_t len)
 {
 	struct raft_buffer b = { p, len };
 	struct raft_configuration c;
@@ -294,8 +293,7 @@ static int raft_conf_alone(struct raft_host *h, uint8_t *p, size_t len,
 
 	if (rv != 0)
 		return rv == RAFT_NOMEM ? -ENOMEM : -EIO;
-	*ret_alone = c.n == 1 && c.servers[0].id == h->config.id &&
-		     c.servers[0].role == RAFT_VOTER;
+	raft_group_look(g, &c);
 	raft_configuration_close(&c);
 	return 0;
 }
@@ -339,7 +337,7 @@ static int raft_group_bootstrap(struct raft_group *g,
 
 	if (rv != 0)
 		return rv;
-	rv = raft_conf_alone(g->h, bytes, len, &g->one_voter);
+	rv = raft_conf_look(g, bytes, len);
 	if (rv == 0)
 		rv = rlog_reserve(&g->log, 1);
 	if (rv != 0) {
@@ -403,7 +401,7 @@ static const char *raft_group_check(struct raft_group *g,
 	if (applied > 0 && (rlog_conf_at(log, applied) == NULL ||
 			    raft_group_applied_term(g, config) == 0))
 		return "its rows do not say who its members are";
-	if (log->n > 0 && !g->one_voter &&
+	if (log->n > 0 && !g->sole_voter &&
 	    (g->h->rot || g->lost > 0 || g->lost_hard))
 		return "its log lost records to bit rot";
 	if (g->lost > applied)
@@ -485,7 +483,7 @@ int raft_host_open_group(struct raft_host *h,
 	rv = raft_group_take_conf(g, config);
 	c = rlog_conf_at(&g->log, UINT64_MAX);
 	if (rv == 0 && c != NULL)
-		rv = raft_conf_alone(h, c->bytes, c->len, &g->one_voter);
+		rv = raft_conf_look(g, c->bytes, c->len);
 	if (rv != 0)
 		return errbuf_set(e, rv, "group %u: %s", g->id, strerror(-rv));
 	why = raft_group_check(g, config, &rv);
@@ -511,7 +509,7 @@ int raft_host_open_group(struct raft_host *h,
 	}
 	g->state = RAFT_GROUP_OPEN;
 	*ret_group = g;
-	return 0;
+	return h->started ? raft_host_start_group(g) : 0;
 }
 
 int raft_group_start(struct raft_group *g)
@@ -521,8 +519,10 @@ int raft_group_start(struct raft_group *g)
 	 * that term used twice, entries of two lives could have the same index
 	 * and term, and growing to three voters would not notice.
 	 */
-	if (g->one_voter)
+	if (g->sole_voter) {
 		raft_group_hard(g, g->term + 1, g->h->config.id);
+		g->own_term = g->term;
+	}
 	g->state = RAFT_GROUP_STARTING;
 	raft_host_dirty(g->h, g);
 	return 0;

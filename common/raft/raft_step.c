@@ -16,10 +16,20 @@
  * RAFT_SHUTDOWN means that two histories were committed: the process stops and
  * the log has the truth.
  *
- * Stall A and B, trap H: see raft_group.c. Trap G, ours: an AppendEntries with
- * a configuration entry that is not its first one gets the wrong index in the
- * library (0.22.1, replicationAppend), so such messages are delivered in
- * pieces.
+ * Stall A and B, trap H: see raft_group.c. Others, of 0.22.1, ours to avoid:
+ *
+ * - Trap G: an AppendEntries with a configuration entry that is not its first
+ *   one gets the wrong index (replicationAppend), so such messages are
+ *   delivered in pieces.
+ * - Trap I: the library learns that a configuration is committed only when it
+ *   is applied, and forgets that one when a newer one comes first. A rollback
+ *   of the newer one then goes back too far (or asserts, in a server that was
+ *   just added). But a leader adds a configuration only when the one before it
+ *   is committed: so we say so before we deliver the newer one.
+ * - Trap J: a follower that is the only voter left becomes leader in the term
+ *   it is in, in which another one may have led before it was removed: then
+ *   two entries have the same index and term. We raise the term first, and
+ *   wait until that is durable. (At start: raft_group_start.)
  */
 #include "common/raft/raft_impl.h"
 
@@ -160,10 +170,46 @@ int raft_step_start(struct raft_group *g)
 	return 0;
 }
 
+/*
+ * Raises the term by one: a vote is asked of us that we must refuse, by nobody.
+ * Nothing is said to it.
+ */
+static void raft_step_bump(struct raft_group *g)
+{
+	struct raft_message m = { .type = RAFT_REQUEST_VOTE };
+	struct raft_event ev = { .type = RAFT_RECEIVE };
+	char nobody[] = "nobody";
+
+	m.server_id = RAFT_NOBODY;
+	m.server_address = nobody;
+	m.request_vote = (struct raft_request_vote){
+		.version = 2, .term = raft_current_term(&g->r) + 1,
+		.candidate_id = RAFT_NOBODY, .disrupt_leader = true,
+	};
+	ev.receive.message = &m;
+	raft_step_must(g, &ev, "bump");
+	assert(raft_current_term(&g->r) == m.request_vote.term &&
+	       raft_voted_for(&g->r) == 0);
+	g->own_term = m.request_vote.term;
+}
+
+/* A sole voter may lead in the term it is in: nobody else can have. */
+static bool raft_step_may_lead(struct raft_group *g)
+{
+	return g->own_term == raft_current_term(&g->r) && g->hard_pending == 0;
+}
+
 void raft_step_timeout(struct raft_group *g)
 {
 	struct raft_event ev = { .type = RAFT_TIMEOUT };
 
+	/* trap J: the library would lead in the term of the last leader */
+	if (g->sole_voter && raft_state(&g->r) == RAFT_FOLLOWER &&
+	    !raft_step_may_lead(g)) {
+		if (g->own_term != raft_current_term(&g->r))
+			raft_step_bump(g);
+		return;
+	}
 	raft_step_must(g, &ev, "timeout");
 }
 
@@ -222,6 +268,8 @@ uint32_t raft_step_submit(struct raft_group *g, unsigned n)
 		return RPC_STATUS_NOT_LEADER;
 	case RAFT_NOSPACE:
 		return RPC_STATUS_NOSPC;
+	case RAFT_CANTCHANGE:
+		return RPC_STATUS_BUSY;
 	default:
 		raft_step_fail(g, "submit", rv);
 		return RPC_STATUS_IO;
@@ -305,6 +353,29 @@ static unsigned raft_step_collect(struct raft_group *g, struct wire_reader *r,
 	return n;
 }
 
+/* True when the entry at index is there in that term. */
+static bool raft_step_has(struct raft_group *g, uint64_t index, uint64_t term)
+{
+	const struct rlog_ent *e = rlog_at(&g->log, index);
+
+	return e != NULL && e->term == term;
+}
+
+/* Trap I; the first of the prepared entries is a configuration. */
+static void raft_step_settle(struct raft_group *g,
+			     const struct raft_append_entries *ae)
+{
+	uint64_t open = g->r.configuration_uncommitted_index;
+	uint64_t index = ae->prev_log_index + 1;
+
+	if (open == 0 || open >= index ||
+	    ae->term < raft_current_term(&g->r) ||
+	    !raft_step_has(g, index - 1, ae->prev_log_term) ||
+	    raft_step_has(g, index, g->h->step_ents[0].term))
+		return;
+	raft_step_configuration(g, open);
+}
+
 static void raft_step_append(struct raft_group *g, struct raft_message *m,
 			     struct wire_bytes entries)
 {
@@ -322,6 +393,8 @@ static void raft_step_append(struct raft_group *g, struct raft_message *m,
 
 		if (n == 0)
 			return; /* no memory: as if lost */
+		if (g->h->step_ents[0].type == RAFT_CHANGE)
+			raft_step_settle(g, &piece.append_entries);
 		ae->prev_log_index += n;
 		ae->prev_log_term = g->h->step_ents[n - 1].term;
 		left -= n;
@@ -358,7 +431,7 @@ static bool raft_step_sane(struct raft_group *g, const struct raft_message *m)
 		return m->append_entries_result.rejected == 0 ||
 		       m->append_entries_result.last_log_index >= match;
 	case RAFT_TIMEOUT_NOW:
-		return true;
+		return !g->sole_voter; /* trap J */
 	case RAFT_INSTALL_SNAPSHOT:
 		break;
 	}

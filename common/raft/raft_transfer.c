@@ -26,8 +26,8 @@
 #include <assert.h>
 #include <errno.h>
 
-static bool raft_follower_lives(const struct raft_group *g,
-				const struct raft_follower *f)
+bool raft_follower_lives(const struct raft_group *g,
+			 const struct raft_follower *f)
 {
 	uint64_t timeout = (uint64_t)g->h->config.election_ms * 1000000;
 

@@ -52,6 +52,13 @@ static void peers_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
 	}
 }
 
+static int peers_record(void *arg, const struct seg_rec *rec)
+{
+	struct peers *f = arg;
+
+	return raft_host_recover(f->host, rec);
+}
+
 int peers_start(struct peers *f)
 {
 	static const uint64_t voters[] = { 1, 2, 3, 4, 5 };
@@ -64,6 +71,7 @@ int peers_start(struct peers *f)
 	};
 	struct seg_config sc = {
 		.dir = "/log", .segment_size = 1u << 16, .first_size = 1u << 15,
+		.on_record = peers_record, .arg = f,
 	};
 	struct raft_group_config gc = { .voters = voters };
 	struct errbuf e;
@@ -122,7 +130,9 @@ void peers_quarantine_over(struct peers *f)
 int peers_bytes(struct peers *f, uint64_t from, uint8_t type,
 		const struct buf *msg)
 {
-	struct raft_item item = { 0, type, wire_bytes(msg->data, msg->len) };
+	struct raft_item item = {
+		f->group_id, type, wire_bytes(msg->data, msg->len),
+	};
 	struct raft_wire_frame w = {
 		.magic = RAFT_FRAME_MAGIC, .version = RAFT_FRAME_VERSION,
 		.session = 100 + from, .number = ++f->number[from],

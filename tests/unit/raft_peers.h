@@ -20,6 +20,7 @@ struct peers {
 	struct seg_port *port;
 	struct raft_host *host;
 	struct raft_group *group;
+	uint16_t group_id;               /* that peers speak of */
 	uint64_t number[8];              /* frames from peers */
 	uint64_t to[PEERS_SENT];
 	struct raft_message sent[PEERS_SENT];
