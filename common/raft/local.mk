@@ -6,6 +6,7 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_group.c \
 	%D%/raft_host.c %D%/raft_host.h \
 	%D%/raft_impl.h \
+	%D%/raft_install.c \
 	%D%/raft_lease.c \
 	%D%/raft_link.c \
 	%D%/raft_log.c \
@@ -35,14 +36,18 @@ tests_sim_libsim_a_SOURCES = \
 LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
 SIM_WRAP = -Wl,--wrap=fatal_abort
 
-check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
-	tests/unit/test_raft_member tests/unit/test_raft_transfer tests/unit/test_raft_trap
+check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_install \
+	tests/unit/test_raft_lease tests/unit/test_raft_member tests/unit/test_raft_transfer tests/unit/test_raft_trap
 tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
 tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 RAFT_PEERS = tests/unit/raft_peers.c tests/unit/raft_peers.h
 tests_unit_test_raft_lease_SOURCES = tests/unit/test_raft_lease.c $(RAFT_PEERS)
 tests_unit_test_raft_lease_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
+tests_unit_test_raft_install_SOURCES = tests/unit/test_raft_install.c \
+	$(RAFT_PEERS)
+tests_unit_test_raft_install_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 tests_unit_test_raft_member_SOURCES = tests/unit/test_raft_member.c \
 	$(RAFT_PEERS)
@@ -55,8 +60,8 @@ tests_unit_test_raft_transfer_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 tests_unit_test_raft_trap_SOURCES = tests/unit/test_raft_trap.c $(RAFT_PEERS)
 tests_unit_test_raft_trap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
-TESTS += tests/unit/test_raft_frame tests/unit/test_raft_lease \
-	tests/unit/test_raft_member tests/unit/test_raft_transfer tests/unit/test_raft_trap
+TESTS += tests/unit/test_raft_frame tests/unit/test_raft_install \
+	tests/unit/test_raft_lease tests/unit/test_raft_member tests/unit/test_raft_transfer tests/unit/test_raft_trap
 
 check_PROGRAMS += tests/sim/sim_raft
 tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \

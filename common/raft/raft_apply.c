@@ -322,7 +322,8 @@ static bool raft_group_apply(struct raft_group *g)
 		uint64_t index = g->applied + 1;
 		struct rlog_ent *e;
 
-		if (g->parked || index > g->commit || index > g->stored)
+		if (g->parked || g->installing || index > g->commit ||
+		    index > g->stored)
 			return false;
 		e = rlog_at(&g->log, index);
 		switch (rlog_type(e)) {
@@ -415,7 +416,7 @@ void raft_group_work(struct raft_group *g)
 			g->quarantine = env_now_ms(g->h->env) +
 					g->h->config.election_ms;
 	}
-	if (g->state != RAFT_GROUP_RUNNING)
+	if (!raft_install_step(g) || g->state != RAFT_GROUP_RUNNING)
 		return;
 	raft_step_persisted(g, g->stored);
 	raft_change_refuse(g);

@@ -15,6 +15,7 @@ WIRE_IMPL(raft_wire, vote_result, RAFT_WIRE_VOTE_RESULT)
 WIRE_IMPL(raft_wire, append, RAFT_WIRE_APPEND)
 WIRE_IMPL(raft_wire, append_result, RAFT_WIRE_APPEND_RESULT)
 WIRE_IMPL(raft_wire, timeout_now, RAFT_WIRE_TIMEOUT_NOW)
+WIRE_IMPL(raft_wire, snapshot, RAFT_WIRE_SNAPSHOT)
 
 void raft_item_put(struct wire_vec *v, const struct raft_item *item)
 {
@@ -112,6 +113,19 @@ static int raft_timeout_now_encode(const struct raft_timeout_now *m,
 	return raft_wire_timeout_now_encode(&w, out);
 }
 
+static int raft_snapshot_encode(const struct raft_install_snapshot *m,
+				struct buf *out)
+{
+	struct raft_wire_snapshot w = {
+		.version = m->version,
+		.term = m->term,
+		.last_index = m->last_index,
+		.last_term = m->last_term,
+	};
+
+	return raft_wire_snapshot_encode(&w, out);
+}
+
 int raft_msg_encode(const struct raft_message *m, const struct raft_extra *x,
 		    struct buf *out)
 {
@@ -125,8 +139,9 @@ int raft_msg_encode(const struct raft_message *m, const struct raft_extra *x,
 						 out);
 	case RAFT_TIMEOUT_NOW:
 		return raft_timeout_now_encode(&m->timeout_now, out);
-	case RAFT_APPEND_ENTRIES: /* the caller has the entries */
 	case RAFT_INSTALL_SNAPSHOT:
+		return raft_snapshot_encode(&m->install_snapshot, out);
+	case RAFT_APPEND_ENTRIES: /* the caller has the entries */
 		break;
 	}
 	return -ENOTSUP;
@@ -272,6 +287,23 @@ static int raft_timeout_now_decode(struct wire_bytes b,
 	return 0;
 }
 
+static int raft_snapshot_decode(struct wire_bytes b,
+				struct raft_install_snapshot *m)
+{
+	struct raft_wire_snapshot w;
+
+	if (raft_wire_snapshot_decode(&w, b.p, b.len) != 0 ||
+	    !raft_term_ok(w.term) || w.last_index == 0 ||
+	    !raft_position_ok(w.last_index, w.last_term, w.term))
+		return -EPROTO;
+	memset(m, 0, sizeof *m);
+	m->version = w.version;
+	m->term = w.term;
+	m->last_index = w.last_index;
+	m->last_term = w.last_term;
+	return 0;
+}
+
 int raft_msg_decode(uint8_t type, struct wire_bytes msg,
 		    struct raft_message *m, struct raft_extra *x)
 {
@@ -293,6 +325,9 @@ int raft_msg_decode(uint8_t type, struct wire_bytes msg,
 	case RAFT_TIMEOUT_NOW:
 		m->type = RAFT_TIMEOUT_NOW;
 		return raft_timeout_now_decode(msg, &m->timeout_now);
+	case RAFT_INSTALL_SNAPSHOT:
+		m->type = RAFT_INSTALL_SNAPSHOT;
+		return raft_snapshot_decode(msg, &m->install_snapshot);
 	default:
 		return -EPROTO;
 	}

@@ -40,12 +40,17 @@ struct raft_message;
 #define RAFT_WIRE_TIMEOUT_NOW(F) \
 	F(u8, version) F(u64, term) F(u64, last_index) F(u64, last_term)
 
+/* Which configuration and where the rows are, the owner of the rows knows. */
+#define RAFT_WIRE_SNAPSHOT(F) \
+	F(u8, version) F(u64, term) F(u64, last_index) F(u64, last_term)
+
 WIRE_STRUCT(raft_wire, frame, RAFT_WIRE_FRAME)
 WIRE_STRUCT(raft_wire, vote, RAFT_WIRE_VOTE)
 WIRE_STRUCT(raft_wire, vote_result, RAFT_WIRE_VOTE_RESULT)
 WIRE_STRUCT(raft_wire, append, RAFT_WIRE_APPEND)
 WIRE_STRUCT(raft_wire, append_result, RAFT_WIRE_APPEND_RESULT)
 WIRE_STRUCT(raft_wire, timeout_now, RAFT_WIRE_TIMEOUT_NOW)
+WIRE_STRUCT(raft_wire, snapshot, RAFT_WIRE_SNAPSHOT)
 
 /* One message inside a frame. */
 struct raft_item {

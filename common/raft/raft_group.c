@@ -233,7 +233,7 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 	if (m.type == RAFT_APPEND_ENTRIES_RESULT) {
 		x.stamp = raft_lease_echo(g, m.server_id, a->term);
 		x.applied = g->applied;
-		x.busy = g->stored < rlog_last(&g->log);
+		x.busy = g->installing || g->stored < rlog_last(&g->log);
 	}
 	if (m.type == RAFT_TIMEOUT_NOW)
 		raft_lease_told(g, m.server_id);
@@ -314,6 +314,19 @@ static void raft_group_roles(struct raft_group *g)
 	}
 }
 
+static void raft_group_snapshot(struct raft_group *g,
+				const struct raft_update *u)
+{
+	struct raft_configuration c = u->snapshot.metadata.configuration;
+
+	/* we have it in g->base, with its bytes */
+	raft_configuration_close(&c);
+	if (g->base == NULL)
+		fatal_abort("raft: group=%u a snapshot that nobody fetched",
+			    g->id);
+	raft_install_begin(g, g->base);
+}
+
 void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 			struct raft_body **bodies)
 {
@@ -324,6 +337,8 @@ void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 		raft_group_hard(g, term, vote);
 	if ((u->flags & RAFT_UPDATE_ENTRIES) != 0)
 		raft_group_append(g, u, bodies);
+	if ((u->flags & RAFT_UPDATE_SNAPSHOT) != 0)
+		raft_group_snapshot(g, u);
 	raft_group_look(g, &g->r.configuration);
 	raft_group_roles(g);
 	raft_lease_check(g);

@@ -105,6 +105,20 @@ struct raft_host_config {
 	 * frame is borrowed. May be NULL with one-voter groups only.
 	 */
 	void (*send)(void *arg, uint64_t to, const uint8_t *frame, size_t len);
+	/*
+	 * This store lags behind the log of the leader, store `from`: fetch
+	 * its state from there (a row stream), keep it aside, durable, then
+	 * raft_group_install(). Called again every now and then while it is
+	 * so. NULL: members that lag stay behind.
+	 */
+	void (*lags)(void *arg, struct raft_group *g, uint64_t from);
+	/*
+	 * After raft_group_install() returned 0: what was kept aside takes the
+	 * place of the group's rows now, durable; then raft_group_installed().
+	 * Nothing is applied meanwhile. A process that dies in between may
+	 * find the old rows, or the new ones, at its next start.
+	 */
+	void (*install)(void *arg, struct raft_group *g);
 	/* Groups of this host, in a log of several. NULL: all of them. */
 	bool (*owns)(void *arg, uint16_t group);
 	/*
@@ -283,8 +297,35 @@ struct raft_host_stats {
 	uint64_t transfers; /* asked for, the two below among them */
 	uint64_t stuck;     /* a follower stood still */
 	uint64_t backlogs;  /* this store did not get to apply */
+	uint64_t installs;  /* snapshots of others */
 };
 void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret);
+
+/* --- members that lag --- */
+
+/* What rows stand for; see struct raft_group_config. */
+struct raft_base {
+	uint64_t index, term, conf_index;
+	struct wire_bytes conf; /* copied */
+};
+/*
+ * What was fetched can take the place of the rows. 0: install() follows.
+ * -EALREADY: not needed any more. -EAGAIN: not now (no leader is known, the
+ * group is parked); keep it for the next lags(). -EINVAL: it is none.
+ */
+int raft_group_install(struct raft_group *g, const struct raft_base *s);
+void raft_group_installed(struct raft_group *g);
+
+/*
+ * Forgets a group that this store is no voter of (any more): its log is void,
+ * term and vote stay. done() when that is durable; then its rows may go, and
+ * it may be opened again, without voters. 0; -EBUSY: this store votes in it;
+ * -EAGAIN: not now.
+ */
+struct raft_drop {
+	void (*done)(struct raft_drop *d);
+};
+int raft_group_drop(struct raft_group *g, struct raft_drop *d);
 
 /* --- what of the log is not needed any more --- */
 

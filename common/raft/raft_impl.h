@@ -5,6 +5,7 @@
  * the table of raft_host_start_body().
  *
  *   raft_host.c     life, the turn, the timer
+ *   raft_install.c  snapshots that arrive, groups that go
  *   raft_link.c     frames to and from other hosts
  *   raft_lease.c    who answered when, reads without a barrier
  *   raft_group.c    effects of a step: records, messages, roles
@@ -118,6 +119,7 @@ enum raft_group_state {
 	RAFT_GROUP_OPEN,     /* opened, raft_host_start() not called */
 	RAFT_GROUP_STARTING, /* its first records are on their way to disk */
 	RAFT_GROUP_RUNNING,
+	RAFT_GROUP_DROPPED,  /* its RESET is on its way; then FOUND */
 };
 
 struct raft_group {
@@ -151,6 +153,21 @@ struct raft_group {
 	bool sole_voter;          /* it alone votes, others may follow */
 	bool voter;               /* it votes */
 	unsigned n_voters;
+
+	/* a RESET record of the scan that nothing followed yet */
+	bool reset;
+	uint64_t reset_index, reset_term;
+	uint64_t durable_gen;     /* the START that said `durable` */
+
+	/* raft_install.c */
+	uint64_t lags_from;       /* tell the owner that it lags, 0: no */
+	const struct raft_base *base; /* within raft_step_install() */
+	bool installing;          /* the log is gone, the rows come */
+	bool asked_install;       /* install() was called */
+	bool installed;           /* and they came */
+	bool reset_written;
+	uint64_t install_index, install_term;
+	struct raft_drop *drop;
 
 	bool parked;              /* apply said -EAGAIN */
 	uint64_t deadline;        /* ms; next RAFT_TIMEOUT */
@@ -244,6 +261,7 @@ struct raft_host {
 	uint64_t free_below; /* a durable START says it */
 	bool incomplete;     /* a group is not in `hard`: need stays 0 */
 
+	uint64_t start_read; /* generation of the START being recovered */
 	uint64_t seen_gen;   /* of the last record that became durable */
 	uint64_t passed;     /* entries that were applied */
 	uint64_t copied;     /* entries that were appended again */
@@ -363,6 +381,20 @@ void raft_step_configuration(struct raft_group *g, uint64_t index);
 void raft_step_transfer(struct raft_group *g, uint64_t to);
 /* The rows stand for all up to index; entries below first are gone. */
 void raft_step_snapshot(struct raft_group *g, uint64_t index, uint64_t first);
+
+/* True when the entry at index is there in that term. */
+bool raft_step_has(struct raft_group *g, uint64_t index, uint64_t term);
+/* As if the leader had sent it; raft_install_begin() if the library agrees. */
+void raft_step_install(struct raft_group *g, const struct raft_base *s);
+void raft_step_installed(struct raft_group *g, uint64_t index, uint64_t term);
+
+/* --- raft_install.c --- */
+/* The owner is to be told that this store lags behind `from`. */
+void raft_install_lags(struct raft_group *g, uint64_t from);
+/* The library dropped its log for g->base. */
+void raft_install_begin(struct raft_group *g, const struct raft_base *s);
+/* In each turn; false: the group is not there (any more). */
+bool raft_install_step(struct raft_group *g);
 
 /* --- raft_group.c --- */
 /* What a step did; bodies: of the entries in it. Takes those it appended

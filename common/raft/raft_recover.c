@@ -80,6 +80,39 @@ static void raft_recover_term(struct raft_group *g, uint64_t term)
 	g->lost_hard = true;
 }
 
+/* The log found so far is void: it goes on behind an installed snapshot. */
+static void raft_recover_cut(struct raft_group *g)
+{
+	raft_log_fini(g);
+	g->log.first = g->reset_index + 1;
+	g->reset = false;
+	g->lost = 0;
+	if (g->durable < g->reset_index)
+		g->durable = g->reset_index;
+}
+
+/*
+ * A snapshot was about to be installed, or (index 0) the group was dropped. The
+ * former counts when the rows say so, or when the entry behind it is what was
+ * written next: whoever did not come so far has entries to write before that
+ * one (raft_install.c).
+ */
+static void raft_recover_reset(struct raft_group *g, const struct seg_rec *rec)
+{
+	if (rec->a >= RAFT_INDEX_MAX || (rec->a == 0) != (rec->b == 0)) {
+		g->damage = "its log has an impossible snapshot";
+		return;
+	}
+	g->reset = true;
+	g->reset_index = rec->a;
+	g->reset_term = rec->b;
+	if (rec->a > 0)
+		return;
+	raft_recover_cut(g);
+	if (rec->pos.gen >= g->durable_gen)
+		g->durable = 0; /* or a later START knows better */
+}
+
 static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 {
 	struct rlog *log = &g->log;
@@ -94,6 +127,9 @@ static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 	struct rlog_ent *before;
 	int rv = 0;
 
+	if (g->reset && rec->a == g->reset_index + 1)
+		raft_recover_cut(g);
+	g->reset = false;
 	if (rec->a == 0 || rec->a >= RAFT_INDEX_MAX || rec->b == 0 ||
 	    rec->flags < RAFT_COMMAND || rec->flags > RAFT_CHANGE ||
 	    (rec->flags == RAFT_CHANGE &&
@@ -200,15 +236,21 @@ static int raft_recover_row(struct raft_host *h,
 	if (g == NULL)
 		return -ENOMEM;
 	g->known = true;
-	if (row->applied > g->durable)
+	/* the newest one is right: groups are dropped, and come back */
+	if (h->start_read >= g->durable_gen) {
+		g->durable_gen = h->start_read;
 		g->durable = row->applied;
+	}
 	raft_recover_hard(g, row->term, row->vote);
 	return 0;
 }
 
 static int raft_recover_start(struct raft_host *h, const struct seg_rec *rec)
 {
-	int rv = raft_start_tables(rec, &h->need, raft_recover_row, h);
+	int rv;
+
+	h->start_read = rec->pos.gen;
+	rv = raft_start_tables(rec, &h->need, raft_recover_row, h);
 
 	/* what was freed was freed by it, or by one before */
 	h->free_below = h->need;
@@ -222,7 +264,8 @@ int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
 	raft_host_seen(h, rec->pos.gen);
 	if (rec->type == SEG_START && rec->body != NULL)
 		return raft_recover_start(h, rec);
-	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
+	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD &&
+	    rec->type != SEG_RESET)
 		return 0;
 	g = raft_host_make(h, rec->group);
 	if (g == NULL)
@@ -232,7 +275,10 @@ int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
 		return 0;
 	if (rec->type == SEG_ENTRY)
 		return raft_recover_entry(g, rec);
-	raft_recover_hard(g, rec->a, rec->b);
+	if (rec->type == SEG_RESET)
+		raft_recover_reset(g, rec);
+	else
+		raft_recover_hard(g, rec->a, rec->b);
 	return 0;
 }
 
@@ -480,6 +526,9 @@ int raft_host_open_group(struct raft_host *h,
 		return errbuf_set(e, -ENOMEM, "group %u: out of memory",
 				  config->group);
 	assert(g->state == RAFT_GROUP_FOUND);
+	if (g->reset && config->applied >= g->reset_index)
+		raft_recover_cut(g);
+	g->reset = false;
 	rv = raft_group_take_conf(g, config);
 	c = rlog_conf_at(&g->log, UINT64_MAX);
 	if (rv == 0 && c != NULL)

@@ -225,7 +225,7 @@ void raft_step_persisted(struct raft_group *g, uint64_t index)
 {
 	struct raft_event ev = { .type = RAFT_PERSISTED_ENTRIES };
 
-	if (index <= g->r.last_stored)
+	if (g->installing || index <= g->r.last_stored)
 		return;
 	ev.persisted_entries.index = index;
 	raft_step_must(g, &ev, "persisted");
@@ -353,8 +353,7 @@ static unsigned raft_step_collect(struct raft_group *g, struct wire_reader *r,
 	return n;
 }
 
-/* True when the entry at index is there in that term. */
-static bool raft_step_has(struct raft_group *g, uint64_t index, uint64_t term)
+bool raft_step_has(struct raft_group *g, uint64_t index, uint64_t term)
 {
 	const struct rlog_ent *e = rlog_at(&g->log, index);
 
@@ -433,9 +432,25 @@ static bool raft_step_sane(struct raft_group *g, const struct raft_message *m)
 	case RAFT_TIMEOUT_NOW:
 		return !g->sole_voter; /* trap J */
 	case RAFT_INSTALL_SNAPSHOT:
-		break;
+		/* of other terms: AppendEntries tells and is told */
+		return raft_state(&g->r) != RAFT_LEADER &&
+		       m->install_snapshot.term == raft_current_term(&g->r);
 	}
 	return false;
+}
+
+/* See raft_install.c; the library only hears of it when we lack nothing. */
+static void raft_step_offer(struct raft_group *g, struct raft_message *m)
+{
+	const struct raft_install_snapshot *s = &m->install_snapshot;
+
+	if (g->installing)
+		return;
+	if (g->applied >= s->last_index ||
+	    raft_step_has(g, s->last_index, s->last_term))
+		raft_step_deliver(g, m, 0);
+	else
+		raft_install_lags(g, m->server_id);
 }
 
 void raft_step_receive(struct raft_group *g, struct raft_message *m,
@@ -461,7 +476,42 @@ void raft_step_receive(struct raft_group *g, struct raft_message *m,
 				 m->append_entries_result.term, x);
 	if (m->type == RAFT_TIMEOUT_NOW)
 		g->disrupt_term = m->timeout_now.term + 1;
-	raft_step_deliver(g, m, 0);
+	if (m->type == RAFT_INSTALL_SNAPSHOT)
+		raft_step_offer(g, m);
+	else
+		raft_step_deliver(g, m, 0);
+}
+
+void raft_step_install(struct raft_group *g, const struct raft_base *s)
+{
+	struct raft_message m = { .type = RAFT_INSTALL_SNAPSHOT };
+	struct raft_event ev = { .type = RAFT_RECEIVE };
+	struct raft_buffer b = { (void *)(uintptr_t)s->conf.p, s->conf.len };
+	int rv;
+
+	m.server_id = g->r.follower_state.current_leader.id;
+	m.server_address = g->r.follower_state.current_leader.address;
+	m.install_snapshot.term = raft_current_term(&g->r);
+	m.install_snapshot.last_index = s->index;
+	m.install_snapshot.last_term = s->term;
+	m.install_snapshot.conf_index = s->conf_index;
+	rv = raft_configuration_decode(&b, &m.install_snapshot.conf);
+	if (rv != 0)
+		raft_step_fail(g, "configuration", rv);
+	ev.receive.message = &m;
+	g->base = s;
+	raft_step_must(g, &ev, "install");
+	g->base = NULL;
+}
+
+void raft_step_installed(struct raft_group *g, uint64_t index, uint64_t term)
+{
+	struct raft_event ev = { .type = RAFT_PERSISTED_SNAPSHOT };
+
+	(void)raft_step_metadata(g, index, term,
+				 &ev.persisted_snapshot.metadata);
+	ev.persisted_snapshot.last = true;
+	raft_step_must(g, &ev, "installed");
 }
 
 void raft_step_configuration(struct raft_group *g, uint64_t index)

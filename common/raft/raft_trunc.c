@@ -136,12 +136,14 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
 	struct raft_host *h = g->h;
 	uint64_t first;
 
+	/*
+	 * Trap F: a snapshot that arrives, or has arrived, goes before one of
+	 * our own that began earlier.
+	 */
+	if (g->state != RAFT_GROUP_RUNNING || g->installing ||
+	    index <= g->durable)
+		return;
 	assert(index <= g->applied && index <= g->stored);
-	if (index <= g->durable || g->state != RAFT_GROUP_RUNNING)
-		return;
-	/* a snapshot that arrives goes before one of our own */
-	if (g->r.snapshot.installing)
-		return;
 	g->durable = index;
 	if (g->hard_row != 0) {
 		(void)pthread_mutex_lock(&h->hard_lock);

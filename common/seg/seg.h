@@ -43,6 +43,7 @@ enum seg_type {
 	SEG_CHECKPOINT = 7, /* durable applied index per group (body) */
 	SEG_VALUE = 8,      /* a value moved by the cleaner */
 	SEG_FREED = 9,      /* a = generation; made by seg_free_segment() */
+	SEG_RESET = 10,     /* raft log begins behind a = index, b = term */
 };
 
 #define SEG_HEADER_LEN 128

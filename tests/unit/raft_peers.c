@@ -30,6 +30,23 @@ static void peers_role(void *arg, struct raft_group *g, bool leader)
 	f->leader = leader;
 }
 
+static void peers_lags(void *arg, struct raft_group *g, uint64_t from)
+{
+	struct peers *f = arg;
+
+	(void)g;
+	f->lags_from = from;
+	f->n_lags++;
+}
+
+static void peers_install(void *arg, struct raft_group *g)
+{
+	struct peers *f = arg;
+
+	(void)g;
+	f->n_installs++;
+}
+
 static void peers_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
 {
 	struct peers *f = arg;
@@ -59,21 +76,34 @@ static int peers_record(void *arg, const struct seg_rec *rec)
 	return raft_host_recover(f->host, rec);
 }
 
+static void peers_start_body(void *arg, uint64_t gen, struct buf *b)
+{
+	struct peers *f = arg;
+
+	raft_host_start_body(f->host, gen, b);
+}
+
 int peers_start(struct peers *f)
 {
 	static const uint64_t voters[] = { 1, 2, 3, 4, 5 };
 	struct raft_host_config hc = {
 		.id = 1, .apply = peers_apply, .role = peers_role,
-		.send = peers_send, .arg = f,
+		.send = peers_send, .lags = peers_lags,
+		.install = peers_install, .arg = f,
 		.election_ms = PEERS_ELECTION_MS,
 		.heartbeat_ms = PEERS_HEARTBEAT_MS,
 		.read_barrier = f->read_barrier,
 	};
 	struct seg_config sc = {
 		.dir = "/log", .segment_size = 1u << 16, .first_size = 1u << 15,
-		.on_record = peers_record, .arg = f,
+		.on_record = peers_record, .start_body = peers_start_body,
+		.arg = f,
 	};
-	struct raft_group_config gc = { .voters = voters };
+	struct raft_group_config gc = {
+		.voters = voters, .applied = f->rows.index,
+		.term = f->rows.term, .conf_index = f->rows.conf_index,
+		.conf = f->rows.conf,
+	};
 	struct errbuf e;
 
 	if (f->n_voters == 0)
@@ -100,6 +130,16 @@ void peers_stop(struct peers *f)
 	raft_host_free(f->host);
 	seg_port_free(f->port);
 	minienv_free(f->mini);
+}
+
+void peers_cut(struct peers *f)
+{
+	crashfs_freeze(f->fs, true);
+	seg_head_abandon(f->log);
+	raft_host_free(f->host);
+	seg_port_free(f->port);
+	minienv_free(f->mini);
+	crashfs_crash(f->fs, 7);
 }
 
 int peers_setup(void **state)

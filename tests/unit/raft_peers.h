@@ -28,7 +28,10 @@ struct peers {
 	unsigned n_sent, n_applied;
 	bool leader;                     /* what role() said last */
 	bool park;                       /* apply() says -EAGAIN */
+	uint64_t lags_from;              /* what lags() said last, 0: nothing */
+	unsigned n_lags, n_installs;
 	/* for peers_start() */
+	struct raft_base rows;           /* durable */
 	unsigned n_voters;               /* 1 .. 5; 0: 3 */
 	bool read_barrier;
 };
@@ -39,6 +42,8 @@ int peers_teardown(void **state);
 /* For tests that want another process than that of peers_setup(). */
 int peers_start(struct peers *f);
 void peers_stop(struct peers *f);
+/* As peers_stop(), with a power cut. */
+void peers_cut(struct peers *f);
 
 void peers_quarantine_over(struct peers *f);
 /* Delivers one message; all of them run what follows from it. */
