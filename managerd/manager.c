@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/log.h"
 #include "common/base/loop.h"
@@ -25,6 +26,7 @@
 #define MGR_RAFT_ID 1
 #define MGR_SEGMENT (16u << 20)
 #define MGR_LEASE_MS 30000
+#define MGR_DRAIN_NS 200000
 
 static int mgr_on_record(void *arg, const struct seg_rec *rec)
 {
@@ -307,10 +309,26 @@ static void mgr_close_rows(struct manager *m)
 	rows_free(m->rows);
 }
 
+/*
+ * What was appended before the loops stopped is still written, and its
+ * completions belong to what is freed next.
+ */
+static void mgr_drain(struct manager *m)
+{
+	struct timespec pause = { 0, MGR_DRAIN_NS };
+
+	loop_set_drain(m->loops);
+	while (m->port != NULL && !seg_port_idle(m->port)) {
+		(void)nanosleep(&pause, NULL);
+		loop_set_drain(m->loops);
+	}
+}
+
 void manager_close(struct manager *m)
 {
 	if (m == NULL)
 		return;
+	mgr_drain(m);
 	mgr_admin_stop(m);
 	client_set_free(m->clients);
 	mgr_fsck_free(m);
