@@ -22,8 +22,7 @@
 struct commit {
 	struct finode *f;         /* ref'd */
 	const struct wbuf *bytes; /* borrowed */
-	int64_t mtime_ns;
-	uint32_t flags;
+	struct commit_how how;
 	commit_done_fn done;
 	void *arg;
 	struct client_slice *slice; /* owned; NULL: inline */
@@ -119,7 +118,7 @@ static int commit_send_write(struct commit *c)
 	struct mount *m = c->f->m;
 	struct rpc_write q = {
 		.ino = c->f->ino, .session = client_session(m->client),
-		.flags = c->flags, .mtime = c->mtime_ns,
+		.flags = c->how.flags, .mtime = c->how.mtime_ns,
 	};
 	struct client_call *call = NULL;
 	struct wire_vec vec;
@@ -135,8 +134,8 @@ static int commit_send_write(struct commit *c)
 				c->bytes->ext[i].len);
 	q.data = wire_bytes(data.data, data.len);
 	if (vec.buf.err == 0 && data.err == 0)
-		call = CLIENT_SEND(m->client, write, ino_shard(q.ino), &q,
-				   commit_on_write, c);
+		call = CLIENT_SEND_BY(m->client, write, ino_shard(q.ino),
+				      c->how.deadline, &q, commit_on_write, c);
 	wire_vec_fini(&vec);
 	buf_fini(&data);
 	return call == NULL ? -ENOMEM : 0;
@@ -204,12 +203,13 @@ static int commit_start_slice(struct commit *c)
 				    &cbs, c);
 	if (c->slice == NULL)
 		return -ENOMEM;
+	client_slice_set_deadline(c->slice, c->how.deadline);
 	commit_fill(c);
 	return 0;
 }
 
-int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
-		 uint32_t flags, commit_done_fn done, void *arg)
+int commit_start(struct finode *f, const struct wbuf *bytes,
+		 const struct commit_how *how, commit_done_fn done, void *arg)
 {
 	struct commit *c = mem_zalloc(sizeof(*c));
 	int rv;
@@ -219,8 +219,7 @@ int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
 	assert(bytes->n > 0);
 	c->f = finode_ref(f);
 	c->bytes = bytes;
-	c->mtime_ns = mtime_ns;
-	c->flags = flags;
+	c->how = *how;
 	c->done = done;
 	c->arg = arg;
 	rv = bytes->bytes <= commit_inline_max(f->m) ? commit_send_write(c)

@@ -19,11 +19,16 @@ struct commit_result {
 };
 typedef void (*commit_done_fn)(void *arg, const struct commit_result *result);
 
+struct commit_how {
+	int64_t mtime_ns;
+	uint32_t flags;    /* RPC_WRITE_* */
+	uint64_t deadline; /* env ns: it fails when not done by then; 0: none */
+};
 /*
- * bytes are borrowed until done; flags are RPC_WRITE_*. With RPC_WRITE_APPEND
- * offsets count from the end of the file. 0 or -ENOMEM (done is not called).
+ * bytes are borrowed until done. With RPC_WRITE_APPEND offsets count from the
+ * end of the file. 0 or -ENOMEM (done is not called).
  */
-int commit_start(struct finode *f, const struct wbuf *bytes, int64_t mtime_ns,
-		 uint32_t flags, commit_done_fn done, void *arg);
+int commit_start(struct finode *f, const struct wbuf *bytes,
+		 const struct commit_how *how, commit_done_fn done, void *arg);
 
 #endif

@@ -16,6 +16,7 @@
 
 #define FLUSH_TICK_NS UINT64_C(250000000)
 #define FLUSH_AGED_AT_ONCE 32 /* commits that the timer adds */
+#define FLUSH_LEAST_NS UINT64_C(500000000) /* any commit gets */
 
 static void flush_begin(struct finode *f);
 
@@ -90,6 +91,7 @@ static void flush_end(struct finode *f, int err)
 	m->dirty_bytes -= f->flushing.bytes;
 	wbuf_clear(&f->flushing);
 	f->committing = f->flushing_kills = false;
+	f->flush_failed = err != 0;
 	f->flush_ended++;
 	m->flushes--;
 	if (err != 0) {
@@ -122,11 +124,32 @@ static void flush_on_no_memory(struct env_task *task)
 	flush_end(CONTAINER_OF(task, struct finode, flush_task), -ENOMEM);
 }
 
+/*
+ * None: each of its messages has timeout=, which a slow disk may need again and
+ * again. But behind one that failed only what is left to the first of those
+ * who wait: they have waited for that one.
+ */
+static uint64_t flush_deadline(const struct finode *f)
+{
+	uint64_t now = env_now_ns(f->m->env);
+	uint64_t end = UINT64_MAX;
+
+	if (!f->flush_failed)
+		return 0;
+	for (const struct fop *op = f->flush_queue.first; op != NULL;
+	     op = op->next)
+		if (op->deadline < end)
+			end = op->deadline;
+	return end < now + FLUSH_LEAST_NS ? now + FLUSH_LEAST_NS : end;
+}
+
 /* Starts sending. A stream sends whole blocks and keeps its tail. */
 static void flush_begin(struct finode *f)
 {
 	bool only_full = f->dirty.full > 0 && f->flush_queue.first == NULL &&
 			 f->m->state == MOUNT_RUNNING;
+	struct commit_how how = { .mtime_ns = f->mtime_ns,
+				  .deadline = flush_deadline(f) };
 	int rv;
 
 	if (wbuf_take(&f->dirty, only_full, &f->flushing) != 0)
@@ -138,9 +161,9 @@ static void flush_begin(struct finode *f)
 	f->dirty_kills = f->dirty_kills && f->dirty.n > 0;
 	f->flush_begun++;
 	f->m->flushes++;
-	rv = commit_start(f, &f->flushing, f->mtime_ns,
-			  f->flushing_kills ? RPC_WRITE_KILL_SUID : 0,
-			  flush_on_commit, f);
+	if (f->flushing_kills)
+		how.flags = RPC_WRITE_KILL_SUID;
+	rv = commit_start(f, &f->flushing, &how, flush_on_commit, f);
 	if (rv != 0) {
 		f->flush_task.run = flush_on_no_memory;
 		env_post(f->m->env, &f->flush_task);

@@ -10,11 +10,13 @@
 #include "fuse/escape.h"
 #include "fuse/reader.h"
 
+#define FOP_SAME_CALL_NS UINT64_C(50000000)
+#define FOP_SHORT_NS UINT64_C(100000000)
+
 /*
  * Happy path: fop_new -> FOP_SEND -> reply -> fop_reply_*.
  * Failure modes: no memory (answered at once), an error status (answered by
- * fop_status), INTERRUPT (the call is cancelled and EINTR answered, if
- * nothing is changed by the request).
+ * fop_status), INTERRUPT: see fop.h.
  */
 
 struct mount *fop_mount(fuse_req_t req)
@@ -35,6 +37,7 @@ static void fop_free(struct fop *op)
 	mem_free(op->out);
 	wbuf_clear(&op->snap);
 	rstream_free(op->stream);
+	env_timer_cancel(m->env, &op->intr);
 	mem_free(op);
 	m->fops--;
 	device_check(m);
@@ -60,12 +63,56 @@ static void fop_interrupt_task(struct env_task *task)
 		fop_free(op);
 		return;
 	}
-	op->interrupted = true;
-	if (op->call == NULL || !op->readonly)
+	if (fop_is_gone(op))
 		return;
-	client_cancel(op->call);
-	op->call = NULL;
-	fop_reply_err(op, -EINTR);
+	if (op->call != NULL && op->readonly) {
+		client_cancel(op->call);
+		op->call = NULL;
+		fop_reply_err(op, -EINTR);
+	} else {
+		env_timer_set(op->m->env, &op->intr, FOP_INTR_NS);
+	}
+}
+
+/* The program goes; what is under way ends without it. */
+static void fop_on_intr_timer(struct env_timer *timer)
+{
+	struct fop *op = CONTAINER_OF(timer, struct fop, intr);
+
+	if (op->ended || fop_is_gone(op))
+		return;
+	fuse_reply_err(op->req, EINTR);
+	op->req = NULL;
+}
+
+/* --- time --- */
+
+/* A thread that has just been made to wait for timeout= goes on at once. */
+static uint64_t fop_deadline(struct mount *m, pid_t pid)
+{
+	uint64_t now = env_now_ns(m->env);
+
+	for (unsigned i = 0; i < MOUNT_WAITED_MAX; i++) {
+		struct mount_waited *w = &m->waited[i];
+
+		if (w->pid != pid || pid == 0)
+			continue;
+		w->pid = 0;
+		if (now - w->at_ns < FOP_SAME_CALL_NS)
+			return now + FOP_SHORT_NS;
+	}
+	return now + m->opt->timeout_s * UINT64_C(1000000000);
+}
+
+static void fop_note_waited(const struct fop *op)
+{
+	struct mount *m = op->m;
+	uint64_t now = env_now_ns(m->env);
+
+	if (now < op->deadline)
+		return;
+	m->waited[m->waited_next++ % MOUNT_WAITED_MAX] =
+		(struct mount_waited){ .pid = op->pid, .at_ns = now };
 }
 
 /* Called with locks of libfuse held: only take note. */
@@ -99,8 +146,13 @@ struct fop *fop_new(fuse_req_t req, uint64_t node)
 	}
 	op->req = req;
 	op->m = m;
-	op->kills = fuse_req_ctx(req)->uid != 0;
+	op->uid = fuse_req_ctx(req)->uid;
+	op->gid = fuse_req_ctx(req)->gid;
+	op->pid = fuse_req_ctx(req)->pid;
+	op->kills = op->uid != 0;
+	op->deadline = fop_deadline(m, op->pid);
 	op->task.run = fop_interrupt_task;
+	op->intr.cb = fop_on_intr_timer;
 	m->fops++;
 	fuse_req_interrupt_func(req, fop_on_interrupt, op);
 	return op;
@@ -139,7 +191,10 @@ int fop_decode_name(const char *name, struct fname **ret_name)
 
 void fop_reply_err(struct fop *op, int err)
 {
-	fuse_reply_err(op->req, -err);
+	if (err != 0)
+		fop_note_waited(op);
+	if (!fop_is_gone(op))
+		fuse_reply_err(op->req, -err);
 	fop_end(op);
 }
 
@@ -147,6 +202,10 @@ void fop_reply_attr(struct fop *op)
 {
 	struct stat st;
 
+	if (fop_is_gone(op)) {
+		fop_end(op);
+		return;
+	}
 	finode_stat(op->f, &st);
 	op->f->told = op->f->attr.change;
 	fuse_reply_attr(op->req, &st, op->m->opt->attr_timeout_s);
@@ -169,6 +228,10 @@ void fop_reply_entry(struct fop *op, struct finode *f)
 {
 	struct fuse_entry_param entry;
 
+	if (fop_is_gone(op)) {
+		fop_end(op);
+		return;
+	}
 	fop_fill_entry(op->m, f, &entry);
 	finode_looked_up(f);
 	/* Not delivered: the kernel will not forget what it never got. */
@@ -179,19 +242,22 @@ void fop_reply_entry(struct fop *op, struct finode *f)
 
 void fop_reply_buf(struct fop *op, const void *data, size_t len)
 {
-	fuse_reply_buf(op->req, data, len);
+	if (!fop_is_gone(op))
+		fuse_reply_buf(op->req, data, len);
 	fop_end(op);
 }
 
 void fop_reply_iov(struct fop *op, const struct iovec *iov, int n)
 {
-	fuse_reply_iov(op->req, iov, n);
+	if (!fop_is_gone(op))
+		fuse_reply_iov(op->req, iov, n);
 	fop_end(op);
 }
 
 void fop_reply_write(struct fop *op, size_t n)
 {
-	fuse_reply_write(op->req, n);
+	if (!fop_is_gone(op))
+		fuse_reply_write(op->req, n);
 	fop_end(op);
 }
 

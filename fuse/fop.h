@@ -4,8 +4,15 @@
  * One request of the kernel, from its handler until its answer.
  *
  * fop_new() ... exactly one fop_*reply*(), which frees it. In between it may
- * wait in one RPC (FOP_SEND) or in one queue (flush.h, open). An interrupted
- * request that changes nothing ends with EINTR; others go on.
+ * wait in one RPC (FOP_SEND) or in one queue (flush.h, open).
+ *
+ * All its RPCs together take no longer than timeout=. The kernel may need two
+ * requests for one call of a program: a thread whose request ran into that
+ * limit just before is not made to wait once more.
+ *
+ * Interrupted (a signal): an RPC that changes nothing is given up, EINTR. What
+ * may change something goes on; when it has no answer FOP_INTR_NS later the
+ * program gets EINTR, and the request goes on without it (fop_is_gone()).
  * Loop only.
  */
 #include "fuse/mount.h"
@@ -25,8 +32,10 @@ struct fname {
 	uint8_t comp[];
 };
 
+#define FOP_INTR_NS UINT64_C(1000000000)
+
 struct fop {
-	fuse_req_t req;
+	fuse_req_t req; /* NULL: nobody waits for the answer any more */
 	struct mount *m;
 	struct finode *f;  /* ref'd; the inode or directory of the request */
 	struct finode *f2; /* ref'd; second directory, or new inode */
@@ -34,9 +43,13 @@ struct fop {
 	struct fname *name, *name2;
 	struct client_call *call; /* RPC under way */
 	rpc_done_fn done;         /* its callback */
+	uint64_t deadline;        /* of all its RPCs, env ns */
+	uid_t uid;                /* who asks */
+	gid_t gid;
+	pid_t pid;                /* the thread */
 	bool readonly;            /* may end with EINTR */
 	bool kills;               /* not of root: set-id bits go with bytes */
-	bool interrupted;
+	struct env_timer intr;    /* interrupted: gone when it fires */
 	bool ended;               /* answered; the task still points here */
 	bool task_queued;
 	struct env_task task;     /* interrupt */
@@ -71,6 +84,11 @@ struct fop {
 /* NULL: no memory, and the request was answered so. node 0: no inode. */
 struct fop *fop_new(fuse_req_t req, uint64_t node);
 struct mount *fop_mount(fuse_req_t req);
+/* True when the program has had its answer: EINTR. Handles may be closed. */
+static inline bool fop_is_gone(const struct fop *op)
+{
+	return op->req == NULL;
+}
 
 /* Decodes a name: 0, -EINVAL (no row is shown so), -ENOMEM. */
 int fop_decode_name(const char *name, struct fname **ret_name);
@@ -93,8 +111,10 @@ void fop_fill_entry(const struct mount *m, struct finode *f,
 /* --- RPC --- */
 /* Sends for op; done gets op as arg and calls fop_status() first. */
 #define FOP_SEND(op, msg, ino, request, done_) \
-	fop_sent((op), CLIENT_SEND((op)->m->client, msg, ino_shard(ino), \
-				   (request), (done_), (op)))
+	fop_sent((op), FOP_CALL(op, msg, ino, request, done_))
+#define FOP_CALL(op, msg, ino, request, done_) \
+	CLIENT_SEND_BY((op)->m->client, msg, ino_shard(ino), (op)->deadline, \
+		       (request), (done_), (op))
 /* No call: answers ENOMEM. */
 void fop_sent(struct fop *op, struct client_call *call);
 /* 0, or op was answered with the error. */

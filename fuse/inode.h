@@ -66,6 +66,7 @@ struct finode {
 	bool flushing_kills;  /* ... `flushing`: set-id bits go */
 	uint64_t dirty_ns;    /* since when `dirty` is not empty */
 	bool committing;
+	bool flush_failed;    /* the one before */
 	uint64_t flush_begun; /* flushes begun and ended, counted */
 	uint64_t flush_ended;
 	uint64_t err_seq; /* failed flushes */

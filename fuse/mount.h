@@ -32,6 +32,13 @@ struct mount_stale {
 };
 #define MOUNT_STALE_MAX 16
 
+/* A thread whose request ran into timeout=: see fop.c. */
+struct mount_waited {
+	pid_t pid; /* 0: none */
+	uint64_t at_ns;
+};
+#define MOUNT_WAITED_MAX 64
+
 enum mount_state {
 	MOUNT_STARTING,
 	MOUNT_RUNNING,
@@ -70,6 +77,8 @@ struct mount {
 	LIST_HEAD(, fhandle) handles; /* all that are open */
 	struct mount_stale stale[MOUNT_STALE_MAX];
 	unsigned stale_next;
+	struct mount_waited waited[MOUNT_WAITED_MAX];
+	unsigned waited_next;
 	uint64_t skipped; /* names that could not be shown */
 
 	struct finode_list dirty; /* oldest first */

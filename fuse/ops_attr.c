@@ -202,8 +202,7 @@ static void truncate_send(struct fop *op)
 	if (op->kills)
 		q.valid |= RPC_SET_KILL_SUID;
 
-	op->call = CLIENT_SEND(op->m->client, setattr, ino_shard(q.ino), &q,
-			       truncate_on_reply, op);
+	op->call = FOP_CALL(op, setattr, q.ino, &q, truncate_on_reply);
 	if (op->call == NULL) {
 		ops_close(f);
 		fop_reply_err(op, -ENOMEM);
@@ -235,7 +234,8 @@ static void readlink_on_reply(void *arg, const struct rpc_reply *reply)
 	}
 	memcpy(target, rsp.target.p, rsp.target.len);
 	target[rsp.target.len] = '\0';
-	fuse_reply_readlink(op->req, target);
+	if (!fop_is_gone(op))
+		fuse_reply_readlink(op->req, target);
 	fop_end(op);
 }
 
@@ -266,7 +266,8 @@ static void statfs_answer(struct fop *op, uint64_t total, uint64_t avail,
 		.f_namemax = NAME_MAX,
 	};
 
-	fuse_reply_statfs(op->req, &st);
+	if (!fop_is_gone(op))
+		fuse_reply_statfs(op->req, &st);
 	fop_end(op);
 }
 

@@ -22,11 +22,16 @@
 
 static void readdir_go_on(struct fop *op);
 
-static void opendir_answer(struct fop *op, struct fhandle *h)
+static void opendir_answer(struct fop *op)
 {
+	struct fhandle *h = fhandle_new(op->f, op->open_flags);
 	struct fuse_file_info fi = { .fh = (uint64_t)(uintptr_t)h };
 
-	if (fuse_reply_open(op->req, &fi) != 0)
+	if (h == NULL) {
+		fop_reply_err(op, -ENOMEM);
+		return;
+	}
+	if (fop_is_gone(op) || fuse_reply_open(op->req, &fi) != 0)
 		fhandle_free(h);
 	fop_end(op);
 }
@@ -34,15 +39,12 @@ static void opendir_answer(struct fop *op, struct fhandle *h)
 static void opendir_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
-	struct fhandle *h = op->h;
 	struct rpc_attr_rsp rsp;
 
-	if (!FOP_REPLY(op, reply, attr_rsp, &rsp)) {
-		fhandle_free(h);
+	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
 		return;
-	}
 	finode_update(op->f, &rsp.attr);
-	opendir_answer(op, h);
+	opendir_answer(op);
 }
 
 /*
@@ -53,28 +55,17 @@ void ops_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fop *op = fop_new(req, node);
 	struct rpc_getattr q;
-	struct client_call *call;
-	struct fhandle *h;
 
 	if (op == NULL)
 		return;
-	h = fhandle_new(op->f, fi->flags);
-	if (h == NULL) {
-		fop_reply_err(op, -ENOMEM);
-		return;
-	}
+	op->open_flags = fi->flags;
 	if (ops_is_buckets(op->f) || op->f->removed) {
-		opendir_answer(op, h);
+		opendir_answer(op);
 		return;
 	}
 	op->readonly = true;
-	op->h = h;
 	q.ino = op->f->ino;
-	call = CLIENT_SEND(op->m->client, getattr, ino_shard(q.ino), &q,
-			   opendir_on_reply, op);
-	if (call == NULL)
-		fhandle_free(h);
-	fop_sent(op, call);
+	FOP_SEND(op, getattr, q.ino, &q, opendir_on_reply);
 }
 
 void ops_releasedir(fuse_req_t req, fuse_ino_t node,

@@ -43,13 +43,14 @@ static void append_on_commit(void *arg, const struct commit_result *result)
 
 static void append_send(struct fop *op)
 {
-	uint32_t flags = RPC_WRITE_APPEND;
+	struct commit_how how = { .mtime_ns = env_wall_ns(op->m->env),
+				  .flags = RPC_WRITE_APPEND,
+				  .deadline = op->deadline };
 	int rv;
 
 	if (op->kills)
-		flags |= RPC_WRITE_KILL_SUID;
-	rv = commit_start(op->f, &op->snap, env_wall_ns(op->m->env), flags,
-			  append_on_commit, op);
+		how.flags |= RPC_WRITE_KILL_SUID;
+	rv = commit_start(op->f, &op->snap, &how, append_on_commit, op);
 
 	if (rv != 0)
 		fop_reply_err(op, rv);
@@ -101,7 +102,8 @@ void ops_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size,
 
 static void flush_answer(struct fop *op)
 {
-	fop_reply_err(op, fhandle_take_error(op->h));
+	fop_reply_err(op, fop_is_gone(op) ? -EINTR
+					  : fhandle_take_error(op->h));
 }
 
 static void flush_request(fuse_req_t req, fuse_ino_t node,

@@ -280,11 +280,9 @@ static void mknod_on_reply(void *arg, const struct rpc_reply *reply)
 
 static void mknod_fill(struct fop *op, struct rpc_mknod *q)
 {
-	const struct fuse_ctx *ctx = fuse_req_ctx(op->req);
-
 	*q = (struct rpc_mknod){
 		.dir = op->f->ino, .name = ops_name_bytes(op->name),
-		.mode = op->mode, .uid = ctx->uid, .gid = ctx->gid,
+		.mode = op->mode, .uid = op->uid, .gid = op->gid,
 		.rdev = op->rdev, .how = op->name->how,
 		.flags = op->flags,
 		.session = client_session(op->m->client),
@@ -358,7 +356,8 @@ static void create_answer(struct fop *op)
 		return;
 	fop_fill_entry(op->m, f, &entry);
 	finode_looked_up(f);
-	if (fuse_reply_create(op->req, &entry, &fi) != 0) {
+	if (fop_is_gone(op) ||
+	    fuse_reply_create(op->req, &entry, &fi) != 0) {
 		fhandle_free(fhandle_of(&fi));
 		ops_close(f);
 		finode_forget(op->m, entry.ino, 1);

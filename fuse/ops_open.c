@@ -82,10 +82,9 @@ void ops_open_looked_up(fuse_req_t req)
 static bool stale_take(struct fop *op)
 {
 	struct mount_stale *stale = op->m->stale;
-	pid_t pid = fuse_req_ctx(op->req)->pid;
 
 	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
-		if (stale[i].ino == op->f->ino && stale[i].pid == pid) {
+		if (stale[i].ino == op->f->ino && stale[i].pid == op->pid) {
 			stale[i].ino = 0;
 			return true;
 		}
@@ -97,7 +96,7 @@ static void stale_note(struct fop *op)
 	struct mount *m = op->m;
 
 	m->stale[m->stale_next++ % MOUNT_STALE_MAX] = (struct mount_stale){
-		.pid = fuse_req_ctx(op->req)->pid, .ino = op->f->ino,
+		.pid = op->pid, .ino = op->f->ino,
 	};
 }
 
@@ -139,7 +138,7 @@ static void open_answer(struct fop *op)
 		inval_attr(op->m, finode_node(f));
 		f->no_caps = false;
 	}
-	if (fuse_reply_open(op->req, &fi) != 0) {
+	if (fop_is_gone(op) || fuse_reply_open(op->req, &fi) != 0) {
 		fhandle_free(fhandle_of(&fi));
 		ops_close(f);
 	}
@@ -195,8 +194,7 @@ static void open_send(struct fop *op)
 	op->held = stale_take(op) && f->held;
 	f->opens++;
 	open_fill(f, op->held, &q);
-	op->call = CLIENT_SEND(op->m->client, open, ino_shard(f->ino), &q,
-			       open_on_reply, op);
+	op->call = FOP_CALL(op, open, f->ino, &q, open_on_reply);
 	if (op->call == NULL) {
 		ops_close(f);
 		fop_reply_err(op, -ENOMEM);

@@ -150,7 +150,8 @@ static void lseek_send(struct fop *op);
 
 static void lseek_answer(struct fop *op, uint64_t off)
 {
-	fuse_reply_lseek(op->req, (off_t)off);
+	if (!fop_is_gone(op))
+		fuse_reply_lseek(op->req, (off_t)off);
 	fop_end(op);
 }
 

@@ -89,7 +89,8 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 static void xattr_answer(struct fop *op, struct wire_bytes value)
 {
 	if (op->size == 0) {
-		fuse_reply_xattr(op->req, value.len);
+		if (!fop_is_gone(op))
+			fuse_reply_xattr(op->req, value.len);
 		fop_end(op);
 	} else if (value.len > op->size) {
 		fop_reply_err(op, -ERANGE);

@@ -99,13 +99,15 @@ static void rstream_done(void *arg, uint32_t status)
 
 /* NULL: no memory. The bytes come through reader_on_stream(). */
 static struct rstream *rstream_new(struct mount *m, struct finode *f,
-				   uint64_t off, uint64_t len)
+				   uint64_t off, uint64_t len,
+				   uint64_t deadline)
 {
 	static const struct client_read_cbs cbs = {
 		.data = rstream_data, .done = rstream_done,
 	};
 	struct client_read_spec spec = { .ino = f->ino, .off = off,
-					 .len = len };
+					 .len = len,
+					 .deadline = deadline };
 	struct rstream *s = mem_zalloc(sizeof(*s));
 
 	if (s == NULL)
@@ -231,7 +233,8 @@ static bool reader_snap(struct fop *op)
 /* A stream of its own for one READ. */
 static void reader_fetch(struct fop *op)
 {
-	op->stream = rstream_new(op->m, op->f, op->off, op->size);
+	op->stream = rstream_new(op->m, op->f, op->off, op->size,
+				 op->deadline);
 	if (op->stream == NULL) {
 		fop_reply_err(op, -ENOMEM);
 		return;
@@ -288,7 +291,7 @@ static bool reader_extend(struct fhandle *h, uint64_t off)
 
 	if (r->last != NULL)
 		off = r->last->end;
-	s = rstream_new(m, h->f, off, r->window);
+	s = rstream_new(m, h->f, off, r->window, 0);
 	if (s == NULL)
 		return false;
 	s->h = h;

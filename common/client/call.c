@@ -381,6 +381,8 @@ struct client_call *client_send_chunk(struct client *c,
 	}
 	call->body = send->body;
 	call->deadline = env_now_ns(c->env) + ms * 1000000ull;
+	if (send->deadline != 0 && send->deadline < call->deadline)
+		call->deadline = send->deadline;
 	call->timer.cb = call_on_timer;
 	call->done = send->done;
 	call->arg = send->arg;
@@ -411,6 +413,23 @@ struct client_call *client_send(struct client *c, struct client_send *send)
 	return client_send_chunk(c, send, &chunk);
 }
 
+struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
+					   uint16_t shard, uint64_t deadline,
+					   int (*encode)(const void *req,
+							 struct buf *out),
+					   const void *req, rpc_done_fn done,
+					   void *arg)
+{
+	struct buf out;
+	struct client_send send = { .tag = tag, .shard = shard,
+				    .payload = &out, .deadline = deadline,
+				    .done = done, .arg = arg };
+
+	buf_init(&out, 0);
+	(void)encode(req, &out); /* out.err is looked at by client_send() */
+	return client_send(c, &send);
+}
+
 struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 					uint16_t shard,
 					int (*encode)(const void *req,
@@ -418,14 +437,8 @@ struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 					const void *req, rpc_done_fn done,
 					void *arg)
 {
-	struct buf out;
-	struct client_send send = { .tag = tag, .shard = shard,
-				    .payload = &out, .done = done,
-				    .arg = arg };
-
-	buf_init(&out, 0);
-	(void)encode(req, &out); /* out.err is looked at by client_send() */
-	return client_send(c, &send);
+	return client_send_encoded_by(c, tag, shard, 0, encode, req, done,
+				      arg);
 }
 
 void client_cancel(struct client_call *call)

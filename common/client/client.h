@@ -73,6 +73,7 @@ struct client_send {
 	struct body *body;   /* a reference is taken over */
 	unsigned nth;        /* C: which owner of the chunk, from 0 */
 	uint32_t timeout_ms; /* 0: the configured one */
+	uint64_t deadline;   /* env_now_ns(), ends it as well; 0: none */
 	rpc_done_fn done;    /* exactly once, never inside */
 	void *arg;
 };
@@ -92,6 +93,16 @@ struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 						      struct buf *out),
 					const void *req, rpc_done_fn done,
 					void *arg);
+/* The same with a deadline (struct client_send). */
+#define CLIENT_SEND_BY(c, name, shard_, deadline_, req, done_, arg_) \
+	client_send_encoded_by((c), RPC_TAG_##name, (shard_), (deadline_), \
+			       client_encode_##name, (req), (done_), (arg_))
+struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
+					   uint16_t shard, uint64_t deadline,
+					   int (*encode)(const void *req,
+							 struct buf *out),
+					   const void *req, rpc_done_fn done,
+					   void *arg);
 #define CLIENT_ENCODE_DECL(tag, name, FIELDS, rsp, roles, kind) \
 	static inline int client_encode_##name(const void *req, struct buf *out) \
 	{ \
@@ -141,6 +152,8 @@ struct body *client_slice_body(const struct client_slice *s);
 /* Copies; takes what fits, returns how much (0 when full). */
 size_t client_slice_add(struct client_slice *s, const void *data, size_t len);
 uint32_t client_slice_error(const struct client_slice *s); /* RPC_STATUS */
+/* Chunks that are not stored by then (env_now_ns()) fail the slice. */
+void client_slice_set_deadline(struct client_slice *s, uint64_t deadline);
 void client_slice_finish(struct client_slice *s);
 /* A commit that names it was answered with OK. */
 void client_slice_named(struct client_slice *s);
@@ -167,6 +180,7 @@ struct client_read_spec {
 	uint64_t ino;
 	uint64_t off, len;
 	uint64_t version; /* 0: any */
+	uint64_t deadline; /* env_now_ns(): all of it ends by then; 0: none */
 	/*
 	 * Chunks fetched besides the next one. 0 is enough where they come
 	 * fast: the next is fetched while the one before is being used, and

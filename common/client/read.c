@@ -43,7 +43,7 @@ struct client_read {
 	struct client *c;
 	const struct client_read_cbs *cbs; /* borrowed */
 	void *arg;
-	uint64_t ino, version;
+	uint64_t ino, version, deadline;
 	uint64_t end;      /* of the wanted range, cut at the end of file */
 	uint64_t plan;     /* up to here pieces exist */
 	uint32_t ahead;
@@ -161,8 +161,8 @@ static void read_ask(struct client_read *r)
 			      .len = r->end - r->plan,
 			      .version = r->version };
 
-	r->call = CLIENT_SEND(r->c, read, ino_shard(r->ino), &m,
-			      read_on_extents, r);
+	r->call = CLIENT_SEND_BY(r->c, read, ino_shard(r->ino), r->deadline,
+				 &m, read_on_extents, r);
 	if (r->call == NULL)
 		read_fail(r, RPC_STATUS_NOMEM);
 }
@@ -219,6 +219,7 @@ static int piece_fetch(struct piece *p, const struct wire_extent *e)
 	struct client_send send = { .tag = RPC_TAG_chunk_get,
 				    .shard = slice_home(e->slice),
 				    .payload = &out,
+				    .deadline = p->r->deadline,
 				    .done = piece_on_chunk, .arg = p };
 
 	if (e->slice_off / WIRE_CHUNK > UINT32_MAX) {
@@ -491,6 +492,7 @@ struct client_read *client_read_start(struct client *c,
 	r->arg = arg;
 	r->ino = spec->ino;
 	r->version = spec->version;
+	r->deadline = spec->deadline;
 	r->plan = spec->off;
 	r->end = spec->len > UINT64_MAX - spec->off ? UINT64_MAX :
 						      spec->off + spec->len;

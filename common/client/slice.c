@@ -50,6 +50,7 @@ struct client_slice {
 	uint32_t next_index;
 	uint64_t len;        /* bytes added */
 	uint64_t max;        /* that will ever be added */
+	uint64_t deadline;   /* ns; 0: none */
 	struct client_list chunks; /* under way */
 	unsigned under_way;
 	uint32_t status;
@@ -164,6 +165,7 @@ static void chunk_send(struct slice_chunk *k)
 		struct client_send send = {
 			.tag = RPC_TAG_chunk_put, .shard = slice_home(s->id),
 			.payload = &out, .body = body_ref(k->body),
+			.deadline = s->deadline,
 			.done = chunk_on_put, .arg = p,
 		};
 
@@ -362,6 +364,11 @@ size_t client_slice_add(struct client_slice *s, const void *data, size_t len)
 		taken += room;
 	}
 	return taken;
+}
+
+void client_slice_set_deadline(struct client_slice *s, uint64_t deadline)
+{
+	s->deadline = deadline;
 }
 
 void client_slice_finish(struct client_slice *s)

@@ -32,7 +32,11 @@ struct sent {
 	unsigned extents;
 	bool is_inline;
 	uint32_t flags;
+	uint64_t deadline;
 };
+
+/* somebody waits for the answer */
+#define REQ ((fuse_req_t)(void *)&mount)
 
 static struct sent sent[64];
 static unsigned n_sent, n_answered;
@@ -130,12 +134,18 @@ void client_slice_free(struct client_slice *s)
 	mem_free(s);
 }
 
-struct client_call *client_send_encoded(struct client *c, uint16_t tag,
-					uint16_t shard,
-					int (*encode)(const void *req,
-						      struct buf *out),
-					const void *req, rpc_done_fn done,
-					void *arg)
+void client_slice_set_deadline(struct client_slice *s, uint64_t deadline)
+{
+	(void)s;
+	(void)deadline;
+}
+
+struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
+					   uint16_t shard, uint64_t deadline,
+					   int (*encode)(const void *req,
+							 struct buf *out),
+					   const void *req, rpc_done_fn done,
+					   void *arg)
 {
 	const struct rpc_write *q = req;
 	struct sent *s = &sent[n_sent++];
@@ -147,7 +157,7 @@ struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 	(void)encode;
 	assert_int_equal(tag, RPC_TAG_write);
 	*s = (struct sent){ .done = done, .arg = arg, .extents = n,
-			    .flags = q->flags };
+			    .flags = q->flags, .deadline = deadline };
 	for (uint32_t i = 0; i < n; i++) {
 		struct wire_extent e;
 
@@ -255,12 +265,15 @@ int fuse_reply_write(fuse_req_t req, size_t count)
 
 /* --- fixture --- */
 
+static const struct mount_options options = { .timeout_s = 30 };
+
 static int setup(void **state)
 {
 	(void)state;
 	mini = minienv_new(NULL, 1);
 	memset(&mount, 0, sizeof(mount));
 	mount.env = minienv_env(mini);
+	mount.opt = &options;
 	mount.state = MOUNT_RUNNING;
 	assert_int_equal(finode_table_init(&mount.inodes), 0);
 	flush_init(&mount);
@@ -332,7 +345,7 @@ static void fsync_answer(struct fop *op)
 
 static void fsync_start(struct finode *f, struct fhandle *h)
 {
-	struct fop *op = fop_new(NULL, f->ino);
+	struct fop *op = fop_new(REQ, f->ino);
 
 	op->h = h;
 	if (!flush_wait(f, op, fsync_answer))
@@ -448,6 +461,45 @@ static void test_failure(void **state)
 	finode_unref(f);
 }
 
+/*
+ * The server is away: who waits through a flush that fails does not wait as
+ * long again for the one behind it.
+ */
+static void test_deadline(void **state)
+{
+	struct finode *f = finode_get(&mount, 7);
+	struct fhandle *h = fhandle_new(f, 0);
+	uint64_t start;
+
+	(void)state;
+	write_bytes(f, 0, 10);
+	flush_start(f);
+	assert_int_equal(sent[0].deadline, 0); /* timeout= of each message */
+	minienv_advance(mini, UINT64_C(5000000000));
+	write_bytes(f, 0, 10);
+	start = env_now_ns(mount.env);
+	fsync_start(f, h); /* behind the one under way */
+	minienv_advance(mini, UINT64_C(25000000000));
+	answer(RPC_STATUS_TIMEDOUT);
+	assert_int_equal(n_sent, 2);
+	assert_int_equal(sent[1].deadline, start + UINT64_C(30000000000));
+	write_bytes(f, 0, 10);
+	minienv_advance(mini, UINT64_C(5000000000));
+	answer(RPC_STATUS_TIMEDOUT);
+	assert_int_equal(replies, 1);
+	assert_int_equal(reply_err_last, EIO);
+	minienv_advance(mini, UINT64_C(3000000000));
+	assert_int_equal(n_sent, 3); /* nobody waits: no limit but its own */
+	assert_true(sent[2].deadline == UINT64_MAX);
+	answer(RPC_STATUS_OK);
+	write_bytes(f, 0, 10);
+	flush_start(f);
+	assert_int_equal(sent[3].deadline, 0); /* it is back */
+	answer(RPC_STATUS_OK);
+	fhandle_free(h);
+	finode_unref(f);
+}
+
 /* Chunks that cannot be stored: no WRITE leaves. */
 static void test_failed_chunks(void **state)
 {
@@ -508,7 +560,7 @@ static void test_throttle(void **state)
 	write_many(f, 0, FLUSH_MOUNT_MAX);
 	minienv_run(mini);
 	assert_int_equal(mount.dirty_bytes, FLUSH_MOUNT_MAX);
-	op = fop_new(NULL, f->ino);
+	op = fop_new(REQ, f->ino);
 	op->size = 4096;
 	assert_true(flush_throttle(op));
 	minienv_run(mini);
@@ -588,6 +640,7 @@ int main(void)
 		T(test_failed_chunks), T(test_slice_gone),
 		T(test_throttle), T(test_many),
 		T(test_kills),
+		T(test_deadline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""A server that is away: calls end in time, signals end them, restarts under load are not seen."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from leo import *
+
+# each runs in a process of its own, in the directory d of the mount
+CALLS = {
+    "stat": "os.stat('file')",
+    "stat of nothing": "os.stat('nothing')",
+    "stat deep down": "os.stat('e/f/g/file')",
+    "create": "open('e/f/new', 'w')",
+    "mkdir": "os.mkdir('e/newdir')",
+    "unlink": "os.unlink('file')",
+    "rmdir": "os.rmdir('e/empty')",
+    "rename": "os.rename('file', 'e/f/file')",
+    "link": "os.link('file', 'e/link')",
+    "symlink": "os.symlink('x', 'e/symlink')",
+    "chmod": "os.chmod('file', 0o600)",
+    "truncate": "os.truncate('file', 3)",
+    "setxattr": "os.setxattr('file', 'user.a', b'')",
+    "list": "os.listdir('e/f')",
+    "read": "open('large', 'rb').read(10)",
+    "statvfs": "os.statvfs('file')",
+    "write and fsync": "os.write(fd, b'x' * 100); os.fsync(fd)",
+    "write and close": "os.write(fd2, b'x' * 3000000); os.close(fd2)",
+    "append": "os.write(fd3, b'x')",
+    "read of an open file": "os.pread(fd4, 100000, 4000000)",
+}
+CHILD = """
+import os, sys, time
+os.chdir(sys.argv[1])
+fd = os.open('w1', os.O_RDWR | os.O_CREAT)
+fd2 = os.open('w2' + sys.argv[2], os.O_RDWR | os.O_CREAT)
+fd3 = os.open('w3', os.O_RDWR | os.O_CREAT | os.O_APPEND)
+fd4 = os.open('large', os.O_RDONLY)
+print('ready', flush=True)
+sys.stdin.readline()
+start = time.monotonic()
+try:
+    exec(sys.argv[3])
+    print('works', flush=True)
+except OSError as err:
+    print(err.errno, flush=True)
+print(time.monotonic() - start, flush=True)
+os._exit(0)
+"""
+
+
+def spawn(mount, i, code):
+    p = subprocess.Popen(
+        [sys.executable, "-c", CHILD, mount.path("d"), str(i), code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )
+    eq(p.stdout.readline(), "ready\n", code)
+    return p
+
+
+def fill(mount):
+    os.makedirs(mount.path("d", "e", "f", "g"))
+    os.mkdir(mount.path("d", "e", "empty"))
+    for path in ("file", "e/f/g/file"):
+        with open(mount.path("d", path), "w") as f:
+            f.write("bytes")
+    with open(mount.path("d", "large"), "wb") as f:
+        f.write(os.urandom(6 << 20))
+
+
+def one_deadline(server):
+    """Whatever the kernel asks for it, a call takes timeout=."""
+    mount = Mount(server, "/away", "timeout=3")
+    fill(mount)
+    children = {name: spawn(mount, i, code) for i, (name, code) in enumerate(CALLS.items())}
+    with open(mount.path("d", "large"), "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    time.sleep(1.1)  # what the kernel believes of names is over: entry_timeout
+    server.kill()
+    for p in children.values():
+        p.stdin.write("\n")
+        p.stdin.flush()
+    slow = []
+    for name, p in children.items():
+        out = p.communicate(timeout=60 * SLOW)[0].split()
+        print(f"# {name}: {out}")
+        if out[0] != "5" or not 2.5 < float(out[1]) < 4.5:
+            slow.append((name, out))
+    eq(slow, [], "calls that do not end with EIO after timeout=")
+    server.start()
+    with open(mount.path("d", "e", "f", "g", "file")) as f:
+        eq(f.read(), "bytes", "the mount goes on")
+    mount.umount()
+
+
+def signals(server):
+    """A signal ends a call that waits, and the mount does not mind."""
+    mount = Mount(server, "/away", "timeout=60")
+    children = [spawn(mount, i, code) for i, code in enumerate(CALLS.values())]
+    with open(mount.path("d", "large"), "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    time.sleep(1.1)
+    server.kill()
+    for p in children:
+        p.stdin.write("\n")
+        p.stdin.flush()
+    time.sleep(0.3)
+    start = time.monotonic()
+    for i, p in enumerate(children):
+        p.send_signal(signal.SIGKILL if i % 2 else signal.SIGINT)
+    for name, p in zip(CALLS, children):
+        p.communicate(timeout=60)
+        took = time.monotonic() - start
+        assert took < 5 * SLOW, f"{name}: {took:.1f} s to die"
+    server.start()
+    with open(mount.path("d", "e", "f", "g", "file")) as f:
+        eq(f.read(), "bytes", "the mount goes on")
+    names = sorted(os.listdir(mount.path("d")))
+    assert "large" in names and set(names) <= {
+        "e", "file", "large", "w1", "w3", *(f"w2{i}" for i in range(len(CALLS)))
+    }, names
+    mount.umount()
+    server.fsck()
+
+
+LOAD = """
+import os, random, sys
+rng = random.Random(sys.argv[2])
+os.chdir(sys.argv[1])
+kept = {}
+for i in range(int(sys.argv[3])):
+    name = f"{sys.argv[2]}.{rng.randrange(20)}"
+    op = rng.randrange(6)
+    if op < 3 or name not in kept:
+        data = rng.randbytes(rng.choice([10, 3000, 90000, 700000]))
+        with open(name, "wb") as f:
+            f.write(data)
+            if op == 0:
+                os.fsync(f.fileno())
+        kept[name] = data
+    elif op == 3:
+        os.unlink(name)
+        del kept[name]
+    elif op == 4:
+        os.rename(name, name + "r")
+        os.rename(name + "r", name)
+    else:
+        with open(name, "rb") as f:
+            assert f.read() == kept[name], name
+for name, data in kept.items():
+    with open(name, "rb") as f:
+        assert f.read() == data, name
+print(len(kept), flush=True)
+"""
+
+
+def restarts_under_load(server):
+    mount = Mount(server, "/away")
+    os.mkdir(mount.path("load"))
+    seed = random.SystemRandom().randrange(1 << 30)
+    print(f"# seed {seed}")
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOAD, mount.path("load"), str(seed + i), "150"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(4)
+    ]
+    kills = 0
+    while any(p.poll() is None for p in children) and kills < 6:
+        time.sleep(0.4)
+        server.restart()
+        kills += 1
+    print(f"# {kills} kills")
+    for p in children:
+        out = p.communicate(timeout=120 * SLOW)[0]
+        eq(p.returncode, 0, out)
+    eq(len(os.listdir(mount.path("load"))) > 0, True, "something is left")
+    mount.umount()
+
+
+def main():
+    t = Tap()
+    server = Server(loops=2)
+    eq(server.s3().put("/away").status, 200, "bucket")
+    try:
+        Mount(server).umount()
+    except Skip as why:
+        reason = str(why)
+        t.run("away", lambda: (_ for _ in ()).throw(Skip(reason)))
+        t.end()
+    for fn in (one_deadline, signals, restarts_under_load):
+        t.run(fn.__name__.replace("_", " "), fn, server)
+    t.end()
+
+
+main()
