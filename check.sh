@@ -13,7 +13,7 @@ has() { case " $suites " in *" $1 "*) return 0 ;; esac; return 1; }
 "$top/dist/packages.sh" test
 
 builds=check
-if has sim; then builds="$builds fast"; fi
+if has sim || has fault; then builds="$builds fast"; fi
 # shellcheck disable=SC2086 # a list of words
 tests/build.sh $builds || exit 1
 echo "built in $(($(date +%s) - begin)) s"
@@ -39,7 +39,9 @@ set --
 if has unit; then
 	set -- "$@" "unit:2=$top/tests/layering.sh,$(programs unit),$(programs fuzz)"
 fi
-if has fault; then set -- "$@" "fault:2=$(programs fault)"; fi
+if has fault; then
+	set -- "$@" "fault:2=$(programs fault),$top/tests/fault/states.sh"
+fi
 if has sim; then
 	set -- "$@" "sim:2=$(programs sim)" "seeds=$top/tests/sim/seeds.sh"
 fi

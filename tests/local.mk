@@ -19,10 +19,11 @@ check_PROGRAMS += %D%/posix/exercise
 	%D%/posix/exercise_file.c
 
 EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/build.sh %D%/nightly.sh \
-	%D%/nightly.tab %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
+	%D%/nightly.tab %D%/fault/states.sh %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
 
 # Programs that tests/build.sh makes without sanitizers, for their speed.
-FAST_LIST = tests/sim/sim_raft tests/sim/sim_shard tests/fault/crash_seg
+FAST_LIST = tests/sim/sim_raft tests/sim/sim_shard \
+	tests/fault/crash_raft tests/fault/crash_seg
 list-fast:
 	@echo $(FAST_LIST)
 
