@@ -44,16 +44,16 @@ static int mgr_scan_from(void *arg, const struct seg_rec *start,
 	return raft_host_recover(m->host, start);
 }
 
-static void mgr_on_rot(void *arg, struct seg_pos pos, uint64_t seq,
-		       const struct seg_rec *rec)
+static void mgr_on_rot(void *arg, const struct seg_rot *rot)
 {
 	struct manager *m = arg;
 
-	raft_host_recover_rot(m->host, seq, rec);
+	raft_host_recover_rot(m->host, rot);
 	log_warnx("bit rot in the manager's log segment=%llx offset=%llu "
-		  "sequence=%llu",
-		  (unsigned long long)pos.gen, (unsigned long long)pos.off,
-		  (unsigned long long)seq);
+		  "sequence=%llu records=%llu",
+		  (unsigned long long)rot->pos.gen,
+		  (unsigned long long)rot->pos.off,
+		  (unsigned long long)rot->seq, (unsigned long long)rot->n);
 }
 
 static void mgr_start_body(void *arg, uint64_t gen, struct buf *buf)

@@ -295,10 +295,9 @@ int shard_set_recover(struct shard_set *set, const struct seg_rec *rec)
 	return raft_host_recover(set->host, rec);
 }
 
-void shard_set_recover_rot(struct shard_set *set, uint64_t seq,
-			   const struct seg_rec *rec)
+void shard_set_recover_rot(struct shard_set *set, const struct seg_rot *rot)
 {
-	raft_host_recover_rot(set->host, seq, rec);
+	raft_host_recover_rot(set->host, rot);
 }
 
 void shard_set_log(struct shard_set *set, struct seg_head *log,

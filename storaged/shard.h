@@ -88,8 +88,7 @@ void shard_set_free(struct shard_set *set);
  */
 int shard_set_recover(struct shard_set *set, const struct seg_rec *rec);
 /* What the scan says of a record that is lost: raft_host_recover_rot(). */
-void shard_set_recover_rot(struct shard_set *set, uint64_t seq,
-			   const struct seg_rec *rec);
+void shard_set_recover_rot(struct shard_set *set, const struct seg_rot *rot);
 void shard_set_log(struct shard_set *set, struct seg_head *log,
 		   struct seg_port *port);
 /* voters: of a group that the log knows nothing of. Blocks. 0 or -errno. */

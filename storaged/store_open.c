@@ -196,32 +196,32 @@ static int store_on_bulk_record(void *arg, const struct seg_rec *rec)
 	return chunk_store_recover(s->chunks, rec);
 }
 
-static void store_on_log_rot(void *arg, struct seg_pos pos, uint64_t seq,
-			     const struct seg_rec *rec)
+static void store_log_rot(struct store *s, const struct seg_rot *rot,
+			  const char *where)
 {
+	s->rot += rot->n;
+	log_warnx("bit rot in %s segment=%llx offset=%llu sequence=%llu "
+		  "records=%llu", where, (unsigned long long)rot->pos.gen,
+		  (unsigned long long)rot->pos.off,
+		  (unsigned long long)rot->seq, (unsigned long long)rot->n);
+}
+
+static void store_on_log_rot(void *arg, const struct seg_rot *rot)
+{
+	const struct seg_rec *rec = rot->rec;
 	struct store *s = arg;
 
-	s->rot++;
+	store_log_rot(s, rot, "the log");
 	for (unsigned i = 0; i < s->n_loops; i++)
 		if (s->loops[i].set != NULL &&
 		    (rec == NULL || rec->type != SEG_ENTRY ||
 		     rec->group % s->n_loops == i))
-			shard_set_recover_rot(s->loops[i].set, seq, rec);
-	log_warnx("bit rot in the log segment=%llx offset=%llu sequence=%llu",
-		  (unsigned long long)pos.gen, (unsigned long long)pos.off,
-		  (unsigned long long)seq);
+			shard_set_recover_rot(s->loops[i].set, rot);
 }
 
-static void store_on_bulk_rot(void *arg, struct seg_pos pos, uint64_t seq,
-			      const struct seg_rec *rec)
+static void store_on_bulk_rot(void *arg, const struct seg_rot *rot)
 {
-	struct store *s = arg;
-
-	(void)rec;
-	s->rot++;
-	log_warnx("bit rot in bulk segment=%llx offset=%llu sequence=%llu",
-		  (unsigned long long)pos.gen, (unsigned long long)pos.off,
-		  (unsigned long long)seq);
+	store_log_rot(arg, rot, "bulk");
 }
 
 static void store_start_body(void *arg, uint64_t gen, struct buf *buf)

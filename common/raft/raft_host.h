@@ -154,13 +154,11 @@ void raft_host_set_log(struct raft_host *h, struct seg_head *log,
  */
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
 /*
- * The record with that sequence was lost to bit rot; rec: what its header
- * says (seg_config.on_rot), NULL: whose it was is not known. A group that may
- * have lost anything will not open when it has several voters (it must be
- * fetched from the others), or when its rows lack what was lost.
+ * Records were lost to bit rot (seg_config.on_rot). A group that may have lost
+ * anything will not open when it has several voters (it must be fetched from
+ * the others), or when its rows lack what was lost.
  */
-void raft_host_recover_rot(struct raft_host *h, uint64_t seq,
-			   const struct seg_rec *rec);
+void raft_host_recover_rot(struct raft_host *h, const struct seg_rot *rot);
 
 /* Groups may be opened while the host runs, too. */
 struct raft_group_config {

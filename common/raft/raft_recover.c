@@ -310,20 +310,20 @@ static void raft_recover_lost(struct raft_group *g, const struct seg_rec *rec)
 	g->last_seq = rec->seq;
 }
 
-void raft_host_recover_rot(struct raft_host *h, uint64_t seq,
-			   const struct seg_rec *rec)
+void raft_host_recover_rot(struct raft_host *h, const struct seg_rot *rot)
 {
+	const struct seg_rec *rec = rot->rec;
 	struct raft_group *g;
 
 	if (rec == NULL)
-		h->rot_seq = seq;
+		h->rot_seq = rot->seq + rot->n - 1;
 	if (rec == NULL || rec->type == SEG_START)
 		h->rot = true; /* hard state may be lost */
 	if (rec == NULL || rec->type != SEG_ENTRY)
 		return;
 	g = raft_host_make(h, rec->group);
 	if (g == NULL)
-		h->rot_seq = seq;
+		h->rot_seq = rot->seq;
 	else
 		raft_recover_lost(g, rec);
 }

@@ -68,6 +68,14 @@ struct seg_rec {
 	const uint8_t *body;
 };
 
+/* Records that were durable once and are lost. */
+struct seg_rot {
+	struct seg_pos pos;        /* where the first one was, or before */
+	uint64_t seq, n;           /* their sequences */
+	const struct seg_rec *rec; /* of one with a whole header: what that
+				    * says, without body; else NULL */
+};
+
 #define SEG_IOV 4
 
 /* One append. Embedded in its owner; owner and bytes stay until done(). */
@@ -97,14 +105,11 @@ struct seg_config {
 	bool bulk;                /* records >= 1 MiB start and end on 4 KiB */
 	bool no_sync;             /* durability: memory (flushed by owner) */
 	/*
-	 * Recovery. on_record: < 0 stops, and is what open returns. on_rot:
-	 * once for each lost sequence, in order with the records; rec: what
-	 * its header says where that is whole (no body), else NULL. Either may
-	 * be NULL.
+	 * Recovery, in order of the log. on_record: < 0 stops, and is what
+	 * open returns. on_rot: records that are lost. Either may be NULL.
 	 */
 	int (*on_record)(void *arg, const struct seg_rec *rec);
-	void (*on_rot)(void *arg, struct seg_pos pos, uint64_t seq,
-		       const struct seg_rec *rec);
+	void (*on_rot)(void *arg, const struct seg_rot *rot);
 	/*
 	 * From where on records are handed out; earlier ones may come too.
 	 * from_seq: from this sequence on, 0 = all. scan_from: from this

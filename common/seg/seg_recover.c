@@ -86,16 +86,16 @@ static void seg_rcv_rot(struct seg_rcv *r, uint64_t gen, uint64_t off,
 			uint64_t from, uint64_t to, const struct seg_hdr *h)
 {
 	struct seg_config *c = &r->head->config;
+	struct seg_rot rot = { { gen, off }, from, to - from, NULL };
 	struct seg_rec rec;
 
-	r->head->stats.rot += to - from;
-	if (c->on_rot == NULL)
-		return;
-	if (h != NULL)
+	r->head->stats.rot += rot.n;
+	if (h != NULL) {
 		rec = seg_rcv_rec(h);
-	for (uint64_t seq = from; seq < to; seq++)
-		c->on_rot(c->arg, (struct seg_pos){ gen, off }, seq,
-			  h != NULL ? &rec : NULL);
+		rot.rec = &rec;
+	}
+	if (c->on_rot != NULL)
+		c->on_rot(c->arg, &rot);
 }
 
 /* --- records above the durable mark --- */

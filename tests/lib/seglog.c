@@ -206,18 +206,17 @@ static int seglog_on_record(void *arg, const struct seg_rec *rec)
 	return 0;
 }
 
-static void seglog_on_rot(void *arg, struct seg_pos pos, uint64_t seq,
-			  const struct seg_rec *rec)
+static void seglog_on_rot(void *arg, const struct seg_rot *rot)
 {
 	struct seglog *l = arg;
 
-	l->rot++;
-	if (rec != NULL && rec->seq != seq)
-		seglog_bad(l, "rot of another record", seq);
+	l->rot += rot->n;
+	if (rot->rec != NULL && (rot->rec->seq != rot->seq || rot->n != 1))
+		seglog_bad(l, "rot of another record", rot->seq);
 	if (!l->allow_rot)
-		seglog_bad(l, "reported as rot", seq);
-	if (pos.gen == 0)
-		seglog_bad(l, "rot nowhere", seq);
+		seglog_bad(l, "reported as rot", rot->seq);
+	if (rot->pos.gen == 0 || rot->n == 0)
+		seglog_bad(l, "rot nowhere", rot->seq);
 }
 
 /* Segments whose FREED was not acknowledged are there, or gone for good. */

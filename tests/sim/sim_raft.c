@@ -370,16 +370,16 @@ static int proc_record(void *arg, const struct seg_rec *rec)
 	return raft_host_recover(p->host, rec);
 }
 
-static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq,
-		     const struct seg_rec *rec)
+static void proc_rot(void *arg, const struct seg_rot *rot)
 {
 	struct proc *p = arg;
 
 	if (!sim_cluster_disk_bad(p->c, p->node))
 		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
-			 (unsigned long long)pos.gen,
-			 (unsigned long long)pos.off, (unsigned long long)seq);
-	raft_host_recover_rot(p->host, seq, rec);
+			 (unsigned long long)rot->pos.gen,
+			 (unsigned long long)rot->pos.off,
+			 (unsigned long long)rot->seq);
+	raft_host_recover_rot(p->host, rot);
 }
 
 static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)

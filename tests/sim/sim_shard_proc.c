@@ -63,16 +63,16 @@ static int proc_record(void *arg, const struct seg_rec *rec)
 	return shard_set_recover(p->set, rec);
 }
 
-static void proc_rot(void *arg, struct seg_pos pos, uint64_t seq,
-		     const struct seg_rec *rec)
+static void proc_rot(void *arg, const struct seg_rot *rot)
 {
 	struct proc *p = arg;
 
 	if (!sim_cluster_disk_bad(p->c, p->node))
 		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
-			 (unsigned long long)pos.gen,
-			 (unsigned long long)pos.off, (unsigned long long)seq);
-	shard_set_recover_rot(p->set, seq, rec);
+			 (unsigned long long)rot->pos.gen,
+			 (unsigned long long)rot->pos.off,
+			 (unsigned long long)rot->seq);
+	shard_set_recover_rot(p->set, rot);
 }
 
 static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,

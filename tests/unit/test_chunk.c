@@ -44,15 +44,11 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return chunk_store_recover(w->cs, rec);
 }
 
-static void on_rot(void *arg, struct seg_pos pos, uint64_t seq,
-		   const struct seg_rec *rec)
+static void on_rot(void *arg, const struct seg_rot *rot)
 {
 	struct world *w = arg;
 
-	(void)rec;
-	(void)pos;
-	(void)seq;
-	w->rots++;
+	w->rots += (unsigned)rot->n;
 }
 
 static void world_start(struct world *w, uint64_t seed)

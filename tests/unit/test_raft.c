@@ -474,7 +474,8 @@ static void test_impossible_logs(void **state)
 			(void)feed(f, SEG_ENTRY, 1ull << 40, 2, RAFT_COMMAND,
 				   "x", 1);
 		if (i == 9)
-			raft_host_recover_rot(f->host, 1, NULL);
+			raft_host_recover_rot(f->host,
+					      &(struct seg_rot){ .n = 1 });
 		switch (i) {
 		case 3: /* a short but whole log */
 			feed_open(f, 1, 0);
@@ -655,7 +656,8 @@ static void test_rot_at_the_end(void **state)
 	for (int i = 0; i < 6; i++) {
 		assert_int_equal(raft_host_new(&hc, &f->host), 0);
 		if (i == 0) /* before its first record */
-			raft_host_recover_rot(f->host, 10, NULL);
+			raft_host_recover_rot(f->host, &(struct seg_rot){
+				.seq = 9, .n = 2 });
 		f->seq = 10;
 		(void)feed(f, SEG_HARD, 2, 7, 0, NULL, 0);
 		(void)feed(f, SEG_ENTRY, 1, 1, RAFT_CHANGE, conf.base,
@@ -663,9 +665,11 @@ static void test_rot_at_the_end(void **state)
 		(void)feed(f, SEG_ENTRY, 2, 2, RAFT_COMMAND, "x", 1);
 		lost.group = i == 2 ? 4 : 3;
 		if (i == 1) /* nobody knows whose */
-			raft_host_recover_rot(f->host, 14, NULL);
+			raft_host_recover_rot(f->host, &(struct seg_rot){
+				.seq = 12, .n = 3 });
 		else if (i > 1) /* another's, its own */
-			raft_host_recover_rot(f->host, 14, &lost);
+			raft_host_recover_rot(f->host, &(struct seg_rot){
+				.seq = 14, .n = 1, .rec = &lost });
 		f->seq = 14;
 		if (i == 4) /* and what came then */
 			(void)feed(f, SEG_ENTRY, 4, 2, RAFT_COMMAND, "x", 1);

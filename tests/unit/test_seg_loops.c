@@ -215,12 +215,9 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return 0;
 }
 
-static void on_rot(void *arg, struct seg_pos pos, uint64_t seq,
-		   const struct seg_rec *rec)
+static void on_rot(void *arg, const struct seg_rot *rot)
 {
-	(void)rec;
-	(void)pos;
-	(void)seq;
+	(void)rot;
 	((struct test *)arg)->bad = true;
 }
 
