@@ -6,8 +6,8 @@
  *          -> ready
  *   close: checkpoint, log, rows
  *
- * Failure modes: damaged rows are rebuilt from the log, which this version
- * keeps whole; a damaged or foreign super block refuses the start.
+ * Failure modes: damaged rows are made again from a row snapshot and the log; a
+ * damaged or foreign super block refuses the start.
  */
 #include "managerd/manager.h"
 
@@ -27,6 +27,7 @@
 #define MGR_SEGMENT (16u << 20)
 #define MGR_LEASE_MS 30000
 #define MGR_DRAIN_NS 200000
+#define MGR_SNAP_BYTES (64u << 20) /* of log between row snapshots */
 
 static int mgr_on_record(void *arg, const struct seg_rec *rec)
 {
@@ -39,9 +40,9 @@ static int mgr_scan_from(void *arg, const struct seg_rec *start,
 			 uint64_t *ret_gen)
 {
 	struct manager *m = arg;
+	int rv = raft_start_from(m->start, start, ret_gen, m->open_e);
 
-	*ret_gen = raft_start_need(start);
-	return raft_host_recover(m->host, start);
+	return rv == 0 ? raft_start_recover(m->start, start, m->host) : rv;
 }
 
 static void mgr_on_rot(void *arg, const struct seg_rot *rot)
@@ -114,12 +115,22 @@ static int mgr_open_super(struct manager *m, struct errbuf *e)
 static int mgr_open_rows(struct manager *m, struct errbuf *e)
 {
 	char *path = mem_printf("%s/rows", m->dir);
+	bool damaged = false;
 	int rv;
 
-	if (path == NULL)
+	m->snap_dir = mem_printf("%s/snap", m->dir);
+	if (path == NULL || m->snap_dir == NULL) {
+		mem_free(path);
 		return errbuf_set(e, -ENOMEM, "out of memory");
-	rv = rows_back_open(path, 4u << 20, &m->back, e);
+	}
+	rv = rows_back_open_new(path, 4u << 20, &m->back, &damaged, e);
+	if (rv == 0 && damaged)
+		log_warnx("the manager's row database is damaged and was moved "
+			  "to %s.damaged: %s", path, e->text);
 	mem_free(path);
+	if (rv == 0)
+		rv = raft_start_open(m->env->vfs, m->snap_dir, m->super.store,
+				     m->back, &m->start, e);
 	if (rv != 0)
 		return rv;
 	rv = rows_new(m->env, m->back, 4u << 20, &m->rows);
@@ -130,6 +141,13 @@ static int mgr_open_rows(struct manager *m, struct errbuf *e)
 	return m->txn != NULL && m->passed_txn != NULL
 		? 0
 		: errbuf_set(e, -ENOMEM, "out of memory");
+}
+
+static bool mgr_knows_group(void *arg, uint16_t group)
+{
+	struct manager *m = arg;
+
+	return raft_host_has_group(m->host, group);
 }
 
 static int mgr_open_log(struct manager *m, struct errbuf *e)
@@ -150,8 +168,12 @@ static int mgr_open_log(struct manager *m, struct errbuf *e)
 	if (path == NULL)
 		return errbuf_set(e, -ENOMEM, "out of memory");
 	super_store_bytes(&m->super, config.store_id);
+	m->open_e = e;
 	rv = seg_head_open(m->env, &config, &m->log, e);
+	m->open_e = NULL;
 	mem_free(path);
+	if (rv == 0)
+		rv = raft_start_check(m->start, mgr_knows_group, m, e);
 	if (rv != 0)
 		return rv;
 	rv = seg_port_new(m->log, m->env, &m->port);
@@ -184,6 +206,15 @@ static int mgr_open_group(struct manager *m, struct errbuf *e)
 	return rv;
 }
 
+static void mgr_check_ended(void *arg)
+{
+	struct manager *m = arg;
+
+	raft_snaps_tick(m->snaps);
+	raft_trim_to(m->trim, raft_snaps_need(m->snaps));
+}
+
+/* Checkpoints, row snapshots, and what they make superfluous of the log. */
 static int mgr_open_check(struct manager *m, struct errbuf *e)
 {
 	struct raft_check_config config = {
@@ -192,10 +223,25 @@ static int mgr_open_check(struct manager *m, struct errbuf *e)
 		.rows = m->rows,
 		.back = m->back,
 		.begin = mgr_check_begin,
+		.ended = mgr_check_ended,
 		.arg = m,
+	};
+	struct raft_snaps_config snaps = {
+		.env = m->env,
+		.host = m->host,
+		.rows = m->rows,
+		.back = m->back,
+		.dir = m->snap_dir,
+		.store = m->super.store,
+		.start = m->start,
+		.min_bytes = MGR_SNAP_BYTES,
 	};
 	int rv = raft_check_new(&config, &m->check);
 
+	if (rv == 0)
+		rv = raft_snaps_new(&snaps, &m->snaps);
+	if (rv == 0)
+		rv = raft_trim_new(m->host, &m->trim);
 	return rv == 0 ? 0 : errbuf_set(e, rv, "out of memory");
 }
 
@@ -338,6 +384,8 @@ void manager_close(struct manager *m)
 	if (m->log != NULL)
 		seg_head_close(m->log);
 	raft_check_free(m->check);
+	raft_snaps_free(m->snaps);
+	raft_trim_free(m->trim);
 	if (m->host != NULL)
 		raft_host_free(m->host);
 	rows_txn_free(m->txn);
@@ -348,7 +396,9 @@ void manager_close(struct manager *m)
 		seg_port_free(m->port);
 	if (m->back != NULL)
 		rows_back_close(m->back);
+	raft_start_free(m->start);
 	buf_fini(&m->answer.payload);
+	mem_free(m->snap_dir);
 	mem_free(m->token);
 	mem_free(m->dir);
 	mem_free(m->conf_dir);

@@ -7,6 +7,8 @@
 #include "common/base/env.h"
 #include "common/client/client.h"
 #include "common/raft/raft_check.h"
+#include "common/raft/raft_snap.h"
+#include "common/raft/raft_trim.h"
 #include "common/rows/rows_applied.h"
 #include "common/seg/seg.h"
 #include "common/seg/super.h"
@@ -70,6 +72,11 @@ struct manager {
 	struct mgr_waiter *waiters;
 	struct env_timer wait_timer;
 	struct raft_check *check;
+	struct raft_start *start;   /* row snapshots at the start */
+	struct raft_snaps *snaps;
+	struct raft_trim *trim;     /* frees what no start reads any more */
+	char *snap_dir;
+	struct errbuf *open_e;      /* while the log is scanned */
 
 	struct mgr_sessions *sessions;
 	uint32_t lease_ms;          /* of a session */

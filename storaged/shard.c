@@ -203,6 +203,23 @@ static bool shard_owns(void *arg, uint16_t group)
 	return set->config.owns(set->config.arg, group);
 }
 
+static void shard_tidied(void *arg)
+{
+	struct shard_set *set = arg;
+
+	if (set->config.tidied != NULL)
+		set->config.tidied(set->config.arg);
+}
+
+static void shard_check_ended(void *arg)
+{
+	struct shard_set *set = arg;
+
+	if (set->snaps != NULL)
+		raft_snaps_tick(set->snaps);
+	shard_tidied(set);
+}
+
 /* Checkpoints, and the txn in which applied indexes move without a command. */
 static int shard_set_check(struct shard_set *set)
 {
@@ -212,6 +229,7 @@ static int shard_set_check(struct shard_set *set)
 		.rows = set->rows,
 		.back = set->config.back,
 		.begin = shard_check_begin,
+		.ended = shard_check_ended,
 		.arg = set,
 	};
 
@@ -275,6 +293,7 @@ void shard_set_free(struct shard_set *set)
 		return;
 	set->closing = true;
 	raft_check_free(set->check);
+	raft_snaps_free(set->snaps);
 	if (set->host != NULL)
 		raft_host_free(set->host); /* ends submits; nobody is told */
 	while (set->ops != NULL)
@@ -375,8 +394,24 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 
 int shard_set_start(struct shard_set *set)
 {
+	struct raft_snaps_config config = {
+		.env = set->env,
+		.host = set->host,
+		.rows = set->rows,
+		.back = set->config.back,
+		.dir = set->config.snap_dir,
+		.store = set->config.store,
+		.start = set->config.start,
+		.min_bytes = set->config.snap_bytes,
+		.ended = shard_tidied,
+		.arg = set,
+	};
+	int rv = raft_host_start(set->host);
+
+	if (rv == 0 && config.dir != NULL)
+		rv = raft_snaps_new(&config, &set->snaps);
 	raft_check_start(set->check);
-	return raft_host_start(set->host);
+	return rv;
 }
 
 int shard_set_flush(struct shard_set *set)
@@ -393,6 +428,11 @@ int shard_set_checkpoint(struct shard_set *set,
 struct raft_host *shard_set_host(struct shard_set *set)
 {
 	return set->host;
+}
+
+struct raft_snaps *shard_set_snaps(struct shard_set *set)
+{
+	return set->snaps;
 }
 
 struct rows *shard_set_rows(struct shard_set *set)

@@ -15,6 +15,7 @@
  * state machine that cannot read or write its rows aborts the process.
  */
 #include "common/raft/raft_host.h"
+#include "common/raft/raft_snap.h"
 #include "common/rows/rows.h"
 #include "common/seg/seg.h"
 
@@ -32,8 +33,19 @@ struct shard_config {
 	bool (*owns)(void *arg, uint16_t group);
 	/* Between stores; NULL with one-voter groups only. */
 	void (*send)(void *arg, uint64_t to, const uint8_t *frame, size_t len);
+	/*
+	 * Row snapshots: directory, from raft_start_open(), whose is start
+	 * (both borrowed); log bytes between rounds, 0 = default. NULL: none
+	 * are made.
+	 */
+	const char *snap_dir;
+	const struct raft_start *start;
+	struct wire_u128 store;
+	uint64_t snap_bytes;
 	/* Leadership of a shard changed (posted). May be NULL. */
 	void (*role)(void *arg, uint16_t group, bool leader);
+	/* A checkpoint or a round of row snapshots ended. May be NULL. */
+	void (*tidied)(void *arg);
 	/* A value in the log did not have its hash. May be NULL. */
 	void (*rot)(void *arg, uint16_t group, uint64_t gen, uint64_t off);
 	/* Bytes of the file system, for statfs. May be NULL. */
@@ -138,6 +150,8 @@ int shard_set_checkpoint(struct shard_set *set,
 			 void (*done)(void *arg, int status), void *arg);
 
 struct raft_host *shard_set_host(struct shard_set *set);
+/* NULL before the start, or without snap_dir. */
+struct raft_snaps *shard_set_snaps(struct shard_set *set);
 struct rows *shard_set_rows(struct shard_set *set);
 /* NULL when it is not here. */
 struct raft_group *shard_group(struct shard_set *set, uint16_t group);

@@ -144,6 +144,7 @@ struct shard_set {
 	bool closing;
 	struct rows_txn *txn;    /* moves applied indexes */
 	struct raft_check *check;
+	struct raft_snaps *snaps; /* or NULL */
 	struct shard_stats stats;
 };
 

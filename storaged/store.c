@@ -27,6 +27,7 @@
 static void store_ready_run(struct env_task *task);
 static void store_space_tick(struct env_timer *timer);
 static void store_loop_start(struct env_task *task);
+static void store_loop_tidy(struct env_task *task);
 
 int store_open(const struct store_config *config, struct store **ret_store,
 	       struct errbuf *e)
@@ -41,6 +42,8 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->server = config->server;
 	s->rows_cache = config->rows_cache;
 	s->db_cache = config->db_cache;
+	s->log_segment = config->log_segment;
+	s->snap_bytes = config->snap_bytes;
 	s->ready_task.run = store_ready_run;
 	s->space_timer.cb = store_space_tick;
 	s->dir = mem_strdup(config->dir);
@@ -53,6 +56,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 		s->loops[i].index = i;
 		s->loops[i].env = loop_env(loop_set_get(config->loops, i));
 		s->loops[i].start.run = store_loop_start;
+		s->loops[i].tidy.run = store_loop_tidy;
 		s->n_loops = i + 1;
 	}
 	if (rv == 0)
@@ -188,6 +192,46 @@ int store_start(struct store *s, void (*ready)(void *arg), void *arg,
 	return 0;
 }
 
+/* --- checkpoints and row snapshots --- */
+
+void store_on_tidied(void *arg)
+{
+	struct store_loop *l = arg;
+	struct raft_snaps *snaps = shard_set_snaps(l->set);
+	struct raft_snaps_stats files = { 0 };
+	struct shard_stats shards;
+
+	shard_set_stats(l->set, &shards);
+	if (snaps != NULL)
+		raft_snaps_stats(snaps, &files);
+	l->checkpoints = shards.checkpoints;
+	l->snapshots = files.files;
+}
+
+static void store_tidy_snaps(void *arg, int status)
+{
+	struct store_loop *l = arg;
+
+	(void)status;
+	raft_snaps_now(shard_set_snaps(l->set));
+}
+
+static void store_loop_tidy(struct env_task *task)
+{
+	struct store_loop *l = CONTAINER_OF(task, struct store_loop, tidy);
+
+	l->tidying = false;
+	if (l->serving) /* without memory the usual ones come */
+		(void)shard_set_checkpoint(l->set, store_tidy_snaps, l);
+}
+
+void store_checkpoint(struct store *s)
+{
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (!atomic_exchange(&s->loops[i].tidying, true))
+			env_post(s->loops[i].env, &s->loops[i].tidy);
+}
+
 /* --- space and rot --- */
 
 /*
@@ -289,6 +333,10 @@ void store_stats(struct store *s, struct store_stats *ret)
 	ret->chunk_put_bytes = chunks.put_bytes;
 	ret->chunk_get_bytes = chunks.get_bytes;
 	ret->full = s->full;
+	for (unsigned i = 0; i < s->n_loops; i++) {
+		ret->checkpoints += s->loops[i].checkpoints;
+		ret->snapshots += s->loops[i].snapshots;
+	}
 }
 
 /* --- close --- */
@@ -365,6 +413,8 @@ void store_close(struct store *s)
 		seg_port_free(s->loops[i].bulk_port);
 	}
 	rows_back_close(s->rows);
+	raft_start_free(s->snaps);
+	mem_free(s->snap_dir);
 	mem_free(s->loops);
 	mem_free(s->shards);
 	mem_free(s->dir);

@@ -23,6 +23,8 @@ struct store_config {
 	const char *dir;
 	size_t rows_cache;         /* bytes per loop; 0 = 8 MiB */
 	size_t db_cache;           /* leveldb block cache; 0 = 8 MiB */
+	uint64_t log_segment;      /* bytes of a log segment; 0 = 64 MiB */
+	uint64_t snap_bytes;       /* log between row snapshots; 0 = 256 MiB */
 };
 
 /*
@@ -44,11 +46,14 @@ int store_assign(struct store *s, uint64_t raft_id, const uint16_t *shards,
 /* Starts groups and serving; ready(arg) on loop 0 when every shard leads. */
 int store_start(struct store *s, void (*ready)(void *arg), void *arg,
 		struct errbuf *e);
+/* Checkpoints and row snapshots now, not when they are due; any thread. */
+void store_checkpoint(struct store *s);
 /* As seen within the last second; any thread. */
 void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail);
 struct store_stats {
 	uint64_t rot; /* values, records and chunks without their hash */
 	uint64_t chunk_puts, chunk_gets, chunk_put_bytes, chunk_get_bytes;
+	uint64_t checkpoints, snapshots; /* of rows, since the start */
 	bool full;    /* below the reserve: what adds bytes gets NOSPC */
 };
 void store_stats(struct store *s, struct store_stats *ret); /* any thread */

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "common/base/loop.h"
+#include "common/raft/raft_snap.h"
 #include "common/seg/super.h"
 #include "storaged/chunk.h"
 #include "storaged/shard.h"
@@ -20,6 +21,9 @@ struct store_loop {
 	struct seg_port *log_port, *bulk_port;
 	struct chunk_loop *chunks;
 	struct env_task start;       /* store_start() on this loop */
+	struct env_task tidy;        /* store_checkpoint() on this loop */
+	atomic_bool tidying;
+	_Atomic uint64_t checkpoints, snapshots; /* as its last tick saw them */
 	bool serving;                /* loop only */
 };
 
@@ -33,8 +37,12 @@ struct store {
 	struct rpc_server *server;   /* borrowed; may be NULL in tests */
 	char *dir;
 	size_t rows_cache, db_cache;
+	uint64_t log_segment, snap_bytes;
 	struct super super;
 	struct rows_back *rows;
+	char *snap_dir;
+	struct raft_start *snaps;    /* row snapshots at the start */
+	struct errbuf *open_e;       /* while the log is scanned */
 	struct chunk_store *chunks;
 	struct seg_head *log, *bulk;
 	struct store_loop *loops;
@@ -69,6 +77,7 @@ void store_rpc_register(struct store *s);
 void store_on_role(void *arg, uint16_t group, bool leader);
 struct body *store_on_chunk(void *arg, struct wire_u128 slice,
 			    uint32_t index);
+void store_on_tidied(void *arg);
 void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off);
 int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 		  void (*done)(void *done_arg, uint32_t status),

@@ -1,12 +1,13 @@
 /*
- * Opening a store: directory -> super block -> rows, index of chunks -> log
- * (its records go to the loops' Raft hosts) -> bulk (its records go to the
- * index) -> ports.
+ * Opening a store: directory -> super block -> rows, row snapshots, index of
+ * chunks -> log (its records go to the loops' Raft hosts) -> bulk (its records
+ * go to the index) -> ports.
  *
  * Failure modes: a super block that is damaged, or missing beside a log: never
- * taken for a new store. Damaged rows: refused; rows that are gone are made
- * again from the log, of which this version truncates nothing. A damaged
- * index of chunks is made again from the bulk head.
+ * taken for a new store. Rows that are damaged are moved away; they, and rows
+ * that are gone or old, are made again from row snapshots and the log
+ * (common/raft/raft_snap.h), or the start is refused with one sentence. A
+ * damaged index of chunks is made again from the bulk head.
  */
 #include "storaged/store_impl.h"
 
@@ -92,20 +93,28 @@ static int store_open_super(struct store *s, struct errbuf *e)
 static int store_open_rows(struct store *s, struct errbuf *e)
 {
 	char *path = store_path(s, "rows", e);
+	bool damaged = false;
 	int rv;
 
 	if (path == NULL)
 		return -ENOMEM;
-	rv = rows_back_open(path, s->db_cache == 0 ? STORE_DB_CACHE
-						   : s->db_cache,
-			    &s->rows, e);
-	if (rv == -EBADMSG)
-		log_warnx("the row database is damaged: %s", e->text);
-	if (rv == -EBADMSG)
-		errbuf_set(e, rv, "%s is damaged; move it away, and it is made "
-				  "again from the log", path);
+	rv = rows_back_open_new(path, s->db_cache == 0 ? STORE_DB_CACHE
+						       : s->db_cache,
+				&s->rows, &damaged, e);
+	if (rv == 0 && damaged)
+		log_warnx("the row database is damaged and was moved to "
+			  "%s.damaged: %s", path, e->text);
 	mem_free(path);
 	return rv;
+}
+
+static int store_open_snaps(struct store *s, struct errbuf *e)
+{
+	s->snap_dir = store_path(s, "snap", e);
+	if (s->snap_dir == NULL)
+		return -ENOMEM;
+	return raft_start_open(store_vfs(s), s->snap_dir, s->super.store,
+			       s->rows, &s->snaps, e);
 }
 
 static int store_open_chunks(struct store *s, struct errbuf *e)
@@ -137,6 +146,11 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.rows_cache = s->rows_cache,
 			.id = s->super.raft_id,
 			.owns = store_on_owns,
+			.snap_dir = s->snap_dir,
+			.start = s->snaps,
+			.store = s->super.store,
+			.snap_bytes = s->snap_bytes,
+			.tidied = store_on_tidied,
 			.role = store_on_role,
 			.rot = store_on_rot,
 			.space = store_on_space,
@@ -185,8 +199,25 @@ static int store_on_log_record(void *arg, const struct seg_rec *rec)
 static int store_on_log_from(void *arg, const struct seg_rec *start,
 			     uint64_t *ret_gen)
 {
-	*ret_gen = raft_start_need(start);
-	return store_on_log_start(arg, start);
+	struct store *s = arg;
+	int rv = raft_start_from(s->snaps, start, ret_gen, s->open_e);
+
+	for (unsigned i = 0; i < s->n_loops && rv == 0; i++)
+		if (s->loops[i].set != NULL)
+			rv = raft_start_recover(
+				s->snaps, start,
+				shard_set_host(s->loops[i].set));
+	return rv;
+}
+
+/* The log says something of the group. */
+static bool store_knows_group(void *arg, uint16_t group)
+{
+	struct store *s = arg;
+	struct store_loop *l = &s->loops[group % s->n_loops];
+
+	return l->set != NULL &&
+	       raft_host_has_group(shard_set_host(l->set), group);
 }
 
 static int store_on_bulk_record(void *arg, const struct seg_rec *rec)
@@ -240,6 +271,7 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 	struct seg_config config = {
 		.dir = path,
 		.bulk = bulk,
+		.segment_size = bulk ? 0 : s->log_segment,
 		.first_size = bulk ? STORE_BULK_FIRST : 0,
 		.from_seq = bulk ? chunk_store_from(s->chunks) : 0,
 		.on_record = bulk ? store_on_bulk_record : store_on_log_record,
@@ -253,9 +285,13 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 	if (path == NULL)
 		return -ENOMEM;
 	super_store_bytes(&s->super, config.store_id);
+	s->open_e = e;
 	rv = seg_head_open(s->loops[0].env, &config, bulk ? &s->bulk : &s->log,
 			   e);
+	s->open_e = NULL;
 	mem_free(path);
+	if (rv == 0 && !bulk)
+		rv = raft_start_check(s->snaps, store_knows_group, s, e);
 	return rv;
 }
 
@@ -287,6 +323,8 @@ int store_open_parts(struct store *s, struct errbuf *e)
 	rv = store_open_super(s, e);
 	if (rv == 0)
 		rv = store_open_rows(s, e);
+	if (rv == 0)
+		rv = store_open_snaps(s, e);
 	if (rv == 0)
 		rv = store_open_chunks(s, e);
 	if (rv == 0 && s->super.raft_id != 0)

@@ -13,6 +13,7 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/loop.c %D%/loop.h %D%/loop_hook.h %D%/loop_impl.h \
 	%D%/mem.c %D%/mem.h \
 	%D%/metrics.c %D%/metrics.h \
+	%D%/vfs_dir.c %D%/vfs_dir.h \
 	%D%/vfs_posix.c \
 	%D%/workers.c
 

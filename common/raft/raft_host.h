@@ -154,6 +154,11 @@ void raft_host_set_log(struct raft_host *h, struct seg_head *log,
  */
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec);
 /*
+ * Between the newest START and the records: the rows of the group are behind
+ * what the log says, so entries from before `need` count, too.
+ */
+int raft_host_recover_doubt(struct raft_host *h, uint16_t group);
+/*
  * Records were lost to bit rot (seg_config.on_rot). A group that may have lost
  * anything will not open when it has several voters (it must be fetched from
  * the others), or when its rows lack what was lost.
@@ -354,5 +359,9 @@ void raft_host_start_body(struct raft_host *h, uint64_t gen, struct buf *out);
  * records from before it may be of terms that only its table knows.
  */
 uint64_t raft_start_need(const struct seg_rec *start);
+/* How far its rows were durable, for each group in it. 0 or what f gave. */
+typedef int (*raft_start_row_fn)(void *arg, uint16_t group, uint64_t applied);
+int raft_start_rows(const struct seg_rec *start, raft_start_row_fn f,
+		    void *arg);
 
 #endif

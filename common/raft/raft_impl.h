@@ -143,6 +143,7 @@ struct raft_group {
 	uint64_t durable;         /* the rows are durable up to here */
 	unsigned carrying;        /* copies that are not durable yet */
 	bool known;               /* the log speaks of it */
+	bool doubt;               /* its rows are behind: read all there is */
 	const char *damage;       /* why it cannot be opened, or NULL */
 	uint64_t lost;            /* highest index lost to rot, 0 = none */
 	uint64_t last_seq;        /* of the last ENTRY recovered */
@@ -259,6 +260,7 @@ struct raft_host {
 	uint64_t start_gen;  /* START of it says start_need; 0: none built */
 	uint64_t start_need;
 	uint64_t free_below; /* a durable START says it */
+	uint64_t read_from;  /* while recovering: need of the newest START */
 	bool incomplete;     /* a group is not in `hard`: need stays 0 */
 
 	uint64_t start_read; /* generation of the START being recovered */
@@ -282,6 +284,9 @@ enum raft_mutation {
 	RAFT_MUTATE_ROWS_LATE,    /* entries go before the rows are durable */
 	RAFT_MUTATE_COPY_CUTS,    /* a copy replaces the tail */
 	RAFT_MUTATE_NO_TABLE,     /* START without the hard state */
+	RAFT_MUTATE_SNAP_NO_SYNC, /* a row snapshot is renamed unsynced */
+	RAFT_MUTATE_SNAP_NO_DIR,  /* and its name not made durable */
+	RAFT_MUTATE_SNAP_LATE,    /* the log behind it begins at its end */
 };
 extern enum raft_mutation raft_mutation;
 
@@ -352,6 +357,13 @@ uint64_t raft_log_gen(struct raft_group *g, const struct rlog_ent *e);
 /* Appends entries [from, last], all durable, again; all or none. 0, -EIO,
  * -ENOMEM. */
 int raft_log_copy(struct raft_group *g, uint64_t from);
+
+/* --- raft_trunc.c --- */
+/*
+ * The oldest generation that holds an entry of g above index, which is not
+ * below the rows' durable index; 0 when it is, and nobody knows.
+ */
+uint64_t raft_group_need(struct raft_group *g, uint64_t index);
 /* Applied in a one-voter group: nobody will ask for the bytes again. */
 void raft_log_forget(struct raft_group *g, uint64_t index);
 void raft_cache_trim(struct raft_host *h);

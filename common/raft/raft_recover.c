@@ -180,12 +180,11 @@ static void raft_recover_hard(struct raft_group *g, uint64_t term,
 
 /* --- tables of raft_host_start_body(), one per loop of the writer --- */
 
-typedef int (*raft_row_fn)(struct raft_host *h,
-			   const struct raft_hard_row *row);
+typedef int (*raft_row_fn)(void *arg, const struct raft_hard_row *row);
 
 /* The lowest need of all tables; f, if any, for each row. 0 or of f. */
 static int raft_start_tables(const struct seg_rec *start, uint64_t *ret_need,
-			     raft_row_fn f, struct raft_host *h)
+			     raft_row_fn f, void *arg)
 {
 	struct wire_reader r = {
 		.p = start->body, .left = start->len, .strict = true
@@ -209,7 +208,7 @@ static int raft_start_tables(const struct seg_rec *start, uint64_t *ret_need,
 			wire_get_u64(&r, &row.vote);
 			wire_get_u64(&r, &row.applied);
 			if (r.err == 0 && f != NULL)
-				rv = f(h, &row);
+				rv = f(arg, &row);
 		}
 	}
 	/* no table, or one that ends early, says nothing */
@@ -225,9 +224,30 @@ uint64_t raft_start_need(const struct seg_rec *start)
 	return need;
 }
 
-static int raft_recover_row(struct raft_host *h,
-			    const struct raft_hard_row *row)
+struct raft_rows_each {
+	raft_start_row_fn f;
+	void *arg;
+};
+
+static int raft_start_row(void *arg, const struct raft_hard_row *row)
 {
+	struct raft_rows_each *each = arg;
+
+	return each->f(each->arg, row->group, row->applied);
+}
+
+int raft_start_rows(const struct seg_rec *start, raft_start_row_fn f,
+		    void *arg)
+{
+	struct raft_rows_each each = { f, arg };
+	uint64_t need;
+
+	return raft_start_tables(start, &need, raft_start_row, &each);
+}
+
+static int raft_recover_row(void *arg, const struct raft_hard_row *row)
+{
+	struct raft_host *h = arg;
 	struct raft_group *g;
 
 	if (h->config.owns != NULL && !h->config.owns(h->config.arg, row->group))
@@ -254,7 +274,21 @@ static int raft_recover_start(struct raft_host *h, const struct seg_rec *rec)
 
 	/* what was freed was freed by it, or by one before */
 	h->free_below = h->need;
+	/* the newest one comes first, then those on the way to it */
+	if (h->need > h->read_from)
+		h->read_from = h->need;
 	return rv;
+}
+
+/*
+ * Read for the sake of other groups: there may be gaps, what cut this tail may
+ * be gone.
+ */
+static bool raft_recover_skips(const struct raft_group *g,
+			       const struct seg_rec *rec)
+{
+	return rec->type != SEG_HARD && rec->pos.gen < g->h->read_from &&
+	       !g->doubt;
 }
 
 int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
@@ -273,12 +307,24 @@ int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
 	g->known = true;
 	if (g->damage != NULL)
 		return 0;
+	if (raft_recover_skips(g, rec))
+		return 0;
 	if (rec->type == SEG_ENTRY)
 		return raft_recover_entry(g, rec);
 	if (rec->type == SEG_RESET)
 		raft_recover_reset(g, rec);
 	else
 		raft_recover_hard(g, rec->a, rec->b);
+	return 0;
+}
+
+int raft_host_recover_doubt(struct raft_host *h, uint16_t group)
+{
+	struct raft_group *g = raft_host_make(h, group);
+
+	if (g == NULL)
+		return -ENOMEM;
+	g->doubt = true;
 	return 0;
 }
 
@@ -324,7 +370,7 @@ void raft_host_recover_rot(struct raft_host *h, const struct seg_rot *rot)
 	g = raft_host_make(h, rec->group);
 	if (g == NULL)
 		h->rot_seq = rot->seq;
-	else
+	else if (!raft_recover_skips(g, rec))
 		raft_recover_lost(g, rec);
 }
 
@@ -432,7 +478,10 @@ static const char *raft_group_check(struct raft_group *g,
 	if (applied > g->durable && applied > (log->n > 0 ? rlog_last(log) : 0))
 		return "its rows are newer than its log";
 	*ret_err = -ESTALE;
-	if (applied < g->durable)
+	/* the log may have what lies between */
+	if (applied < g->durable &&
+	    (log->n == 0 || log->first > applied + 1 ||
+	     rlog_last(log) < g->durable))
 		return applied == 0 ? "its rows are gone"
 				    : "its rows are older than its log says";
 	if (log->n > 0 && log->first > applied + 1)
@@ -542,6 +591,9 @@ int raft_host_open_group(struct raft_host *h,
 	rv = raft_group_init(g, e);
 	if (rv != 0)
 		return rv;
+	/* what is left may end below: the rows have all of it, and more */
+	if (g->log.n > 0 && rlog_last(&g->log) < config->applied)
+		raft_log_truncate(g, g->log.first);
 	g->user = config->user;
 	g->applied = config->applied;
 	g->applied_term = raft_group_applied_term(g, config);

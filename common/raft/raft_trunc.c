@@ -155,6 +155,15 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
 	raft_log_trim(g, first);
 }
 
+uint64_t raft_group_need(struct raft_group *g, uint64_t index)
+{
+	const struct rlog_ent *e = rlog_at(&g->log, index + 1);
+
+	if (e != NULL)
+		return raft_log_gen(g, e);
+	return index < g->log.first - 1 ? 0 : g->h->seen_gen;
+}
+
 /* The oldest generation that a start has to read for g. */
 static uint64_t raft_trunc_need(struct raft_group *g)
 {

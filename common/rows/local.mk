@@ -7,6 +7,7 @@ noinst_LIBRARIES += %D%/librows.a
 	%D%/rows_leveldb.c \
 	%D%/rows_load.c \
 	%D%/rows_mem.c \
+	%D%/rows_stream.c %D%/rows_stream.h \
 	%D%/rows_txn.c \
 	%D%/rows_writer.c
 
@@ -15,3 +16,8 @@ tests_unit_test_rows_SOURCES = tests/unit/test_rows.c \
 	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_rows_LDADD = $(LIB_ROWS) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_rows
+
+check_PROGRAMS += tests/unit/test_rows_stream
+tests_unit_test_rows_stream_SOURCES = tests/unit/test_rows_stream.c
+tests_unit_test_rows_stream_LDADD = $(LIB_ROWS) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_rows_stream

@@ -28,10 +28,18 @@ struct rows_iter;
 
 /*
  * Opens (creates) the database; deletes leveldb's own *.log files first.
- * 0, -errno; -EBADMSG when it is damaged (e says how).
+ * 0, -errno; -EBADMSG when it is damaged, or was found to be by an earlier
+ * process (e says how).
  */
 int rows_back_open(const char *path, size_t cache_bytes,
 		   struct rows_back **ret_back, struct errbuf *e);
+/*
+ * The same; one that is damaged is moved to path.damaged, in place of what was
+ * there, and a new one is opened: *ret_damaged, and e says how.
+ */
+int rows_back_open_new(const char *path, size_t cache_bytes,
+		       struct rows_back **ret_back, bool *ret_damaged,
+		       struct errbuf *e);
 /*
  * The memory back. A close without a checkpoint is a crash: the next one over
  * the same image begins with its last checkpoint.
@@ -39,6 +47,8 @@ int rows_back_open(const char *path, size_t cache_bytes,
 struct rows_mem_image; /* what a crash leaves: the last checkpoint */
 int rows_back_mem(struct rows_mem_image *image, struct rows_back **ret_back);
 struct rows_mem_image *rows_mem_image_new(void);
+/* Another one that begins with the same checkpoint. NULL: out of memory. */
+struct rows_mem_image *rows_mem_image_copy(struct rows_mem_image *image);
 void rows_mem_image_free(struct rows_mem_image *image);
 void rows_back_close(struct rows_back *back);
 
@@ -76,6 +86,10 @@ struct rows_batch *rows_batch_new(void);
 void rows_batch_put(struct rows_batch *b, struct wire_bytes key,
 		    struct wire_bytes value);
 void rows_batch_del(struct rows_batch *b, struct wire_bytes key);
+/* Writing it will give err: something could not be put. */
+void rows_batch_fail(struct rows_batch *b, int err);
+size_t rows_batch_bytes(const struct rows_batch *b);
+void rows_batch_reset(struct rows_batch *b);
 int rows_batch_write(struct rows_back *back, struct rows_batch *b);
 void rows_batch_free(struct rows_batch *b);
 

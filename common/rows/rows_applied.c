@@ -33,26 +33,43 @@ void rows_applied_fini(struct rows_applied *a)
 	memset(a, 0, sizeof *a);
 }
 
-static int rows_applied_read_conf(struct rows_back *back, uint16_t group,
-				  struct rows_applied *a)
+static int rows_applied_load(struct rows_applied *a, struct wire_bytes value)
 {
-	uint8_t key[ROWS_CONF_KEY], *value = NULL;
-	struct rows_row_conf row;
-	size_t len = 0;
-	int rv;
+	struct rows_row_applied row;
 
-	rows_group_key(group, "conf", key);
-	rv = rows_back_get(back, wire_bytes(key, sizeof key), &value, &len);
+	if (rows_row_applied_decode(&row, value.p, value.len) != 0)
+		return -EIO;
+	a->index = row.index;
+	a->now = row.now;
+	a->term = row.term;
+	return 0;
+}
+
+static int rows_applied_load_conf(struct rows_applied *a,
+				  struct wire_bytes value)
+{
+	struct rows_row_conf row;
+
+	if (rows_row_conf_decode(&row, value.p, value.len) != 0)
+		return -EIO;
+	a->conf = mem_dup(row.conf.p, row.conf.len);
+	a->conf_len = row.conf.len;
+	a->conf_index = row.index;
+	return a->conf == NULL ? -ENOMEM : 0;
+}
+
+static int rows_applied_get(struct rows_back *back, const uint8_t *key,
+			    size_t len, struct rows_applied *a,
+			    int (*load)(struct rows_applied *a,
+					struct wire_bytes value))
+{
+	uint8_t *value = NULL;
+	size_t n = 0;
+	int rv = rows_back_get(back, wire_bytes(key, len), &value, &n);
+
 	if (rv != 0)
 		return rv == -ENOENT ? 0 : rv;
-	rv = rows_row_conf_decode(&row, value, len) == 0 ? 0 : -EIO;
-	if (rv == 0) {
-		a->conf = mem_dup(row.conf.p, row.conf.len);
-		a->conf_len = row.conf.len;
-		a->conf_index = row.index;
-		if (a->conf == NULL)
-			rv = -ENOMEM;
-	}
+	rv = load(a, wire_bytes(value, n));
 	mem_free(value);
 	return rv;
 }
@@ -60,31 +77,76 @@ static int rows_applied_read_conf(struct rows_back *back, uint16_t group,
 int rows_applied_read(struct rows_back *back, uint16_t group,
 		      struct rows_applied *ret)
 {
-	uint8_t key[ROWS_APPLIED_KEY], *value = NULL;
+	uint8_t key[ROWS_APPLIED_KEY], conf[ROWS_CONF_KEY];
 	struct rows_applied a = { 0 };
-	struct rows_row_applied row;
-	size_t len = 0;
 	int rv;
 
 	rows_applied_key(group, key);
-	rv = rows_back_get(back, wire_bytes(key, sizeof key), &value, &len);
-	if (rv == 0) {
-		rv = rows_row_applied_decode(&row, value, len) == 0 ? 0 : -EIO;
-		a.index = row.index;
-		a.now = row.now;
-		a.term = row.term;
-	} else if (rv == -ENOENT) {
-		rv = 0;
-	}
-	mem_free(value);
+	rows_group_key(group, "conf", conf);
+	rv = rows_applied_get(back, key, sizeof key, &a, rows_applied_load);
 	if (rv == 0)
-		rv = rows_applied_read_conf(back, group, &a);
+		rv = rows_applied_get(back, conf, sizeof conf, &a,
+				      rows_applied_load_conf);
 	if (rv != 0) {
 		rows_applied_fini(&a);
 		return rv;
 	}
 	*ret = a;
 	return 0;
+}
+
+int rows_applied_iter(struct rows_iter *it, uint16_t group,
+		      struct rows_applied *ret)
+{
+	uint8_t key[ROWS_APPLIED_KEY], conf[ROWS_CONF_KEY];
+	struct rows_applied a = { 0 };
+	struct wire_bytes k, v;
+	int rv;
+
+	rows_applied_key(group, key);
+	rows_group_key(group, "conf", conf);
+	while ((rv = rows_iter_next(it, &k, &v)) == 0 && k.len > 2 &&
+	       k.p[2] == 0) {
+		if (wire_bytes_eq(k, wire_bytes(key, sizeof key)))
+			rv = rows_applied_load(&a, v);
+		else if (wire_bytes_eq(k, wire_bytes(conf, sizeof conf)))
+			rv = rows_applied_load_conf(&a, v);
+		if (rv != 0)
+			break;
+	}
+	if (rv != 0 && rv != -ENOENT) {
+		rows_applied_fini(&a);
+		return rv;
+	}
+	*ret = a;
+	return 0;
+}
+
+void rows_applied_batch(struct rows_batch *b, uint16_t group,
+			const struct rows_applied *a)
+{
+	struct rows_row_applied row = { a->index, a->now, a->term };
+	struct rows_row_conf conf = {
+		a->conf_index, wire_bytes(a->conf, a->conf_len),
+	};
+	uint8_t key[ROWS_APPLIED_KEY], conf_key[ROWS_CONF_KEY];
+	struct buf value;
+
+	rows_applied_key(group, key);
+	rows_group_key(group, "conf", conf_key);
+	buf_init(&value, 0);
+	if (rows_row_conf_encode(&conf, &value) == 0)
+		rows_batch_put(b, wire_bytes(conf_key, sizeof conf_key),
+			       wire_bytes(value.data, value.len));
+	else
+		rows_batch_fail(b, value.err);
+	buf_reset(&value);
+	if (rows_row_applied_encode(&row, &value) == 0)
+		rows_batch_put(b, wire_bytes(key, sizeof key),
+			       wire_bytes(value.data, value.len));
+	else
+		rows_batch_fail(b, value.err);
+	buf_fini(&value);
 }
 
 int rows_applied_put(struct rows_txn *t, uint16_t group,

@@ -23,11 +23,17 @@ void rows_applied_key(uint16_t group, uint8_t out[ROWS_APPLIED_KEY]);
 /* Blocks. Zeros where a row is absent. 0, -EIO, -ENOMEM. */
 int rows_applied_read(struct rows_back *back, uint16_t group,
 		      struct rows_applied *ret);
+/* The same from an iterator that stands in front of the group's rows. */
+int rows_applied_iter(struct rows_iter *it, uint16_t group,
+		      struct rows_applied *ret);
 void rows_applied_fini(struct rows_applied *a);
 
 /* index, term, now; 0 or -ENOMEM. */
 int rows_applied_put(struct rows_txn *t, uint16_t group,
 		     const struct rows_applied *a);
+/* Both rows; errors stay in the batch. */
+void rows_applied_batch(struct rows_batch *b, uint16_t group,
+			const struct rows_applied *a);
 /* A configuration was applied; 0 or -ENOMEM. */
 int rows_applied_put_conf(struct rows_txn *t, uint16_t group, uint64_t index,
 			  struct wire_bytes conf);

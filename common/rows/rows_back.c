@@ -159,6 +159,22 @@ bool rows_batch_next(const struct rows_batch *b, size_t *pos,
 	return true;
 }
 
+void rows_batch_fail(struct rows_batch *b, int err)
+{
+	if (b->ops.err == 0)
+		b->ops.err = err;
+}
+
+size_t rows_batch_bytes(const struct rows_batch *b)
+{
+	return b->ops.len;
+}
+
+void rows_batch_reset(struct rows_batch *b)
+{
+	buf_reset(&b->ops);
+}
+
 int rows_batch_write(struct rows_back *back, struct rows_batch *b)
 {
 	if (b->ops.err != 0)

@@ -3,11 +3,15 @@
  * own log says. leveldb's log is never trusted, so nothing is synced and its
  * *.log files go before every open; what is then found is the last memtable
  * flush, a prefix of our batches.
+ *
+ * Damage that shows only when a row is read stops the process. It leaves a file
+ * DAMAGED behind, so that the next one does not open the same rows again.
  */
 #include "common/rows/rows_back.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,8 +23,11 @@
 #define LDB_WRITE_BUFFER ((size_t)8 << 20)
 #define LDB_BLOOM_BITS 10
 
+#define LDB_MARK "DAMAGED"
+
 struct ldb {
 	struct rows_back back;
+	char *path;
 	leveldb_t *db;
 	leveldb_options_t *options;
 	leveldb_cache_t *cache;
@@ -40,6 +47,28 @@ static struct ldb *ldb_of(struct rows_back *back)
 	return CONTAINER_OF(back, struct ldb, back);
 }
 
+static char *ldb_mark_path(const char *path)
+{
+	return mem_printf("%s/" LDB_MARK, path);
+}
+
+/* What an error of a call means; err is freed. */
+static int ldb_error(struct ldb *l, char *err)
+{
+	if (strncmp(err, "Corruption", 10) == 0) {
+		char *mark = ldb_mark_path(l->path);
+		int fd = mark == NULL ? -1
+				      : open(mark, O_WRONLY | O_CREAT | O_CLOEXEC,
+					     0600);
+
+		if (fd >= 0)
+			(void)close(fd);
+		mem_free(mark);
+	}
+	leveldb_free(err);
+	return -EIO;
+}
+
 static void ldb_close(struct rows_back *back)
 {
 	struct ldb *l = ldb_of(back);
@@ -56,6 +85,7 @@ static void ldb_close(struct rows_back *back)
 		leveldb_readoptions_destroy(l->read);
 	if (l->write != NULL)
 		leveldb_writeoptions_destroy(l->write);
+	mem_free(l->path);
 	mem_free(l);
 }
 
@@ -68,10 +98,8 @@ static int ldb_get(struct rows_back *back, struct wire_bytes key,
 
 	value = leveldb_get(l->db, l->read, (const char *)key.p, key.len, &len,
 			    &err);
-	if (err != NULL) {
-		leveldb_free(err);
-		return -EIO;
-	}
+	if (err != NULL)
+		return ldb_error(l, err);
 	if (value == NULL)
 		return -ENOENT;
 	*ret_value = (uint8_t *)value; /* from malloc(), as mem_free() wants */
@@ -99,10 +127,7 @@ static int ldb_write(struct rows_back *back, const struct rows_batch *b)
 	}
 	leveldb_write(l->db, l->write, wb, &err);
 	leveldb_writebatch_destroy(wb);
-	if (err == NULL)
-		return 0;
-	leveldb_free(err);
-	return -EIO;
+	return err == NULL ? 0 : ldb_error(l, err);
 }
 
 static int ldb_checkpoint(struct rows_back *back)
@@ -145,10 +170,7 @@ static int ldb_iter_next(struct rows_iter *it, struct wire_bytes *ret_key,
 	i->fresh = false;
 	if (!leveldb_iter_valid(i->impl)) {
 		leveldb_iter_get_error(i->impl, &err);
-		if (err == NULL)
-			return -ENOENT;
-		leveldb_free(err);
-		return -EIO;
+		return err == NULL ? -ENOENT : ldb_error(ldb_of(it->back), err);
 	}
 	p = leveldb_iter_key(i->impl, &len);
 	*ret_key = wire_bytes(p, len);
@@ -199,7 +221,7 @@ static bool ldb_has_suffix(const char *name, const char *suffix)
  */
 static int ldb_prepare(const char *path, struct errbuf *e)
 {
-	bool current = false, tables = false;
+	bool current = false, tables = false, mark = false;
 	struct dirent *d;
 	DIR *dir = opendir(path);
 	int rv = 0;
@@ -211,6 +233,8 @@ static int ldb_prepare(const char *path, struct errbuf *e)
 	while (rv == 0 && (d = readdir(dir)) != NULL) {
 		if (strcmp(d->d_name, "CURRENT") == 0)
 			current = true;
+		else if (strcmp(d->d_name, LDB_MARK) == 0)
+			mark = true;
 		else if (ldb_has_suffix(d->d_name, ".ldb") ||
 			 ldb_has_suffix(d->d_name, ".sst"))
 			tables = true;
@@ -220,6 +244,8 @@ static int ldb_prepare(const char *path, struct errbuf *e)
 					path, d->d_name, strerror(errno));
 	}
 	closedir(dir);
+	if (rv == 0 && mark)
+		rv = errbuf_set(e, -EBADMSG, "%s: was found damaged", path);
 	if (rv == 0 && tables && !current)
 		rv = errbuf_set(e, -EBADMSG, "%s: damaged: CURRENT is missing",
 				path);
@@ -255,6 +281,11 @@ int rows_back_open(const char *path, size_t cache_bytes,
 	if (l == NULL)
 		return errbuf_set(e, -ENOMEM, "%s: out of memory", path);
 	l->back.ops = &ldb_ops;
+	l->path = mem_strdup(path);
+	if (l->path == NULL) {
+		mem_free(l);
+		return errbuf_set(e, -ENOMEM, "%s: out of memory", path);
+	}
 	l->options = leveldb_options_create();
 	l->cache = leveldb_cache_create_lru(cache_bytes);
 	l->filter = leveldb_filterpolicy_create_bloom(LDB_BLOOM_BITS);
@@ -276,4 +307,46 @@ int rows_back_open(const char *path, size_t cache_bytes,
 	}
 	*ret_back = &l->back;
 	return 0;
+}
+
+static int ldb_remove(const char *path)
+{
+	struct dirent *d;
+	DIR *dir = opendir(path);
+	int rv = 0;
+
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while ((d = readdir(dir)) != NULL)
+		if (strcmp(d->d_name, ".") != 0 &&
+		    strcmp(d->d_name, "..") != 0 &&
+		    unlinkat(dirfd(dir), d->d_name, 0) != 0)
+			rv = -errno;
+	closedir(dir);
+	return rmdir(path) == 0 || rv != 0 ? rv : -errno;
+}
+
+int rows_back_open_new(const char *path, size_t cache_bytes,
+		       struct rows_back **ret_back, bool *ret_damaged,
+		       struct errbuf *e)
+{
+	int rv = rows_back_open(path, cache_bytes, ret_back, e);
+	struct errbuf again;
+	char *to;
+
+	*ret_damaged = rv == -EBADMSG;
+	if (rv != -EBADMSG)
+		return rv;
+	to = mem_printf("%s.damaged", path);
+	rv = to == NULL ? -ENOMEM : ldb_remove(to);
+	if (rv == 0 && rename(path, to) != 0)
+		rv = -errno;
+	mem_free(to);
+	if (rv != 0)
+		return errbuf_set(e, rv, "%s is damaged and cannot be moved "
+				  "away: %s", path, strerror(-rv));
+	rv = rows_back_open(path, cache_bytes, ret_back, &again);
+	if (rv != 0)
+		*e = again;
+	return rv;
 }

@@ -209,6 +209,18 @@ struct rows_mem_image *rows_mem_image_new(void)
 	return image;
 }
 
+struct rows_mem_image *rows_mem_image_copy(struct rows_mem_image *image)
+{
+	struct rows_mem_image *copy = rows_mem_image_new();
+
+	if (copy == NULL)
+		return NULL;
+	pthread_mutex_lock(&image->lock);
+	copy->root = node_ref(image->root);
+	pthread_mutex_unlock(&image->lock);
+	return copy;
+}
+
 void rows_mem_image_free(struct rows_mem_image *image)
 {
 	uint32_t refs;

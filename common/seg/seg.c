@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/base/vfs_dir.h"
 
 /* --- ports --- */
 
@@ -128,31 +129,6 @@ void seg_port_free(struct seg_port *port)
 
 /* --- heads --- */
 
-/* Makes dir when it is missing; its name is durable afterwards. */
-static int seg_head_mkdir(struct seg_head *head)
-{
-	const char *slash = strrchr(head->dir, '/');
-	char *parent;
-	int rv;
-
-	rv = head->vfs->ops->mkdir(head->vfs, head->dir, 0700);
-	if (rv == -EEXIST)
-		return 0;
-	if (rv != 0)
-		return rv;
-	if (slash == NULL)
-		parent = mem_strdup(".");
-	else if (slash == head->dir)
-		parent = mem_strdup("/");
-	else
-		parent = mem_dup(head->dir, (size_t)(slash - head->dir));
-	if (parent == NULL)
-		return -ENOMEM;
-	rv = head->vfs->ops->sync_dir(head->vfs, parent);
-	mem_free(parent);
-	return rv;
-}
-
 /* Stops nothing, writes nothing: memory and files only. */
 static void seg_head_free(struct seg_head *head)
 {
@@ -230,7 +206,7 @@ int seg_head_open(struct env *env, const struct seg_config *config,
 		goto fail;
 	}
 	seg_head_defaults(head);
-	rv = seg_head_mkdir(head);
+	rv = vfs_make_dir(head->vfs, head->dir);
 	if (rv != 0) {
 		errbuf_set(e, rv, "cannot make %s: %s", head->dir,
 			   strerror(-rv));

@@ -13,7 +13,9 @@
  * is recovered and must hold what was promised: acknowledged commands applied
  * once and in order, entries that the leader was told are stored, term and
  * vote that a peer was told. Segments are small, so need, copies and frees are
- * at work all the time.
+ * at work all the time. Of some images the rows are gone, or an old copy of
+ * them is there: then the row snapshots of the groups with one voter must make
+ * them again.
  *
  * Mutations leave out one thing of truncation; each must be noticed.
  */
@@ -23,12 +25,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <xxhash.h>
 
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/raft/raft_check.h"
 #include "common/raft/raft_impl.h"
+#include "common/raft/raft_snap.h"
 #include "common/rows/rows_applied.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
@@ -56,7 +62,8 @@ struct model {
 
 struct run {
 	uint64_t rng;
-	uint64_t states, histories, bad, max_states, frees, copies, late;
+	uint64_t states, histories, bad, max_states;
+	uint64_t frees, copies, late, snaps, restored;
 	char first_bad[256];
 };
 
@@ -74,6 +81,9 @@ struct proc {
 	struct rows_txn *txn;
 	struct raft_host *host;
 	struct raft_check *check;
+	struct raft_start *start;
+	struct raft_snaps *snaps;
+	bool partial;                    /* without the group that follows */
 	struct raft_group *groups[GROUPS];
 	uint64_t chain[GROUPS], applied[GROUPS];
 	struct seg_free frees[64];
@@ -393,6 +403,7 @@ static int on_record(void *arg, const struct seg_rec *rec)
 {
 	struct proc *p = arg;
 
+
 	return raft_host_recover(p->host, rec);
 }
 
@@ -412,10 +423,16 @@ static int on_scan_from(void *arg, const struct seg_rec *start, uint64_t *ret)
 {
 	struct proc *p = arg;
 
-	*ret = raft_start_need(start);
-	if (*ret > 1)
-		p->run->late++;
-	return raft_host_recover(p->host, start);
+	struct errbuf e = { "" };
+	int rv = raft_start_from(p->start, start, ret, &e);
+
+	if (rv != 0) {
+		(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
+		return rv;
+	}
+	p->run->late += *ret > 1;
+	p->run->restored += raft_start_n_doubts(p->start);
+	return raft_start_recover(p->start, start, p->host);
 }
 
 static void proc_open_log(struct proc *p, uint64_t size)
@@ -430,7 +447,8 @@ static void proc_open_log(struct proc *p, uint64_t size)
 
 	memcpy(config.store_id, "0123456789abcdef", 16);
 	if (seg_head_open(p->env, &config, &p->log, &e) != 0) {
-		(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
+		if (p->bad[0] == '\0')
+			(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
 		return;
 	}
 	if (seg_port_new(p->log, p->env, &p->port) != 0)
@@ -478,9 +496,40 @@ static void proc_open_group(struct proc *p, uint16_t group)
 }
 
 /* bad is set when it cannot go on. */
+static void proc_open_start(struct proc *p)
+{
+	struct errbuf e = { "" };
+
+	if (raft_start_open(crashfs_vfs(p->fs), "snap",
+			    (struct wire_u128){ 1, 2 }, p->back, &p->start,
+			    &e) != 0)
+		(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
+}
+
+static void proc_open_snaps(struct proc *p)
+{
+	struct raft_snaps_config config = {
+		.env = p->env, .host = p->host, .rows = p->rows,
+		.back = p->back, .dir = "snap", .store = { 1, 2 },
+		.start = p->start, .min_bytes = 1 + rng(p->run, 2) * 20000,
+		.arg = p,
+	};
+
+	if (raft_snaps_new(&config, &p->snaps) != 0)
+		abort();
+}
+
+static void on_check_ended(void *arg)
+{
+	struct proc *p = arg;
+
+	raft_snaps_tick(p->snaps);
+}
+
 static struct proc *proc_start(struct run *r, struct model *m,
 			       struct crashfs *fs,
-			       struct rows_mem_image *image, bool dead)
+			       struct rows_mem_image *image, bool dead,
+			       bool partial)
 {
 	struct proc *p = calloc(1, sizeof *p);
 	struct raft_host_config hc = {
@@ -488,7 +537,7 @@ static struct proc *proc_start(struct run *r, struct model *m,
 		.send = on_send, .forget_followers = true,
 		.carry = 1 + (unsigned)rng(r, 3),
 	};
-	struct raft_check_config cc = { .arg = p };
+	struct raft_check_config cc = { .arg = p, .ended = on_check_ended };
 
 	if (p == NULL)
 		abort();
@@ -496,6 +545,7 @@ static struct proc *proc_start(struct run *r, struct model *m,
 	p->m = m;
 	p->fs = fs;
 	p->dead = dead;
+	p->partial = partial;
 	p->mini = minienv_new(crashfs_vfs(fs), rng_next(r));
 	p->env = minienv_env(p->mini);
 	hc.env = p->env;
@@ -506,8 +556,11 @@ static struct proc *proc_start(struct run *r, struct model *m,
 	    raft_host_new(&hc, &p->host) != 0)
 		abort();
 	p->txn = rows_txn_new(p->rows);
-	proc_open_log(p, 8192u << rng(r, 2));
-	for (uint16_t i = 0; i < GROUPS && p->bad[0] == '\0'; i++)
+	proc_open_start(p);
+	if (p->bad[0] == '\0')
+		proc_open_log(p, 8192u << rng(r, 2));
+	for (uint16_t i = 0; i < (partial ? FOLLOW : GROUPS) &&
+			     p->bad[0] == '\0'; i++)
 		proc_open_group(p, i);
 	if (p->bad[0] != '\0')
 		return p;
@@ -518,6 +571,7 @@ static struct proc *proc_start(struct run *r, struct model *m,
 	if (raft_check_new(&cc, &p->check) != 0 ||
 	    raft_host_start(p->host) != 0)
 		abort();
+	proc_open_snaps(p);
 	m->f.session += 10;
 	memset(m->f.number, 0, sizeof m->f.number);
 	return p;
@@ -528,6 +582,8 @@ static void proc_stop(struct proc *p)
 	if (p->log != NULL)
 		seg_head_abandon(p->log);
 	raft_check_free(p->check);
+	raft_snaps_free(p->snaps);
+	raft_start_free(p->start);
 	raft_host_free(p->host);
 	rows_txn_free(p->txn);
 	rows_free(p->rows);
@@ -568,7 +624,7 @@ static void check_follow(struct proc *p)
 }
 
 static void check_image(struct run *r, struct model *m, struct crashfs *fs,
-			struct rows_mem_image *image)
+			struct rows_mem_image *image, bool partial)
 {
 	struct model *own = malloc(sizeof *own);
 	struct proc *p;
@@ -577,8 +633,8 @@ static void check_image(struct run *r, struct model *m, struct crashfs *fs,
 		abort();
 	*own = *m; /* its commands are not ours to learn */
 	r->states++;
-	p = proc_start(r, own, fs, image, true);
-	if (p->bad[0] == '\0')
+	p = proc_start(r, own, fs, image, true, partial);
+	if (p->bad[0] == '\0' && !partial)
 		check_follow(p);
 	if (p->bad[0] == '\0')
 		minienv_run(p->mini);
@@ -595,20 +651,31 @@ struct life {
 	struct run *run;
 	struct model *m;
 	struct crashfs *fs;
-	struct rows_mem_image *image;
+	struct rows_mem_image *image, *old;
 };
 
 static void life_draw(void *arg)
 {
 	struct life *life = arg;
 	struct run *r = life->run;
+	struct rows_mem_image *rows;
 	struct crashfs *image;
+	unsigned how;
 
 	if (rng(r, 8) != 0)
 		return;
+	how = (unsigned)rng(r, 4);
+	rows = how == 0   ? rows_mem_image_new()
+	       : how == 1 ? rows_mem_image_copy(life->old)
+			  : rows_mem_image_copy(life->image);
 	image = crashfs_image(life->fs, rng_next(r));
-	check_image(r, life->m, image, life->image);
+	check_image(r, life->m, image, rows, how < 2);
 	crashfs_free(image);
+	rows_mem_image_free(rows);
+	if (how == 2 && rng(r, 8) == 0) {
+		rows_mem_image_free(life->old);
+		life->old = rows_mem_image_copy(life->image);
+	}
 }
 
 /* --- work --- */
@@ -641,9 +708,12 @@ static void on_freed(struct seg_free *f, int status)
 static void free_some(struct proc *p)
 {
 	uint64_t below = raft_host_free_below(p->host);
+	uint64_t snaps = raft_snaps_need(p->snaps);
 	struct seg_info *infos;
 	size_t n;
 
+	if (snaps < below)
+		below = snaps;
 	if (seg_segments(p->log, &infos, &n) != 0)
 		abort();
 	for (size_t i = 0; i < n && infos[i].gen < below; i++) {
@@ -719,8 +789,9 @@ static void work(struct proc *p, unsigned ops)
 static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 		     struct rows_mem_image *image)
 {
-	struct life life = { r, m, fs, image };
-	struct proc *p = proc_start(r, m, fs, image, false);
+	struct life life = { r, m, fs, image, rows_mem_image_copy(image) };
+	struct proc *p = proc_start(r, m, fs, image, false, false);
+	struct raft_snaps_stats stats;
 	bool good;
 
 	if (p->bad[0] == '\0') {
@@ -737,6 +808,11 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 		crashfs_set_hook(fs, life_draw, &life);
 		work(p, 100 + (unsigned)rng(r, 200));
 		crashfs_set_hook(fs, NULL, NULL);
+	}
+	rows_mem_image_free(life.old);
+	if (p->snaps != NULL) {
+		raft_snaps_stats(p->snaps, &stats);
+		r->snaps += stats.files;
 	}
 	good = p->bad[0] == '\0';
 	if (!good && r->bad++ == 0)
@@ -780,6 +856,9 @@ static const struct {
 	{ "truncated before the rows are durable", RAFT_MUTATE_ROWS_LATE },
 	{ "a copy cuts the tail", RAFT_MUTATE_COPY_CUTS },
 	{ "hard state is not in START", RAFT_MUTATE_NO_TABLE },
+	{ "row snapshot renamed unsynced", RAFT_MUTATE_SNAP_NO_SYNC },
+	{ "row snapshot's name not synced", RAFT_MUTATE_SNAP_NO_DIR },
+	{ "log behind a row snapshot cut short", RAFT_MUTATE_SNAP_LATE },
 };
 
 #define N_MUTATIONS (sizeof mutations / sizeof mutations[0])
@@ -810,32 +889,46 @@ static bool test_truncation(uint64_t seed, uint64_t states)
 
 	run_states(&r, seed);
 	printf("# seed %llu, %llu histories, %llu states, %llu frees, "
-	       "%llu copies, %llu late starts\n",
+	       "%llu copies, %llu late starts, %llu row snapshots, %llu groups "
+	       "made again\n",
 	       (unsigned long long)seed, (unsigned long long)r.histories,
 	       (unsigned long long)r.states, (unsigned long long)r.frees,
-	       (unsigned long long)r.copies, (unsigned long long)r.late);
+	       (unsigned long long)r.copies, (unsigned long long)r.late,
+	       (unsigned long long)r.snaps, (unsigned long long)r.restored);
 	if (r.bad > 0)
 		printf("# history -s %llu: %s\n",
 		       (unsigned long long)(seed + (r.histories - 1) * 1000003),
 		       r.first_bad);
-	else if (r.frees == 0 || r.copies == 0 || r.late == 0)
+	else if (r.frees == 0 || r.copies == 0 || r.late == 0 ||
+		 r.snaps == 0 || r.restored == 0)
 		return report(false, "something never happened");
 	return report(r.bad == 0, "truncated log");
 }
 
+/* In a process of its own: what is left out may stop the host. */
 static bool test_mutation(uint64_t seed, size_t i)
 {
-	struct run r = { .max_states = 20000 };
 	char what[100];
+	int status = 0;
+	pid_t pid = fork();
 
-	raft_mutation = mutations[i].mutation;
-	run_states(&r, seed);
-	raft_mutation = RAFT_MUTATE_NONE;
-	printf("# noticed after %llu states: %s\n",
-	       (unsigned long long)r.states,
-	       r.bad > 0 ? r.first_bad : "never");
+	if (pid == 0) {
+		struct run r = { .max_states = 20000 };
+
+		raft_mutation = mutations[i].mutation;
+		run_states(&r, seed);
+		printf("# noticed after %llu states: %s\n",
+		       (unsigned long long)r.states,
+		       r.bad > 0 ? r.first_bad : "never");
+		(void)fflush(stdout);
+		_exit(r.bad > 0 ? 1 : 0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		abort();
+	if (WIFSIGNALED(status))
+		printf("# noticed: the host stopped\n");
 	(void)snprintf(what, sizeof what, "notices: %s", mutations[i].name);
-	return report(r.bad > 0, what);
+	return report(status != 0, what);
 }
 
 int main(int argc, char **argv)
@@ -856,6 +949,7 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
+	log_set_level(LOG_LEVEL_ERROR); /* rows that are made again are many */
 	printf("1..%zu\n", mutations_too ? 1 + N_MUTATIONS : 1);
 	good &= test_truncation(seed, states);
 	for (size_t i = 0; mutations_too && i < N_MUTATIONS; i++)

@@ -100,6 +100,10 @@ static void world_client(struct sim_cluster *c)
 		return;
 	if (p != NULL && sim_chance(s, 15))
 		(void)shard_set_checkpoint(p->set, NULL, NULL);
+	if (w->doubts && sim_chance(s, 2)) {
+		rows_mem_image_free(w->old_image);
+		w->old_image = rows_mem_image_copy(w->images[0]);
+	}
 	world_roots(w);
 	world_clients(w);
 }
@@ -234,6 +238,8 @@ static void world_end(struct sim_cluster *c)
 		if (p != NULL)
 			proc_check_rows(p);
 	}
+	sim_trace(sim_cluster_sim(c), "end doubts=%llu",
+		  (unsigned long long)w->n_doubts);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu errors=%llu reads=%llu "
 		  "dups=%llu unknown=%llu refused=%llu",
 		  (unsigned long long)w->n_writes,
@@ -297,6 +303,7 @@ static void world_free(struct world *w, unsigned nodes)
 
 	for (unsigned i = 0; i < nodes; i++)
 		rows_mem_image_free(w->images[i]);
+	rows_mem_image_free(w->old_image);
 	for (unsigned i = 0; i < w->groups; i++)
 		model_fini(&w->models[i]);
 	while ((op = w->ops) != NULL) {
@@ -334,6 +341,8 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->slow_work = w->forget != 3 && seed / 7 % 3 == 0;
 	for (unsigned i = 0; i < nodes; i++)
 		w->images[i] = rows_mem_image_new();
+	w->doubts = nodes == 1 && seed / 2 % 2 == 0;
+	w->snap_bytes = seed / 11 % 2 == 0 ? 1 : 40000;
 	for (unsigned i = 0; i < w->groups; i++)
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
 	sim_cluster_run(&config, ret);

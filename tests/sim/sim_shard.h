@@ -121,6 +121,13 @@ struct world {
 	unsigned groups, forget;
 	bool tiny_cache, slow_work;
 	struct rows_mem_image *images[SIM_NODES];
+	/*
+	 * One machine: row snapshots are made; now and then its rows are gone
+	 * at a start, or an old copy of them is back.
+	 */
+	bool doubts;
+	struct rows_mem_image *old_image;
+	uint64_t snap_bytes, n_doubts;
 	struct model models[SHARD_GROUPS];
 	struct client clients[SHARD_CLIENTS];
 	struct slot *slots;
@@ -153,6 +160,7 @@ struct proc {
 	struct seg_port *port;
 	struct rows_back *back;
 	struct shard_set *set;
+	struct raft_start *start;
 	struct raft_host *host;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);

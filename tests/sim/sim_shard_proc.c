@@ -2,6 +2,7 @@
  * A process of the simulator: log head, rows, shards; and its row database
  * compared with that of the others.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -91,9 +92,13 @@ static int proc_scan_from(void *arg, const struct seg_rec *start,
 			  uint64_t *ret_gen)
 {
 	struct proc *p = arg;
+	struct errbuf e = { "" };
+	int rv = raft_start_from(p->start, start, ret_gen, &e);
 
-	*ret_gen = raft_start_need(start);
-	return shard_set_recover(p->set, start);
+	if (rv != 0 && rv != -ENOMEM)
+		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	p->w->n_doubts += raft_start_n_doubts(p->start);
+	return rv == 0 ? raft_start_recover(p->start, start, p->host) : rv;
 }
 
 static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
@@ -166,6 +171,22 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 	return 0;
 }
 
+/* The rows that the machine has when it starts. */
+static void proc_lose_rows(struct proc *p)
+{
+	struct world *w = p->w;
+	struct sim *s = sim_cluster_sim(p->c);
+	struct rows_mem_image **image = &w->images[p->node];
+
+	if (!w->doubts || !sim_chance(s, 40))
+		return;
+	rows_mem_image_free(*image);
+	*image = w->old_image != NULL && sim_chance(s, 50)
+		? rows_mem_image_copy(w->old_image)
+		: rows_mem_image_new();
+	sim_trace(s, "rows lost node=%u", p->node);
+}
+
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
 	struct proc *p = zalloc(sizeof *p);
@@ -185,6 +206,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.role = proc_role,
 		.rot = proc_value_rot,
 		.merge = &merge,
+		.snap_dir = "/snap",
 		.arg = p,
 	};
 	struct errbuf e = { "" };
@@ -195,8 +217,19 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->c = c;
 	p->node = node;
 	p->env = env;
+	proc_lose_rows(p);
 	if (rows_back_mem(p->w->images[node], &p->back) != 0)
 		abort();
+	rv = raft_start_open(env->vfs, "/snap", (struct wire_u128){ 0, node },
+			     p->back, &p->start, &e);
+	if (rv != 0) {
+		rows_back_close(p->back);
+		free(p);
+		return sim_refuse(c, node, "%s", e.text);
+	}
+	config.start = p->start;
+	config.store = (struct wire_u128){ 0, node };
+	config.snap_bytes = p->w->snap_bytes;
 	config.back = p->back;
 	config.entry_cache = p->w->tiny_cache ? 4000 : 0;
 	config.rows_cache = p->w->tiny_cache ? 4000 : 0;
@@ -232,6 +265,7 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 		seg_head_close(p->log);
 	shard_set_free(p->set);
 	seg_port_free(p->port);
+	raft_start_free(p->start);
 	rows_back_close(p->back);
 	free(p);
 }

@@ -419,7 +419,7 @@ static int feed(struct fix *f, uint8_t type, uint64_t a, uint64_t b,
 {
 	struct seg_rec rec = {
 		.type = type, .flags = flags, .group = 3, .a = a, .b = b,
-		.len = len, .body = body, .seq = ++f->seq,
+		.len = len, .body = body, .seq = ++f->seq, .pos = { 20, 0 },
 	};
 
 	return raft_host_recover(f->host, &rec);
@@ -549,7 +549,9 @@ static void test_rows_and_log(void **state)
 		{ 6, 2, 1, 0, 0, -EIO, "rows are newer than its log" },
 		{ 9, 2, 1, 3, 8, -EIO, "rows are newer than its log" },
 		{ 0, 0, 0, 0, 0, -ESTALE, "its rows are gone" },
-		{ 4, 2, 1, 3, 8, -ESTALE, "older than its log says" },
+		{ 4, 2, 1, 3, 8, 0, NULL }, /* the log has what lies between */
+		{ 4, 2, 1, 0, 0, -ESTALE, "older than its log says" },
+		{ 3, 2, 1, 2, 4, -ESTALE, "older than its log says" },
 		{ 5, 2, 1, 7, 8, -ESTALE, "older than its log" },
 	};
 	struct fix *f = *state;

@@ -1,0 +1,99 @@
+#ifndef COMMON_RAFT_RAFT_SNAP_H
+#define COMMON_RAFT_RAFT_SNAP_H
+/*
+ * Row snapshots: of each group whose only voter is this store a file with all
+ * its rows (DIR/NNNNN.rows, docs/DISK_FORMAT.md). There is no other member to
+ * fetch lost rows from, so a snapshot and the log behind it are what stands for
+ * them; log segments behind it stay.
+ *
+ * struct raft_snaps makes them: one per host, on its loop; files are written
+ * by workers in steps, so a close waits for one step at most. A round makes
+ * all whose group moved on; one begins by itself when the log behind the
+ * oldest has outgrown the files (amortised: a byte of rows per byte of log).
+ * A file that cannot be written: the old one stays, the next round tries.
+ *
+ * struct raft_start is for the start (blocking): which files there are, and
+ * which groups' rows have to be made again from theirs.
+ */
+#include "common/raft/raft_host.h"
+#include "common/rows/rows_stream.h"
+
+struct raft_snaps;
+struct raft_start;
+
+struct raft_snaps_config {
+	struct env *env;
+	struct raft_host *host; /* borrowed, like the next two */
+	struct rows *rows;
+	struct rows_back *back;
+	const char *dir;        /* copied */
+	struct wire_u128 store;
+	/* What there was at the start; borrowed, may be NULL. */
+	const struct raft_start *start;
+	uint64_t min_bytes;     /* of log between rounds; 0 = 256 MiB */
+	/* A round ended: raft_snaps_need() may have moved. May be NULL. */
+	void (*ended)(void *arg);
+	void *arg;
+};
+
+/* When the host's groups are open. */
+int raft_snaps_new(const struct raft_snaps_config *config,
+		   struct raft_snaps **ret_snaps);
+/* The env runs nothing of it any more. NULL is fine. */
+void raft_snaps_free(struct raft_snaps *s);
+/* After a checkpoint, and now and then: begins a round when it is time. */
+void raft_snaps_tick(struct raft_snaps *s);
+/* Begins a round whatever the log has; one that runs is joined. */
+void raft_snaps_now(struct raft_snaps *s);
+/*
+ * Log segments of this generation and newer are needed beside the files. 0:
+ * all, a group has no snapshot yet. Any thread.
+ */
+uint64_t raft_snaps_need(struct raft_snaps *s);
+/*
+ * While held, no snapshot decides where the log behind it begins: records are
+ * on their way that rows do not show yet.
+ */
+void raft_snaps_hold(struct raft_snaps *s);
+void raft_snaps_release(struct raft_snaps *s);
+struct raft_snaps_stats {
+	uint64_t rounds, files, bytes, failed;
+};
+void raft_snaps_stats(const struct raft_snaps *s,
+		      struct raft_snaps_stats *ret);
+
+/* --- start-up --- */
+
+/*
+ * Looks at the snapshots in dir (made when missing). 0 or -errno with e set:
+ * one is of another store.
+ */
+int raft_start_open(struct vfs *vfs, const char *dir, struct wire_u128 store,
+		    struct rows_back *back, struct raft_start **ret_start,
+		    struct errbuf *e);
+void raft_start_free(struct raft_start *s);
+/*
+ * For seg_config.scan_from: as raft_start_need(), but early enough for groups
+ * in doubt: those whose rows are behind what the log says of them. Their
+ * snapshots are loaded where these are ahead. 0 or -errno with e set: files or
+ * rows cannot be read or written.
+ */
+int raft_start_from(struct raft_start *s, const struct seg_rec *start,
+		    uint64_t *ret_gen, struct errbuf *e);
+/* Then for each host: recovers that START, tells it its groups in doubt. */
+int raft_start_recover(const struct raft_start *s, const struct seg_rec *start,
+		       struct raft_host *h);
+/* Rows of the group were loaded, or are behind: positions in them may be old. */
+bool raft_start_doubts(const struct raft_start *s, uint16_t group);
+/* Groups in doubt. */
+unsigned raft_start_n_doubts(const struct raft_start *s);
+uint16_t raft_start_doubt(const struct raft_start *s, unsigned i);
+/*
+ * After the scan: a group that has a snapshot and that known() does not know
+ * has lost its log. 0, or -EIO with e set.
+ */
+int raft_start_check(const struct raft_start *s,
+		     bool (*known)(void *arg, uint16_t group), void *arg,
+		     struct errbuf *e);
+
+#endif
