@@ -253,12 +253,24 @@ static void chunk_save_done(struct env_work *work)
 {
 	struct chunk_loop *cl = CONTAINER_OF(work, struct chunk_loop,
 					     save_work);
+	void (*done)(void *arg) = cl->save_done;
 
 	if (cl->save_rv != 0 && cl->save_rv != -ENOMEM)
 		fatal_abort("index of chunks cannot be saved: %s",
 			    strerror(-cl->save_rv));
-	cl->flipped = false;
-	env_timer_set(cl->env, &cl->save_timer, CHUNK_SAVE_NS);
+	cl->flipped = cl->saving = false;
+	if (done == NULL) {
+		env_timer_set(cl->env, &cl->save_timer, CHUNK_SAVE_NS);
+	} else if (cl->save_waits || cl->save_rv != 0) {
+		/* that one began before it was asked for, or came to nothing */
+		env_timer_set(cl->env, &cl->save_timer,
+			      cl->save_rv != 0 ? CHUNK_SAVE_RETRY_NS : 0);
+		cl->save_waits = true;
+	} else {
+		cl->save_done = NULL;
+		env_timer_set(cl->env, &cl->save_timer, CHUNK_SAVE_NS);
+		done(cl->save_arg);
+	}
 }
 
 /*
@@ -272,22 +284,37 @@ static void chunk_save_tick(struct env_timer *timer)
 	struct chunk_store *cs = cl->cs;
 	unsigned old;
 
-	if (!cl->flipped && cs->stats.puts == cl->puts_saved) {
+	if (!cl->flipped && !cl->save_waits &&
+	    cs->changes == cl->saved_changes) {
 		env_timer_set(cl->env, timer, CHUNK_SAVE_NS);
 		return;
 	}
 	if (!cl->flipped) {
-		cl->puts_saved = cs->stats.puts;
+		cl->save_waits = false;
+		cl->saved_changes = cs->changes;
 		cl->save_seq = seg_head_last_seq(cs->bulk);
 		atomic_fetch_add(&cs->epoch, 1);
 		cl->flipped = true;
 	}
 	old = (atomic_load(&cs->epoch) - 1) & 1;
 	if (atomic_load(&cs->under_way[old]) > 0) {
-		env_timer_set(cl->env, timer, CHUNK_SAVE_RETRY_NS);
+		env_timer_set(cl->env, timer,
+			      cl->save_done != NULL ? CHUNK_SAVE_SOON_NS
+						    : CHUNK_SAVE_RETRY_NS);
 		return;
 	}
+	cl->saving = true;
 	env_work(cl->env, &cl->save_work);
+}
+
+void chunk_save_soon(struct chunk_loop *cl, void (*done)(void *arg), void *arg)
+{
+	assert(cl->save_done == NULL);
+	cl->save_done = done;
+	cl->save_arg = arg;
+	cl->save_waits = true;
+	if (!cl->saving) /* else its end begins the next */
+		env_timer_set(cl->env, &cl->save_timer, 0);
 }
 
 void chunk_loop_start_saving(struct chunk_loop *cl)
@@ -323,6 +350,7 @@ void chunk_loop_free(struct chunk_loop *cl)
 	if (cl == NULL)
 		return;
 	env_timer_cancel(cl->env, &cl->save_timer);
+	chunk_clean_free(cl);
 	chunk_get_fini(cl);
 	chunk_drop_fini(cl);
 	while (cl->puts != NULL) {

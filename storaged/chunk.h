@@ -68,6 +68,13 @@ void chunk_loop_free(struct chunk_loop *cl);
 /* On one of the loops: saves the index now and then. */
 void chunk_loop_start_saving(struct chunk_loop *cl);
 
+/*
+ * The cleaner of the bulk head, on the loop that saves; one per store. Goes
+ * with the loop.
+ */
+struct compact_head;
+int chunk_clean_new(struct chunk_loop *cl, struct compact_head *ret_head);
+
 /* --- requests --- */
 
 /* body: a reference that is the callee's; NULL unless status is OK. */

@@ -92,6 +92,13 @@ int chunk_segments_add(struct chunk_segments *s, const struct chunk_row *row)
 	return 0;
 }
 
+uint64_t chunk_segments_live(const struct chunk_segments *s, uint64_t gen)
+{
+	size_t i = segment_place(s, gen);
+
+	return i < s->n && s->v[i].gen == gen ? s->v[i].bytes : 0;
+}
+
 int chunk_segments_load(struct rows_back *index, struct chunk_segments *ret)
 {
 	struct wire_bytes key, value;
@@ -166,6 +173,9 @@ static int batch_count(struct chunk_batch *b, const struct chunk_row *row,
 		return -ENOMEM;
 	s->chunks += gain ? 1 : (uint64_t)-1;
 	s->bytes += gain ? segment_space(row) : 0 - segment_space(row);
+	b->cs->stats.live += gain ? 1 : (uint64_t)-1;
+	b->cs->stats.live_bytes += gain ? segment_space(row)
+					: 0 - segment_space(row);
 	while (i < b->n_gens && b->gens[i] != row->gen)
 		i++;
 	if (i == b->n_gens)
@@ -260,6 +270,7 @@ int chunk_batch_write(struct chunk_batch *b)
 		rv = batch_put_segment(b, b->gens[i]);
 	if (rv == 0)
 		rv = rows_batch_write(b->cs->index, b->rows);
+	b->cs->changes++;
 	chunk_batch_fini(b);
 	return rv != 0 ? rv : chunk_batch_init(b, b->cs);
 }

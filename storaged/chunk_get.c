@@ -6,7 +6,9 @@
  * meanwhile follow the first one. A chunk that was read for a part of it stays
  * for a moment: readers go through it in pieces.
  *
- * Failure modes: no row: NOENT; bytes without their hash: IO, counted as rot.
+ * Failure modes: no row: NOENT; its segment was freed: the row is read again,
+ * as the chunk was moved or dropped; bytes without their hash: IO, counted as
+ * rot.
  */
 #include "storaged/chunk_impl.h"
 
@@ -16,6 +18,8 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+
+#define READ_TRIES 4u /* each meets another move */
 
 /* --- the little cache --- */
 
@@ -108,28 +112,45 @@ static void get_finish(struct chunk_get *g, uint32_t status,
 	mem_free(g);
 }
 
+/* The bytes where row says. 0, -ENOENT (freed), -EBADMSG, -EIO, -ENOMEM. */
+static int read_at(struct chunk_store *cs, const struct chunk_row *row,
+		   struct body **ret_body)
+{
+	struct body *b = body_new(row->len);
+	int rv;
+
+	if (b == NULL)
+		return -ENOMEM;
+	rv = seg_read(cs->bulk, row->gen, row->off, b->data, row->len, 0);
+	b->len = row->len;
+	if (rv == 0 && !chunk_hash_ok(b, row->hash))
+		rv = -EBADMSG;
+	if (rv == 0)
+		*ret_body = b;
+	else
+		body_unref(b);
+	return rv;
+}
+
+/* The cleaner may have moved it after the row was read. */
 uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
 		    struct body **ret_body)
 {
 	struct chunk_row row;
-	struct body *b;
 	int rv;
 
-	rv = chunk_index_get(cs, id, &row);
-	if (rv != 0)
-		return rpc_status_from_errno(rv);
-	b = body_new(row.len);
-	if (b == NULL)
-		return RPC_STATUS_NOMEM;
-	rv = seg_read(cs->bulk, row.gen, row.off, b->data, row.len, 0);
-	b->len = row.len;
-	if (rv == 0 && chunk_hash_ok(b, row.hash)) {
-		*ret_body = b;
-		return RPC_STATUS_OK;
+	for (unsigned i = 0; i < READ_TRIES; i++) {
+		rv = chunk_index_get(cs, id, &row);
+		if (rv != 0)
+			return rpc_status_from_errno(rv);
+		rv = read_at(cs, &row, ret_body);
+		if (rv != -ENOENT)
+			break;
 	}
-	body_unref(b);
+	if (rv == 0 || rv == -ENOMEM)
+		return rpc_status_from_errno(rv);
 	cs->stats.rot++;
-	log_warn(rv == 0 ? -EBADMSG : rv,
+	log_warn(rv,
 		 "chunk cannot be read slice=%016llx%016llx index=%u "
 		 "segment=%llx offset=%llu",
 		 (unsigned long long)id->slice.hi,

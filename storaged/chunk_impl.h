@@ -7,6 +7,7 @@
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
 #include "storaged/chunk.h"
+#include "storaged/compact.h"
 
 #define CHUNK_HASH_INLINE (256u << 10) /* longer ones are a worker's */
 #define CHUNK_PUTS_MAX 1024u           /* per loop */
@@ -15,8 +16,10 @@
 #define CHUNK_CACHE_NS 2000000000u
 #define CHUNK_SAVE_NS 30000000000u
 #define CHUNK_SAVE_RETRY_NS 200000000u
+#define CHUNK_SAVE_SOON_NS 5000000u    /* the same when somebody waits */
 #define CHUNK_BATCH 200u               /* rows; searched one by one */
 #define CHUNK_KEY 20
+#define CHUNK_IS_COPY 1 /* flag of a record: made by the cleaner */
 
 static inline bool chunk_id_eq(const struct chunk_id *a,
 			       const struct chunk_id *b)
@@ -74,8 +77,9 @@ struct chunk_store {
 	atomic_uint under_way[2];
 	struct {
 		_Atomic uint64_t puts, gets, put_bytes, get_bytes, rot,
-			dropped;
+			dropped, live, live_bytes;
 	} stats;
+	_Atomic uint64_t changes; /* batches written */
 	uint64_t recovered;
 };
 
@@ -145,10 +149,15 @@ struct chunk_loop {
 	/* saving */
 	struct env_timer save_timer;
 	struct env_work save_work;
-	bool saving_on, flipped;
+	bool flipped, saving;         /* saving: on a worker */
 	uint64_t save_seq;
-	uint64_t puts_saved;          /* stats.puts when saved last */
+	uint64_t saved_changes;       /* cs->changes when saved last */
 	int save_rv;
+	/* one who waits for the next save to begin, then to end */
+	void (*save_done)(void *arg);
+	void *save_arg;
+	bool save_waits;              /* it has not begun */
+	struct chunk_clean *clean;    /* NULL: not on this loop */
 };
 
 /* --- chunk_index.c: workers --- */
@@ -186,11 +195,22 @@ int chunk_batch_write(struct chunk_batch *b);
 int chunk_segments_load(struct rows_back *index, struct chunk_segments *ret);
 /* Counts a chunk. */
 int chunk_segments_add(struct chunk_segments *s, const struct chunk_row *row);
+/* Bytes that are alive in a segment. */
+uint64_t chunk_segments_live(const struct chunk_segments *s, uint64_t gen);
 
-/* --- chunk_get.c, chunk_drop.c: loop --- */
+/* --- chunk.c: loop that saves --- */
+/*
+ * Saves the index soon; done when it is durable, with the rows of all records
+ * that were appended before this call. One at a time.
+ */
+void chunk_save_soon(struct chunk_loop *cl, void (*done)(void *arg),
+		     void *arg);
+
+/* --- chunk_get.c, chunk_drop.c, chunk_clean.c: loop --- */
 void chunk_get_init(struct chunk_loop *cl);
 void chunk_get_fini(struct chunk_loop *cl);
 void chunk_drop_fini(struct chunk_loop *cl);
+void chunk_clean_free(struct chunk_loop *cl);
 
 /* Big-endian. */
 static inline void chunk_store_be(uint8_t *p, uint64_t v, unsigned n)

@@ -182,6 +182,10 @@ int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store)
 		chunk_store_close(cs, false);
 		return rv;
 	}
+	for (size_t i = 0; i < cs->segments.n; i++) {
+		cs->stats.live += cs->segments.v[i].chunks;
+		cs->stats.live_bytes += cs->segments.v[i].bytes;
+	}
 	*ret_store = cs;
 	return 0;
 }
@@ -222,33 +226,45 @@ uint64_t chunk_store_from(const struct chunk_store *cs)
 
 /*
  * The first bytes under a name stay, also when others were appended later: a
- * put that was refused for them leaves its record behind.
+ * put that was refused for them leaves its record behind. A copy is of bytes
+ * that counted when it was made, so it stands for what came before it.
  */
+static int chunk_recover_one(struct chunk_store *cs, const struct chunk_id *id,
+			     const struct chunk_row *row, bool copy)
+{
+	struct chunk_row old;
+	int rv = 0;
+
+	if (chunk_batch_has(&cs->batch, id) || chunk_batch_full(&cs->batch))
+		rv = chunk_batch_write(&cs->batch);
+	if (rv != 0)
+		return rv;
+	rv = chunk_index_get(cs, id, &old);
+	if (rv == -ENOENT) {
+		cs->recovered++;
+		return chunk_batch_put(&cs->batch, id, row);
+	}
+	if (rv != 0 || !copy || (old.gen == row->gen && old.off == row->off))
+		return rv;
+	return chunk_batch_move(&cs->batch, id, &old, row);
+}
+
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
 {
-	struct chunk_id id = { rec->id, (uint32_t)rec->a };
-	struct chunk_row old, row = {
+	const struct chunk_id id = { rec->id, (uint32_t)rec->a };
+	const struct chunk_row row = {
 		.gen = rec->pos.gen,
 		.off = rec->pos.off + SEG_HEADER_LEN,
 		.len = (uint32_t)rec->len,
 		.hash = rec->hash,
 	};
-	int rv;
 
 	if (rec->type != SEG_CHUNK || rec->seq <= cs->saved_seq)
 		return 0;
 	if (rec->len == 0 || rec->len > WIRE_CHUNK || rec->a > UINT32_MAX)
 		return 0; /* none of ours: nobody can ask for it */
-	if (chunk_batch_has(&cs->batch, &id))
-		return 0;
-	rv = chunk_index_get(cs, &id, &old);
-	if (rv != -ENOENT)
-		return rv;
-	rv = chunk_batch_put(&cs->batch, &id, &row);
-	cs->recovered++;
-	if (rv == 0 && chunk_batch_full(&cs->batch))
-		rv = chunk_batch_write(&cs->batch);
-	return rv;
+	return chunk_recover_one(cs, &id, &row,
+				 (rec->flags & CHUNK_IS_COPY) != 0);
 }
 
 int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk)
@@ -288,13 +304,9 @@ void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret)
 		.rot = cs->stats.rot,
 		.dropped = cs->stats.dropped,
 		.recovered = cs->recovered,
+		.live = cs->stats.live,
+		.live_bytes = cs->stats.live_bytes,
 	};
-	pthread_mutex_lock(&cs->lock);
-	for (size_t i = 0; i < cs->segments.n; i++) {
-		ret->live += cs->segments.v[i].chunks;
-		ret->live_bytes += cs->segments.v[i].bytes;
-	}
-	pthread_mutex_unlock(&cs->lock);
 }
 
 /* --- a recount --- */

@@ -16,8 +16,9 @@ noinst_LIBRARIES += %D%/libstoraged.a
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \
 	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_check.c \
-	%D%/chunk_drop.c %D%/chunk_get.c %D%/chunk_impl.h \
-	%D%/chunk_index.c \
+	%D%/chunk_clean.c %D%/chunk_drop.c %D%/chunk_get.c \
+	%D%/chunk_impl.h %D%/chunk_index.c \
+	%D%/compact.c %D%/compact.h %D%/compact_policy.c \
 	%D%/opens.c %D%/opens.h \
 	%D%/shard.c %D%/shard.h %D%/shard_close.c \
 	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
@@ -28,7 +29,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/store_rpc.c
 
 check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_shard_queue \
-	tests/unit/test_store tests/unit/test_chunk
+	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact
 SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h \
 	tests/lib/crashfs.c tests/lib/crashfs.h \
 	tests/lib/minienv.c tests/lib/minienv.h
@@ -40,6 +41,9 @@ tests_unit_test_shard_queue_SOURCES = tests/unit/test_shard_queue.c \
 	$(SHARDWORLD_SOURCES)
 tests_unit_test_shard_queue_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
+tests_unit_test_compact_SOURCES = tests/unit/test_compact.c \
+	tests/lib/minienv.c tests/lib/minienv.h
+tests_unit_test_compact_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
 	tests/lib/crashfs.c tests/lib/crashfs.h \
 	tests/lib/minienv.c tests/lib/minienv.h
@@ -54,7 +58,7 @@ TESTS += tests/unit/test_shard_merge
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \
-	tests/unit/test_store tests/unit/test_chunk
+	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact
 
 # the namespace's tests
 NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \

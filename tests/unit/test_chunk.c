@@ -19,6 +19,7 @@
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
 #include "storaged/chunk.h"
+#include "storaged/compact.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
 
@@ -32,6 +33,7 @@ struct world {
 	struct seg_head *bulk;
 	struct seg_port *port;
 	struct chunk_loop *cl;
+	struct compact *compact;
 	unsigned rots;
 };
 
@@ -58,12 +60,15 @@ static void world_start(struct world *w, uint64_t seed)
 		.first_size = 16 << 10, .bulk = true,
 		.on_record = on_record, .on_rot = on_rot, .arg = w,
 	};
+	struct compact_config cc = { .rate = 0 };
 	struct errbuf e = { "" };
+	struct compact_head head;
 	struct rows_back *back;
 
 	w->m = minienv_new(crashfs_vfs(w->fs), seed);
 	assert_int_equal(rows_back_mem(w->image, &back), 0);
 	assert_int_equal(chunk_store_new(back, &w->cs), 0);
+	sc.from_seq = chunk_store_from(w->cs);
 	if (seg_head_open(minienv_env(w->m), &sc, &w->bulk, &e) != 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(chunk_store_set_bulk(w->cs, w->bulk), 0);
@@ -72,6 +77,10 @@ static void world_start(struct world *w, uint64_t seed)
 	assert_int_equal(chunk_loop_new(w->cs, minienv_env(w->m), w->port,
 					&w->cl), 0);
 	chunk_loop_start_saving(w->cl);
+	cc.env = minienv_env(w->m);
+	assert_int_equal(compact_new(&cc, &w->compact), 0);
+	assert_int_equal(chunk_clean_new(w->cl, &head), 0);
+	compact_add_head(w->compact, &head);
 	minienv_run(w->m);
 }
 
@@ -80,6 +89,7 @@ static void world_kill(struct world *w)
 	crashfs_freeze(w->fs, true);
 	seg_head_abandon(w->bulk);
 	chunk_loop_free(w->cl);
+	compact_free(w->compact);
 	chunk_store_close(w->cs, false);
 	seg_port_free(w->port);
 	minienv_free(w->m);
@@ -232,6 +242,8 @@ static uint32_t get(struct world *w, unsigned slice, unsigned index)
 		assert_memory_equal(r.body->data, b->data, b->len);
 		body_unref(b);
 		body_unref(r.body);
+	} else { /* no row points to what is freed */
+		assert_int_equal(r.status, RPC_STATUS_NOENT);
 	}
 	return r.status;
 }
@@ -353,6 +365,326 @@ static void test_drop_against_put(void **state)
 	world_fini(&w);
 }
 
+/* --- the cleaner --- */
+
+static struct compact_info info_of(struct world *w)
+{
+	struct compact_info i;
+
+	compact_get_info(w->compact, &i);
+	return i;
+}
+
+static uint64_t bytes_of_head(struct world *w)
+{
+	struct seg_stats s;
+
+	seg_head_stats(w->bulk, &s);
+	return s.bytes;
+}
+
+static uint64_t bytes_of_segment(struct world *w, uint64_t gen)
+{
+	struct seg_info *infos;
+	uint64_t bytes = 0;
+	size_t n;
+
+	assert_int_equal(seg_segments(w->bulk, &infos, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		if (infos[i].gen == gen)
+			bytes = infos[i].bytes;
+	mem_free(infos);
+	return bytes;
+}
+
+/* Until the run is over; time passes, as with waits for the index. */
+static void clean(struct world *w)
+{
+	compact_start(w->compact);
+	for (unsigned i = 0; i < 1000; i++) {
+		minienv_run(w->m);
+		if (info_of(w).state != COMPACT_RUNNING)
+			return;
+		minienv_advance(w->m, 1000000);
+	}
+	fail_msg("the run does not end");
+}
+
+/* Slices from..to-1 of four chunks each. */
+static void put_many(struct world *w, unsigned from, unsigned to)
+{
+	for (unsigned s = from; s < to; s++)
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(put(w, s, i), RPC_STATUS_OK);
+}
+
+static void expect_many(struct world *w, unsigned from, unsigned to,
+			unsigned step)
+{
+	for (unsigned s = from; s < to; s++)
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(get(w, s, i),
+					 s % step == 0 ? RPC_STATUS_OK
+						       : RPC_STATUS_NOENT);
+}
+
+static void drop_many(struct world *w, unsigned from, unsigned to,
+		      unsigned step)
+{
+	for (unsigned s = from; s < to; s++)
+		if (s % step != 0)
+			drop(w, s, 1);
+}
+
+static void test_clean(void **state)
+{
+	struct compact_info i;
+	uint64_t before;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	clean(&w); /* nothing there */
+	put_many(&w, 0, 80);
+	clean(&w); /* nothing dead but what segments lose at their ends */
+	assert_true(info_of(&w).targets <= 3);
+	before = bytes_of_head(&w);
+	drop_many(&w, 0, 80, 5);
+	assert_int_equal(bytes_of_head(&w), before);
+	clean(&w);
+	i = info_of(&w);
+	assert_true(i.targets > 5 && i.out == i.targets);
+	assert_int_equal(i.kept, 0);
+	assert_true(i.started > 0 && i.ended >= i.started);
+	assert_true(bytes_of_head(&w) < before / 2);
+	assert_true(i.freed > before / 2 && i.copied < before / 3);
+	expect_many(&w, 0, 80, 5);
+	world_check(&w);
+	clean(&w); /* no more to do */
+	assert_true(info_of(&w).targets <= 2);
+	world_power_cut(&w, 3);
+	expect_many(&w, 0, 80, 5);
+	world_check(&w);
+	/* all of it: nothing but the newest segment stays */
+	drop_many(&w, 0, 80, 1000);
+	drop(&w, 0, 1);
+	put_many(&w, 100, 101);
+	clean(&w);
+	assert_true(bytes_of_head(&w) < 140 << 10);
+	expect_many(&w, 100, 101, 1);
+	world_fini(&w);
+}
+
+/*
+ * The index is lost: what was freed is not missed. Refused puts left other
+ * bytes under the names of chunks whose first bytes are freed by now.
+ */
+static void test_clean_then_rebuild(void **state)
+{
+	unsigned refused = 0;
+	struct reply r;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	put_many(&w, 0, 40);
+	for (unsigned s = 0; s < 40; s += 2) {
+		struct body *b = bytes_of(s, 2, 7);
+		bool is_small = b->len < 3000;
+
+		body_unref(b);
+		if (!is_small) /* or its segment would be cleaned, too */
+			continue;
+		put_start(&w, s, 2, 7, &r);
+		minienv_run(w.m);
+		assert_int_equal(r.status, RPC_STATUS_BAD_DIGEST);
+		put_many(&w, 100 + 6 * s, 104 + 6 * s);
+		refused++;
+	}
+	assert_true(refused > 3);
+	drop_many(&w, 0, 40, 2);
+	clean(&w);
+	assert_true(info_of(&w).out > 4);
+	assert_int_equal(bytes_of_segment(&w, 1), 0);
+	put_start(&w, 6, 1, 9, &r);
+	minienv_run(w.m);
+	assert_int_equal(r.status, RPC_STATUS_BAD_DIGEST);
+	world_kill(&w);
+	rows_mem_image_free(w.image);
+	w.image = rows_mem_image_new();
+	world_start(&w, 5);
+	for (unsigned s = 0; s < 40; s += 2)
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(get(&w, s, i), RPC_STATUS_OK);
+	world_check(&w);
+	world_fini(&w);
+}
+
+/* A save of the index at any moment of a run; a power cut when it has freed. */
+static void test_save_against_clean(void **state)
+{
+	(void)state;
+	for (unsigned steps = 0; steps < 80; steps++) {
+		unsigned i = 0;
+		struct world w;
+
+		world_init(&w);
+		put_many(&w, 0, 9);
+		drop_many(&w, 0, 9, 3);
+		compact_start(w.compact);
+		for (unsigned k = 0; k < steps; k++)
+			(void)minienv_step(w.m);
+		minienv_skip(w.m, 31 * SECOND);
+		while (info_of(&w).freed == 0 && i++ < 2000)
+			if (!minienv_step(w.m))
+				minienv_skip(w.m, 1000000);
+		assert_true(info_of(&w).freed > 0);
+		world_power_cut(&w, steps);
+		for (unsigned s = 0; s < 9; s += 3)
+			for (unsigned k = 0; k < 4; k++)
+				assert_int_equal(get(&w, s, k), RPC_STATUS_OK);
+		world_check(&w);
+		world_fini(&w);
+	}
+}
+
+/*
+ * Puts whose bytes are durable and whose rows are not written yet, in a segment
+ * that is being cleaned.
+ */
+static void test_put_against_clean(void **state)
+{
+	enum { PUTS = 24 };
+	struct reply r[PUTS];
+
+	(void)state;
+	for (unsigned steps = 0; steps < 60; steps++) {
+		struct world w;
+
+		world_init(&w);
+		put_many(&w, 0, 2 + steps % 5);
+		drop(&w, 0, 4);
+		for (unsigned i = 0; i < PUTS; i++)
+			put_start(&w, 50 + i, 0, 0, &r[i]);
+		for (unsigned i = 0; i < steps / 2; i++)
+			(void)minienv_step(w.m);
+		if (steps % 2 == 0) /* the time of an index save */
+			minienv_skip(w.m, 31 * SECOND);
+		clean(&w);
+		for (unsigned i = 0; i < PUTS; i++) {
+			assert_int_equal(r[i].n, 1);
+			assert_int_equal(r[i].status, RPC_STATUS_OK);
+			assert_int_equal(get(&w, 50 + i, 0), RPC_STATUS_OK);
+		}
+		world_check(&w);
+		world_power_cut(&w, steps);
+		for (unsigned i = 0; i < PUTS; i++)
+			assert_int_equal(get(&w, 50 + i, 0), RPC_STATUS_OK);
+		world_check(&w);
+		world_fini(&w);
+	}
+}
+
+/* Bytes that rotted stay, and their segment; all else goes its way. */
+static void test_clean_rot(void **state)
+{
+	struct compact_info i;
+	unsigned bad = 0;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	put_many(&w, 0, 40);
+	drop_many(&w, 0, 40, 4);
+	assert_int_equal(crashfs_flip(w.fs, "bulk/0000000000000001.seg", 700,
+				      2), 0);
+	clean(&w);
+	i = info_of(&w);
+	assert_int_equal(i.kept, 1);
+	assert_true(i.out > 3);
+	assert_int_equal(stats_of(&w).rot, 1);
+	for (unsigned s = 0; s < 40; s += 4)
+		for (unsigned k = 0; k < 4; k++) {
+			struct reply r = { .n = 0 };
+
+			assert_int_equal(chunk_get(w.cl, slice_of(s), k, 0, 0,
+						   on_reply, &r), 0);
+			minienv_run(w.m);
+			bad += r.status == RPC_STATUS_IO;
+			body_unref(r.body);
+		}
+	assert_int_equal(bad, 1);
+	world_check(&w);
+	world_fini(&w);
+}
+
+/* A drop at any moment of a run: the chunk is gone, nothing comes back. */
+static void test_drop_against_clean(void **state)
+{
+	struct reply r;
+
+	(void)state;
+	for (unsigned steps = 0; steps < 120; steps += 1 + steps / 12) {
+		struct world w;
+
+		world_init(&w);
+		put_many(&w, 0, 12);
+		drop_many(&w, 0, 12, 3);
+		compact_start(w.compact);
+		for (unsigned i = 0; i < steps; i++)
+			if (!minienv_step(w.m))
+				minienv_skip(w.m, 1000000);
+		drop_start(&w, 3, 1, &r);
+		clean(&w);
+		assert_int_equal(r.n, 1);
+		for (unsigned s = 0; s < 12; s += 3)
+			for (unsigned i = 0; i < 4; i++)
+				assert_int_equal(get(&w, s, i),
+						 s == 3 ? RPC_STATUS_NOENT
+							: RPC_STATUS_OK);
+		world_check(&w);
+		clean(&w);
+		world_check(&w);
+		world_fini(&w);
+	}
+}
+
+/* Suspended in the middle of a segment: resumed, all is done once. */
+static void test_suspend(void **state)
+{
+	struct world w;
+	unsigned stopped = 0;
+
+	(void)state;
+	for (unsigned steps = 1; steps < 100; steps += 1 + steps / 10) {
+		uint64_t out;
+
+		world_init(&w);
+		put_many(&w, 0, 20);
+		drop_many(&w, 0, 20, 2);
+		compact_start(w.compact);
+		for (unsigned i = 0; i < steps; i++)
+			if (!minienv_step(w.m))
+				minienv_skip(w.m, 1000000);
+		compact_suspend(w.compact);
+		compact_suspend(w.compact);
+		minienv_advance(w.m, 10 * SECOND);
+		assert_int_equal(info_of(&w).state, COMPACT_SUSPENDED);
+		out = info_of(&w).out;
+		minienv_advance(w.m, 10 * SECOND);
+		assert_int_equal(info_of(&w).out, out);
+		expect_many(&w, 0, 20, 2);
+		stopped += info_of(&w).pending > 0;
+		compact_resume(w.compact);
+		clean(&w);
+		assert_int_equal(info_of(&w).pending, 0);
+		expect_many(&w, 0, 20, 2);
+		world_check(&w);
+		world_fini(&w);
+	}
+	assert_true(stopped > 3);
+}
+
 enum { SLICES = 30, CHUNKS = 4 };
 
 struct history {
@@ -373,6 +705,10 @@ static void history_step(struct world *w, struct history *h, uint64_t *rng)
 {
 	unsigned s = (unsigned)rnd(rng, SLICES);
 
+	if (rnd(rng, 12) == 0)
+		compact_start(w->compact);
+	if (rnd(rng, 40) == 0) /* for the index, or a save of it */
+		minienv_skip(w->m, rnd(rng, 2) == 0 ? 5000000 : 31 * SECOND);
 	if (rnd(rng, 6) == 0 && h->drops[s].n == 0 && !h->dropped[s]) {
 		h->dropped[s] = true;
 		drop_start(w, s, 1, &h->drops[s]);
@@ -404,13 +740,13 @@ static void history_check(struct world *w, struct history *h)
 	world_check(w);
 }
 
-/* Puts, drops, saves and power cuts anywhere in between. */
+/* Puts, drops, cleaning, saves and power cuts anywhere in between. */
 static void test_power_cuts(void **state)
 {
-	unsigned live = 0;
+	unsigned live = 0, freed = 0;
 
 	(void)state;
-	for (uint64_t seed = 1; seed <= 60; seed++) {
+	for (uint64_t seed = 1; seed <= 120; seed++) {
 		uint64_t rng = seed * 0x9e3779b97f4a7c15;
 		static struct history h;
 		struct world w;
@@ -427,6 +763,7 @@ static void test_power_cuts(void **state)
 			}
 			if (rnd(&rng, 3) == 0) /* time to save */
 				minienv_advance(w.m, 31 * SECOND);
+			freed += info_of(&w).freed > 0;
 			world_power_cut(&w, seed * 100 + round);
 			history_check(&w, &h);
 		}
@@ -434,8 +771,9 @@ static void test_power_cuts(void **state)
 		assert_int_equal(w.rots, 0);
 		world_fini(&w);
 	}
-	print_message("# %u chunks live\n", live);
-	assert_true(live > 100);
+	print_message("# %u chunks live, %u runs freed something\n", live,
+		      freed);
+	assert_true(live > 100 && freed > 30);
 }
 
 int main(void)
@@ -445,6 +783,13 @@ int main(void)
 		cmocka_unit_test(test_large_slice),
 		cmocka_unit_test(test_same_name),
 		cmocka_unit_test(test_drop_against_put),
+		cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_clean_then_rebuild),
+		cmocka_unit_test(test_save_against_clean),
+		cmocka_unit_test(test_put_against_clean),
+		cmocka_unit_test(test_clean_rot),
+		cmocka_unit_test(test_drop_against_clean),
+		cmocka_unit_test(test_suspend),
 		cmocka_unit_test(test_power_cuts),
 	};
 
