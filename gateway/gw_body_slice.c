@@ -34,8 +34,11 @@ static void gw_slice_settle(struct gw_body *b)
 		gw_body_finish(b, S3_OK);
 }
 
+static void gw_slice_refused(struct gw_body *b);
+
 static void gw_slice_drain_cb(void *arg)
 {
+	gw_slice_refused(arg); /* it may have failed meanwhile */
 	gw_slice_step(arg);
 }
 

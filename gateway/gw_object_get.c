@@ -21,6 +21,8 @@
 #define GW_GET_FIRST (4u << 20)  /* bytes whose extents the first call asks */
 #define GW_GET_OPEN (64u << 20)  /* longer reads hold the inode open */
 
+#define GW_GET_SHORT (48u << 10) /* bytes on their way while memory is short */
+
 struct gw_get_op {
 	struct s3_range range;
 	uint32_t part;
@@ -79,7 +81,12 @@ static void gw_read_data(void *arg, struct body *body, uint32_t from,
 	if (len > op->left)
 		len = (uint32_t)op->left;
 	op->left -= len;
-	http_reply_add_body(r->http, body, from, len);
+	if (client_is_short(r->l->client)) {
+		http_set_out_high(r->http, GW_GET_SHORT);
+		http_reply_add(r->http, body->data + from, len);
+	} else {
+		http_reply_add_body(r->http, body, from, len);
+	}
 	if (http_out_full(r->http) && !op->paused) {
 		op->paused = true;
 		client_read_pause(op->read);

@@ -160,6 +160,13 @@ static struct {
 	struct body *free[BODY_CLASSES]; /* linked by body_next() */
 } body_pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+static size_t body_used; /* atomic: bytes of aligned ones outside the pool */
+
+size_t body_in_use(void)
+{
+	return __atomic_load_n(&body_used, __ATOMIC_RELAXED);
+}
+
 static unsigned body_class(size_t cap)
 {
 	unsigned i = 0;
@@ -236,6 +243,9 @@ struct body *body_new(size_t cap)
 		return NULL;
 	if (cap >= BODY_ALIGN_FROM) {
 		b = body_new_aligned(cap);
+		if (b != NULL)
+			__atomic_fetch_add(&body_used, b->cap,
+					   __ATOMIC_RELAXED);
 	} else {
 		b = malloc(sizeof(*b) + cap);
 		if (b != NULL) {
@@ -273,6 +283,7 @@ void body_unref(struct body *b)
 		free(b);
 		return;
 	}
+	__atomic_fetch_sub(&body_used, b->cap, __ATOMIC_RELAXED);
 	if (body_pool_put(b))
 		return;
 	free(b->data);

@@ -73,6 +73,8 @@ struct body {
 struct body *body_new(size_t cap);
 struct body *body_ref(struct body *b);   /* any thread */
 void body_unref(struct body *b);         /* any thread; NULL is fine */
+/* Bytes of bodies of 64 KiB and more that somebody has; any thread. */
+size_t body_in_use(void);
 /* Gives all free memory back to the system; takes milliseconds; any thread. */
 void body_trim(void);
 

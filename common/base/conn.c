@@ -37,6 +37,12 @@
 #define CONN_READ_MIN ((16u << 10) - 64)
 #define CONN_READ_MAX ((256u << 10) - 64)
 #define CONN_DIRECT_MAX (1u << 20) /* then others get their turn */
+/*
+ * What the kernel may hold for a peer that takes nothing: else up to 4 MiB,
+ * and some hundreds of such peers bring all connections to a crawl. (Less
+ * costs a tenth of a large GET, more is worse for the caches.)
+ */
+#define CONN_UNSENT_MAX (512 << 10)
 #define CONN_WRITE_IOV 64
 #define CONN_WRITE_TURN (2u << 20) /* then others get their turn */
 #define CONN_CLOSE_NS (30ull * 1000000000)
@@ -65,6 +71,7 @@ struct conn {
 	const struct conn_cbs *cbs; /* borrowed */
 	void *arg;                  /* borrowed */
 	size_t read_size;           /* of the next read; grows when filled */
+	size_t out_high;            /* conn_out_full() above it */
 	size_t lingered;            /* bytes thrown away while lingering */
 	bool tell_open;             /* what later_ev has to tell */
 	bool tell_read;
@@ -336,7 +343,7 @@ static void conn_write(struct conn *c)
 	size_t len = evbuffer_get_length(c->out);
 	int rv;
 
-	if (len > CONN_OUT_HIGH)
+	if (len > c->out_high)
 		c->was_full = true;
 	rv = conn_send_all(c);
 	if (rv != 0) {
@@ -349,7 +356,7 @@ static void conn_write(struct conn *c)
 			conn_flushed(c);
 		return;
 	}
-	if (c->was_full && len <= CONN_OUT_LOW) {
+	if (c->was_full && len <= c->out_high / 4) {
 		c->was_full = false;
 		conn_enter(c);
 		if (c->cbs->on_drain != NULL)
@@ -408,12 +415,21 @@ static void conn_on_writable(evutil_socket_t fd, short what, void *arg)
 
 /* --- making --- */
 
+/* What the kernel holds besides what is on the way; not on unix sockets. */
+static void conn_set_unsent(int fd, size_t most)
+{
+	int n = most < CONN_UNSENT_MAX ? (int)most : CONN_UNSENT_MAX;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &n, sizeof(n));
+}
+
 static void conn_options(int fd)
 {
 	int one = 1;
 
 	/* fails on a unix socket, which has no delay */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	conn_set_unsent(fd, CONN_UNSENT_MAX);
 }
 
 /* Everything but the events' registration; NULL when out of memory. */
@@ -430,6 +446,7 @@ static struct conn *conn_make(struct loop *loop, int fd,
 	c->cbs = cbs;
 	c->arg = arg;
 	c->read_size = CONN_READ_MIN;
+	c->out_high = CONN_OUT_HIGH;
 	c->flush.run = conn_on_flush;
 	c->timer.cb = conn_on_timer;
 	c->in = evbuffer_new();
@@ -545,7 +562,15 @@ void conn_flush(struct conn *c)
 
 bool conn_out_full(const struct conn *c)
 {
-	return evbuffer_get_length(c->out) > CONN_OUT_HIGH;
+	return evbuffer_get_length(c->out) > c->out_high;
+}
+
+void conn_set_out_high(struct conn *c, size_t high)
+{
+	if (c->out_high == high)
+		return;
+	c->out_high = high;
+	conn_set_unsent(c->fd, high);
 }
 
 void conn_pause_read(struct conn *c)

@@ -8,7 +8,7 @@
  * One loop only. Callbacks are never called from inside a conn_* function.
  * After on_close the owner must call conn_free() (it may do so inside it, and
  * inside on_read). Back-pressure: conn_pause_read() stops reading; on_drain
- * fires when the output falls to the low watermark after conn_out_full().
+ * fires when the output falls to a quarter of that after conn_out_full().
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,8 +39,7 @@ struct conn_cbs {
 	void (*on_direct)(struct conn *c, void *arg, size_t n);
 };
 
-#define CONN_OUT_HIGH (1u << 20) /* conn_out_full() above this */
-#define CONN_OUT_LOW (256u << 10)
+#define CONN_OUT_HIGH (1u << 20) /* conn_out_full() above this; by default */
 
 /* Takes fd (closed on failure too). 0 or -errno. */
 int conn_new(struct loop *loop, int fd, const struct conn_cbs *cbs, void *arg,
@@ -62,6 +61,8 @@ struct evbuffer *conn_output(struct conn *c);
  */
 void conn_flush(struct conn *c);
 bool conn_out_full(const struct conn *c);
+/* Another mark than CONN_OUT_HIGH for this connection. */
+void conn_set_out_high(struct conn *c, size_t high);
 void conn_pause_read(struct conn *c);
 void conn_resume_read(struct conn *c); /* on_read again if input is not empty */
 /*

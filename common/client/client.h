@@ -59,6 +59,8 @@ void client_refresh(struct client *c, uint64_t version,
 		    void (*done)(void *arg, int status), void *arg);
 /* True between a failed and the next successful contact with the managers. */
 bool client_is_cut_off(struct client *c);
+/* Memory for bodies is short: hold as little of them as possible. */
+bool client_is_short(struct client *c);
 
 /* --- calls --- */
 
@@ -172,7 +174,10 @@ void client_slice_free(struct client_slice *s);
  */
 struct client_read;
 struct client_read_cbs {
-	/* bytes [from, from+len) of body are the next in order; borrow/ref */
+	/*
+	 * Bytes [from, from+len) of body are the next in order; borrow/ref.
+	 * (Copy when memory is short, else the reference keeps all of it.)
+	 */
 	void (*data)(void *arg, struct body *body, uint32_t from, uint32_t len);
 	void (*done)(void *arg, uint32_t status);
 };

@@ -66,6 +66,21 @@ struct client_slots {
 	struct client_list waiting; /* calls that need one */
 };
 
+/* Who waits for memory, see memory.c; embedded in its owner. */
+struct client_starved {
+	struct client_list list; /* empty: not waiting */
+	void (*retry)(struct client_starved *w);
+	bool granted; /* the next client_mem_room() says yes */
+};
+
+struct client_mem {
+	struct client_list reads;  /* all client_read */
+	struct client_list slices; /* client_slice that are not finished */
+	struct client_list starved;
+	struct env_timer timer;    /* while somebody starves */
+	bool armed;
+};
+
 struct client {
 	struct client_set *set;
 	struct loop *loop; /* borrowed */
@@ -79,6 +94,7 @@ struct client {
 	unsigned n_links;
 	struct client_list calls; /* client_call, all */
 	struct client_slots slots;
+	struct client_mem mem;
 };
 
 /* A snapshot or session on its way to a loop and back. */
@@ -113,6 +129,11 @@ struct client_set {
 	unsigned n;
 	char *manager, *kind, *local;
 	uint32_t role, timeout_ms;
+	size_t mem_max; /* of all large bodies of the process */
+	/* While others starve, a test may shorten both: */
+	uint64_t stall_ns; /* a reader that did not move so long gives back */
+	uint64_t slow_ns;  /* a writer may be slow so long */
+	size_t mem_asked; /* atomic: bytes of those on their way */
 	struct rpc_server *server;
 	uint32_t cut_off;       /* atomic */
 	uint32_t slice_counter; /* atomic */
@@ -146,6 +167,22 @@ struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr);
 uint64_t client_backoff_ns(struct client *c, unsigned tries);
 /* A shard says that the session has ended: renews it now, or gets another. */
 void client_session_lost(struct client *c);
+/* memory.c */
+void client_mem_limits(struct client_set *set);
+void client_mem_init(struct client *c);
+void client_mem_fini(struct client *c);
+/*
+ * May a chunk of len bytes be begun? If not, w waits: w->retry(w) when there is
+ * room. It leaves by taking itself out of its list.
+ */
+bool client_mem_room(struct client *c, struct client_starved *w, size_t len);
+/* len bytes are asked for, and do not count as a body yet; they came, or not. */
+void client_mem_ask(struct client *c, size_t len);
+void client_mem_got(struct client *c, size_t len);
+/* read.c: takes back what stalled readers hold. */
+void client_reads_reclaim(struct client *c);
+/* slice.c: gives up writers that bring next to nothing. */
+void client_slices_reclaim(struct client *c);
 /* call.c: a newer snapshot or session came: waiting calls look again. */
 void client_calls_wake(struct client *c);
 /* call.c: all calls end without done(). */

@@ -3,6 +3,7 @@ noinst_LIBRARIES += %D%/libclient.a
 	%D%/call.c \
 	%D%/client.h %D%/client_impl.h \
 	%D%/cluster.c %D%/cluster.h \
+	%D%/memory.c \
 	%D%/read.c \
 	%D%/set.c \
 	%D%/slice.c

@@ -24,6 +24,7 @@
 #include "common/base/mem.h"
 
 #define READ_ZEROS (256u << 10)
+#define READ_STEP (64u << 10) /* of a hand-over while memory is short */
 
 enum piece_state { PIECE_PENDING, PIECE_READY, PIECE_FAILED };
 
@@ -33,6 +34,7 @@ struct piece {
 	enum piece_state state;
 	bool fetched;      /* counts against ahead */
 	uint64_t pos, len; /* in the file */
+	size_t asked;      /* bytes on their way */
 	struct client_call *call;
 	struct body *body; /* bytes at [from, from + len); NULL: zeros */
 	uint32_t from;
@@ -62,6 +64,9 @@ struct client_read {
 	uint64_t retried_at; /* position + 1 of the last second look */
 	uint32_t status;     /* first error; nothing is planned after it */
 	bool paused, told, freed;
+	uint64_t moved_ns;   /* of the last hand-over */
+	struct client_list list; /* of the client */
+	struct client_starved starved;
 	unsigned depth;      /* callbacks on the stack */
 	struct env_task task;
 	bool posted;
@@ -169,10 +174,18 @@ static void read_ask(struct client_read *r)
 
 /* --- pieces --- */
 
+/* What was asked for came, or does not count any more. */
+static void piece_got(struct piece *p)
+{
+	client_mem_got(p->r->c, p->asked);
+	p->asked = 0;
+}
+
 static void piece_free(struct piece *p)
 {
 	if (p->call != NULL)
 		client_cancel(p->call);
+	piece_got(p);
 	if (p->fetched)
 		p->r->n_fetched--;
 	client_list_del(&p->list);
@@ -192,6 +205,7 @@ static void piece_on_chunk(void *arg, const struct rpc_reply *reply)
 	struct client_read *r = p->r;
 
 	p->call = NULL;
+	piece_got(p);
 	if (reply->status != RPC_STATUS_OK) {
 		p->state = PIECE_FAILED;
 		p->status = reply->status;
@@ -234,6 +248,8 @@ static int piece_fetch(struct piece *p, const struct wire_extent *e)
 		return -1;
 	}
 	p->fetched = true;
+	p->asked = (size_t)p->len;
+	client_mem_ask(c, p->asked);
 	p->r->n_fetched++;
 	return 0;
 }
@@ -294,21 +310,26 @@ static uint8_t plan_piece(const struct client_read *r, uint64_t *ret_len)
 	return e->kind == WIRE_EXT_ZERO ? 0 : e->kind;
 }
 
-/* One more piece; false when that failed (status is set). */
+/* One more piece; false when that failed (status is set), or must wait. */
 static bool plan_one(struct client_read *r)
 {
-	struct piece *p = mem_zalloc(sizeof(*p));
-	uint8_t kind;
+	struct piece *p;
+	uint64_t len;
+	uint8_t kind = plan_piece(r, &len);
 	int rv;
 
+	if (kind == WIRE_EXT_CHUNKS &&
+	    !client_mem_room(r->c, &r->starved, (size_t)len))
+		return false;
+	p = mem_zalloc(sizeof(*p));
 	if (p == NULL) {
 		read_fail(r, RPC_STATUS_NOMEM);
 		return false;
 	}
 	p->r = r;
 	p->pos = r->plan;
+	p->len = len;
 	client_list_add(&r->pieces, &p->list);
-	kind = plan_piece(r, &p->len);
 	if (kind == WIRE_EXT_CHUNKS)
 		rv = piece_fetch(p, &r->ext);
 	else if (kind == WIRE_EXT_INLINE)
@@ -358,6 +379,19 @@ static void read_plan(struct client_read *r)
 
 /* --- delivery --- */
 
+/* Nothing behind pos was planned, fetched or met. */
+static void read_back_to(struct client_read *r, uint64_t pos)
+{
+	pieces_drop(r);
+	if (r->call != NULL)
+		client_cancel(r->call);
+	r->call = NULL;
+	r->plan = pos;
+	window_drop(r);
+	/* what the plan behind that met came from the same old map */
+	r->status = RPC_STATUS_OK;
+}
+
 /* A chunk vanished: look at the extents again from there, once. */
 static bool read_again(struct client_read *r, const struct piece *p)
 {
@@ -366,37 +400,56 @@ static bool read_again(struct client_read *r, const struct piece *p)
 	if (p->status != RPC_STATUS_NOENT || r->retried_at == pos + 1)
 		return false;
 	r->retried_at = pos + 1;
-	pieces_drop(r);
-	if (r->call != NULL)
-		client_cancel(r->call);
-	r->call = NULL;
-	r->plan = pos;
-	window_drop(r);
-	/* what the plan behind this piece met came from the same old map */
-	r->status = RPC_STATUS_OK;
+	read_back_to(r, pos);
 	return true;
+}
+
+void client_reads_reclaim(struct client *c)
+{
+	uint64_t now = env_now_ns(c->env);
+
+	for (struct client_list *i = c->mem.reads.next; i != &c->mem.reads;
+	     i = i->next) {
+		struct client_read *r = CONTAINER_OF(i, struct client_read,
+						     list);
+		const struct piece *p;
+
+		if (!r->paused || r->n_fetched == 0 ||
+		    now - r->moved_ns < c->set->stall_ns)
+			continue;
+		p = CONTAINER_OF(r->pieces.next, struct piece, list);
+		if (p->state == PIECE_READY)
+			read_back_to(r, p->pos);
+	}
 }
 
 static void piece_hand_over(struct client_read *r, struct piece *p)
 {
 	struct body *b = p->body == NULL ? r->zeros : p->body;
-	uint32_t len = p->len < b->len ? (uint32_t)p->len : b->len;
+	uint64_t most = p->body == NULL ? b->len : p->len;
+	uint32_t from = p->from, len;
 
-	if (p->body == NULL && p->len > len) {
-		/* zeros again and again; the piece stays */
+	r->moved_ns = env_now_ns(r->c->env);
+	if (most > READ_STEP && client_is_short(r->c))
+		most = READ_STEP;
+	len = (uint32_t)(p->len < most ? p->len : most);
+	body_ref(b);
+	if (p->len > len) {
+		/* the piece stays: zeros again and again, or its rest */
 		p->pos += len;
 		p->len -= len;
-		r->cbs->data(r->arg, b, 0, len);
+		if (p->body != NULL)
+			p->from += len;
+		r->cbs->data(r->arg, b, from, len);
+		body_unref(b);
 		return;
 	}
-	body_ref(b);
-	len = (uint32_t)p->len;
 	client_list_del(&p->list);
 	if (p->fetched) {
 		p->fetched = false;
 		r->n_fetched--;
 	}
-	r->cbs->data(r->arg, b, p->from, len);
+	r->cbs->data(r->arg, b, from, len);
 	body_unref(b);
 	piece_free(p);
 }
@@ -476,6 +529,11 @@ static void read_post(struct client_read *r)
 	env_post(r->c->env, &r->task);
 }
 
+static void read_retry(struct client_starved *w)
+{
+	read_post(CONTAINER_OF(w, struct client_read, starved));
+}
+
 /* --- the interface --- */
 
 struct client_read *client_read_start(struct client *c,
@@ -500,12 +558,16 @@ struct client_read *client_read_start(struct client *c,
 	r->win_end = r->plan;
 	r->task.run = read_task;
 	CLIENT_LIST_INIT(&r->pieces);
+	CLIENT_LIST_INIT(&r->starved.list);
+	r->starved.retry = read_retry;
+	CLIENT_LIST_INIT(&r->list);
 	if (spec->covered > 0 &&
 	    window_set(r, spec->extents, spec->covered, spec->inline_body) !=
 		    0) {
 		mem_free(r);
 		return NULL;
 	}
+	client_list_add(&c->mem.reads, &r->list);
 	read_post(r);
 	return r;
 }
@@ -533,6 +595,8 @@ void client_read_free(struct client_read *r)
 		client_cancel(r->call);
 	r->call = NULL;
 	window_drop(r);
+	client_list_del(&r->list);
+	client_list_del(&r->starved.list);
 	r->freed = true;
 	read_release(r);
 }

@@ -530,6 +530,7 @@ static void client_init(struct client *c, struct client_set *set, unsigned i)
 	c->env = loop_env(c->loop);
 	CLIENT_LIST_INIT(&c->calls);
 	CLIENT_LIST_INIT(&c->slots.waiting);
+	client_mem_init(c);
 }
 
 int client_set_new(const struct client_config *config,
@@ -546,6 +547,7 @@ int client_set_new(const struct client_config *config,
 	set->n = n;
 	set->role = config->role;
 	set->server = config->server;
+	client_mem_limits(set);
 	set->timeout_ms = config->timeout_ms == 0 ? CLIENT_TIMEOUT_MS :
 						    config->timeout_ms;
 	set->manager = mem_strdup(config->manager);
@@ -615,6 +617,7 @@ static void set_stop(struct client_set *set)
 static void client_fini(struct client *c)
 {
 	client_calls_drop(c);
+	client_mem_fini(c);
 	for (unsigned i = 0; i < c->n_links; i++) {
 		rpc_link_free(c->links[i].link);
 		mem_free(c->links[i].addr);

@@ -23,6 +23,8 @@
 /* Below this a hash costs less than a trip to a worker. */
 #define SLICE_HASH_HERE (256u << 10)
 #define SLICE_COPIES_MAX 8u
+/* Writers that bring less a second are given up while others starve. */
+#define SLICE_SLOW (32u << 10)
 
 struct slice_put {
 	struct slice_chunk *chunk;
@@ -55,6 +57,9 @@ struct client_slice {
 	unsigned under_way;
 	uint32_t status;
 	bool was_full; /* on_drain is owed */
+	struct client_list list; /* of the client, until finished */
+	struct client_starved starved;
+	uint64_t since_ns, since_len; /* what its speed is counted from */
 	bool finished;
 	bool named;    /* a commit took it */
 	bool told;     /* done was called */
@@ -244,6 +249,62 @@ static void slice_push(struct client_slice *s)
 	s->under_way--;
 }
 
+/* --- when memory is short --- */
+
+/* In a callback: the owner goes on, or learns of an error. */
+static void slice_tell_drain(struct client_slice *s)
+{
+	s->was_full = false;
+	s->cbs->on_drain(s->arg);
+}
+
+static void slice_retry(struct client_starved *w)
+{
+	struct client_slice *s = CONTAINER_OF(w, struct client_slice, starved);
+
+	/* it could bring nothing meanwhile */
+	s->since_ns = env_now_ns(s->c->env);
+	s->since_len = s->len;
+	slice_tell_drain(s);
+}
+
+static bool slice_is_slow(const struct client_slice *s, uint64_t now)
+{
+	uint64_t ms = (now - s->since_ns) / 1000000;
+
+	return s->cur != NULL && client_list_empty(&s->starved.list) &&
+	       s->status == RPC_STATUS_OK &&
+	       ms > s->c->set->slow_ns / 1000000 &&
+	       s->len - s->since_len < SLICE_SLOW * ms / 1000;
+}
+
+void client_slices_reclaim(struct client *c)
+{
+	uint64_t now = env_now_ns(c->env);
+	struct client_list slow;
+
+	CLIENT_LIST_INIT(&slow);
+	for (struct client_list *i = c->mem.slices.next, *next;
+	     i != &c->mem.slices; i = next) {
+		next = i->next;
+		if (!slice_is_slow(CONTAINER_OF(i, struct client_slice, list),
+				   now))
+			continue;
+		client_list_del(i);
+		client_list_add(&slow, i);
+	}
+	while (!client_list_empty(&slow)) {
+		struct client_slice *s = CONTAINER_OF(
+			slow.next, struct client_slice, list);
+
+		client_list_del(&s->list);
+		slice_fail(s, RPC_STATUS_BUSY);
+		body_unref(s->cur);
+		s->cur = NULL;
+		slice_tell_drain(s); /* may free it, or others */
+	}
+}
+
 /* --- the interface --- */
 
 struct client_slice *client_slice_new(struct client *c, uint16_t home,
@@ -266,6 +327,11 @@ struct client_slice *client_slice_new(struct client *c, uint16_t home,
 	s->id = slice_make(home, (uint32_t)sec, c->session, counter);
 	s->max = UINT64_MAX;
 	s->task.run = slice_task;
+	s->since_ns = env_now_ns(c->env);
+	s->starved.retry = slice_retry;
+	CLIENT_LIST_INIT(&s->starved.list);
+	CLIENT_LIST_INIT(&s->list);
+	client_list_add(&c->mem.slices, &s->list);
 	CLIENT_LIST_INIT(&s->chunks);
 	/* without a session the id would not be unique */
 	if (c->session == 0)
@@ -296,7 +362,8 @@ uint64_t client_slice_len(const struct client_slice *s)
 
 bool client_slice_full(const struct client_slice *s)
 {
-	return s->under_way >= CLIENT_WRITE_AHEAD;
+	return s->under_way >= CLIENT_WRITE_AHEAD ||
+	       !client_list_empty(&s->starved.list);
 }
 
 uint32_t client_slice_error(const struct client_slice *s)
@@ -323,6 +390,11 @@ uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room)
 	}
 	if (s->len == s->max) {
 		slice_fail(s, RPC_STATUS_INVAL);
+		return NULL;
+	}
+	if (s->cur == NULL &&
+	    !client_mem_room(s->c, &s->starved, slice_room(s, 0))) {
+		s->was_full = true;
 		return NULL;
 	}
 	if (s->cur == NULL)
@@ -378,6 +450,8 @@ void client_slice_finish(struct client_slice *s)
 		slice_push(s);
 	body_unref(s->cur);
 	s->cur = NULL;
+	client_list_del(&s->list);
+	client_list_del(&s->starved.list);
 	s->finished = true;
 	if (s->under_way == 0)
 		slice_post(s);
@@ -431,6 +505,8 @@ void client_slice_free(struct client_slice *s)
 	}
 	body_unref(s->cur);
 	s->cur = NULL;
+	client_list_del(&s->list);
+	client_list_del(&s->starved.list);
 	s->freed = true;
 	slice_release(s);
 }

@@ -131,6 +131,8 @@ struct body;
 void http_reply_add_body(struct http_req *r, struct body *b, uint32_t from,
 			 uint32_t len);
 bool http_out_full(const struct http_req *r);
+/* For this response: full is what holds more than so many bytes. */
+void http_set_out_high(struct http_req *r, size_t high);
 void http_reply_end(struct http_req *r);
 /* Cuts the connection without a proper end: the client sees a broken body.
  * on_free follows, without on_abort. */

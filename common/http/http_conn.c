@@ -65,6 +65,7 @@ static void http_conn_free_req(struct http_conn *hc)
 	if (r == NULL)
 		return;
 	hc->hl->server->handler.on_free(r);
+	conn_set_out_high(hc->conn, CONN_OUT_HIGH);
 	hc->req = NULL;
 	mem_free(r);
 	if (hc->in != NULL)

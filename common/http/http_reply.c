@@ -110,6 +110,11 @@ bool http_out_full(const struct http_req *r)
 	return conn_out_full(r->hc->conn);
 }
 
+void http_set_out_high(struct http_req *r, size_t high)
+{
+	conn_set_out_high(r->hc->conn, high);
+}
+
 /* --- the response --- */
 
 static const char *reply_reason(unsigned status)

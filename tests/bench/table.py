@@ -401,6 +401,35 @@ class Bench:
 
     # --- hostile ---
 
+    def beside(self, t, title, alone, begin):
+        """What a good client gets while begin()'s connections stay."""
+        s = ["--conns", 16, "--prefix", "f-", "--keys", 20000, "--seconds", self.args.seconds]
+        before = proc_status(t.pids[0], "RssAnon")
+        conns = begin()
+        time.sleep(2)
+        rss = proc_status(t.pids[0], "RssAnon")
+        with_them = self.load(t, "get", *s)
+        print(f"\n| beside {title} | alone | beside |\n|---|---|---|")
+        for key in ("ops_s", "p99_ms", "srv_cpu_s_1k", "errors"):
+            print(f"| 1 KiB GET, 16: {key} | {alone[key]:,.4g} | {with_them[key]:,.4g} |")
+        print(f"| RssAnon MiB | {before:.1f} | {rss:.1f} |", flush=True)
+        for c in conns:
+            c.close()
+
+    def begin(self, t, n, method, path, headers):
+        """n connections with a request each that nobody goes on with."""
+        out = []
+        for i in range(n):
+            c = socket.socket()
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            c.connect(("127.0.0.1", t.port))
+            h = headers(i)
+            t.server.s3().sign(method, path(i), [], h, "UNSIGNED-PAYLOAD")
+            lines = "".join(f"{k}: {v}\r\n" for k, v in h.items())
+            c.sendall(f"{method} {path(i)} HTTP/1.1\r\n{lines}\r\n".encode())
+            out.append(c)
+        return out
+
     def hostile(self):
         n = 1000 if self.args.quick else 10000
         t = self.targets(nginx=False)[0]
@@ -408,20 +437,30 @@ class Bench:
         self.fill(t, "f-", "1K", 20000)
         s = ["--conns", 16, "--prefix", "f-", "--keys", 20000, "--seconds", self.args.seconds]
         alone = self.load(t, "get", *s)
-        before = proc_status(t.pids[0], "RssAnon")
-        idle = []
-        for _ in range(n):
-            c = socket.create_connection(("127.0.0.1", t.port))
-            c.sendall(b"GET / HTTP/1.1\r\n")  # a head that never ends
-            idle.append(c)
-        rss = proc_status(t.pids[0], "RssAnon")
-        beside = self.load(t, "get", *s)
-        print(f"\n| beside {n:,} connections that stay in their head | alone | beside |\n|---|---|---|")
-        for key in ("ops_s", "p99_ms", "srv_cpu_s_1k", "errors"):
-            print(f"| 1 KiB GET, 16: {key} | {alone[key]:,.4g} | {beside[key]:,.4g} |")
-        print(f"| RssAnon MiB | {before:.1f} | {rss:.1f} |", flush=True)
-        for c in idle:
-            c.close()
+        self.load(t, "put", "--prefix", "j-", "--size", "64M", "--conns", 2, "--count", 8, fill=True)
+
+        def heads():
+            idle = []
+            for _ in range(n):
+                c = socket.create_connection(("127.0.0.1", t.port))
+                c.sendall(b"GET / HTTP/1.1\r\n")  # a head that never ends
+                idle.append(c)
+            return idle
+
+        def readers():
+            return self.begin(t, n // 10, "GET", lambda i: f"/bench/j-{i % 8:08}",
+                              lambda i: {"range": f"bytes={i // 8 % 16 << 22}-"})
+
+        def writers():
+            out = self.begin(t, n // 10, "PUT", lambda i: f"/bench/w-{i}",
+                             lambda i: {"content-length": str(64 << 20)})
+            for c in out:
+                c.sendall(b"x" * 100000)
+            return out
+
+        self.beside(t, f"{n:,} connections that stay in their head", alone, heads)
+        self.beside(t, f"{n // 10:,} readers of 64 MiB that take nothing", alone, readers)
+        self.beside(t, f"{n // 10:,} writers of 64 MiB that stop after 100 KB", alone, writers)
         t.stop()
 
 

@@ -159,6 +159,12 @@ void http_reply_add_body(struct http_req *r, struct body *b, uint32_t from,
 	buf_add(&r->h.out, b->data + from, len);
 }
 
+void http_set_out_high(struct http_req *r, size_t high)
+{
+	(void)r;
+	(void)high;
+}
+
 bool http_out_full(const struct http_req *r)
 {
 	return r->h.full;
@@ -412,6 +418,12 @@ void client_slice_free(struct client_slice *s)
 	if (s != NULL)
 		body_unref(s->cur);
 	mem_free(s);
+}
+
+bool client_is_short(struct client *c)
+{
+	(void)c;
+	return fake.is_short;
 }
 
 struct client_read *client_read_start(struct client *c,

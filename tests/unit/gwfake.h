@@ -53,6 +53,7 @@ struct fake {
 	struct fake_call calls[FAKE_CALLS];
 	unsigned sent;           /* calls ever sent */
 	unsigned refreshes;
+	bool is_short;           /* of memory */
 	bool hold;               /* workers and tasks wait for fake_run() */
 	/* the one slice or read under way */
 	struct client_slice *slice;

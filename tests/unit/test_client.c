@@ -19,7 +19,7 @@
 
 #include "common/base/loop.h"
 #include "common/base/mem.h"
-#include "common/client/client.h"
+#include "common/client/client_impl.h"
 #include "common/ring/ring.h"
 
 #define INO ino_make(3, 100)
@@ -84,6 +84,19 @@ struct fixture {
 	unsigned pauses, step;
 	uint8_t (*check)(uint64_t pos);
 };
+
+/* One of two readers of the same 8 MiB. */
+struct reader {
+	struct fixture *f;
+	struct client_read *read;
+	uint64_t got;
+	uint32_t most;   /* longest piece handed over */
+	bool stops;      /* pauses at the first piece */
+	bool bad, done;
+};
+
+static struct reader readers[2];
+static struct client_slice *slow_slice;
 
 static struct env *env0(struct fixture *f)
 {
@@ -400,7 +413,13 @@ static void run(struct fixture *f, start_fn start)
 	client_set_start(f->set, on_ready, f);
 	loop_set_run(f->loops);
 	client_slice_free(f->slice);
+	client_slice_free(slow_slice);
+	slow_slice = NULL;
 	client_read_free(f->read);
+	for (unsigned i = 0; i < 2; i++) {
+		client_read_free(readers[i].read);
+		readers[i].read = NULL;
+	}
 	client_set_free(f->set);
 	while (f->n_polls > 0)
 		rpc_reply(f->polls[--f->n_polls], NULL, NULL);
@@ -1116,6 +1135,146 @@ static void test_read(void **state)
 	}
 }
 
+/* --- memory is short --- */
+
+static struct env_timer reader_timer;
+
+static void reader_check(struct fixture *f)
+{
+	if (readers[1].done && readers[0].stops) {
+		/* the one that stalled goes on: what it had is gone */
+		readers[0].stops = false;
+		client_read_resume(readers[0].read);
+	}
+	if (readers[0].done && readers[1].done)
+		finish(f);
+}
+
+static void reader_on_data(void *arg, struct body *body, uint32_t from,
+			   uint32_t len)
+{
+	struct reader *r = arg;
+
+	for (uint32_t i = 0; i < len; i++)
+		if (body->data[from + i] != pattern(r->got + i))
+			r->bad = true;
+	r->got += len;
+	if (len > r->most)
+		r->most = len;
+	if (r->stops)
+		client_read_pause(r->read);
+}
+
+static void reader_on_done(void *arg, uint32_t status)
+{
+	struct reader *r = arg;
+
+	r->bad |= status != RPC_STATUS_OK;
+	r->done = true;
+	reader_check(r->f);
+}
+
+static void reader_begin(struct fixture *f, unsigned i)
+{
+	static const struct client_read_cbs cbs = { reader_on_data,
+						    reader_on_done };
+	struct client_read_spec spec = { .ino = INO, .len = 8 << 20 };
+
+	readers[i].f = f;
+	readers[i].read = client_read_start(client0(f), &spec, &cbs,
+					    &readers[i]);
+}
+
+static void reader_on_timer(struct env_timer *timer)
+{
+	(void)timer;
+	reader_begin(readers[0].f, 1);
+}
+
+static void starve_start(struct fixture *f)
+{
+	if (f->done == 0) {
+		f->size = 10 << 20;
+		f->want = 1;
+		slice_start(f);
+		return;
+	}
+	f->ext[0][0] = (struct wire_extent){
+		.len = 8 << 20, .kind = WIRE_EXT_CHUNKS,
+		.slice = client_slice_id(f->slice) };
+	f->n_ext[0] = 1;
+	f->size = 8 << 20;
+	f->cover = WIRE_REGION;
+	/* room for one chunk, and never much more than that */
+	f->set->mem_max = body_in_use() + (5 << 20);
+	f->set->stall_ns = 100000000;
+	readers[0].stops = true;
+	reader_begin(f, 0);
+	reader_timer = (struct env_timer){ .cb = reader_on_timer };
+	env_timer_set(env0(f), &reader_timer, 50000000);
+}
+
+/* A reader that stalls does not keep another one from reading. */
+static void test_read_starves(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	memset(readers, 0, sizeof(readers));
+	f->local = true;
+	run(f, starve_start);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_false(readers[i].bad);
+		assert_int_equal(readers[i].got, 8 << 20);
+		assert_int_equal(readers[i].most, 64 << 10);
+	}
+	assert_true(f->reads > 2); /* the extents were asked for again */
+	free(f);
+}
+
+/* --- writers --- */
+
+static void slow_on_drain(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->status[2] = client_slice_error(slow_slice);
+}
+
+static void slow_on_done(void *arg, uint32_t status)
+{
+	(void)arg;
+	(void)status;
+}
+
+static void starve_write_start(struct fixture *f)
+{
+	static const struct client_slice_cbs cbs = { slow_on_drain,
+						     slow_on_done };
+	uint8_t byte = 1;
+
+	f->set->mem_max = body_in_use() + (5 << 20);
+	f->set->slow_ns = 100000000;
+	slow_slice = client_slice_new(client0(f), 3, &cbs, f);
+	(void)client_slice_add(slow_slice, &byte, 1);
+	f->size = 1 << 20;
+	slice_start(f);
+}
+
+/* Nor does a writer that brings nothing keep another one from writing. */
+static void test_write_starves(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	f->local = true;
+	run(f, starve_write_start);
+	assert_int_equal(f->status[0], RPC_STATUS_OK);
+	assert_true(f->pauses > 0);
+	assert_int_equal(f->status[2], RPC_STATUS_BUSY);
+	free(f);
+}
+
 /* --- a chunk that vanished --- */
 
 static void gone_after_write(struct fixture *f)
@@ -1367,6 +1526,8 @@ int main(void)
 		cmocka_unit_test(test_slice_error),
 		cmocka_unit_test(test_slice_freed_early),
 		cmocka_unit_test(test_read),
+		cmocka_unit_test(test_read_starves),
+		cmocka_unit_test(test_write_starves),
 		cmocka_unit_test(test_missing_chunk),
 		cmocka_unit_test(test_version_gone),
 		cmocka_unit_test(test_no_progress),
