@@ -159,6 +159,8 @@ struct raft_group {
 	bool reset;
 	uint64_t reset_index, reset_term;
 	uint64_t durable_gen;     /* the START that said `durable` */
+	uint64_t said;            /* what START says of the rows: never less,
+				     whatever rows there are (raft_trunc.c) */
 
 	/* raft_install.c */
 	uint64_t lags_from;       /* tell the owner that it lags, 0: no */
@@ -317,6 +319,8 @@ static inline void raft_host_seen(struct raft_host *h, uint64_t gen)
 	if (gen > h->seen_gen)
 		h->seen_gen = gen;
 }
+/* START says of the rows at least that they were durable up to index. */
+void raft_group_say(struct raft_group *g, uint64_t index);
 /* Remembers what is durable for raft_host_start_body(). */
 void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote);

@@ -124,7 +124,7 @@ static void raft_install_end(struct raft_group *g)
 	uint64_t index = g->install_index;
 
 	g->installing = g->installed = g->asked_install = false;
-	g->applied = g->durable = index;
+	g->applied = g->durable = g->said = index;
 	g->applied_term = g->install_term;
 	if (g->commit < index)
 		g->commit = index;
@@ -148,7 +148,7 @@ int raft_group_drop(struct raft_group *g, struct raft_drop *d)
 	g->state = RAFT_GROUP_DROPPED;
 	raft_group_fail_all(g, RPC_STATUS_NOT_LEADER);
 	raft_log_fini(g);
-	g->stored = g->commit = g->applied = g->durable = 0;
+	g->stored = g->commit = g->applied = g->durable = g->said = 0;
 	raft_reset_append(g, 0, 0);
 	return 0;
 }

@@ -89,6 +89,7 @@ static void raft_recover_cut(struct raft_group *g)
 	g->lost = 0;
 	if (g->durable < g->reset_index)
 		g->durable = g->reset_index;
+	raft_group_say(g, g->reset_index);
 }
 
 /*
@@ -110,7 +111,8 @@ static void raft_recover_reset(struct raft_group *g, const struct seg_rec *rec)
 		return;
 	raft_recover_cut(g);
 	if (rec->pos.gen >= g->durable_gen)
-		g->durable = 0; /* or a later START knows better */
+		g->durable = g->said = 0; /* or a later START knows better */
+	raft_host_set_hard(g->h, g, g->term, g->vote);
 }
 
 static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
@@ -259,7 +261,7 @@ static int raft_recover_row(void *arg, const struct raft_hard_row *row)
 	/* the newest one is right: groups are dropped, and come back */
 	if (h->start_read >= g->durable_gen) {
 		g->durable_gen = h->start_read;
-		g->durable = row->applied;
+		g->durable = g->said = row->applied;
 	}
 	raft_recover_hard(g, row->term, row->vote);
 	return 0;
@@ -598,6 +600,7 @@ int raft_host_open_group(struct raft_host *h,
 	g->applied = config->applied;
 	g->applied_term = raft_group_applied_term(g, config);
 	g->durable = config->applied;
+	raft_group_say(g, config->applied);
 	g->commit = config->applied;
 	if (g->one_voter || g->log.n == 0)
 		raft_log_trim(g, g->applied + 1);

@@ -22,7 +22,10 @@
  * - Segments are freed only below need(N) of a durable START N. So what a
  *   start reads by N, or by any later START, was never freed.
  * - The rows: durable up to the `applied` in the table, as need(N) was computed
- *   after the checkpoint that made them so.
+ *   after the checkpoint that made them so. That holds, too, when they were lost
+ *   since (raft_snap.h): need does not go back, so neither may `applied`; else
+ *   who dies before the next checkpoint would find rows that look as new as
+ *   the log says, and no entries from there on.
  *
  * Entries that an undecided group needs would keep a segment for ever while
  * others write on: they are copied to the head when they are `carry` segments
@@ -45,7 +48,7 @@ enum raft_mutation raft_mutation = RAFT_MUTATE_NONE;
 void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote)
 {
-	struct raft_hard_row row = { g->id, term, vote, g->durable };
+	struct raft_hard_row row = { g->id, term, vote, g->said };
 
 	(void)pthread_mutex_lock(&h->hard_lock);
 	if (g->hard_row == 0 && h->n_hard == h->cap_hard) {
@@ -131,9 +134,22 @@ static uint64_t raft_trunc_first(struct raft_group *g)
 	return first;
 }
 
-void raft_group_checkpoint(struct raft_group *g, uint64_t index)
+void raft_group_say(struct raft_group *g, uint64_t index)
 {
 	struct raft_host *h = g->h;
+
+	if (index <= g->said)
+		return;
+	g->said = index;
+	if (g->hard_row == 0)
+		return;
+	(void)pthread_mutex_lock(&h->hard_lock);
+	h->hard[g->hard_row - 1].applied = index;
+	(void)pthread_mutex_unlock(&h->hard_lock);
+}
+
+void raft_group_checkpoint(struct raft_group *g, uint64_t index)
+{
 	uint64_t first;
 
 	/*
@@ -145,11 +161,7 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
 		return;
 	assert(index <= g->applied && index <= g->stored);
 	g->durable = index;
-	if (g->hard_row != 0) {
-		(void)pthread_mutex_lock(&h->hard_lock);
-		h->hard[g->hard_row - 1].applied = index;
-		(void)pthread_mutex_unlock(&h->hard_lock);
-	}
+	raft_group_say(g, index);
 	first = raft_trunc_first(g);
 	raft_step_snapshot(g, index, first);
 	raft_log_trim(g, first);

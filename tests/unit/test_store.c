@@ -519,7 +519,10 @@ static void check_refused(const char *dir, const char *sentence)
 		fail_msg("%s: %s", dir, text);
 }
 
-/* A copy of what a killed store left, with a change made by a command. */
+/*
+ * A copy of what a killed store left, with a change made by a command. The
+ * store that starts then may be killed before it has saved anything.
+ */
 static void check_made_again(const char *name, const uint64_t *roots,
 			     const char *command)
 {
@@ -531,9 +534,14 @@ static void check_made_again(const char *name, const uint64_t *roots,
 	shell("cd %s && %s", dir, command);
 	fixture_start(&f, dir, 1);
 	check_changed(&f, roots);
+	shell("cp -r %s %s.killed", dir, dir);
 	fixture_stop(&f);
 	/* and once more, from what that one saved */
 	fixture_start(&f, dir, 3);
+	check_changed(&f, roots);
+	fixture_stop(&f);
+	(void)strcat(dir, ".killed");
+	fixture_start(&f, dir, 2);
 	check_changed(&f, roots);
 	fixture_stop(&f);
 }
