@@ -18,8 +18,10 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define READ_TRIES 4u /* each meets another move */
+#define READ_PIECE (256u << 10)
 
 /* --- the little cache --- */
 
@@ -112,18 +114,34 @@ static void get_finish(struct chunk_get *g, uint32_t status,
 	mem_free(g);
 }
 
-/* The bytes where row says. 0, -ENOENT (freed), -EBADMSG, -EIO, -ENOMEM. */
+/*
+ * The bytes where row says. 0, -ENOENT (freed), -EBADMSG, -EIO, -ENOMEM. In
+ * pieces: each is hashed while the processor has it in its cache.
+ */
 static int read_at(struct chunk_store *cs, const struct chunk_row *row,
 		   struct body **ret_body)
 {
 	struct body *b = body_new(row->len);
-	int rv;
+	XXH3_state_t st;
+	XXH128_hash_t h;
+	int rv = 0;
 
 	if (b == NULL)
 		return -ENOMEM;
-	rv = seg_read(cs->bulk, row->gen, row->off, b->data, row->len, 0);
-	b->len = row->len;
-	if (rv == 0 && !chunk_hash_ok(b, row->hash))
+	XXH3_128bits_reset(&st);
+	while (rv == 0 && b->len < row->len) {
+		uint32_t n = row->len - b->len;
+
+		n = n < READ_PIECE ? n : READ_PIECE;
+		rv = seg_read(cs->bulk, row->gen, row->off + b->len,
+			      b->data + b->len, n, 0);
+		if (rv == 0)
+			XXH3_128bits_update(&st, b->data + b->len, n);
+		b->len += n;
+	}
+	h = XXH3_128bits_digest(&st);
+	if (rv == 0 &&
+	    (h.high64 != row->hash.hi || h.low64 != row->hash.lo))
 		rv = -EBADMSG;
 	if (rv == 0)
 		*ret_body = b;

@@ -15,10 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define CHUNK_INDEX_VERSION 2
 

@@ -6,7 +6,8 @@
 #include "storaged/ns_impl.h"
 
 #include <errno.h>
-#include <xxhash.h>
+
+#include "common/base/xxh.h"
 
 enum {
 	NS_REPLY_BYTES = 1 << 20, /* of inline data in one answer */

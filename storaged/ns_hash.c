@@ -5,9 +5,9 @@
 #include "storaged/ns_impl.h"
 
 #include <errno.h>
-#include <xxhash.h>
 
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 static int ns_strip_list(struct ns_ctx *x, struct wire_bytes *blob,
 			 struct buf *out)

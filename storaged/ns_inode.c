@@ -6,7 +6,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <xxhash.h>
+
+#include "common/base/xxh.h"
 
 /* Directories have one size for everybody: rows have no useful one. */
 #define NS_DIR_SIZE 4096

@@ -20,9 +20,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 const struct ns_merge_rules ns_merge_rules = {
 	.at = 64,

@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define FSCK_PAGE_REFS 4096u
 #define FSCK_PAGE_READ ((uint64_t)64 << 20)

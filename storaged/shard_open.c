@@ -22,7 +22,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
+#include "common/base/xxh.h"
 
 static void flight_name(struct shard_op *op, uint64_t dir,
 			struct wire_bytes name)

@@ -11,10 +11,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 static bool value_hash_ok(const struct ns_value *v, const uint8_t *p)
 {

@@ -15,7 +15,8 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/metrics.c %D%/metrics.h \
 	%D%/vfs_dir.c %D%/vfs_dir.h \
 	%D%/vfs_posix.c \
-	%D%/workers.c
+	%D%/workers.c \
+	%D%/xxh.h
 
 check_PROGRAMS += tests/unit/test_base_buf tests/unit/test_base_conf \
 	tests/unit/test_base_conn tests/unit/test_base_loop

@@ -1,27 +1,23 @@
 /*
  * Writing a slice.
  *
- * Happy path of a chunk: filled -> hash on a worker (small ones at once) ->
- * CHUNK_PUT to each owner -> all durable -> under_way goes down, on_drain when
- * the slice was full. After client_slice_finish(): done when none is under
- * way.
+ * Happy path of a chunk: filled, and hashed piece by piece while the processor
+ * has them in its cache -> CHUNK_PUT to each owner -> all durable -> under_way
+ * goes down, on_drain when the slice was full. After client_slice_finish():
+ * done when none is under way.
  * Failure modes: the first error is kept, nothing more is sent, done tells it
- * when the last chunk has ended. A slice freed early cancels its requests;
- * chunks on a worker free themselves when they come back. One that is freed
- * without a name is given up: SLICE_DROP to its shard, best effort (sweeps find
- * what that does not).
+ * when the last chunk has ended. A slice freed early cancels its requests. One
+ * that is freed without a name is given up: SLICE_DROP to its shard, best
+ * effort (sweeps find what that does not).
  */
 #include "common/client/client_impl.h"
 
 #include <assert.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
-/* Below this a hash costs less than a trip to a worker. */
-#define SLICE_HASH_HERE (256u << 10)
 #define SLICE_COPIES_MAX 8u
 /* Writers that bring less a second are given up while others starve. */
 #define SLICE_SLOW (32u << 10)
@@ -33,12 +29,10 @@ struct slice_put {
 
 struct slice_chunk {
 	struct client_list list;    /* of the slice */
-	struct client_slice *slice; /* NULL: freed while on a worker */
-	struct env_work work;
+	struct client_slice *slice;
 	struct body *body;
 	uint32_t index;
 	struct wire_u128 hash;
-	bool hashing;
 	unsigned pending; /* puts without an answer */
 	struct slice_put puts[SLICE_COPIES_MAX];
 };
@@ -49,6 +43,7 @@ struct client_slice {
 	void *arg;
 	struct wire_u128 id;
 	struct body *cur;    /* chunk being filled, or NULL */
+	XXH3_state_t *hash;  /* of its bytes so far */
 	uint32_t next_index;
 	uint64_t len;        /* bytes added */
 	uint64_t max;        /* that will ever be added */
@@ -70,8 +65,10 @@ struct client_slice {
 
 static void slice_release(struct client_slice *s)
 {
-	if (s->freed && !s->posted)
-		mem_free(s);
+	if (!s->freed || s->posted)
+		return;
+	(void)XXH3_freeState(s->hash);
+	mem_free(s);
 }
 
 static void slice_fail(struct client_slice *s, uint32_t status)
@@ -187,32 +184,12 @@ static void chunk_send(struct slice_chunk *k)
 
 static void chunk_hash(struct slice_chunk *k)
 {
-	XXH128_hash_t h = XXH3_128bits(k->body->data, k->body->len);
+	XXH128_hash_t h = XXH3_128bits_digest(k->slice->hash);
 
 	k->hash = (struct wire_u128){ h.high64, h.low64 };
 	k->body->hash[0] = h.high64;
 	k->body->hash[1] = h.low64;
 	k->body->hashed = true;
-}
-
-static void chunk_hash_run(struct env_work *work)
-{
-	chunk_hash(CONTAINER_OF(work, struct slice_chunk, work));
-}
-
-static void chunk_hash_done(struct env_work *work)
-{
-	struct slice_chunk *k = CONTAINER_OF(work, struct slice_chunk, work);
-
-	k->hashing = false;
-	if (k->slice == NULL) {
-		chunk_free(k);
-		return;
-	}
-	if (k->slice->status == RPC_STATUS_OK)
-		chunk_send(k);
-	if (k->pending == 0)
-		chunk_end(k);
 }
 
 /* The current chunk is complete and goes its way; not in a callback. */
@@ -231,15 +208,8 @@ static void slice_push(struct client_slice *s)
 	k->slice = s;
 	k->body = b;
 	k->index = s->next_index++;
-	k->work.run = chunk_hash_run;
-	k->work.done = chunk_hash_done;
 	client_list_add(&s->chunks, &k->list);
 	s->under_way++;
-	if (b->len >= SLICE_HASH_HERE) {
-		k->hashing = true;
-		env_work(s->c->env, &k->work);
-		return;
-	}
 	chunk_hash(k);
 	chunk_send(k);
 	if (k->pending > 0)
@@ -315,8 +285,12 @@ struct client_slice *client_slice_new(struct client *c, uint16_t home,
 	uint64_t sec;
 	uint32_t counter;
 
-	if (s == NULL)
+	if (s != NULL)
+		s->hash = XXH3_createState();
+	if (s == NULL || s->hash == NULL) {
+		mem_free(s);
 		return NULL;
+	}
 	counter = __atomic_add_fetch(&c->set->slice_counter, 1,
 				     __ATOMIC_RELAXED);
 	sec = c->session_sec +
@@ -397,8 +371,10 @@ uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room)
 		s->was_full = true;
 		return NULL;
 	}
-	if (s->cur == NULL)
+	if (s->cur == NULL) {
 		s->cur = body_new(slice_room(s, 0));
+		XXH3_128bits_reset(s->hash);
+	}
 	if (s->cur == NULL) {
 		slice_fail(s, RPC_STATUS_NOMEM);
 		return NULL;
@@ -410,6 +386,7 @@ uint8_t *client_slice_reserve(struct client_slice *s, size_t *ret_room)
 void client_slice_commit(struct client_slice *s, size_t n)
 {
 	assert(s->cur != NULL && n <= slice_room(s, s->cur->len));
+	XXH3_128bits_update(s->hash, s->cur->data + s->cur->len, n);
 	s->cur->len += (uint32_t)n;
 	s->len += n;
 	if (s->cur->len < WIRE_CHUNK)
@@ -496,12 +473,10 @@ void client_slice_free(struct client_slice *s)
 			s->chunks.next, struct slice_chunk, list);
 
 		client_list_del(&k->list);
-		k->slice = NULL;
 		for (unsigned i = 0; i < SLICE_COPIES_MAX; i++)
 			if (k->puts[i].call != NULL)
 				client_cancel(k->puts[i].call);
-		if (!k->hashing)
-			chunk_free(k);
+		chunk_free(k);
 	}
 	body_unref(s->cur);
 	s->cur = NULL;

@@ -12,10 +12,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define RLOG_TRIM_TRIES 64
 #define RLOG_KEEP 64 /* entries of room that stay */

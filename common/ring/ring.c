@@ -4,9 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define RING_PARTITIONS_MAX 65536u
 #define RING_STORES_MAX 65535u

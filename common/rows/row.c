@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 uint64_t row_hash(struct wire_bytes key, uint64_t seed)
 {

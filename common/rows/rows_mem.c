@@ -11,9 +11,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 struct mem_kv {
 	uint32_t refs;

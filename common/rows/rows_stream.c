@@ -12,9 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define STREAM_MAGIC "LEOROWS1"
 #define STREAM_FIXED 16          /* of a head, and of a block */

@@ -3,8 +3,7 @@
 #include <endian.h>
 #include <string.h>
 
-#define XXH_STATIC_LINKING_ONLY 1 /* the state on the stack */
-#include <xxhash.h>
+#include "common/base/xxh.h"
 
 enum seg_mutation seg_mutation = SEG_MUTATE_NONE;
 

@@ -4,10 +4,9 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "common/base/buf.h"
 #include "common/base/mem.h"
+#include "common/base/xxh.h"
 
 #define SUPER_SIZE 4096u
 #define SUPER_SUM (SUPER_SIZE - 8)

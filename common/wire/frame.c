@@ -2,7 +2,8 @@
 #include "common/wire/frame.h"
 
 #include <errno.h>
-#include <xxhash.h>
+
+#include "common/base/xxh.h"
 
 #define FRAME_SUM_AT (FRAME_HEADER_LEN - 8)
 
