@@ -3,24 +3,28 @@
 
     tests/bench/table.py --s3load PROGRAM [--build DIR]... [PART...]
 
-PROGRAM is the load generator (not part of this tree; its options are those
-used below). Each --build names a build directory to measure (default: build);
-with two, the second is set against the first, run by run in alternation, which
-is the only comparison of rates to trust on a machine that others use. nginx
-(package nginx-light: static files, dav PUT, no hash, no signature, no sync) is
-measured as the last of each round, on a port and a directory of its own.
+PROGRAM is the load generator (not part of this tree; table.sh builds it, its
+options are those used below). Each --build names a build directory to
+measure (default: build); with two, the first is set against the second, run by
+run in alternation, which is the only comparison of rates to trust on a machine
+that others use. nginx (package nginx-light: static files, dav PUT, no hash, no
+signature, no sync) is measured as the last of each round, on a port and a
+directory of its own; where it is missing, the rows say so.
 
-PART: rows (the S3 rows), names (cost from 10^3 to 10^6 names), memory, ready,
-written (bytes written per byte stored), hostile (10,000 idle connections); or
-names of rows. Without one: all. --quick makes all of it short, to try it out.
+PART: rows (the S3 rows), names (cost from 10^3 to 10^6 names), idle, memory,
+ready, written (bytes written per byte stored), hostile (10,000 idle
+connections); or names of rows. Without one: all. --quick makes all of it short,
+to try it out.
 
 Everything lies in a fresh directory below --dir (default: the system's) and is
-removed; up to 30 GB are needed at a time, about 40 minutes for all.
+removed; up to 30 GB are needed at a time, about 45 minutes for all.
 """
 
 import argparse
 import json
 import os
+import platform
+import shlex
 import shutil
 import socket
 import statistics
@@ -29,7 +33,8 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import leo
 
 # name: (what it is, mode, size, connections, keys read or deleted, extra)
@@ -53,7 +58,27 @@ ROWS = {
     "list": ("LIST of 100,000 keys, 1", "list", "16", 1, 100000, []),
     "list16": ("LIST of 100,000 keys, 16", "list", "16", 16, 100000, []),
 }
-PARTS = ["rows", "names", "memory", "ready", "written", "hostile"]
+# row: (rate, server CPU s per 1,000, times nginx's rate)
+GOALS = {
+    "put16": ("15k", "0.08", "1.1"),
+    "puts16": ("15k", "0.08", "1.1"),
+    "put1": ("2.5k", "", ""),
+    "get16": ("30k", "0.045", "0.5"),
+    "head16": ("35k", "0.045", ""),
+    "get1": ("7k", "", ""),
+    "del16": ("15k", "0.08", ""),
+    "dels16": ("15k", "0.08", ""),
+    "put64k": ("5k", "0.25", "0.7"),
+    "get64k": ("18k", "0.07", "0.6"),
+    "put1m": ("450", "2.6", "0.65"),
+    "get1m": ("2.3k", "0.5", "0.8"),
+    "put64m1": ("8", "170", ""),
+    "put64m16": ("8", "170", ""),
+    "get64m1": ("32", "16", ""),
+    "get64m16": ("50", "16", ""),
+    "list": ("400k keys", "2.5 per 10^6 keys", ""),
+}
+PARTS = ["rows", "names", "idle", "memory", "ready", "written", "hostile"]
 NGINX_CONF = """
 daemon off;
 pid {base}/nginx.pid;
@@ -85,6 +110,15 @@ def proc_status(pid, field):
             if line.startswith(field + ":"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+def cpu_seconds(pids):
+    """User + system seconds of processes."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as f:
+            ticks += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def proc_written(pid):
@@ -164,6 +198,8 @@ class Bench:
     def __init__(self, args, where):
         self.args, self.where = args, where
         self.run = 0
+        self.seconds = args.seconds
+        self.commands = {}
 
     def targets(self, nginx=True):
         out = [Leofs(f"b{i}" if i else "leofs", b, self.where)
@@ -174,6 +210,8 @@ class Bench:
 
     def load(self, t, mode, *more, fill=False):
         cmd = [self.args.s3load, mode, "--port", t.port, *t.auth, *more]
+        if not fill:
+            self.command = cmd[1:]
         cmd += ["--pids", ",".join(map(str, t.pids)), "--json"]
         p = subprocess.run([str(c) for c in cmd], capture_output=True, text=True)
         if p.returncode != 0 and (p.returncode != 1 or mode == "mkbucket" or fill):
@@ -197,17 +235,17 @@ class Bench:
         common = ["--conns", conns, "--size", size, *extra]
         if mode == "put":
             return self.load(t, "put", *common, "--prefix", f"p{self.run}-",
-                             "--seconds", self.args.seconds)
+                             "--seconds", self.seconds)
         if mode == "delete":
-            keys = keys * self.args.seconds // 10
+            keys = keys * self.seconds // 10
             self.fill(t, f"d{self.run}-", size, keys, extra)
             return self.load(t, "delete", *common, "--prefix", f"d{self.run}-",
                              "--keys", keys)
         if mode == "list":
-            passes = max(conns, 3 * self.args.seconds)
+            passes = max(conns, 3 * self.seconds)
             return self.load(t, "list", *common, "--prefix", "f-", "--count", passes)
         return self.load(t, mode, *common, "--prefix", "f-", "--keys", keys,
-                         "--seconds", self.args.seconds)
+                         "--seconds", self.seconds)
 
     def row(self, row):
         what, mode, size, conns, keys, extra = ROWS[row]
@@ -220,12 +258,17 @@ class Bench:
                 self.fill(t, "f-", size, keys, extra)
         for _ in range(self.args.runs):
             for t in targets:
+                # as the yardstick, it needs no long runs
+                self.seconds = self.args.nginx_seconds if t.name == "nginx" else self.args.seconds
                 results[t.name].append(self.one(t, row))
+                if t is targets[0]:
+                    self.commands[row] = self.command
                 if large:  # its bytes would fill the disk
                     t.stop()
                     self.start(t)
         for t in targets:
             t.stop()
+        self.seconds = self.args.seconds
         self.row_print(row, targets, results)
 
     def row_print(self, row, targets, results):
@@ -236,24 +279,48 @@ class Bench:
         def med(t, key):
             return statistics.median(r[key] for r in results[t.name])
 
+        goal = GOALS.get(row, ("", "", ""))
         for t in targets:
             all_rates = [r[rate] for r in results[t.name]]
             last = targets[-1]
             ratio = f"{med(t, rate) / med(last, rate):.2f}" if t is not last else ""
-            print(f"| {row}: {ROWS[row][0]} | {t.name} | {med(t, rate):,.0f} "
-                  f"({min(all_rates):,.0f}-{max(all_rates):,.0f}) "
-                  f"| {med(t, 'p50_ms'):.2f} / {med(t, 'p99_ms'):.2f} / {med(t, 'p999_ms'):.2f} "
-                  f"| {med(t, cpu):.4f} | {ratio} | {med(t, 'other_cpu'):.2f} "
-                  f"| {sum(r['errors'] for r in results[t.name]):.0f} |", flush=True)
+            print(
+                f"| {row}: {ROWS[row][0]} | {t.name} | {med(t, rate):,.0f} "
+                f"({min(all_rates):,.0f}-{max(all_rates):,.0f}) "
+                f"| {med(t, 'p50_ms'):.2f} / {med(t, 'p99_ms'):.2f} / {med(t, 'p999_ms'):.2f} "
+                f"| {med(t, cpu):.4f} | {ratio} | {med(t, 'other_cpu'):.2f} "
+                f"| {sum(r['errors'] for r in results[t.name]):.0f} "
+                f"| {', '.join(filter(None, goal)) if t.name != 'nginx' else ''} |",
+                flush=True,
+            )
 
     def rows(self, names):
-        print(f"\nMedians of {self.args.runs} runs of {self.args.seconds} s "
-              "(LIST: keys, CPU per 10^6 keys).\n")
-        print("| row | of | rate /s (least-most) | p50 / p99 / p99.9 ms | server CPU s per 1,000 "
-              "| rate to the last | other cores | errors |")
-        print("|---|---|---|---|---|---|---|---|")
+        print(
+            f"\nMedians of {self.args.runs} runs of {self.args.seconds} s, of nginx "
+            f"{self.args.nginx_seconds} s (LIST: keys, CPU per 10^6 keys). Goals: rate, CPU, times nginx.\n"
+        )
+        print(
+            "| row | of | rate /s (least-most) | p50 / p99 / p99.9 ms | server CPU s per 1,000 "
+            "| rate to the last | other cores | errors | goal |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|")
         for row in names:
             self.row(row)
+        print("\nThe load of each row, its first run:\n")
+        for row in names:
+            print(f"- {row}: `{shlex.join(['s3load', *map(str, self.hide(self.commands[row]))])}`")
+        sys.stdout.flush()
+
+    @staticmethod
+    def hide(command):
+        """Without the names of this run."""
+        out, it = [], iter(command)
+        for word in it:
+            if word in ("--access", "--secret", "--port"):
+                next(it)
+            else:
+                out.append(word)
+        return out
 
     # --- names: is cost flat? ---
 
@@ -301,6 +368,25 @@ class Bench:
         thread.join()
         return max(top)
 
+    def idle(self):
+        t = self.targets(nginx=False)[0]
+        self.start(t)
+        print("\n| idle, RssAnon | MiB | goal |\n|---|---|---|")
+        print(f"| empty store | {proc_status(t.pids[0], 'RssAnon'):.1f} | 20 |", flush=True)
+        self.fill(t, "m-", "1K", 10000 if self.args.quick else 100000)
+        leo.wait_for("memory to be given back", lambda: self.at_rest(t))
+        print(f"| after 100,000 PUT of 1 KiB | {proc_status(t.pids[0], 'RssAnon'):.1f} | |")
+        t.server.restart()
+        t.pids = [t.server.procs[0].pid]
+        print(f"| started with 100,000 keys | {proc_status(t.pids[0], 'RssAnon'):.1f} | 20 |", flush=True)
+        t.stop()
+
+    def at_rest(self, t):
+        """No CPU used for a second."""
+        cpu = cpu_seconds(t.pids)
+        time.sleep(1)
+        return cpu_seconds(t.pids) - cpu < 0.02
+
     def memory(self):
         t = self.targets(nginx=False)[0]
         self.start(t)
@@ -325,7 +411,7 @@ class Bench:
     # --- readiness ---
 
     def boot(self, t):
-        """Milliseconds from exec to READY=1."""
+        """Milliseconds from exec to READY=1, and those of CPU."""
         path = os.path.join(self.where, "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.bind(path)
@@ -339,21 +425,22 @@ class Bench:
             finally:
                 del os.environ["NOTIFY_SOCKET"]
                 os.unlink(path)
-        return (time.monotonic() - began) * 1e3
+        took = time.monotonic() - began
+        return took * 1e3, cpu_seconds([t.server.procs[0].pid]) * 1e3
+
+    def boot_print(self, what, times):
+        wall, cpu = (statistics.median(x) for x in zip(*times))
+        print(f"| {what} | {wall:.0f} | {cpu:.0f} |", flush=True)
 
     def ready(self):
         def start_only(t):
             os.makedirs(t.base, exist_ok=True)
             leo.LEOFS = os.path.join(t.build, "leofs", "leofs")
-            if t.server is None:
-                t.server = leo.Server.__new__(leo.Server)
-                t.server.base, t.server.shape, t.server.loops, t.server.extra = \
-                    t.base, "server", None, []
-                t.server.data = os.path.join(t.base, "data")
-                t.server.port, t.server.admin_port = leo.free_port(), leo.free_port()
+            t.server = t.server or leo.Server(base=t.base, start=False)
+            t.server.fsck_wanted = False
             t.server.start(wait=False)
 
-        print("\n| ready after exec | ms (median of 5) |\n|---|---|")
+        print("\n| ready after exec (median of 5) | ms | ms of CPU |\n|---|---|---|")
         empty = []
         for _ in range(5):
             t = self.targets(nginx=False)[0]
@@ -361,7 +448,7 @@ class Bench:
             empty.append(self.boot(t))
             t.server.kill()
             shutil.rmtree(t.base)
-        print(f"| first start, nothing there | {statistics.median(empty):.0f} |", flush=True)
+        self.boot_print("first start, nothing there", empty)
         t = self.targets(nginx=False)[0]
         t.start_only = lambda: start_only(t)
         for keys in (0, 1000) if self.args.quick else (0, 100000, 1000000):
@@ -376,8 +463,7 @@ class Bench:
                     leo.wait_for("the port", lambda: t.server.wait_ready() is None)
                     t.server.stop() if how == "clean stop" else t.server.kill()
                 # the first of them followed another kind of end
-                print(f"| {keys:,} keys more, after a {how} "
-                      f"| {statistics.median(times[1:]):.0f} |", flush=True)
+                self.boot_print(f"{keys:,} keys more, after a {how}", times[1:])
         shutil.rmtree(t.base)
 
     # --- bytes written ---
@@ -464,12 +550,25 @@ class Bench:
         t.stop()
 
 
+def machine():
+    """Words on when, what and where."""
+    yield time.strftime("%Y-%m-%d,", time.gmtime())
+    p = subprocess.run(
+        ["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    yield f"commit {p.stdout.strip() or 'unknown'},"
+    with open("/proc/cpuinfo") as f:
+        yield next((x.split(":")[1].strip() for x in f if x.startswith("model name")), platform.machine())
+    yield f"x {os.cpu_count()}, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}"
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--s3load", required=True)
     p.add_argument("--build", action="append")
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--seconds", type=int, default=10)
+    p.add_argument("--nginx-seconds", type=int, default=3)
     p.add_argument("--dir")
     p.add_argument("--no-nginx", action="store_true")
     p.add_argument("--quick", action="store_true")
@@ -477,14 +576,17 @@ def main():
     args = p.parse_args()
     args.build = args.build or [leo.BUILD]
     if args.quick:
-        args.runs, args.seconds = 1, 2
+        args.runs, args.seconds, args.nginx_seconds = 1, 2, 1
     for name in args.part:
         if name not in PARTS and name not in ROWS:
             p.error(f"no part or row {name}; rows: {' '.join(ROWS)}")
     if not args.no_nginx and shutil.which("nginx") is None:
-        p.error("no nginx here (package nginx-light), or say --no-nginx")
+        print("No nginx here (package nginx-light): rows without their ratio to it.\n")
+        args.no_nginx = True
     if args.dir:
         os.environ["TMPDIR"] = args.dir
+    began = time.monotonic()
+    print(f"{' '.join(machine())}; `{shlex.join(sys.argv)}`.")
     b = Bench(args, leo.tmpdir())
     os.chmod(b.where, 0o755)
     names = [n for n in args.part if n in ROWS]
@@ -495,6 +597,7 @@ def main():
             b.rows(list(ROWS))
         elif part in PARTS:
             getattr(b, part)()
+    print(f"\nAll of it took {(time.monotonic() - began) / 60:.0f} minutes.")
 
 
 main()

@@ -191,7 +191,7 @@ class Process:
 class Server:
     """A store: `leofs server`, or the three daemons (shape="daemons")."""
 
-    def __init__(self, loops=None, shape="server", base=None, extra=()):
+    def __init__(self, loops=None, shape="server", base=None, extra=(), start=True):
         self.base = base or tmpdir()
         self.data = os.path.join(self.base, "data")
         self.shape = shape
@@ -202,7 +202,8 @@ class Server:
         self.procs = []
         self.fsck_wanted = True  # whenever it ends; False: it is damaged
         _servers.append(self)
-        self.start()
+        if start:
+            self.start()
 
     # --- life ---
 
