@@ -235,6 +235,8 @@ static int mgr_open_check(struct manager *m, struct errbuf *e)
 		.store = m->super.store,
 		.start = m->start,
 		.min_bytes = MGR_SNAP_BYTES,
+		.begin = mgr_check_begin,
+		.arg = m,
 	};
 	int rv = raft_check_new(&config, &m->check);
 

@@ -403,6 +403,7 @@ int shard_set_start(struct shard_set *set)
 		.store = set->config.store,
 		.start = set->config.start,
 		.min_bytes = set->config.snap_bytes,
+		.begin = shard_check_begin,
 		.ended = shard_tidied,
 		.arg = set,
 	};

@@ -189,7 +189,8 @@ static int store_on_log_record(void *arg, const struct seg_rec *rec)
 
 	if (rec->type == SEG_START)
 		return store_on_log_start(s, rec);
-	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD)
+	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD &&
+	    rec->type != SEG_RESET)
 		return 0;
 	if (l->set == NULL) /* entries, yet the super block has no raft id */
 		return -EBADMSG;

@@ -4,7 +4,8 @@
  *   IDLE -> [HELD] -> SYNC -> BEGIN -> STEP ... -> next group, or IDLE
  *
  * SYNC: where the log behind it begins is decided, and everything applied by
- * then is put into the back. BEGIN: a worker takes a snapshot of the back; it
+ * then is put into the back, with the index of the last entry: it may have been
+ * no command, and `need` is behind it. BEGIN: a worker takes a snapshot of the back; it
  * has those rows at least, its head says how far it is. STEP: a worker writes
  * some MiB; the last one syncs, renames, syncs the directory, and only then the
  * old file's part of the log may go.
@@ -328,10 +329,13 @@ static void snaps_synced(void *arg, int status)
 static void snaps_sync(struct raft_snaps *s)
 {
 	struct raft_group *g = s->now->g;
+	int rv = 0;
 
 	s->state = SNAPS_SYNC;
+	if (s->config.begin != NULL)
+		rv = s->config.begin(s->config.arg);
 	s->need = raft_group_need(g, g->applied);
-	if (rows_sync(s->config.rows, snaps_synced, s) != 0) {
+	if (rv != 0 || rows_sync(s->config.rows, snaps_synced, s) != 0) {
 		s->stats.failed++;
 		snaps_next(s);
 	}

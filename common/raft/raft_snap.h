@@ -31,6 +31,8 @@ struct raft_snaps_config {
 	/* What there was at the start; borrowed, may be NULL. */
 	const struct raft_start *start;
 	uint64_t min_bytes;     /* of log between rounds; 0 = 256 MiB */
+	/* As that of raft_check_config: a file's rows must say how far it is. */
+	int (*begin)(void *arg);
 	/* A round ended: raft_snaps_need() may have moved. May be NULL. */
 	void (*ended)(void *arg);
 	void *arg;

@@ -86,6 +86,8 @@ struct proc {
 	bool partial;                    /* without the group that follows */
 	struct raft_group *groups[GROUPS];
 	uint64_t chain[GROUPS], applied[GROUPS];
+	/* entries that were no commands, not in the rows yet; 0: none */
+	uint64_t passed[GROUPS], passed_term[GROUPS];
 	struct seg_free frees[64];
 	unsigned n_frees;
 	bool dead;                       /* it only looks at an image */
@@ -196,6 +198,7 @@ static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 	    m->chain[group][cmd->index] != chain)
 		proc_bad(p, "another state", group, cmd->index);
 	p->chain[group] = chain;
+	p->passed[group] = 0;
 	if (state_put(p, group, cmd->index, cmd->term,
 		      wire_bytes(NULL, 0)) != 0)
 		abort();
@@ -219,7 +222,27 @@ static int on_passed(void *arg, struct raft_group *g,
 		m->chain[group][passed->index] = p->chain[group];
 		m->index[group] = passed->index;
 	}
+	p->applied[group] = passed->index;
+	p->passed[group] = passed->index;
+	p->passed_term[group] = passed->term;
+	if (passed->conf.len == 0)
+		return 0;
+	p->passed[group] = 0;
 	return state_put(p, group, passed->index, passed->term, passed->conf);
+}
+
+static int on_begin(void *arg)
+{
+	struct proc *p = arg;
+	int rv = 0;
+
+	for (uint16_t i = 0; i < GROUPS && rv == 0; i++)
+		if (p->passed[i] > 0) {
+			rv = state_put(p, i, p->passed[i], p->passed_term[i],
+				       wire_bytes(NULL, 0));
+			p->passed[i] = 0;
+		}
+	return rv;
 }
 
 static void on_failed(struct raft_submit *s, uint32_t status)
@@ -512,7 +535,7 @@ static void proc_open_snaps(struct proc *p)
 		.env = p->env, .host = p->host, .rows = p->rows,
 		.back = p->back, .dir = "snap", .store = { 1, 2 },
 		.start = p->start, .min_bytes = 1 + rng(p->run, 2) * 20000,
-		.arg = p,
+		.begin = on_begin, .arg = p,
 	};
 
 	if (raft_snaps_new(&config, &p->snaps) != 0)
@@ -537,7 +560,9 @@ static struct proc *proc_start(struct run *r, struct model *m,
 		.send = on_send, .forget_followers = true,
 		.carry = 1 + (unsigned)rng(r, 3),
 	};
-	struct raft_check_config cc = { .arg = p, .ended = on_check_ended };
+	struct raft_check_config cc = {
+		.arg = p, .begin = on_begin, .ended = on_check_ended,
+	};
 
 	if (p == NULL)
 		abort();

@@ -208,7 +208,8 @@ int sim_main(const struct sim_program *program, int argc, char **argv)
 
 	if (sim_parse(&a, argc, argv) != 0)
 		return sim_usage(program);
-	log_set_level(LOG_LEVEL_ERROR); /* warnings are of faults */
+	/* warnings are of faults */
+	log_set_level(a.trace ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR);
 	if (a.one)
 		return sim_run_one(&a);
 	return a.rows ? sim_run_rows(&a) : sim_run_plan(&a);
