@@ -73,9 +73,11 @@ TESTS += tests/unit/test_raft_frame tests/unit/test_raft_install \
 
 check_PROGRAMS += tests/sim/sim_raft
 tests_sim_sim_raft_SOURCES = tests/sim/sim_raft.c tests/sim/sim_raft.h \
-	tests/sim/sim_raft_plant.c
+	tests/sim/sim_raft_client.c tests/sim/sim_raft_member.c \
+	tests/sim/sim_raft_plant.c tests/sim/sim_raft_proc.c
 tests_sim_sim_raft_LDADD = $(LIB_SIM) $(LIB_RAFT)
 tests_sim_sim_raft_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_step_persisted -Wl,--wrap=raft_step_receive \
-	-Wl,--wrap=raft_group_can_read -Wl,--wrap=raft_lease_told
+	-Wl,--wrap=raft_group_can_read -Wl,--wrap=raft_lease_told \
+	-Wl,--wrap=raft_group_hard
 TESTS += tests/sim/sim_raft

@@ -406,8 +406,7 @@ void raft_group_work(struct raft_group *g)
 {
 	bool more;
 
-	if (g->hard_pending == 0)
-		raft_group_open_gate(g);
+	raft_group_open_gate(g);
 	if (g->state == RAFT_GROUP_STARTING && g->hard_pending == 0 &&
 	    g->stored == rlog_last(&g->log)) {
 		g->state = RAFT_GROUP_RUNNING;

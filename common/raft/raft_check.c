@@ -27,6 +27,7 @@ struct check_waiter {
 /* A group, and how far its rows were when the checkpoint began. */
 struct check_group {
 	struct raft_group *g;
+	unsigned opened; /* it may be dropped, and opened again, meanwhile */
 	uint64_t applied;
 };
 
@@ -85,7 +86,8 @@ static void check_groups(struct raft_check *c)
 	const struct check_group *groups = (const void *)c->groups.data;
 
 	for (size_t i = 0; i < c->groups.len / sizeof *groups; i++)
-		raft_group_checkpoint(groups[i].g, groups[i].applied);
+		if (groups[i].g->opened == groups[i].opened)
+			raft_group_checkpoint(groups[i].g, groups[i].applied);
 }
 
 static void check_ran(struct env_work *work)
@@ -121,7 +123,7 @@ static void check_synced(void *arg, int status)
 static void check_collect(void *arg, struct raft_group *g)
 {
 	struct raft_check *c = arg;
-	struct check_group group = { g, g->applied };
+	struct check_group group = { g, g->opened, g->applied };
 	struct wire_writer w = { &c->body };
 
 	buf_add(&c->groups, &group, sizeof group);

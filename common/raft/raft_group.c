@@ -5,6 +5,11 @@
  * messages -> the peer's frame, or the gate while a HARD record is on its way;
  * gate opens when the last of them is durable.
  *
+ * A change of the configuration that this store proposed closes the gate, too:
+ * were it lost here and known to the others, one that it takes the vote from
+ * would have more than this store, and could not stand itself; with two voters
+ * nobody could be elected.
+ *
  * Failure modes: a message that finds no memory is lost together with its
  * link's session, as a broken connection would.
  *
@@ -83,12 +88,20 @@ struct raft_gated {
 	uint8_t type;
 };
 
+static bool raft_group_gated(const struct raft_group *g)
+{
+	uint64_t last = rlog_last(&g->log);
+
+	return g->hard_pending > 0 ||
+	       (g->gate_index > g->stored && g->gate_index <= last);
+}
+
 static void raft_group_put(struct raft_group *g, uint64_t to, uint8_t type,
 			   struct wire_bytes msg)
 {
 	struct raft_gated gated = { to, (uint32_t)msg.len, type };
 
-	if (g->hard_pending == 0 && g->gate.len == 0) {
+	if (!raft_group_gated(g) && g->gate.len == 0) {
 		raft_peer_put(g->h, to, g->id, type, msg);
 		return;
 	}
@@ -105,8 +118,7 @@ void raft_group_open_gate(struct raft_group *g)
 {
 	size_t at = 0;
 
-	assert(g->hard_pending == 0);
-	if (g->gate.len == 0)
+	if (g->gate.len == 0 || raft_group_gated(g))
 		return;
 	while (at < g->gate.len) {
 		struct raft_gated gated;
@@ -288,6 +300,8 @@ static void raft_group_append(struct raft_group *g, const struct raft_update *u,
 	if (u->entries.index <= rlog_last(&g->log))
 		raft_log_truncate(g, u->entries.index);
 	for (unsigned i = 0; i < u->entries.n; i++) {
+		if (bodies[i]->w.ap.flags == RAFT_CHANGE && g->lead_term != 0)
+			g->gate_index = u->entries.index + i;
 		raft_log_append(g, bodies[i], u->entries.batch[i].term);
 		bodies[i] = NULL;
 	}

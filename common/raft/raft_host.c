@@ -153,6 +153,8 @@ static void raft_group_free(struct raft_group *g)
 {
 	raft_log_fini(g);
 	raft_followers_free(g);
+	mem_free(g->resets);
+	raft_recover_no_run(g);
 	buf_fini(&g->gate);
 	if (g->r_init)
 		raft_close(&g->r, NULL);
@@ -181,6 +183,8 @@ int raft_host_new(const struct raft_host_config *config,
 		h->config.cache_bytes = RAFT_CACHE_BYTES;
 	if (h->config.carry == 0)
 		h->config.carry = RAFT_CARRY;
+	if (h->config.tail == 0)
+		h->config.tail = RAFT_TAIL;
 	h->groups_tail = &h->groups;
 	h->dirty_tail = &h->dirty;
 	h->turn.run = raft_host_turn;

@@ -126,6 +126,7 @@ struct raft_host_config {
 	 * as well, as it can be given a snapshot then.
 	 */
 	bool forget_followers;
+	unsigned tail; /* but for the last ones applied; 0 = 4096 */
 	/*
 	 * Entries that an undecided group still needs are copied when they are
 	 * so many segments behind the head. 0 = 8.
@@ -320,15 +321,19 @@ int raft_group_install(struct raft_group *g, const struct raft_base *s);
 void raft_group_installed(struct raft_group *g);
 
 /*
- * Forgets a group that this store is no voter of (any more): its log is void,
- * term and vote stay. done() when that is durable; then its rows may go, and
- * it may be opened again, without voters. 0; -EBUSY: this store votes in it;
- * -EAGAIN: not now.
+ * Forgets a group: its log is void, term and vote stay. done() when that is
+ * durable; then its rows may go, and it may be opened again, without voters.
+ * removed: index of a committed configuration in which this store does not
+ * vote (it need not have heard of it), 0: it knows. 0; -EBUSY: for all that is
+ * known it votes; -EAGAIN: not now.
  */
 struct raft_drop {
 	void (*done)(struct raft_drop *d);
 };
-int raft_group_drop(struct raft_group *g, struct raft_drop *d);
+int raft_group_drop(struct raft_group *g, uint64_t removed,
+		    struct raft_drop *d);
+/* The same for a group that is not open: its process died on the way. */
+int raft_host_drop(struct raft_host *h, uint16_t group, struct raft_drop *d);
 
 /* --- what of the log is not needed any more --- */
 

@@ -114,6 +114,12 @@ struct raft_follower {
 	uint64_t moved_ms; /* when match moved, or had no reason to */
 };
 
+/* Copies of entries that the scan has found so far, of a set up to last. */
+struct raft_run {
+	struct rlog log;
+	uint64_t last;
+};
+
 enum raft_group_state {
 	RAFT_GROUP_FOUND,    /* records were recovered, not opened */
 	RAFT_GROUP_OPEN,     /* opened, raft_host_start() not called */
@@ -127,6 +133,7 @@ struct raft_group {
 	struct raft_group *next;  /* in host->groups, order of appearance */
 	uint16_t id;
 	enum raft_group_state state;
+	unsigned opened;          /* times */
 	void *user;
 	struct raft r;            /* initialised when state > FOUND */
 	bool r_init;
@@ -135,6 +142,7 @@ struct raft_group {
 	uint64_t term, vote;
 	unsigned hard_pending;    /* HARD records not durable yet */
 	unsigned hard_row;        /* place in host->hard plus 1, 0: none */
+	uint64_t gate_index;      /* or for the entry there, a change of ours */
 	struct buf gate;          /* messages that wait for them */
 	struct rlog log;
 	uint64_t stored;          /* entries up to here are durable here */
@@ -155,9 +163,10 @@ struct raft_group {
 	bool voter;               /* it votes */
 	unsigned n_voters;
 
-	/* a RESET record of the scan that nothing followed yet */
-	bool reset;
-	uint64_t reset_index, reset_term;
+	/* RESET records of the scan that no ENTRY followed yet, in order */
+	uint64_t *resets;
+	unsigned n_resets;
+	struct raft_run *run;     /* or NULL */
 	uint64_t durable_gen;     /* the START that said `durable` */
 	uint64_t said;            /* what START says of the rows: never less,
 				     whatever rows there are (raft_trunc.c) */
@@ -178,6 +187,7 @@ struct raft_group {
 
 	/* the newest AppendEntries that came, for the answers to it */
 	uint64_t heard_from, heard_term, heard_stamp;
+	uint64_t heard_ms;        /* when */
 
 	/* leading */
 	struct raft_follower *followers; /* the other servers */
@@ -379,6 +389,8 @@ void raft_cache_trim(struct raft_host *h);
 int raft_log_read(struct raft_group *g, uint64_t index,
 		  struct wire_bytes *ret_data);
 void raft_log_fini(struct raft_group *g);
+/* Of an index without bodies. */
+void rlog_fini(struct rlog *log);
 
 /* --- raft_step.c: 0, or what a submit may meet; other errors abort --- */
 int raft_step_start(struct raft_group *g);
@@ -419,6 +431,7 @@ void raft_group_effects(struct raft_group *g, const struct raft_update *u,
 			struct raft_body **bodies);
 /* Appends a HARD record and closes the gate until it is durable. */
 void raft_group_hard(struct raft_group *g, uint64_t term, uint64_t vote);
+/* Lets go what waits for nothing any more. */
 void raft_group_open_gate(struct raft_group *g);
 /* c is in force: who votes? */
 void raft_group_look(struct raft_group *g, const struct raft_configuration *c);
@@ -468,6 +481,7 @@ void raft_transfer_step(struct raft_group *g);
 bool raft_group_in_transfer(const struct raft_group *g);
 
 /* --- raft_recover.c --- */
+void raft_recover_no_run(struct raft_group *g);
 /* Bootstraps or bumps, so that START can follow when it is durable. */
 int raft_group_start(struct raft_group *g);
 

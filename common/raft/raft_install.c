@@ -136,12 +136,8 @@ static void raft_install_end(struct raft_group *g)
 
 /* --- a group goes away --- */
 
-int raft_group_drop(struct raft_group *g, struct raft_drop *d)
+static void raft_drop_begin(struct raft_group *g, struct raft_drop *d)
 {
-	if (g->state != RAFT_GROUP_RUNNING || g->installing || g->parked)
-		return -EAGAIN;
-	if (g->voter)
-		return -EBUSY;
 	assert(g->drop == NULL);
 	g->drop = d;
 	g->reset_written = false;
@@ -149,7 +145,36 @@ int raft_group_drop(struct raft_group *g, struct raft_drop *d)
 	raft_group_fail_all(g, RPC_STATUS_NOT_LEADER);
 	raft_log_fini(g);
 	g->stored = g->commit = g->applied = g->durable = g->said = 0;
+	g->damage = NULL;
+	g->lost = 0;
+	/* first: a START behind RESET must not speak of rows any more */
+	raft_host_set_hard(g->h, g, g->term, g->vote);
 	raft_reset_append(g, 0, 0);
+}
+
+int raft_group_drop(struct raft_group *g, uint64_t removed,
+		    struct raft_drop *d)
+{
+	const struct rlog_conf *c = rlog_conf_at(&g->log, UINT64_MAX);
+
+	if (g->state != RAFT_GROUP_RUNNING || g->installing || g->parked)
+		return -EAGAIN;
+	if (g->voter && c != NULL && removed <= c->index)
+		return -EBUSY;
+	raft_drop_begin(g, d);
+	return 0;
+}
+
+int raft_host_drop(struct raft_host *h, uint16_t group, struct raft_drop *d)
+{
+	struct raft_group *g = raft_host_make(h, group);
+
+	assert(h->started);
+	if (g == NULL)
+		return -ENOMEM;
+	if (g->state != RAFT_GROUP_FOUND)
+		return -EBUSY;
+	raft_drop_begin(g, d);
 	return 0;
 }
 
@@ -158,9 +183,14 @@ static void raft_drop_end(struct raft_group *g)
 {
 	struct raft_drop *d = g->drop;
 
-	raft_host_set_hard(g->h, g, g->term, g->vote);
-	raft_close(&g->r, NULL);
+	if (g->r_init)
+		raft_close(&g->r, NULL);
 	g->r_init = false;
+	g->lead_term = g->lead_index = 0;
+	g->leading = g->stepped_down = false;
+	if (g->told && g->h->config.role != NULL)
+		g->h->config.role(g->h->config.arg, g, false);
+	g->told = false;
 	raft_followers_free(g);
 	buf_reset(&g->gate);
 	g->drop = NULL;

@@ -68,7 +68,8 @@ static uint64_t raft_lease_nth(struct raft_group *g, unsigned n)
 
 static void raft_lease_update(struct raft_group *g)
 {
-	uint64_t ms = g->h->config.election_ms;
+	uint64_t lease = (uint64_t)g->h->config.election_ms * 1000000 / 100 *
+			 RAFT_LEASE_PERCENT;
 	uint64_t stamp;
 
 	g->lease_until = 0;
@@ -80,7 +81,7 @@ static void raft_lease_update(struct raft_group *g)
 	/* a majority of n voters are n / 2 + 1, one of them is this store */
 	stamp = raft_lease_nth(g, g->n_voters / 2);
 	if (stamp != 0)
-		g->lease_until = stamp + ms * 1000000 / 100 * RAFT_LEASE_PERCENT;
+		g->lease_until = stamp + lease;
 }
 
 static bool raft_followers_same(const struct raft_group *g)
@@ -156,6 +157,7 @@ void raft_lease_heard(struct raft_group *g, uint64_t from, uint64_t term,
 	g->heard_from = from;
 	g->heard_term = term;
 	g->heard_stamp = stamp;
+	g->heard_ms = env_now_ms(g->h->env);
 }
 
 uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,

@@ -362,7 +362,8 @@ static void raft_copy_written(struct seg_append *ap)
 	raft_body_drop(b);
 }
 
-static struct raft_body *raft_copy_new(struct raft_group *g, uint64_t index)
+static struct raft_body *raft_copy_new(struct raft_group *g, uint64_t index,
+				       struct wire_u128 set)
 {
 	struct rlog_ent *e = rlog_at(&g->log, index);
 	struct wire_bytes data;
@@ -379,6 +380,7 @@ static struct raft_body *raft_copy_new(struct raft_group *g, uint64_t index)
 		return NULL;
 	b->w.ap.a = index;
 	b->w.ap.b = e->term;
+	b->w.ap.id = set;
 	b->w.ap.done = raft_copy_written;
 	return b;
 }
@@ -387,12 +389,13 @@ int raft_log_copy(struct raft_group *g, uint64_t from)
 {
 	uint64_t n = rlog_last(&g->log) + 1 - from, i;
 	struct raft_body **copies = mem_calloc(n, sizeof *copies);
+	struct wire_u128 set = { from, rlog_last(&g->log) };
 	struct raft_host *h = g->h;
 
 	if (copies == NULL)
 		return -ENOMEM;
 	for (i = 0; i < n; i++) {
-		copies[i] = raft_copy_new(g, from + i);
+		copies[i] = raft_copy_new(g, from + i, set);
 		if (copies[i] == NULL)
 			break;
 	}
@@ -415,6 +418,14 @@ int raft_log_copy(struct raft_group *g, uint64_t from)
 	return 0;
 }
 
+void rlog_fini(struct rlog *log)
+{
+	rlog_truncate_confs(log, 0);
+	mem_free(log->confs);
+	mem_free(log->ents);
+	rlog_init(log);
+}
+
 void raft_log_fini(struct raft_group *g)
 {
 	struct rlog *log = &g->log;
@@ -425,8 +436,5 @@ void raft_log_fini(struct raft_group *g)
 		if ((e->info & RLOG_MEM) != 0)
 			raft_body_unlog(e->u.body);
 	}
-	rlog_truncate_confs(log, 0);
-	mem_free(log->confs);
-	mem_free(log->ents);
-	rlog_init(log);
+	rlog_fini(log);
 }

@@ -47,22 +47,78 @@ static int raft_recover_hole(struct raft_group *g, const struct seg_rec *rec)
 	return 0;
 }
 
-/* True when rec is the entry of that index once more. */
-static bool raft_recover_copy(struct rlog *log, const struct seg_rec *rec,
-			      const struct rlog_ent *e)
-{
-	struct rlog_ent *known = rlog_at(log, rec->a);
+/* --- copies (raft_trunc.c): they count when a set is whole --- */
 
-	if (known == NULL || known->term != rec->b || rlog_type(known) == 0 ||
-	    raft_mutation == RAFT_MUTATE_COPY_CUTS)
-		return false;
-	*known = *e;
-	return true;
+static bool raft_recover_is_copy(const struct seg_rec *rec)
+{
+	return rec->id.hi != 0 && raft_mutation != RAFT_MUTATE_COPY_CUTS;
+}
+
+void raft_recover_no_run(struct raft_group *g)
+{
+	if (g->run == NULL)
+		return;
+	rlog_fini(&g->run->log);
+	mem_free(g->run);
+	g->run = NULL;
+}
+
+/* The set is whole: places of entries that are known, or what was missing. */
+static void raft_recover_adopt(struct raft_group *g)
+{
+	struct rlog *log = &g->log, *run = &g->run->log;
+
+	if (log->n == 0 || run->first < log->first) {
+		raft_log_fini(g);
+		*log = *run;
+		rlog_init(run);
+	} else {
+		for (uint64_t i = 0; i < run->n; i++) {
+			struct rlog_ent *e = rlog_at(log, run->first + i);
+
+			if (e != NULL && rlog_type(e) != 0 &&
+			    e->term == run->ents[i].term)
+				*e = run->ents[i];
+		}
+	}
+	raft_recover_no_run(g);
 }
 
 /*
- * Copies begin below what the scan found first: all that follows is copied,
- * too, or the scan would have begun with the originals.
+ * A crash leaves the beginning of a set; a scan may begin in the middle of one,
+ * with what is still needed of it. So what counts is the end.
+ */
+static int raft_recover_copy(struct raft_group *g, const struct seg_rec *rec,
+			     const struct rlog_ent *e)
+{
+	struct raft_run *run = g->run;
+	int rv;
+
+	if (run == NULL || rec->a != rlog_last(&run->log) + 1 ||
+	    run->last != rec->id.lo) {
+		raft_recover_no_run(g);
+		run = mem_zalloc(sizeof *run);
+		if (run == NULL)
+			return -ENOMEM;
+		rlog_init(&run->log);
+		run->log.first = rec->a;
+		run->last = rec->id.lo;
+		g->run = run;
+	}
+	rv = rlog_reserve(&run->log, 1);
+	if (rv == 0 && rec->flags == RAFT_CHANGE)
+		rv = rlog_add_conf(&run->log, rec->a, rec->body, rec->len);
+	if (rv != 0)
+		return rv;
+	rlog_add(&run->log, e);
+	if (rec->a == run->last)
+		raft_recover_adopt(g);
+	return 0;
+}
+
+/*
+ * The scan began with entries of a tail that was replaced from further down:
+ * what is needed begins here.
  */
 static void raft_recover_restart(struct raft_group *g, uint64_t index)
 {
@@ -80,39 +136,67 @@ static void raft_recover_term(struct raft_group *g, uint64_t term)
 	g->lost_hard = true;
 }
 
-/* The log found so far is void: it goes on behind an installed snapshot. */
-static void raft_recover_cut(struct raft_group *g)
+/* The log found so far is void: it goes on behind index. */
+static void raft_recover_cut(struct raft_group *g, uint64_t index)
 {
 	raft_log_fini(g);
-	g->log.first = g->reset_index + 1;
-	g->reset = false;
+	g->log.first = index + 1;
 	g->lost = 0;
-	if (g->durable < g->reset_index)
-		g->durable = g->reset_index;
-	raft_group_say(g, g->reset_index);
+	if (g->durable < index)
+		g->durable = index;
+	raft_group_say(g, index);
+}
+
+static void raft_recover_no_resets(struct raft_group *g)
+{
+	mem_free(g->resets);
+	g->resets = NULL;
+	g->n_resets = 0;
 }
 
 /*
- * A snapshot was about to be installed, or (index 0) the group was dropped. The
- * former counts when the rows say so, or when the entry behind it is what was
- * written next: whoever did not come so far has entries to write before that
- * one (raft_install.c).
+ * Snapshots were about to be installed. One counts when the rows say so, or
+ * when the entry behind it is what was written next: whoever did not come so
+ * far has entries to write before that one (raft_install.c).
  */
-static void raft_recover_reset(struct raft_group *g, const struct seg_rec *rec)
+static void raft_recover_resets(struct raft_group *g, uint64_t next,
+				uint64_t applied)
 {
+	for (unsigned i = g->n_resets; i > 0; i--) {
+		uint64_t index = g->resets[i - 1];
+
+		if (next != 0 ? next == index + 1 : applied >= index) {
+			raft_recover_cut(g, index);
+			break;
+		}
+	}
+	raft_recover_no_resets(g);
+}
+
+/* 0 or -ENOMEM. */
+static int raft_recover_reset(struct raft_group *g, const struct seg_rec *rec)
+{
+	uint64_t *p;
+
 	if (rec->a >= RAFT_INDEX_MAX || (rec->a == 0) != (rec->b == 0)) {
 		g->damage = "its log has an impossible snapshot";
-		return;
+		return 0;
 	}
-	g->reset = true;
-	g->reset_index = rec->a;
-	g->reset_term = rec->b;
-	if (rec->a > 0)
-		return;
-	raft_recover_cut(g);
-	if (rec->pos.gen >= g->durable_gen)
-		g->durable = g->said = 0; /* or a later START knows better */
-	raft_host_set_hard(g->h, g, g->term, g->vote);
+	if (rec->a == 0) { /* the group was dropped */
+		raft_recover_no_resets(g);
+		raft_recover_cut(g, 0);
+		/* unless a later START knows better */
+		if (rec->pos.gen >= g->durable_gen)
+			g->durable = g->said = 0;
+		raft_host_set_hard(g->h, g, g->term, g->vote);
+		return 0;
+	}
+	p = mem_realloc(g->resets, (g->n_resets + 1) * sizeof *p);
+	if (p == NULL)
+		return -ENOMEM;
+	p[g->n_resets++] = rec->a;
+	g->resets = p;
+	return 0;
 }
 
 static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
@@ -129,18 +213,22 @@ static int raft_recover_entry(struct raft_group *g, const struct seg_rec *rec)
 	struct rlog_ent *before;
 	int rv = 0;
 
-	if (g->reset && rec->a == g->reset_index + 1)
-		raft_recover_cut(g);
-	g->reset = false;
+	if (raft_recover_is_copy(rec))
+		raft_recover_no_resets(g); /* they are of the old log */
+	else
+		raft_recover_resets(g, rec->a, 0);
 	if (rec->a == 0 || rec->a >= RAFT_INDEX_MAX || rec->b == 0 ||
 	    rec->flags < RAFT_COMMAND || rec->flags > RAFT_CHANGE ||
 	    (rec->flags == RAFT_CHANGE &&
 	     raft_conf_check(rec->body, rec->len) != 0))
 		g->damage = "its log has an impossible entry";
-	else if (log->n == 0)
-		log->first = rec->a;
-	else if (raft_recover_copy(log, rec, &e))
+	else if (raft_recover_is_copy(rec))
+		return raft_recover_copy(g, rec, &e);
+	raft_recover_no_run(g);
+	if (g->damage != NULL)
 		return 0;
+	if (log->n == 0)
+		log->first = rec->a;
 	else if (rec->a < log->first)
 		raft_recover_restart(g, rec->a);
 	else if (rec->a <= rlog_last(log))
@@ -314,9 +402,8 @@ int raft_host_recover(struct raft_host *h, const struct seg_rec *rec)
 	if (rec->type == SEG_ENTRY)
 		return raft_recover_entry(g, rec);
 	if (rec->type == SEG_RESET)
-		raft_recover_reset(g, rec);
-	else
-		raft_recover_hard(g, rec->a, rec->b);
+		return raft_recover_reset(g, rec);
+	raft_recover_hard(g, rec->a, rec->b);
 	return 0;
 }
 
@@ -577,9 +664,7 @@ int raft_host_open_group(struct raft_host *h,
 		return errbuf_set(e, -ENOMEM, "group %u: out of memory",
 				  config->group);
 	assert(g->state == RAFT_GROUP_FOUND);
-	if (g->reset && config->applied >= g->reset_index)
-		raft_recover_cut(g);
-	g->reset = false;
+	raft_recover_resets(g, 0, config->applied);
 	rv = raft_group_take_conf(g, config);
 	c = rlog_conf_at(&g->log, UINT64_MAX);
 	if (rv == 0 && c != NULL)
@@ -612,6 +697,7 @@ int raft_host_open_group(struct raft_host *h,
 					  strerror(-rv));
 	}
 	g->state = RAFT_GROUP_OPEN;
+	g->opened++;
 	*ret_group = g;
 	return h->started ? raft_host_start_group(g) : 0;
 }

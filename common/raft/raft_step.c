@@ -30,6 +30,17 @@
  *   it is in, in which another one may have led before it was removed: then
  *   two entries have the same index and term. We raise the term first, and
  *   wait until that is durable. (At start: raft_group_start.)
+ * - Trap K: a stand-by refuses its vote. But whether a vote counts is said by
+ *   the configuration of the candidate (Raft's dissertation, 4.1), which may be
+ *   newer: a leader alone that made a voter of its stand-by, and died before
+ *   that one heard of it, could never be elected again. So for the time of the
+ *   question a stand-by is a voter; and as its leader is never forgotten (a
+ *   voter forgets it when it stands itself), we do that for it.
+ * - Trap L, of Raft itself: see the gate in raft_group.c.
+ * - Trap M: an AppendEntries that begins below a follower's trimmed log (it was
+ *   under way when that was trimmed) is refused, step by step down to index 0,
+ *   and then its entries are taken for new ones. But what was trimmed is
+ *   committed, so the leader has it: we let the message begin at our snapshot.
  */
 #include "common/raft/raft_impl.h"
 
@@ -46,11 +57,36 @@ static void raft_step_fail(struct raft_group *g, const char *what, int rv)
 		    raft_strerror(rv));
 }
 
+/* Trap K: this store, if it is a stand-by that is asked for its vote. */
+static struct raft_server *raft_step_asked(struct raft_group *g,
+					   const struct raft_event *ev)
+{
+	struct raft_configuration *c = &g->r.configuration;
+
+	if (ev->type != RAFT_RECEIVE ||
+	    ev->receive.message->type != RAFT_REQUEST_VOTE)
+		return NULL;
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->servers[i].id == g->h->config.id)
+			return c->servers[i].role == RAFT_STANDBY
+				       ? &c->servers[i]
+				       : NULL;
+	return NULL;
+}
+
+/* Trap K: has a stand-by heard nothing of its leader for long enough? */
+static void raft_step_forget(struct raft_group *g, struct raft_event *ev)
+{
+	if (env_now_ms(g->h->env) - g->heard_ms >= g->h->config.election_ms)
+		ev->receive.message->request_vote.disrupt_leader = true;
+}
+
 /* One step. ents, bodies: what the event carries; n of them. */
 static int raft_step_run(struct raft_group *g, struct raft_event *ev,
 			 struct raft_entry *ents, unsigned n,
 			 struct raft_body **bodies)
 {
+	struct raft_server *asked = raft_step_asked(g, ev);
 	struct raft_update u;
 	struct raft_body *own = NULL;
 	void *own_batch = NULL;
@@ -61,7 +97,13 @@ static int raft_step_run(struct raft_group *g, struct raft_event *ev,
 		raft_step_fail(g, "memory", RAFT_NOMEM);
 	ev->time = env_now_ms(g->h->env);
 	ev->capacity = RAFT_CAPACITY;
+	if (asked != NULL) {
+		asked->role = RAFT_VOTER;
+		raft_step_forget(g, ev);
+	}
 	rv = raft_step(&g->r, ev, &u);
+	if (asked != NULL)
+		asked->role = RAFT_STANDBY;
 	if (rv != 0)
 		return rv;
 	if ((u.flags & RAFT_UPDATE_ENTRIES) != 0 && n > 0 &&
@@ -375,12 +417,34 @@ static void raft_step_settle(struct raft_group *g,
 	raft_step_configuration(g, open);
 }
 
+/* Trap M; *left entries are in r. */
+static void raft_step_raise(struct raft_group *g,
+			    struct raft_append_entries *ae,
+			    struct wire_reader *r, uint32_t *left)
+{
+	const struct raft_trail *t = &g->r.trail;
+	struct raft_wire_entry e;
+
+	if (ae->term < raft_current_term(&g->r) || t->offset == 0 ||
+	    ae->prev_log_index > t->offset ||
+	    ae->prev_log_index >= t->snapshot.index)
+		return;
+	for (; *left > 0 && ae->prev_log_index < t->snapshot.index; (*left)--) {
+		raft_wire_entry_get(r, &e);
+		ae->prev_log_index++;
+	}
+	ae->prev_log_index = t->snapshot.index;
+	ae->prev_log_term = t->snapshot.term;
+}
+
 static void raft_step_append(struct raft_group *g, struct raft_message *m,
 			     struct wire_bytes entries)
 {
 	struct raft_append_entries *ae = &m->append_entries;
 	uint32_t left;
 	struct wire_reader r = wire_vec_reader(entries, &left);
+
+	raft_step_raise(g, ae, &r, &left);
 
 	if (left == 0) {
 		raft_step_deliver(g, m, 0);

@@ -9,8 +9,8 @@
  *
  * Failure modes:
  * - The other does not catch up, or TimeoutNow is lost: both wait for one
- *   election timeout at most, then submits are taken again. TimeoutNow may still
- *   be on its way, so the lease stays dropped until the other has answered, in
+ *   election timeout at most, then submits are taken again. TimeoutNow may be
+ *   on its way still, so there is no lease until the other has answered, in
  *   this term, something that was sent later (links keep the order).
  * - An election by TimeoutNow that fails: the library would go on to disrupt
  *   leaders of later terms, which hold leases that nobody dropped. Only the
@@ -109,27 +109,35 @@ void raft_transfer_step(struct raft_group *g)
 
 /* --- watchdogs: after each timeout of a leader --- */
 
+/* Entries wait for f, it could take them, and has not moved. */
+static bool raft_watch_stands(const struct raft_group *g,
+			      const struct raft_follower *f, uint64_t match)
+{
+	return match == f->match && match < rlog_last(&g->log) && !f->busy &&
+	       match + 1 >= g->log.first && raft_follower_lives(g, f);
+}
+
 static void raft_watch_matches(struct raft_group *g, uint64_t now)
 {
-	uint64_t last = rlog_last(&g->log);
-
 	for (unsigned i = 0; i < g->n_followers; i++) {
 		struct raft_follower *f = &g->followers[i];
+		const struct raft_follower *best;
 		raft_index match = 0;
 
 		(void)raft_match_index(&g->r, f->id, &match);
-		if (match == f->match && match < last && !f->busy &&
-		    raft_follower_lives(g, f) && match + 1 >= g->log.first) {
-			const struct raft_follower *best;
-
-			if (now - f->moved_ms < RAFT_STUCK_MS)
-				continue;
-			best = raft_transfer_best(g, f->id);
-			if (best != NULL && raft_group_transfer(g, best->id) == 0)
-				g->h->stats.stuck++;
+		if (!raft_watch_stands(g, f, match)) {
+			f->match = match;
+			f->moved_ms = now;
+			continue;
 		}
-		f->match = match;
+		if (now - f->moved_ms < RAFT_STUCK_MS)
+			continue;
 		f->moved_ms = now;
+		best = raft_transfer_best(g, f->id);
+		if (best == NULL)
+			continue;
+		if (raft_group_transfer(g, best->id) == 0)
+			g->h->stats.stuck++;
 	}
 }
 

@@ -31,8 +31,9 @@
  * others write on: they are copied to the head when they are `carry` segments
  * behind. A copy has the index and term of its entry, so by Raft its bytes; a
  * start that reads both takes the later place. All that a group needs is copied
- * at once, so in one batch of the flusher: positions move together, and until
- * the copies are durable need stays where it was.
+ * at once, and each copy says what the first and the last of them are: a start
+ * that does not find the last one, as a crash came between, takes none. Until
+ * all are durable need stays where it was.
  */
 #include "common/raft/raft_impl.h"
 
@@ -125,7 +126,7 @@ static uint64_t raft_trunc_first(struct raft_group *g)
 		const struct rlog_ent *e = rlog_at(&g->log, first - 1);
 
 		bytes += e->info & RLOG_LEN;
-		if (g->durable + 1 - first == RAFT_TAIL ||
+		if (g->durable + 1 - first == h->config.tail ||
 		    bytes > RAFT_TAIL_BYTES ||
 		    raft_log_gen(g, e) + h->config.carry < h->seen_gen)
 			break;
@@ -167,27 +168,36 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
 	raft_log_trim(g, first);
 }
 
+/* The oldest generation of entries from index on. */
+static uint64_t raft_trunc_gen(struct raft_group *g, uint64_t index)
+{
+	uint64_t oldest = g->h->seen_gen;
+
+	/* not the first one only: copies become durable one by one */
+	for (; index <= rlog_last(&g->log); index++) {
+		uint64_t gen = raft_log_gen(g, rlog_at(&g->log, index));
+
+		if (gen < oldest)
+			oldest = gen;
+	}
+	return oldest;
+}
+
 uint64_t raft_group_need(struct raft_group *g, uint64_t index)
 {
-	const struct rlog_ent *e = rlog_at(&g->log, index + 1);
-
-	if (e != NULL)
-		return raft_log_gen(g, e);
-	return index < g->log.first - 1 ? 0 : g->h->seen_gen;
+	return index < g->log.first - 1 ? 0 : raft_trunc_gen(g, index + 1);
 }
 
 /* The oldest generation that a start has to read for g. */
 static uint64_t raft_trunc_need(struct raft_group *g)
 {
 	uint64_t index = g->log.first;
-	const struct rlog_ent *e;
 
 	if (raft_mutation == RAFT_MUTATE_NEED_NOTHING)
 		return g->h->seen_gen;
 	if (g->one_voter && index <= g->durable)
 		index = g->durable + 1;
-	e = rlog_at(&g->log, index);
-	return e == NULL ? g->h->seen_gen : raft_log_gen(g, e);
+	return raft_trunc_gen(g, index);
 }
 
 /* Copies what g still needs, if it is far behind and not much. */

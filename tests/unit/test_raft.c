@@ -425,6 +425,20 @@ static int feed(struct fix *f, uint8_t type, uint64_t a, uint64_t b,
 	return raft_host_recover(f->host, &rec);
 }
 
+/* A copy of entry a, one of the set first, ..., last. */
+static void feed_copy(struct fix *f, uint64_t a, uint64_t b, uint64_t first,
+		      uint64_t last)
+{
+	struct seg_rec rec = {
+		.type = SEG_ENTRY, .flags = RAFT_COMMAND, .group = 3,
+		.a = a, .b = b, .id = { first, last },
+		.len = 1, .body = (const uint8_t *)"x", .seq = ++f->seq,
+		.pos = { 30, 0 },
+	};
+
+	assert_int_equal(raft_host_recover(f->host, &rec), 0);
+}
+
 static void feed_open(struct fix *f, uint64_t applied, int expect)
 {
 	struct raft_group_config gc = {
@@ -684,18 +698,43 @@ static void test_copies(void **state)
 	g = raft_host_find(f->host, 3);
 	assert_int_equal(g->log.first, 10);
 	assert_int_equal(rlog_last(&g->log), 14);
-	(void)feed(f, SEG_ENTRY, 11, 3, RAFT_COMMAND, "x", 1);
+	feed_copy(f, 11, 3, 11, 12);
+	assert_int_equal(rlog_at(&g->log, 11)->u.gen, 20);
+	feed_copy(f, 12, 3, 11, 12);
 	assert_int_equal(rlog_last(&g->log), 14);
+	assert_int_equal(rlog_at(&g->log, 11)->u.gen, 30);
+	assert_int_equal(rlog_at(&g->log, 12)->u.gen, 30);
+	assert_int_equal(rlog_at(&g->log, 13)->u.gen, 20);
 	/* another term is another entry */
 	(void)feed(f, SEG_HARD, 4, 7, 0, NULL, 0);
 	(void)feed(f, SEG_ENTRY, 12, 4, RAFT_COMMAND, "x", 1);
 	assert_int_equal(rlog_last(&g->log), 12);
-	/* copies that begin below what the scan saw: all follow */
-	for (uint64_t i = 8; i <= 12; i++)
-		(void)feed(f, SEG_ENTRY, i, i < 12 ? 3 : 4, RAFT_COMMAND, "x",
-			   1);
+	/* a set that a crash cut off means nothing */
+	feed_copy(f, 8, 3, 8, 12);
+	feed_copy(f, 9, 3, 8, 12);
+	assert_int_equal(g->log.first, 10);
+	(void)feed(f, SEG_ENTRY, 13, 4, RAFT_COMMAND, "x", 1);
+	assert_int_equal(g->log.first, 10);
+	assert_int_equal(rlog_last(&g->log), 13);
+	feed_copy(f, 10, 3, 8, 12);
+	assert_int_equal(rlog_last(&g->log), 13);
+	/* the end of one, that the scan began in, is enough */
+	feed_copy(f, 12, 4, 8, 13);
+	feed_copy(f, 13, 4, 8, 13);
+	assert_int_equal(g->log.first, 10);
+	assert_int_equal(rlog_at(&g->log, 13)->u.gen, 30);
+	/* a whole one may begin below what the scan saw */
+	for (uint64_t i = 8; i <= 13; i++)
+		feed_copy(f, i, i < 12 ? 3 : 4, 8, 13);
 	assert_int_equal(g->log.first, 8);
-	assert_int_equal(rlog_last(&g->log), 12);
+	assert_int_equal(rlog_last(&g->log), 13);
+	assert_int_equal(rlog_at(&g->log, 13)->u.gen, 30);
+	/* so may a tail that replaces another one */
+	(void)feed(f, SEG_HARD, 5, 7, 0, NULL, 0);
+	(void)feed(f, SEG_ENTRY, 7, 5, RAFT_COMMAND, "x", 1);
+	assert_int_equal(g->log.first, 7);
+	assert_int_equal(rlog_last(&g->log), 7);
+	feed_copy(f, 7, 5, 7, 8); /* left over at the end */
 	assert_null(g->damage);
 	raft_host_free(f->host);
 	minienv_free(f->mini);

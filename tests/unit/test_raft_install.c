@@ -287,11 +287,16 @@ static void test_drop(void **state)
 	struct dropped d = { .drop.done = dropped };
 	struct raft_group *g;
 
-	assert_int_equal(raft_group_drop(f->group, &d.drop), -EBUSY);
+	assert_int_equal(raft_group_drop(f->group, 1, &d.drop), -EBUSY);
+	/* it need not know itself that it was removed */
+	assert_int_equal(raft_group_drop(f->group, 2, &d.drop), 0);
+	minienv_run(f->mini);
+	assert_int_equal(d.done, 1);
+	d.done = 0;
 	g = join(f);
 	fill(f);
 	raft_group_checkpoint(g, 2);
-	assert_int_equal(raft_group_drop(g, &d.drop), 0);
+	assert_int_equal(raft_group_drop(g, 0, &d.drop), 0);
 	assert_int_equal(d.done, 0);
 	raft_group_checkpoint(g, 2); /* it was on its way */
 	minienv_run(f->mini);
@@ -305,7 +310,7 @@ static void test_drop(void **state)
 	assert_int_equal(raft_current_term(&g->r), 5);
 	assert_int_equal(rlog_last(&g->log), 0);
 	fill(f);
-	assert_int_equal(raft_group_drop(g, &d.drop), 0);
+	assert_int_equal(raft_group_drop(g, 0, &d.drop), 0);
 	minienv_run(f->mini);
 	assert_int_equal(d.done, 2);
 	peers_stop(f);
@@ -315,6 +320,17 @@ static void test_drop(void **state)
 	assert_int_equal(rlog_last(&g->log), 0);
 	f->number[2] = 0;
 	fill(f);
+	/* one that was on its way when the process died, and never opened */
+	peers_stop(f);
+	f->group_id = 0;
+	assert_int_equal(peers_start(f), 0);
+	d.done = 0;
+	assert_int_equal(raft_host_drop(f->host, 0, &d.drop), -EBUSY);
+	assert_int_equal(raft_host_drop(f->host, 9, &d.drop), 0);
+	minienv_run(f->mini);
+	assert_int_equal(d.done, 1);
+	g = join(f);
+	assert_int_equal(rlog_last(&g->log), 0);
 }
 
 int main(void)

@@ -252,6 +252,30 @@ static void test_standby_that_does_not_keep_up(void **state)
 	assert_done(&x, OK);
 }
 
+/* Else the one that lost its vote may have more than we, and nobody leads. */
+static void test_change_is_durable_before_it_is_told(void **state)
+{
+	struct peers *f = *state;
+	struct change x = {
+		.change = { .id = 2, .role = RAFT_ROLE_STANDBY,
+			    .done = change_done },
+	};
+
+	peers_lead(f);
+	minienv_advance(f->mini, PEERS_HEARTBEAT_MS * MS);
+	f->n_sent = 0;
+	raft_group_change(f->group, &x.change);
+	while (f->n_sent == 0) {
+		assert_true(minienv_step(f->mini));
+		assert_true(f->n_sent == 0 ||
+			    f->group->stored == rlog_last(&f->group->log));
+	}
+	minienv_run(f->mini);
+	assert_non_null(peers_last(f, 2, RAFT_APPEND_ENTRIES, NULL));
+	assert_int_equal(f->group->gate.len, 0);
+	assert_done(&x, OK);
+}
+
 /* --- as a follower --- */
 
 static size_t conf_bytes(const uint64_t *voters, unsigned n, uint64_t standby,
@@ -396,6 +420,64 @@ static void test_trap_j_last_voter_takes_a_new_term(void **state)
 	raft_free(b.base);
 }
 
+/*
+ * Trap K: store 2 was alone with its stand-by, store 1, made a voter of it,
+ * and died before store 1 heard of that. It needs the vote of store 1.
+ */
+static void test_trap_k_standby_votes(void **state)
+{
+	static const uint64_t two[] = { 2 };
+	struct peers *f = *state;
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1, .commit = 2,
+	};
+	struct raft_wire_entry e;
+	struct raft_message m;
+	struct raft_buffer b;
+
+	(void)conf_bytes(two, 1, 1, &b);
+	e = conf_entry(2, &b);
+	assert_int_equal(peers_append(f, 2, w, &e, 1), 0);
+	minienv_run(f->mini);
+	assert_int_equal(role_of(f, 1), RAFT_ROLE_STANDBY);
+	assert_false(f->group->voter);
+	peers_quarantine_over(f);
+	w.prev_index = 2;
+	w.prev_term = 2;
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	minienv_run(f->mini);
+	m = peers_vote(3, 2, true, 3);
+	m.request_vote.last_log_term = 2;
+	f->n_sent = 0;
+	/* but not as long as it may still have that leader */
+	minienv_advance(f->mini, PEERS_ELECTION_MS * MS - 1);
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_false(f->sent[0].request_vote_result.vote_granted);
+	minienv_advance(f->mini, MS);
+	f->n_sent = 0;
+	for (int pre = 1; pre >= 0; pre--) {
+		m.request_vote.pre_vote = pre != 0;
+		assert_int_equal(peers_say(f, 2, &m, 0), 0);
+		minienv_run(f->mini);
+	}
+	assert_int_equal(f->n_sent, 2);
+	assert_true(f->sent[0].request_vote_result.vote_granted);
+	assert_true(f->sent[1].request_vote_result.vote_granted);
+	assert_int_equal(f->group->vote, 2);
+	/* one that has less than it is refused as ever */
+	m = peers_vote(4, 3, false, 1);
+	assert_int_equal(peers_say(f, 3, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_false(f->sent[2].request_vote_result.vote_granted);
+	/* and it does not stand itself */
+	assert_int_equal(role_of(f, 1), RAFT_ROLE_STANDBY);
+	f->n_sent = 0;
+	minienv_advance(f->mini, 10 * PEERS_ELECTION_MS * MS);
+	assert_int_equal(f->n_sent, 0);
+	raft_free(b.base);
+}
+
 /* It has nothing yet and is told everything. */
 static void test_new_member(void **state)
 {
@@ -451,11 +533,16 @@ int main(void)
 		T(test_leader_does_not_remove_itself),
 		T(test_leadership_lost_on_the_way),
 		T1(test_standby_that_does_not_keep_up),
+		cmocka_unit_test_setup_teardown(
+			test_change_is_durable_before_it_is_told, two_setup,
+			peers_teardown),
 		T(test_removed_member_stops_voting),
 		T(test_trap_i_rollback_to_the_configuration_before),
 		cmocka_unit_test_setup_teardown(
 			test_trap_j_last_voter_takes_a_new_term, two_setup,
 			peers_teardown),
+		cmocka_unit_test_setup_teardown(test_trap_k_standby_votes,
+						two_setup, peers_teardown),
 		T1(test_new_member),
 	};
 

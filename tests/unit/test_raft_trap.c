@@ -134,6 +134,57 @@ static void test_trap_g_configuration_behind_others(void **state)
 	assert_int_equal(f->group->r.configuration_uncommitted_index, 0);
 }
 
+/* Trap M: entries from below a log that was trimmed meanwhile. */
+static void test_trap_m_entries_below_the_log(void **state)
+{
+	struct peers *f = *state;
+	const struct rlog_conf *c = rlog_conf_at(&f->group->log, 1);
+	const struct raft_message *m;
+	uint8_t conf[256];
+	struct raft_wire_append w = { .term = 2, .commit = 4 };
+	struct raft_wire_entry e[5] = {
+		{ 1, RAFT_CHANGE, wire_bytes(conf, c->len) },
+		{ 2, RAFT_COMMAND, wire_bytes("a", 1) },
+		{ 2, RAFT_COMMAND, wire_bytes("b", 1) },
+		{ 2, RAFT_COMMAND, wire_bytes("c", 1) },
+		{ 2, RAFT_COMMAND, wire_bytes("d", 1) },
+	};
+
+	memcpy(conf, c->bytes, c->len);
+	assert_int_equal(peers_append(f, 2, w, e, 4), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 3);
+	f->host->config.forget_followers = true;
+	f->host->config.tail = 1;
+	raft_group_checkpoint(f->group, 4);
+	assert_int_equal(f->group->log.first, 4);
+	/* the same again, and with one behind; then heartbeats from below */
+	for (unsigned n = 4; n <= 5; n++) {
+		f->n_sent = 0;
+		assert_int_equal(peers_append(f, 2, w, e, n), 0);
+		minienv_run(f->mini);
+		assert_int_equal(rlog_last(&f->group->log), n);
+		m = peers_last(f, 2, RAFT_APPEND_ENTRIES_RESULT, NULL);
+		assert_int_equal(m->append_entries_result.rejected, 0);
+		assert_int_equal(m->append_entries_result.last_log_index, n);
+	}
+	for (w.prev_index = 0; w.prev_index < 4; w.prev_index++) {
+		f->n_sent = 0;
+		w.prev_term = w.prev_index == 0 ? 0 : w.prev_index == 1 ? 1 : 2;
+		assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+		minienv_run(f->mini);
+		m = peers_last(f, 2, RAFT_APPEND_ENTRIES_RESULT, NULL);
+		assert_int_equal(m->append_entries_result.rejected, 0);
+		assert_int_equal(m->append_entries_result.last_log_index, 4);
+	}
+	w.commit = 5;
+	w.prev_index = 5;
+	w.prev_term = 2;
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 4);
+}
+
 static void test_gap_needs_a_reset(void **state)
 {
 	struct peers *f = *state;
@@ -276,6 +327,7 @@ int main(void)
 		T(test_stall_b_refusal_tells_the_term),
 		T(test_trap_g_configuration_behind_others),
 		T(test_trap_h_stale_append_is_refused),
+		T(test_trap_m_entries_below_the_log),
 		T(test_higher_term_in_a_stale_index),
 		T(test_gap_needs_a_reset),
 		T(test_lies),
