@@ -64,6 +64,20 @@ void sim_cluster_enter(struct sim_cluster *c, unsigned node)
 	c->in = node;
 }
 
+uint64_t sim_cluster_store(struct sim_cluster *c, unsigned node)
+{
+	return c->nodes[node].store;
+}
+
+unsigned sim_cluster_node(struct sim_cluster *c, uint64_t store)
+{
+	unsigned i = 0;
+
+	while (i < c->config.nodes && c->nodes[i].store != store)
+		i++;
+	return i;
+}
+
 void sim_fail(struct sim_cluster *c, const char *fmt, ...)
 {
 	va_list ap;
@@ -229,6 +243,17 @@ void sim_node_down(struct sim_node *n, bool power)
 	sim_node_restart_later(n);
 }
 
+void sim_cluster_wipe(struct sim_cluster *c, unsigned node, bool keep)
+{
+	struct sim_node *n = &c->nodes[node];
+
+	sim_trace(c->s, "wipe node=%u", node);
+	sim_node_down(n, true);
+	crashfs_wipe(n->fs);
+	if (!keep)
+		n->store = ++c->last_store;
+}
+
 /* --- processes that end themselves --- */
 
 _Noreturn void __wrap_fatal_abort(const char *fmt, ...)
@@ -390,6 +415,7 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 
 		n->c = c;
 		n->id = i;
+		n->store = ++c->last_store;
 		n->fs = crashfs_new(sim_rand(c->s, UINT64_MAX));
 		crashfs_set_hook(n->fs, sim_disk_hook, n);
 		n->clock.local = sim_range(c->s, 1, 1000) * SIM_S;

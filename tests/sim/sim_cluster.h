@@ -38,7 +38,7 @@ struct sim_profile {
 };
 
 struct sim_ops {
-	/* Starts the process on a node (id = node + 1), or sim_refuse(). */
+	/* Starts the process on a node, or sim_refuse(). */
 	void *(*start)(struct sim_cluster *c, unsigned node, struct env *env);
 	/* Frees it. crash: the disk is frozen, env runs nothing more. */
 	void (*stop)(struct sim_cluster *c, unsigned node, void *proc,
@@ -93,6 +93,18 @@ unsigned sim_cluster_size(struct sim_cluster *c);
 void *sim_cluster_arg(struct sim_cluster *c);
 /* The process on a node, NULL while it is down. */
 void *sim_cluster_proc(struct sim_cluster *c, unsigned node);
+/*
+ * By what id the others know the store of a node: node + 1, until its disk was
+ * wiped; ids are never used again.
+ */
+uint64_t sim_cluster_store(struct sim_cluster *c, unsigned node);
+/* sim_cluster_size() when nobody has that id (any more). */
+unsigned sim_cluster_node(struct sim_cluster *c, uint64_t store);
+/*
+ * Power cut, and the disk is empty; the machine starts soon, as a new store
+ * (keep: under its old id, which is wrong).
+ */
+void sim_cluster_wipe(struct sim_cluster *c, unsigned node, bool keep);
 /* Its disk lost bytes and it does not start any more; only after the heal. */
 bool sim_cluster_gone(struct sim_cluster *c, unsigned node);
 /* Its disk lost bytes for good, some time. */
@@ -111,9 +123,11 @@ bool sim_cluster_healing(struct sim_cluster *c);
  */
 void sim_cluster_pause(struct sim_cluster *c, unsigned node, uint64_t ms,
 		       unsigned peer);
-/* A frame from node to the machine with id `to`. */
+/* A frame from node to store `to`. */
 void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 		      const uint8_t *frame, size_t len);
+/* What node `from` says reaches node `to` now. */
+bool sim_cluster_reaches(struct sim_cluster *c, unsigned from, unsigned to);
 /* node was elected: some profiles kill it before anybody, or everybody, has
  * heard of it. */
 void sim_cluster_elected(struct sim_cluster *c, unsigned node);

@@ -14,6 +14,7 @@
 struct sim_node {
 	struct sim_cluster *c;
 	unsigned id;
+	uint64_t store;       /* id that others know it by */
 	struct crashfs *fs;
 	struct env *env;      /* NULL while down */
 	void *proc;           /* NULL while down */
@@ -48,6 +49,7 @@ struct sim_cluster {
 	bool healing;
 	uint64_t faults;
 	unsigned rotten;      /* nodes */
+	uint64_t last_store;  /* highest id given out */
 	unsigned in;          /* node that is called from outside its env */
 	jmp_buf died;         /* out of a process that aborts */
 };

@@ -42,7 +42,7 @@ static void sim_reset_end(struct sim_cluster *c, unsigned node, unsigned peer)
 	if (c->nodes[node].proc == NULL)
 		return;
 	c->in = node;
-	c->config.ops->link_reset(c->nodes[node].proc, peer + 1);
+	c->config.ops->link_reset(c->nodes[node].proc, c->nodes[peer].store);
 	c->in = SIM_NOBODY;
 }
 
@@ -139,8 +139,9 @@ static void sim_deliver(void *arg)
 			int rv;
 
 			c->in = f->to;
-			rv = c->config.ops->receive(to->proc, f->from + 1,
-						    f->bytes, f->len);
+			rv = c->config.ops->receive(
+				to->proc, c->nodes[f->from].store, f->bytes,
+				f->len);
 			c->in = SIM_NOBODY;
 			if (rv != 0 && rv != -ESTALE && rv != -ENOMEM)
 				sim_fail(c, "node %u refused a frame: %d",
@@ -170,10 +171,13 @@ static void sim_send_at(struct sim_cluster *c, unsigned node, unsigned peer,
 void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 		      const uint8_t *frame, size_t len)
 {
-	unsigned peer = (unsigned)to - 1, dir = node > peer;
-	struct sim_conn *n = sim_conn_of(c, node, peer);
+	unsigned peer = sim_cluster_node(c, to), dir = node > peer;
 	uint64_t at, lag = c->lag_ms * SIM_MS;
+	struct sim_conn *n;
 
+	if (peer == c->config.nodes)
+		return;
+	n = sim_conn_of(c, node, peer);
 	if (!n->up || n->lost[dir])
 		return;
 	if (c->cut[node][peer] || sim_rand(c->s, 10000) < c->loss) {
@@ -189,4 +193,10 @@ void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 	sim_send_at(c, node, peer, at, frame, len);
 	if (!c->healing && sim_chance(c->s, c->config.profile->dup))
 		sim_send_at(c, node, peer, at + 1, frame, len);
+}
+
+bool sim_cluster_reaches(struct sim_cluster *c, unsigned from, unsigned to)
+{
+	return sim_conn_of(c, from, to)->up && !c->cut[from][to] &&
+	       !c->cut[to][from];
 }

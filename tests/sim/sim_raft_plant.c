@@ -1,18 +1,17 @@
 /*
- * Seams of the simulator, and bugs for it to find, put in by the linker (--wrap) when SIM_PLANT
- * names one. tests/sim/planted.sh shows that each of them is found.
+ * Seams of the simulator, and bugs for it to find, put in by the linker
+ * (--wrap) when SIM_PLANT names one. tests/sim/planted.sh shows that each of
+ * them is found. Some are in the simulator's own owner of the groups: "wipe"
+ * (a wiped store keeps its id), "trunc" (entries go before the rows are
+ * durable).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/raft/raft_impl.h"
 #include "tests/sim/sim_raft.h"
 
-static enum {
-	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
-	PLANT_COUNT, PLANT_TOLD,
-} plant;
+enum plant sim_plant;
 
 void sim_raft_plant(void)
 {
@@ -20,6 +19,8 @@ void sim_raft_plant(void)
 		[PLANT_ACK] = "ack", [PLANT_VOTE] = "vote",
 		[PLANT_EARLY] = "early", [PLANT_STALE] = "stale",
 		[PLANT_COUNT] = "count", [PLANT_TOLD] = "told",
+		[PLANT_WIPE] = "wipe", [PLANT_TERM] = "term",
+		[PLANT_TRUNC] = "trunc", [PLANT_RESET] = "reset",
 	};
 	const char *name = getenv("SIM_PLANT");
 
@@ -27,7 +28,7 @@ void sim_raft_plant(void)
 		return;
 	for (unsigned i = 1; i < sizeof names / sizeof *names; i++)
 		if (strcmp(names[i], name) == 0) {
-			plant = i;
+			sim_plant = (enum plant)i;
 			return;
 		}
 	fprintf(stderr, "SIM_PLANT=%s: no such bug\n", name);
@@ -39,18 +40,23 @@ void sim_raft_plant(void)
 	ret __wrap_##name(__VA_ARGS__); \
 	ret __wrap_##name(__VA_ARGS__)
 
-/* Votes are forgotten with the process. */
+/*
+ * vote: votes are forgotten with the process. reset: a snapshot that is
+ * installed is not noted in the log.
+ */
 WRAP(void, seg_append, struct seg_port *port, struct seg_append *a)
 {
-	if (plant == PLANT_VOTE && a->type == SEG_HARD)
+	if (sim_plant == PLANT_VOTE && a->type == SEG_HARD)
 		a->b = 0;
+	if (sim_plant == PLANT_RESET && a->type == SEG_RESET && a->a > 0)
+		a->group = UINT16_MAX;
 	__real_seg_append(port, a);
 }
 
 /* What was handed to the disk counts as written. */
 WRAP(void, raft_step_persisted, struct raft_group *g, uint64_t index)
 {
-	if (plant == PLANT_ACK)
+	if (sim_plant == PLANT_ACK)
 		index = rlog_last(&g->log);
 	__real_raft_step_persisted(g, index);
 }
@@ -89,17 +95,17 @@ static void plant_count(struct raft_group *g)
 WRAP(void, raft_step_receive, struct raft_group *g, struct raft_message *m,
      const struct raft_extra *x)
 {
-	if (plant == PLANT_EARLY)
+	if (sim_plant == PLANT_EARLY)
 		g->quarantine = 0;
 	__real_raft_step_receive(g, m, x);
-	if (plant == PLANT_COUNT)
+	if (sim_plant == PLANT_COUNT)
 		plant_count(g);
 }
 
 /* A leader believes that it still is one. */
 WRAP(bool, raft_group_can_read, const struct raft_group *g)
 {
-	if (plant == PLANT_STALE)
+	if (sim_plant == PLANT_STALE)
 		return raft_group_is_leader(g);
 	return __real_raft_group_can_read(g);
 }
@@ -108,6 +114,15 @@ WRAP(bool, raft_group_can_read, const struct raft_group *g)
 WRAP(void, raft_lease_told, struct raft_group *g, uint64_t to)
 {
 	sim_raft_told(g, to);
-	if (plant != PLANT_TOLD)
+	if (sim_plant != PLANT_TOLD)
 		__real_raft_lease_told(g, to);
+}
+
+/* A sole voter leads in the term of its last life. */
+WRAP(void, raft_group_hard, struct raft_group *g, uint64_t term, uint64_t vote)
+{
+	if (sim_plant == PLANT_TERM && g->sole_voter &&
+	    g->state == RAFT_GROUP_OPEN && g->log.n > 0)
+		return;
+	__real_raft_group_hard(g, term, vote);
 }
