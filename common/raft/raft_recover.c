@@ -646,6 +646,7 @@ static int raft_group_init(struct raft_group *g, struct errbuf *e)
 	raft_seed(&g->r, seed);
 	raft_set_election_timeout(&g->r, g->h->config.election_ms);
 	raft_set_heartbeat_timeout(&g->r, g->h->config.heartbeat_ms);
+	raft_set_install_snapshot_timeout(&g->r, g->h->config.election_ms);
 	raft_set_pre_vote(&g->r, true);
 	raft_set_max_inflight_entries(&g->r, RAFT_INFLIGHT);
 	return 0;

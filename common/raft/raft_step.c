@@ -41,6 +41,11 @@
  *   under way when that was trimmed) is refused, step by step down to index 0,
  *   and then its entries are taken for new ones. But what was trimmed is
  *   committed, so the leader has it: we let the message begin at our snapshot.
+ * - Trap N: a leader that offered a snapshot waits for just that one, or a newer
+ *   one, and takes refusals for stale as soon as its own snapshot has moved on.
+ *   A member that fetched on an earlier offer, and has an older one, would hear
+ *   nothing for the 30 s of the library; so it is offered again after each
+ *   election timeout (which costs a message: what is being fetched goes on).
  */
 #include "common/raft/raft_impl.h"
 

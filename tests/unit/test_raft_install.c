@@ -236,6 +236,77 @@ static void test_install_and_power_cuts(void **state)
 	assert_int_equal(peers_start(f), -1);
 }
 
+static void submit_failed(struct raft_submit *s, uint32_t status)
+{
+	(void)s;
+	fail_msg("refused: %u", status);
+}
+
+/* A leader of f commits one more entry; store 3 is away. */
+static void commit(struct peers *f)
+{
+	static struct raft_submit s;
+	struct raft_message m;
+
+	s = (struct raft_submit){ .failed = submit_failed };
+	buf_init(&s.data, 0);
+	buf_add(&s.data, "x", 1);
+	raft_submit(f->group, &s);
+	minienv_run(f->mini);
+	m = peers_result(raft_group_term(f->group), rlog_last(&f->group->log));
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->group->applied, rlog_last(&f->group->log));
+}
+
+/*
+ * Trap N: what a member installs is older than what its leader offered last,
+ * as it was fetched on an offer before. (Seed 963 of 4 nodes, "member".)
+ */
+static void test_trap_n_snapshot_older_than_the_last_offer(void **state)
+{
+	struct peers *f = *state;
+	const struct raft_message *m;
+	struct raft_message r;
+	uint64_t term = peers_lead(f), offered;
+
+	f->host->config.forget_followers = true;
+	f->host->config.tail = 1;
+	for (unsigned i = 0; i < 5; i++)
+		commit(f);
+	raft_group_checkpoint(f->group, f->group->applied);
+	r = peers_result(term, 0);
+	r.append_entries_result.rejected = rlog_last(&f->group->log);
+	assert_int_equal(peers_say(f, 3, &r, 0), 0);
+	minienv_advance(f->mini, PEERS_HEARTBEAT_MS * MS);
+	r.append_entries_result.rejected = 1;
+	assert_int_equal(peers_say(f, 3, &r, 0), 0);
+	minienv_run(f->mini);
+	m = peers_last(f, 3, RAFT_INSTALL_SNAPSHOT, NULL);
+	assert_non_null(m);
+	offered = m->install_snapshot.last_index;
+	/* the leader's rows go on; the member installs an older state */
+	commit(f);
+	raft_group_checkpoint(f->group, f->group->applied);
+	r = peers_result(term, offered - 1);
+	assert_int_equal(peers_say(f, 3, &r, 0), 0);
+	for (unsigned i = 0; i < 2 * PEERS_ELECTION_MS / PEERS_HEARTBEAT_MS;
+	     i++) {
+		f->n_sent = 0;
+		minienv_advance(f->mini, PEERS_HEARTBEAT_MS * MS);
+		m = peers_last(f, 3, RAFT_INSTALL_SNAPSHOT, NULL);
+		if (m != NULL)
+			break;
+		r.append_entries_result.rejected = f->group->applied;
+		assert_int_equal(peers_say(f, 3, &r, 0), 0);
+		r = peers_result(term, rlog_last(&f->group->log));
+		assert_int_equal(peers_say(f, 2, &r, 0), 0);
+		r = peers_result(term, offered - 1);
+	}
+	assert_non_null(m);
+	assert_true(m->install_snapshot.last_index > offered);
+}
+
 struct dropped {
 	struct raft_drop drop;
 	unsigned done;
@@ -342,6 +413,7 @@ int main(void)
 		T(test_install_is_not_needed),
 		T(test_trap_f_own_snapshot_behind_an_arriving_one),
 		T(test_install_and_power_cuts),
+		T(test_trap_n_snapshot_older_than_the_last_offer),
 		T(test_drop),
 	};
 
