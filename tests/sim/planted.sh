@@ -57,6 +57,7 @@ planted sim_raft wipe 4 member
 planted sim_raft term 4 member
 planted sim_raft trunc 1 disk
 planted sim_raft reset 3 snap
+planted sim_raft limp 3 slow
 planted sim_shard ack 3 disk
 planted sim_shard vote 3 storm
 planted sim_shard retry 3 mix
@@ -70,6 +71,7 @@ planted sim_shard nodir 3 rot
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
+clean sim_raft 3 slow
 clean sim_raft 3 snap
 clean sim_raft 5 member
 clean sim_shard 3 calm

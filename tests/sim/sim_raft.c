@@ -285,7 +285,7 @@ static void raft_run(uint64_t seed, unsigned nodes,
 		.profile = profile,
 		.nodes = nodes,
 		.fault_ms = fault_ms,
-		.heal_ms = 20000,
+		.heal_ms = 10000,
 		.seed = seed,
 		.tracing = tracing,
 		.pauses = seed / 2 % 3 == 0,
@@ -305,7 +305,8 @@ static void raft_run(uint64_t seed, unsigned nodes,
 	w->window = seed / 5 % 2 == 0 ? 2 + (unsigned)(seed % 3) : 0;
 	w->quiet = seed / 2 % 2 == 0;
 	w->transfers = seed / 3 % 2 == 0;
-	w->slow = seed % 8 == 0 ? 1 + (unsigned)(seed / 8 % nodes) : 0;
+	if (seed % 8 == 0 || strcmp(profile->name, "slow") == 0)
+		w->slow = 1 + (unsigned)(seed / 8 % nodes);
 	w->big_values = seed / 6 % 4 == 0;
 	w->next_value = 1;
 	member_init(w);
@@ -327,6 +328,7 @@ int main(int argc, char **argv)
 		{ 3, "calm", 10 },
 		{ 3, "lease", 40 },
 		{ 3, "stab", 40 },
+		{ 3, "slow", 20 },
 		{ 3, "snap", 40 },
 		{ 4, "member", 60 },
 		{ 5, "storm", 30 },

@@ -168,7 +168,7 @@ bool member_done(struct world *w);
 enum plant {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
 	PLANT_COUNT, PLANT_TOLD, PLANT_WIPE, PLANT_TERM, PLANT_TRUNC,
-	PLANT_RESET,
+	PLANT_RESET, PLANT_LIMP,
 };
 extern enum plant sim_plant;
 /* Reads SIM_PLANT. */

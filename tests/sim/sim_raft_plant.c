@@ -3,7 +3,7 @@
  * (--wrap) when SIM_PLANT names one. tests/sim/planted.sh shows that each of
  * them is found. Some are in the simulator's own owner of the groups: "wipe"
  * (a wiped store keeps its id), "trunc" (entries go before the rows are
- * durable).
+ * durable), "limp" (the heal leaves a slow machine slow).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +21,7 @@ void sim_raft_plant(void)
 		[PLANT_COUNT] = "count", [PLANT_TOLD] = "told",
 		[PLANT_WIPE] = "wipe", [PLANT_TERM] = "term",
 		[PLANT_TRUNC] = "trunc", [PLANT_RESET] = "reset",
+		[PLANT_LIMP] = "limp",
 	};
 	const char *name = getenv("SIM_PLANT");
 

@@ -27,13 +27,25 @@ static struct sim *sim_of(struct replica *r)
 
 /* --- the state machine --- */
 
+/*
+ * A slow machine applies about as much as clients ask for: until it is healed,
+ * too, it may never catch up.
+ */
+static bool replica_slow(struct replica *r)
+{
+	struct world *w = r->p->w;
+
+	return w->slow == r->p->node + 1 &&
+	       (!sim_cluster_healing(w->c) || sim_plant == PLANT_LIMP);
+}
+
 static bool replica_park(struct replica *r)
 {
 	struct sim *s = sim_of(r);
 
 	if (r->parked)
 		sim_fail(r->p->c, "applied while parked");
-	if (!sim_chance(s, r->p->w->slow == r->p->node + 1 ? 500 : 5))
+	if (!sim_chance(s, replica_slow(r) ? 500 : 5))
 		return false;
 	r->parked = true;
 	env_timer_set(r->p->env, &r->timer, sim_range(s, 1, 20) * SIM_MS);
