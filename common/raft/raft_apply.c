@@ -68,7 +68,7 @@ void raft_group_fail_all(struct raft_group *g, uint32_t status)
 						    &g->waits_tail);
 	struct raft_barrier *bars = raft_take_bars(&g->bars, &g->bars_tail);
 
-	raft_fail_list(pend, status);
+	raft_fail_list(pend, RPC_STATUS_UNKNOWN_OUTCOME);
 	raft_fail_list(subs, status);
 	raft_done_list(waits, status);
 	raft_done_list(bars, status);

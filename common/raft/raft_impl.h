@@ -459,14 +459,15 @@ void raft_followers_free(struct raft_group *g);
 /* --- raft_apply.c --- */
 /* All of a turn for one group. */
 void raft_group_work(struct raft_group *g);
-/* Calls failed(), done() of all that waits. */
+/* Calls failed(), done() of all that waits; what is in the log already may
+ * have reached others, and has an unknown outcome whatever the status. */
 void raft_group_fail_all(struct raft_group *g, uint32_t status);
 
 /* --- raft_member.c --- */
 /* In each turn. */
 void raft_change_step(struct raft_group *g);
 void raft_change_refuse(struct raft_group *g);
-/* Ends the one under way with status. */
+/* Ends the one under way; status: if it is not in the log. */
 void raft_change_fail(struct raft_group *g, uint32_t status);
 
 /* --- raft_transfer.c --- */

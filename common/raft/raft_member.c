@@ -277,7 +277,9 @@ void raft_change_refuse(struct raft_group *g)
 void raft_change_fail(struct raft_group *g, uint32_t status)
 {
 	if (g->change != NULL)
-		raft_change_end(g, status);
+		raft_change_end(g, g->change->index != 0
+					   ? RPC_STATUS_UNKNOWN_OUTCOME
+					   : status);
 	raft_change_refuse(g);
 }
 
