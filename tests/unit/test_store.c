@@ -55,6 +55,14 @@ static void shell(const char *fmt, ...)
 	assert_int_equal(system(cmd), 0);
 }
 
+/* Of a directory that is written: again when a file went meanwhile. */
+static void copy_live(const char *from, const char *name)
+{
+	shell("for i in 1 2 3 4 5 6 7 8 9; do rm -rf %s/%s; "
+	      "cp -r %s %s/%s 2>/dev/null && exit 0; done; exit 1",
+	      base, name, from, base, name);
+}
+
 /* --- one process --- */
 
 static void *fixture_main(void *arg)
@@ -362,7 +370,7 @@ static void check_store(unsigned loops)
 	store_stats(f.store, &stats);
 	assert_int_equal(stats.rot, 0);
 	/* killed here */
-	shell("cp -r %s %s/killed", dir, base);
+	copy_live(dir, "killed");
 	fixture_stop(&f);
 	fixture_start(&f, dir, loops == 1 ? 3 : 1);
 	assert_int_equal(store_raft_id(f.store), RAFT_ID);
@@ -562,7 +570,7 @@ static void test_rows_in_doubt(void **state)
 	uint64_t roots[N_SHARDS];
 	struct store_stats st;
 	struct fixture f;
-	char dir[128];
+	char dir[128], part[160];
 
 	(void)state;
 	log_segment = 32u << 10;
@@ -572,16 +580,18 @@ static void test_rows_in_doubt(void **state)
 	fixture_start(&f, dir, 2);
 	write_all(&f);
 	memcpy(roots, f.roots, sizeof roots);
-	shell("cp -r %s/log %s/old_log", dir, base);
+	snprintf(part, sizeof part, "%s/log", dir);
+	copy_live(part, "old_log");
 	wait_snapshots(&f, N_SHARDS);
-	shell("cp -r %s/rows %s/old_rows", dir, base);
+	snprintf(part, sizeof part, "%s/rows", dir);
+	copy_live(part, "old_rows");
 	change_some(&f);
 	store_checkpoint(f.store);
 	put(&f, 0, "new/0", 0, 900);
 	store_stats(f.store, &st);
 	wait_snapshots(&f, st.snapshots + 1);
 	put(&f, 1, "new/1", 1, 900);
-	shell("cp -r %s %s/killed", dir, base);
+	copy_live(dir, "killed");
 	fixture_stop(&f);
 
 	check_made_again("gone", roots, "rm -r rows");
