@@ -48,7 +48,7 @@ gone() {
 	done
 }
 
-echo 1..11
+echo 1..12
 check 'common/ includes no daemon' "$(includes common |
 	grep -E "include[[:space:]]*\"($(echo "$daemons" | tr ' ' '|'))/")"
 # leofs/ is made of all the others
@@ -57,6 +57,9 @@ for d in storaged managerd gateway fuse adm; do
 done
 check 'only common/raft includes libraft' \
 	"$(outside '<raft(\.h|/)' common/raft)"
+# trap E: with a log of our own its callbacks never come
+check "libraft's callback API is not used" \
+	"$(grep -nE '\braft_(uv_[a-z_]+|start|apply|bootstrap|recover|add|assign|remove)\(|struct raft_(io|fsm)\b' common/raft/*.[ch])"
 check 'only common/rows includes leveldb' "$(outside '<leveldb/' common/rows)"
 check 'only fuse/ includes libfuse' "$(outside '<fuse[a-z0-9_/]*\.h>' fuse)"
 # a main may use libevent for signals

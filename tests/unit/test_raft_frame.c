@@ -78,10 +78,23 @@ static void test_trap_c_every_field_travels(void **state)
 	assert_int_equal(r.append_entries_result.capacity, 9);
 	m.type = RAFT_TIMEOUT_NOW;
 	m.timeout_now = (struct raft_timeout_now){
-		.term = 7, .last_log_index = 4, .last_log_term = 3,
+		.version = 1, .term = 7, .last_log_index = 4,
+		.last_log_term = 3,
 	};
 	round_trip(&m, &r);
+	assert_int_equal(r.timeout_now.version, 1);
+	assert_int_equal(r.timeout_now.term, 7);
 	assert_int_equal(r.timeout_now.last_log_index, 4);
+	assert_int_equal(r.timeout_now.last_log_term, 3);
+	m.type = RAFT_INSTALL_SNAPSHOT;
+	m.install_snapshot = (struct raft_install_snapshot){
+		.version = 1, .term = 7, .last_index = 4, .last_term = 3,
+	};
+	round_trip(&m, &r);
+	assert_int_equal(r.install_snapshot.version, 1);
+	assert_int_equal(r.install_snapshot.term, 7);
+	assert_int_equal(r.install_snapshot.last_index, 4);
+	assert_int_equal(r.install_snapshot.last_term, 3);
 }
 
 static int decode_append(const struct raft_wire_append *w)

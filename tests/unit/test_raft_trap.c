@@ -1,6 +1,19 @@
 /*
  * One raft host among scripted peers: the traps of libraft by name, and what
- * no peer may do to us. (The rest is for tests/sim.)
+ * no peer may do to us. (The rest is for tests/sim.) Where each trap, and each
+ * rule of how raft_step() is driven, has its test:
+ *
+ *   stall A    here, and test_watchdog_follower_stands_still (raft_transfer)
+ *   stall B    here                     trap J, K, L   test_raft_member.c
+ *   links      test_gap_needs_a_reset   trap M         here
+ *   trap C     test_raft_frame.c        trap N         test_raft_install.c
+ *   trap D     here                     quarantine     here
+ *   trap E     tests/layering.sh        hard state     here, test_raft.c
+ *   trap F     test_raft_install.c      late flushes   here
+ *   trap G, H  here                     outcomes       here, raft_install
+ *   trap I     test_raft_member.c       membership     test_raft_member.c
+ *   transfer   test_raft_transfer.c     reads          test_raft_lease.c
+ *   a failed sync ends the process: test_seg.c; answers to retries: the shards'
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -185,6 +198,93 @@ static void test_trap_m_entries_below_the_log(void **state)
 	assert_int_equal(f->n_applied, 4);
 }
 
+/* Trap D: without disk space in its events the library refuses everything. */
+static void test_trap_d_there_is_always_capacity(void **state)
+{
+	struct peers *f = *state;
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1,
+	};
+	struct raft_message v = peers_vote(3, 3, false, 1);
+	const struct raft_message *m;
+
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	minienv_run(f->mini);
+	m = peers_last(f, 2, RAFT_APPEND_ENTRIES_RESULT, NULL);
+	assert_non_null(m);
+	assert_int_equal(m->append_entries_result.capacity, RAFT_CAPACITY);
+	minienv_advance(f->mini, 2ull * PEERS_ELECTION_MS * 1000000);
+	assert_int_equal(peers_say(f, 3, &v, 0), 0);
+	minienv_run(f->mini);
+	m = peers_last(f, 3, RAFT_REQUEST_VOTE_RESULT, NULL);
+	assert_non_null(m);
+	assert_int_equal(m->request_vote_result.capacity, RAFT_CAPACITY);
+}
+
+static unsigned n_failed;
+
+static void submit_failed(struct raft_submit *s, uint32_t status)
+{
+	(void)s;
+	assert_int_equal(status, RPC_STATUS_UNKNOWN_OUTCOME);
+	n_failed++;
+}
+
+/* What was in the log when the leadership ended may be committed yet. */
+static void test_leadership_lost_leaves_outcomes_unknown(void **state)
+{
+	struct peers *f = *state;
+	struct raft_submit s = { .failed = submit_failed };
+	struct raft_message m;
+
+	n_failed = 0;
+	assert_int_equal(peers_lead(f), 2);
+	buf_init(&s.data, 0);
+	buf_add(&s.data, "x", 1);
+	raft_submit(f->group, &s);
+	minienv_run(f->mini);
+	assert_int_equal(rlog_last(&f->group->log), 3);
+	m = peers_result(7, 1);
+	m.append_entries_result.rejected = 2;
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	assert_int_equal(n_failed, 0);
+	minienv_run(f->mini);
+	assert_int_equal(n_failed, 1);
+}
+
+/* An entry is replaced while it is written: that flush is not the new one's. */
+static void test_late_flush_of_a_replaced_entry(void **state)
+{
+	struct peers *f = *state;
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1,
+	};
+	struct raft_wire_entry e = { 2, RAFT_COMMAND, wire_bytes("a", 1) };
+	struct crashfs_stats begin, st;
+
+	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	minienv_run(f->mini); /* the term */
+	crashfs_get_stats(f->fs, &begin);
+	assert_int_equal(peers_append(f, 2, w, &e, 1), 0);
+	do {
+		assert_true(minienv_step(f->mini));
+		crashfs_get_stats(f->fs, &st);
+	} while (st.syncs == begin.syncs);
+	assert_int_equal(f->group->stored, 1); /* synced, nobody knows yet */
+	f->n_sent = 0;
+	w.term = e.term = 3;
+	assert_int_equal(peers_append(f, 3, w, &e, 1), 0);
+	assert_int_equal(rlog_at(&f->group->log, 2)->term, 3);
+	while (f->n_sent == 0) {
+		assert_true(minienv_step(f->mini));
+		crashfs_get_stats(f->fs, &st);
+		assert_true(f->group->stored == 1 ||
+			    st.syncs >= begin.syncs + 2);
+	}
+	minienv_run(f->mini);
+	assert_int_equal(f->group->stored, 2);
+}
+
 static void test_gap_needs_a_reset(void **state)
 {
 	struct peers *f = *state;
@@ -325,10 +425,13 @@ int main(void)
 		T(test_vote_is_durable_before_it_is_told),
 		T(test_stall_a_third_beat_is_refused),
 		T(test_stall_b_refusal_tells_the_term),
+		T(test_trap_d_there_is_always_capacity),
 		T(test_trap_g_configuration_behind_others),
 		T(test_trap_h_stale_append_is_refused),
 		T(test_trap_m_entries_below_the_log),
 		T(test_higher_term_in_a_stale_index),
+		T(test_leadership_lost_leaves_outcomes_unknown),
+		T(test_late_flush_of_a_replaced_entry),
 		T(test_gap_needs_a_reset),
 		T(test_lies),
 		T(test_cut_frames),
