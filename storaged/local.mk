@@ -28,6 +28,10 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/storaged.c %D%/storaged.h \
 	%D%/store_rpc.c
 
+noinst_PROGRAMS += tests/bench/bench_groups
+tests_bench_bench_groups_SOURCES = tests/bench/bench_groups.c
+tests_bench_bench_groups_LDADD = $(LIB_STORAGED)
+
 check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_shard_queue \
 	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact
 SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h \
