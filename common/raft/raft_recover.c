@@ -681,7 +681,7 @@ int raft_host_open_group(struct raft_host *h,
 		return rv;
 	/* what is left may end below: the rows have all of it, and more */
 	if (g->log.n > 0 && rlog_last(&g->log) < config->applied)
-		raft_log_truncate(g, g->log.first);
+		raft_log_trim(g, rlog_last(&g->log) + 1);
 	g->user = config->user;
 	g->applied = config->applied;
 	g->applied_term = raft_group_applied_term(g, config);

@@ -563,6 +563,8 @@ static void test_rows_and_log(void **state)
 		{ 6, 2, 1, 0, 0, -EIO, "rows are newer than its log" },
 		{ 9, 2, 1, 3, 8, -EIO, "rows are newer than its log" },
 		{ 0, 0, 0, 0, 0, -ESTALE, "its rows are gone" },
+		/* its members stand in what is left of a log that ends early */
+		{ 5, 2, 3, 2, 4, 0, NULL },
 		{ 4, 2, 1, 3, 8, 0, NULL }, /* the log has what lies between */
 		{ 4, 2, 1, 0, 0, -ESTALE, "older than its log says" },
 		{ 3, 2, 1, 2, 4, -ESTALE, "older than its log says" },
@@ -596,11 +598,17 @@ static void test_rows_and_log(void **state)
 		feed_start(f);
 		for (uint64_t k = cases[i].first; k != 0 && k <= cases[i].last;
 		     k++)
-			assert_int_equal(feed(f, SEG_ENTRY, k, 2, RAFT_COMMAND,
-					      "x", 1), 0);
+			assert_int_equal(
+				k == gc.conf_index
+					? feed(f, SEG_ENTRY, k, 2, RAFT_CHANGE,
+					       conf.base, conf.len)
+					: feed(f, SEG_ENTRY, k, 2, RAFT_COMMAND,
+					       "x", 1), 0);
 		assert_int_equal(raft_host_open_group(f->host, &gc, &f->group,
 						      &e), cases[i].expect);
 		if (cases[i].expect == 0) {
+			assert_non_null(rlog_conf_at(&f->group->log,
+						     cases[i].applied));
 			assert_int_equal(f->group->log.first,
 					 cases[i].applied + 1);
 			assert_int_equal(f->group->term, 2);
