@@ -58,6 +58,12 @@ planted sim_raft term 4 member
 planted sim_raft trunc 1 disk
 planted sim_raft reset 3 snap
 planted sim_raft limp 3 slow
+planted sim_raft need 3 snap
+planted sim_raft free 3 snap
+planted sim_raft table 3 snap
+planted sim_raft nosync 3 disk
+planted sim_raft rewrite 1 disk
+planted sim_raft rotend 3 rot
 planted sim_shard ack 3 disk
 planted sim_shard vote 3 storm
 planted sim_shard retry 3 mix
@@ -74,6 +80,10 @@ clean sim_raft 3 stab
 clean sim_raft 3 slow
 clean sim_raft 3 snap
 clean sim_raft 5 member
+clean sim_raft 5 storm
+clean sim_raft 1 disk
+clean sim_raft 3 disk
+clean sim_raft 3 rot
 clean sim_shard 3 calm
 clean sim_shard 3 mix
 clean sim_shard 3 disk

@@ -1,35 +1,56 @@
 /*
  * Seams of the simulator, and bugs for it to find, put in by the linker
  * (--wrap) when SIM_PLANT names one. tests/sim/planted.sh shows that each of
- * them is found. Some are in the simulator's own owner of the groups: "wipe"
- * (a wiped store keeps its id), "trunc" (entries go before the rows are
- * durable), "limp" (the heal leaves a slow machine slow).
+ * them is found. Some are mutations of the modules themselves, some are in the
+ * simulator's own owner of the groups: "wipe" (a wiped store keeps its id),
+ * "trunc" (entries go before the rows are durable), "limp" (the heal leaves a
+ * slow machine slow).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/seg/seg_int.h"
 #include "tests/sim/sim_raft.h"
 
 enum plant sim_plant;
 
+static const struct {
+	const char *name;
+	enum plant plant;
+	enum raft_mutation raft;
+	enum seg_mutation seg;
+} plants[] = {
+	{ .name = "ack", .plant = PLANT_ACK },
+	{ .name = "vote", .plant = PLANT_VOTE },
+	{ .name = "early", .plant = PLANT_EARLY },
+	{ .name = "stale", .plant = PLANT_STALE },
+	{ .name = "count", .plant = PLANT_COUNT },
+	{ .name = "told", .plant = PLANT_TOLD },
+	{ .name = "wipe", .plant = PLANT_WIPE },
+	{ .name = "term", .plant = PLANT_TERM },
+	{ .name = "trunc", .plant = PLANT_TRUNC },
+	{ .name = "reset", .plant = PLANT_RESET },
+	{ .name = "limp", .plant = PLANT_LIMP },
+	{ .name = "need", .raft = RAFT_MUTATE_NEED_NOTHING },
+	{ .name = "free", .raft = RAFT_MUTATE_FREE_SOON },
+	{ .name = "table", .raft = RAFT_MUTATE_NO_TABLE },
+	{ .name = "nosync", .seg = SEG_MUTATE_NO_SYNC },
+	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
+	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
+};
+
 void sim_raft_plant(void)
 {
-	static const char *const names[] = {
-		[PLANT_ACK] = "ack", [PLANT_VOTE] = "vote",
-		[PLANT_EARLY] = "early", [PLANT_STALE] = "stale",
-		[PLANT_COUNT] = "count", [PLANT_TOLD] = "told",
-		[PLANT_WIPE] = "wipe", [PLANT_TERM] = "term",
-		[PLANT_TRUNC] = "trunc", [PLANT_RESET] = "reset",
-		[PLANT_LIMP] = "limp",
-	};
 	const char *name = getenv("SIM_PLANT");
 
 	if (name == NULL || *name == '\0')
 		return;
-	for (unsigned i = 1; i < sizeof names / sizeof *names; i++)
-		if (strcmp(names[i], name) == 0) {
-			sim_plant = (enum plant)i;
+	for (size_t i = 0; i < sizeof plants / sizeof *plants; i++)
+		if (strcmp(plants[i].name, name) == 0) {
+			sim_plant = plants[i].plant;
+			raft_mutation = plants[i].raft;
+			seg_mutation = plants[i].seg;
 			return;
 		}
 	fprintf(stderr, "SIM_PLANT=%s: no such bug\n", name);
