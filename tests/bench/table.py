@@ -57,7 +57,6 @@ ROWS = {
     "get64m1": ("64 MiB GET, 1", "get", "64M", 1, 12, []),
     "get64m16": ("64 MiB GET, 16", "get", "64M", 16, 12, []),
     "list": ("LIST of 100,000 keys, 1", "list", "16", 1, 100000, []),
-    "list16": ("LIST of 100,000 keys, 16", "list", "16", 16, 100000, []),
 }
 # row: (rate, server CPU s per 1,000, times nginx's rate)
 GOALS = {
@@ -156,6 +155,13 @@ class Leofs:
         access, secret = self.server.credentials()
         self.auth = ["--access", access, "--secret", secret]
 
+    def start_only(self):
+        os.makedirs(self.base, exist_ok=True)
+        leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
+        self.server = self.server or leo.Server(base=self.base, start=False)
+        self.server.fsck_wanted = False
+        self.server.start(wait=False)
+
     def stop(self):
         self.server.kill()
         shutil.rmtree(self.base)
@@ -248,6 +254,10 @@ class Bench:
         return self.load(t, mode, *common, "--prefix", "f-", "--keys", keys,
                          "--seconds", self.seconds)
 
+    def runs(self, row):
+        """Of 64 MiB three: they differ less and write more."""
+        return min(3, self.args.runs) if "64M" in ROWS[row][2] else self.args.runs
+
     def row(self, row):
         what, mode, size, conns, keys, extra = ROWS[row]
         targets = self.targets(nginx=mode != "list")
@@ -257,7 +267,7 @@ class Bench:
             self.start(t)
             if mode in ("get", "head", "list"):
                 self.fill(t, "f-", size, keys, extra)
-        for _ in range(self.args.runs):
+        for _ in range(self.runs(row)):
             for t in targets:
                 # as the yardstick, it needs no long runs
                 self.seconds = self.args.nginx_seconds if t.name == "nginx" else self.args.seconds
@@ -297,7 +307,7 @@ class Bench:
 
     def rows(self, names):
         print(
-            f"\nMedians of {self.args.runs} runs of {self.args.seconds} s, of nginx "
+            f"\nMedians of {self.args.runs} runs (64 MiB: {min(3, self.args.runs)}) of {self.args.seconds} s, of nginx "
             f"{self.args.nginx_seconds} s (LIST: keys, CPU per 10^6 keys). Goals: rate, CPU, times nginx.\n"
         )
         print(
@@ -328,15 +338,15 @@ class Bench:
     def names(self):
         print("\nCost per operation by names in one bucket "
               "(server CPU s per 1,000; LIST: per 10^6 keys).\n")
-        print("| names | order | PUT | rate | GET | rate | HEAD | rate | LIST | keys/s | RssAnon MiB |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|")
+        print("| names | order | PUT | rate | GET | rate | HEAD | rate | LIST | keys/s | RssAnon MiB "
+              "| ready after SIGKILL, ms / of CPU |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|")
         for scatter in ([], ["--scatter"]):
             t = self.targets(nginx=False)[0]
             self.start(t)
             have = 0
-            for n in [1000, 10000, 100000, 10000 if self.args.quick else 1000000]:
-                if n <= have:
-                    break
+            steps = [1000, 10000, 100000] + ([] if self.args.quick else [1000000])
+            for n in steps:
                 put = self.load(t, "put", "--conns", 16, "--prefix", "n-", "--start", have,
                                 "--count", n - have, *scatter, fill=True)
                 have = n
@@ -349,7 +359,8 @@ class Bench:
                       f"| {get['srv_cpu_s_1k']:.4f} | {get['ops_s']:,.0f} "
                       f"| {head['srv_cpu_s_1k']:.4f} | {head['ops_s']:,.0f} "
                       f"| {lst['srv_cpu_s_1Mkeys']:.3f} | {lst['keys_s']:,.0f} "
-                      f"| {proc_status(t.pids[0], 'RssAnon'):.1f} |", flush=True)
+                      f"| {proc_status(t.pids[0], 'RssAnon'):.1f} "
+                      f"| {self.again(t) if n == steps[-1] else ''} |", flush=True)
             t.stop()
 
     # --- memory ---
@@ -364,9 +375,11 @@ class Bench:
 
         thread = threading.Thread(target=watch)
         thread.start()
-        what()
-        end.set()
-        thread.join()
+        try:
+            what()
+        finally:
+            end.set()
+            thread.join()
         return max(top)
 
     def idle(self):
@@ -447,33 +460,31 @@ class Bench:
         wall, cpu = (statistics.median(x) for x in zip(*times))
         print(f"| {what} | {wall:.0f} | {cpu:.0f} |", flush=True)
 
-    def ready(self):
-        def start_only(t):
-            os.makedirs(t.base, exist_ok=True)
-            leo.LEOFS = os.path.join(t.build, "leofs", "leofs")
-            t.server = t.server or leo.Server(base=t.base, start=False)
-            t.server.fsck_wanted = False
-            t.server.start(wait=False)
+    def again(self, t):
+        """Kills it and starts it again: ms until it is ready, and of CPU."""
+        t.server.kill()
+        took, cpu = self.boot(t)
+        t.pids = [t.server.procs[0].pid]
+        return f"{took:.0f} / {cpu:.0f}"
 
+    def ready(self):
         print("\n| ready after exec (median of 5) | ms | ms of CPU |\n|---|---|---|")
         empty = []
         for _ in range(5):
             t = self.targets(nginx=False)[0]
-            t.start_only = lambda: start_only(t)
             empty.append(self.boot(t))
             t.server.kill()
             shutil.rmtree(t.base)
         self.boot_print("first start, nothing there", empty)
         t = self.targets(nginx=False)[0]
-        t.start_only = lambda: start_only(t)
-        for keys in (0, 1000) if self.args.quick else (0, 100000, 1000000):
+        for keys in (0, 1000) if self.args.quick else (0, 100000):
             if keys:
                 self.start(t)
                 self.fill(t, f"r{keys}-", "1K", keys)
                 t.server.kill()
             for how in ("clean stop", "SIGKILL"):
                 times = []
-                for _ in range(5 if keys < 1000000 else 2):
+                for _ in range(5):
                     times.append(self.boot(t))
                     leo.wait_for("the port", lambda: t.server.wait_ready() is None)
                     t.server.stop() if how == "clean stop" else t.server.kill()
@@ -583,7 +594,7 @@ def main():
     p.add_argument("--build", action="append")
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--seconds", type=int, default=10)
-    p.add_argument("--nginx-seconds", type=int, default=3)
+    p.add_argument("--nginx-seconds", type=int, default=2)
     p.add_argument("--dir")
     p.add_argument("--no-nginx", action="store_true")
     p.add_argument("--quick", action="store_true")

@@ -2,19 +2,19 @@
 # The tables of docs/PERFORMANCE.md from one command, unattended, as markdown
 # on standard output: about 25 minutes on two cores, up to 30 GB of disk.
 #   tests/bench/table.sh TOOLS [ARGS...]
-# TOOLS is a directory with the source of the load generator, s3load.c (it is
-# not part of this tree). ARGS go to table.py; without any: what the goals name
-# (rows idle ready). Builds a release in build-rel.
+# TOOLS is a directory with the sources of the load generators, s3load.c and
+# fsload.c (they are not part of this tree). ARGS go to table.py; without any:
+# what the goals name, that is its parts rows, idle, ready, and then mount.py.
+# Builds a release in build-rel.
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd -P)
 
-if [ ! -f "${1-}/s3load.c" ]; then
-	echo "usage: $0 TOOLS [ARGS...]; TOOLS has s3load.c" >&2
+if [ ! -f "${1-}/s3load.c" ] || [ ! -f "${1-}/fsload.c" ]; then
+	echo "usage: $0 TOOLS [ARGS...]; TOOLS has s3load.c and fsload.c" >&2
 	exit 2
 fi
 tools=$1
 shift
-[ $# -gt 0 ] || set -- rows idle ready
 
 cd "$top"
 [ -x configure ] || ./autogen.sh >&2
@@ -28,5 +28,22 @@ mkdir -p build-rel
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
 "${CC:-cc}" -O2 -pthread -o "$bin/s3load" "$tools/s3load.c" -lcrypto -lm
+"${CC:-cc}" -O2 -pthread -o "$bin/fsload" "$tools/fsload.c" -lm
 
-LEO_BUILD=$top/build-rel tests/bench/table.py --s3load "$bin/s3load" "$@"
+export LEO_BUILD="$top/build-rel"
+s3() { tests/bench/table.py --s3load "$bin/s3load" "$@"; }
+
+if [ $# -gt 0 ]; then
+	s3 "$@"
+	exit
+fi
+s3 rows idle ready
+if [ ! -e /dev/fuse ]; then
+	echo "No /dev/fuse here: nothing measured on the mount."
+elif [ "$(id -u)" -ne 0 ]; then
+	echo "Not root: the kernel's caches cannot be dropped for mount.py."
+else
+	echo
+	tests/bench/mount.py --fsload "$bin/fsload" --build "$LEO_BUILD" \
+		--runs 3
+fi
