@@ -1,10 +1,11 @@
 #!/bin/sh
 # The tables of docs/PERFORMANCE.md from one command, unattended, as markdown
 # on standard output: about 25 minutes on two cores, up to 30 GB of disk.
-#   tests/bench/table.sh TOOLS [ARGS...]
+#   tests/bench/table.sh TOOLS [--quick | ARGS...]
 # TOOLS is a directory with the sources of the load generators, s3load.c and
 # fsload.c (they are not part of this tree). ARGS go to table.py; without any:
-# what the goals name, that is its parts rows, idle, ready, and then mount.py.
+# what the goals name, that is its parts rows, idle, ready, and then mount.py;
+# --quick alone is the same in a few minutes, to see that it works.
 # Builds a release in build-rel.
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd -P)
@@ -13,7 +14,7 @@ if [ ! -f "${1-}/s3load.c" ] || [ ! -f "${1-}/fsload.c" ]; then
 	echo "usage: $0 TOOLS [ARGS...]; TOOLS has s3load.c and fsload.c" >&2
 	exit 2
 fi
-tools=$1
+tools=$(cd "$1" && pwd -P)
 shift
 
 cd "$top"
@@ -33,11 +34,14 @@ trap 'rm -rf "$bin"' EXIT
 export LEO_BUILD="$top/build-rel"
 s3() { tests/bench/table.py --s3load "$bin/s3load" "$@"; }
 
-if [ $# -gt 0 ]; then
+quick=
+if [ "$*" = --quick ]; then
+	quick=$1
+elif [ $# -gt 0 ]; then
 	s3 "$@"
 	exit
 fi
-s3 rows idle ready
+s3 $quick rows idle ready
 if [ ! -e /dev/fuse ]; then
 	echo "No /dev/fuse here: nothing measured on the mount."
 elif [ "$(id -u)" -ne 0 ]; then
@@ -45,5 +49,5 @@ elif [ "$(id -u)" -ne 0 ]; then
 else
 	echo
 	tests/bench/mount.py --fsload "$bin/fsload" --build "$LEO_BUILD" \
-		--runs 3
+		--runs 3 $quick
 fi
