@@ -322,6 +322,7 @@ int main(int argc, char **argv)
 	static const struct sim_row rows[] = {
 		{ 1, "disk", 40 },
 		{ 1, "rot", 40 },
+		{ 1, "snap", 10 },
 		{ 3, "mix", 60 },
 		{ 3, "storm", 40 },
 		{ 3, "disk", 20 },
@@ -334,6 +335,7 @@ int main(int argc, char **argv)
 		{ 4, "member", 60 },
 		{ 5, "storm", 30 },
 		{ 5, "rot", 10 },
+		{ 5, "snap", 10 },
 		{ 7, "mix", 10 },
 		{ 7, "member", 20 },
 		{ 0, NULL, 0 },

@@ -252,7 +252,7 @@ static void test_standby_that_does_not_keep_up(void **state)
 	assert_done(&x, OK);
 }
 
-/* Trap L: else the one that lost its vote may have more than we, and nobody leads. */
+/* Trap L: else the one that lost its vote may have more, and nobody leads. */
 static void test_trap_l_change_is_durable_before_it_is_told(void **state)
 {
 	struct peers *f = *state;
@@ -534,8 +534,8 @@ int main(void)
 		T(test_leadership_lost_on_the_way),
 		T1(test_standby_that_does_not_keep_up),
 		cmocka_unit_test_setup_teardown(
-			test_trap_l_change_is_durable_before_it_is_told, two_setup,
-			peers_teardown),
+			test_trap_l_change_is_durable_before_it_is_told,
+			two_setup, peers_teardown),
 		T(test_removed_member_stops_voting),
 		T(test_trap_i_rollback_to_the_configuration_before),
 		cmocka_unit_test_setup_teardown(
