@@ -163,8 +163,9 @@ class Leofs:
         self.server.start(wait=False)
 
     def stop(self):
-        self.server.kill()
-        shutil.rmtree(self.base)
+        if self.server is not None:
+            self.server.kill()
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 class Nginx:
@@ -173,6 +174,7 @@ class Nginx:
     def __init__(self, where):
         self.base = os.path.join(where, "nginx")
         self.auth = []
+        self.proc = None
 
     def start(self):
         for d in ("www/bench", "tmp"):
@@ -197,8 +199,9 @@ class Nginx:
         return len(self.pids) > 1
 
     def stop(self):
-        self.proc.stop()
-        shutil.rmtree(self.base)
+        if self.proc is not None:
+            self.proc.stop()
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 class Bench:
@@ -207,6 +210,7 @@ class Bench:
         self.run = 0
         self.seconds = args.seconds
         self.commands = {}
+        self.failed = False  # a row: the others are measured all the same
 
     def targets(self, nginx=True):
         out = [Leofs(f"b{i}" if i else "leofs", b, self.where)
@@ -259,9 +263,18 @@ class Bench:
         return min(3, self.args.runs) if "64M" in ROWS[row][2] else self.args.runs
 
     def row(self, row):
-        what, mode, size, conns, keys, extra = ROWS[row]
-        targets = self.targets(nginx=mode != "list")
+        targets = self.targets(nginx=ROWS[row][1] != "list")
         results = {t.name: [] for t in targets}
+        try:
+            self.row_measure(row, targets, results)
+        finally:
+            self.seconds = self.args.seconds
+            for t in targets:
+                t.stop()
+        self.row_print(row, targets, results)
+
+    def row_measure(self, row, targets, results):
+        what, mode, size, conns, keys, extra = ROWS[row]
         large = mode == "put" and size.endswith("M")
         for t in targets:
             self.start(t)
@@ -277,10 +290,6 @@ class Bench:
                 if large:  # its bytes would fill the disk
                     t.stop()
                     self.start(t)
-        for t in targets:
-            t.stop()
-        self.seconds = self.args.seconds
-        self.row_print(row, targets, results)
 
     def row_print(self, row, targets, results):
         rate, cpu = "ops_s", "srv_cpu_s_1k"
@@ -316,9 +325,13 @@ class Bench:
         )
         print("|---|---|---|---|---|---|---|---|---|")
         for row in names:
-            self.row(row)
+            try:
+                self.row(row)
+            except (SystemExit, AssertionError, OSError) as err:
+                self.failed = True
+                print(f"| {row}: {ROWS[row][0]} | failed: {' '.join(str(err).split())[-300:]} | | | | | | | |", flush=True)
         print("\nThe load of each row, its first run:\n")
-        for row in names:
+        for row in filter(self.commands.get, names):
             print(f"- {row}: `{shlex.join(['s3load', *map(str, self.hide(self.commands[row]))])}`")
         sys.stdout.flush()
 
@@ -620,6 +633,7 @@ def main():
         elif part in PARTS:
             getattr(b, part)()
     print(f"\nAll of it took {(time.monotonic() - began) / 60:.0f} minutes.")
+    return 1 if b.failed else 0
 
 
-main()
+sys.exit(main())

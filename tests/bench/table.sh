@@ -41,7 +41,8 @@ elif [ $# -gt 0 ]; then
 	s3 "$@"
 	exit
 fi
-s3 $quick rows idle ready
+status=0
+s3 $quick rows idle ready || status=1
 if [ ! -e /dev/fuse ]; then
 	echo "No /dev/fuse here: nothing measured on the mount."
 elif [ "$(id -u)" -ne 0 ]; then
@@ -49,5 +50,6 @@ elif [ "$(id -u)" -ne 0 ]; then
 else
 	echo
 	tests/bench/mount.py --fsload "$bin/fsload" --build "$LEO_BUILD" \
-		--runs 3 $quick
+		--runs 3 $quick || status=1
 fi
+exit $status
