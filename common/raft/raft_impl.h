@@ -192,6 +192,7 @@ struct raft_group {
 	/* leading */
 	struct raft_follower *followers; /* the other servers */
 	unsigned n_followers;
+	bool told_gone;           /* one that was told is no follower now */
 	uint64_t lease_until;     /* ns; nobody else leads before, 0: unknown */
 	struct raft_change *change;  /* under way, or about to begin */
 	struct raft_change *refused; /* came meanwhile */

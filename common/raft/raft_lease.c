@@ -16,7 +16,8 @@
  *   read afresh. Clocks that stand still with the process (a virtual machine
  *   put to sleep): raft_host_config.read_barrier.
  * - Leadership handed on (raft_transfer.c): whoever was asked to lead may be
- *   elected at once, until it has answered something sent later.
+ *   elected at once, until it has answered something sent later. One that is
+ *   removed before that never answers: no lease in this term any more.
  * - A configuration that changes: majorities of the old one and the new one
  *   have a server in common, which keeps its word to this leader. A leader
  *   that is no voter (any more) has no lease.
@@ -33,6 +34,16 @@ struct raft_follower *raft_follower_find(const struct raft_group *g,
 		if (g->followers[i].id == id)
 			return &g->followers[i];
 	return NULL;
+}
+
+/* How many were asked to lead and have not answered since. */
+static unsigned raft_followers_told(const struct raft_follower *f, unsigned n)
+{
+	unsigned told = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		told += f[i].told != 0;
+	return told;
 }
 
 /* The stamp answered by at least n voters beside this one; 0: not so many. */
@@ -73,11 +84,11 @@ static void raft_lease_update(struct raft_group *g)
 	uint64_t stamp;
 
 	g->lease_until = 0;
-	if (!g->voter || g->sole_voter || raft_group_in_transfer(g))
+	if (!g->voter || g->sole_voter || g->told_gone ||
+	    raft_group_in_transfer(g))
 		return;
-	for (unsigned i = 0; i < g->n_followers; i++)
-		if (g->followers[i].told != 0)
-			return;
+	if (raft_followers_told(g->followers, g->n_followers) > 0)
+		return;
 	/* a majority of n voters are n / 2 + 1, one of them is this store */
 	stamp = raft_lease_nth(g, g->n_voters / 2);
 	if (stamp != 0)
@@ -122,6 +133,9 @@ static void raft_followers_make(struct raft_group *g)
 			all[n].moved_ms = env_now_ms(g->h->env);
 		all[n++].id = id;
 	}
+	if (raft_followers_told(all, n) <
+	    raft_followers_told(g->followers, g->n_followers))
+		g->told_gone = true;
 	mem_free(g->followers);
 	g->followers = all;
 	g->n_followers = n;
@@ -140,6 +154,7 @@ void raft_lease_check(struct raft_group *g)
 		/* stamps of one leadership say nothing about the next */
 		raft_followers_free(g);
 		g->lease_until = 0;
+		g->told_gone = false;
 		g->watch_commit = 0;
 		g->transfer_to = 0;
 		return;

@@ -135,6 +135,44 @@ static void test_transfer_gives_up(void **state)
 	assert_false(raft_group_can_read(f->group));
 }
 
+static void removed(struct raft_change *c, uint32_t status)
+{
+	(void)c;
+	assert_int_equal(status, RPC_STATUS_OK);
+}
+
+/* It may win in the configuration before, and never answers any more. */
+static void test_told_then_removed(void **state)
+{
+	struct peers *f = *state;
+	struct raft_extra x = { .stamp = 0 };
+	struct raft_change c = { .id = 2, .role = RAFT_ROLE_NONE,
+				 .done = removed };
+	uint64_t term = peers_lead(f);
+	struct raft_message m;
+
+	answer(f, 2, last(f), x);
+	assert_int_equal(raft_group_transfer(f->group, 2), 0);
+	minienv_run(f->mini);
+	assert_true(asked(f, 2));
+	for (unsigned i = 0; i <= PEERS_ELECTION_MS / 100; i++) {
+		answer(f, 3, last(f), x);
+		minienv_advance(f->mini, 100 * MS);
+		f->n_sent = 0;
+	}
+	raft_group_change(f->group, &c);
+	minienv_run(f->mini);
+	answer(f, 3, last(f), x);
+	assert_null(raft_follower_find(f->group, 2));
+	assert_true(raft_group_settled(f->group));
+	assert_true(raft_group_is_leader(f->group));
+	assert_false(raft_group_can_read(f->group));
+	/* the next term is another matter */
+	m = peers_result(term + 1, 1);
+	assert_int_equal(peers_say(f, 3, &m, 0), 0);
+	assert_false(f->group->told_gone);
+}
+
 static void test_asked_to_lead(void **state)
 {
 	struct peers *f = *state;
@@ -324,6 +362,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_transfer_waits_for_the_log),
 		T(test_transfer_gives_up),
+		T(test_told_then_removed),
 		T(test_asked_to_lead),
 		T(test_watchdog_follower_stands_still),
 		T(test_watchdog_idle_followers_are_fine),
