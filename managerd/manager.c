@@ -67,11 +67,15 @@ static void mgr_start_body(void *arg, uint64_t gen, struct buf *buf)
 static void mgr_on_lead(void *arg, uint32_t status, struct wire_bytes payload)
 {
 	struct manager *m = arg;
+	int rv;
 
 	(void)payload;
 	if (status != RPC_STATUS_OK)
 		fatal("manager: first start failed: %s",
 		      rpc_status_text(status));
+	rv = super_begin(m->env->vfs, m->dir, &m->super);
+	if (rv != 0)
+		fatal("cannot write %s/super: %s", m->dir, strerror(-rv));
 	mgr_bucket_resume(m);
 	mgr_sessions_lead(m);
 	if (m->ready != NULL)
@@ -172,6 +176,9 @@ static int mgr_open_log(struct manager *m, struct errbuf *e)
 	rv = seg_head_open(m->env, &config, &m->log, e);
 	m->open_e = NULL;
 	mem_free(path);
+	if (rv == 0)
+		rv = super_check_log(&m->super, m->dir,
+				     seg_head_last_seq(m->log), e);
 	if (rv == 0)
 		rv = raft_start_check(m->start, mgr_knows_group, m, e);
 	if (rv != 0)

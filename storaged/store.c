@@ -130,7 +130,13 @@ int store_assign(struct store *s, uint64_t raft_id, const uint16_t *shards,
 static void store_ready_run(struct env_task *task)
 {
 	struct store *s = CONTAINER_OF(task, struct store, ready_task);
+	int rv = 0;
 
+	/* all lead, so each has written records */
+	if (s->n_shards > 0)
+		rv = super_begin(s->loops[0].env->vfs, s->dir, &s->super);
+	if (rv != 0)
+		fatal("cannot write %s/super: %s", s->dir, strerror(-rv));
 	s->ready(s->ready_arg);
 }
 

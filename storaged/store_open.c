@@ -333,6 +333,9 @@ int store_open_parts(struct store *s, struct errbuf *e)
 	if (rv == 0)
 		rv = store_open_head(s, false, e);
 	if (rv == 0)
+		rv = super_check_log(&s->super, s->dir,
+				     seg_head_last_seq(s->log), e);
+	if (rv == 0)
 		rv = store_open_head(s, true, e);
 	if (rv != 0)
 		return rv;

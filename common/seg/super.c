@@ -11,6 +11,8 @@
 #define SUPER_SIZE 4096u
 #define SUPER_SUM (SUPER_SIZE - 8)
 
+#define SUPER_BEGUN 1u
+
 static const char super_magic[8] = "LEOFSSUP";
 
 static uint64_t super_be64(const uint8_t *p)
@@ -47,6 +49,7 @@ static int super_decode(const uint8_t *p, const char *path, struct super *ret,
 		return errbuf_set(e, -EINVAL, "%s has unknown role %u", path,
 				  p[12]);
 	ret->role = p[12];
+	ret->begun = (p[13] & SUPER_BEGUN) != 0;
 	ret->store = (struct wire_u128){ super_be64(p + 16),
 					 super_be64(p + 24) };
 	ret->cluster = (struct wire_u128){ super_be64(p + 32),
@@ -129,6 +132,7 @@ int super_write(struct vfs *vfs, const char *dir, const struct super *s)
 	memcpy(data, super_magic, sizeof(super_magic));
 	super_put(data + 8, SUPER_FORMAT, 4);
 	data[12] = s->role;
+	data[13] = s->begun ? SUPER_BEGUN : 0;
 	super_store_bytes(s, data + 16);
 	super_put(data + 32, s->cluster.hi, 8);
 	super_put(data + 40, s->cluster.lo, 8);
@@ -139,4 +143,27 @@ int super_write(struct vfs *vfs, const char *dir, const struct super *s)
 	mem_free(path);
 	mem_free(temp);
 	return rv;
+}
+
+int super_begin(struct vfs *vfs, const char *dir, struct super *s)
+{
+	struct super begun = *s;
+	int rv = 0;
+
+	begun.begun = true;
+	if (!s->begun)
+		rv = super_write(vfs, dir, &begun);
+	if (rv == 0)
+		s->begun = true;
+	return rv;
+}
+
+int super_check_log(const struct super *s, const char *dir, uint64_t last_seq,
+		    struct errbuf *e)
+{
+	if (!s->begun || last_seq > 0)
+		return 0;
+	return errbuf_set(e, -EIO,
+			  "%s/log is gone: what was acknowledged cannot be "
+			  "told any more", dir);
 }

@@ -18,6 +18,7 @@ struct super {
 	struct wire_u128 cluster; /* 0: none yet */
 	uint64_t raft_id; /* 0: not given yet */
 	uint8_t role;     /* enum super_role */
+	bool begun;       /* its log holds records */
 };
 
 /*
@@ -31,6 +32,14 @@ int super_read(struct vfs *vfs, const char *dir, struct super *ret,
  * there.
  */
 int super_write(struct vfs *vfs, const char *dir, const struct super *s);
+/*
+ * Notes, once, that the log head holds records that are durable. From then on
+ * a directory without them is not a new one. 0 or -errno.
+ */
+int super_begin(struct vfs *vfs, const char *dir, struct super *s);
+/* 0, or -EIO when the log should hold records and its last sequence is 0. */
+int super_check_log(const struct super *s, const char *dir, uint64_t last_seq,
+		    struct errbuf *e);
 /* The store id as seg_config wants it. */
 void super_store_bytes(const struct super *s, uint8_t ret_id[16]);
 

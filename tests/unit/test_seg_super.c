@@ -11,7 +11,10 @@
 #include "common/seg/super.h"
 #include "tests/lib/crashfs.h"
 
-static const struct super one = { { 1, 2 }, { 3, 4 }, 5, SUPER_ROLE_STORE };
+static const struct super one = {
+	.store = { 1, 2 }, .cluster = { 3, 4 }, .raft_id = 5,
+	.role = SUPER_ROLE_STORE,
+};
 
 static int setup(void **state)
 {
@@ -73,6 +76,24 @@ static void test_other_format(void **state)
 	put_byte(vfs, 0, 'X');
 	assert_int_equal(super_read(vfs, "d", &s, &e), -EINVAL);
 	assert_string_equal(e.text, "d/super is no super block");
+}
+
+static void test_begun(void **state)
+{
+	struct vfs *vfs = crashfs_vfs(*state);
+	struct errbuf e = { "" };
+	struct super s = one, back;
+
+	assert_int_equal(super_check_log(&s, "d", 0, &e), 0);
+	assert_int_equal(super_begin(vfs, "d", &s), 0);
+	assert_true(s.begun);
+	assert_int_equal(super_read(vfs, "d", &back, &e), 0);
+	assert_true(back.begun);
+	assert_int_equal(back.raft_id, one.raft_id);
+	assert_int_equal(super_check_log(&back, "d", 1, &e), 0);
+	assert_int_equal(super_check_log(&back, "d", 0, &e), -EIO);
+	assert_string_equal(e.text, "d/log is gone: what was acknowledged "
+				    "cannot be told any more");
 }
 
 static void test_damaged(void **state)
@@ -157,7 +178,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_write_read), T(test_other_format), T(test_damaged),
-		T(test_bad_disk),   T(test_power_cut),
+		T(test_begun),	    T(test_bad_disk),	  T(test_power_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

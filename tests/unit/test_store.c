@@ -602,9 +602,11 @@ static void test_rows_in_doubt(void **state)
 			 "rm -r rows && for f in snap/*; do "
 			 "printf x | dd of=$f bs=1 seek=300 conv=notrunc "
 			 "status=none; done");
-	check_not_served("no_log", "rm -r log snap", "its log is gone");
+	check_not_served("no_log", "rm -r log snap", "/log is gone: what was");
 	check_not_served("no_log_rows", "rm -r log rows",
 			 "the log of group 0 is gone");
+	check_not_served("no_log_at_all", "rm -r log rows snap",
+			 "/log is gone: what was");
 	check_not_served("log_of_then", "rm -r log && cp -r ../old_log log",
 			 "its rows are newer than its log");
 	check_not_served("foreign",
