@@ -13,6 +13,15 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; \
 check_LIBRARIES += %D%/lib/libfault.a
 %C%_lib_libfault_a_SOURCES = %D%/lib/fault.c %D%/lib/fault.h
 
+# Loaded into servers by tests/lib/baddisk.py; no sanitizer, no libtool.
+check_DATA = %D%/lib/baddisk.so
+%D%/lib/baddisk.so: %D%/lib/baddisk.c
+	@$(MKDIR_P) $(@D)
+	$(AM_V_CC)$(CC) $(WARN_CFLAGS) $(WERROR) -D_GNU_SOURCE -O1 -g -fPIC \
+		-shared -o $@ $(top_srcdir)/tests/lib/baddisk.c -ldl
+CLEANFILES += %D%/lib/baddisk.so
+EXTRA_DIST += %D%/lib/baddisk.c
+
 # run by tests/functional/110_exercise.py
 check_PROGRAMS += %D%/posix/exercise
 %C%_posix_exercise_SOURCES = %D%/posix/exercise.c %D%/posix/exercise.h \

@@ -152,12 +152,12 @@ def run(*cmd, check=True, stdin=None, env=None, cwd=None, timeout=300):
 class Process:
     """A child with a log file; killed at exit."""
 
-    def __init__(self, name, cmd, log):
+    def __init__(self, name, cmd, log, env=None):
         self.name = name
         self.log = log
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
-                [str(c) for c in cmd], stdout=out, stderr=out, stdin=subprocess.DEVNULL
+                [str(c) for c in cmd], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env
             )
         self.pid = self.popen.pid
         _cleanup.append(self.kill)
@@ -191,12 +191,13 @@ class Process:
 class Server:
     """A store: `leofs server`, or the three daemons (shape="daemons")."""
 
-    def __init__(self, loops=None, shape="server", base=None, extra=(), start=True):
+    def __init__(self, loops=None, shape="server", base=None, extra=(), env=None, start=True):
         self.base = base or tmpdir()
         self.data = os.path.join(self.base, "data")
         self.shape = shape
         self.loops = loops
         self.extra = list(extra)
+        self.env_ = env  # of the processes; None: ours
         self.port = free_port()
         self.admin_port = free_port()
         self.procs = []
@@ -208,7 +209,7 @@ class Server:
     # --- life ---
 
     def _spawn(self, name, cmd):
-        p = Process(name, cmd, os.path.join(self.base, f"{name}.log"))
+        p = Process(name, cmd, os.path.join(self.base, f"{name}.log"), self.env_)
         self.procs.append(p)
         return p
 
@@ -273,6 +274,15 @@ class Server:
     def kill(self):
         for p in self.procs:
             p.kill()
+
+    def kill_one(self, rng):
+        """Any one of the daemons, which starts again; its name."""
+        p = rng.choice(self.procs)
+        p.kill()
+        self.procs.remove(p)
+        self._spawn(p.name, p.popen.args)
+        self.wait_ready()
+        return p.name
 
     def stop(self):
         self.fsck()
@@ -419,6 +429,7 @@ class S3:
         self.host, self.port = host, port
         self.access, self.secret = access, secret
         self.conn = None
+        self.once = False  # never send a request twice
 
     @staticmethod
     def quote(key):
@@ -478,7 +489,7 @@ class S3:
                 break
             except (OSError, http.client.HTTPException):
                 self.close()
-                if fresh or attempt:
+                if fresh or attempt or self.once:
                     raise
         if r.will_close:
             self.close()
