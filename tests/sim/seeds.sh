@@ -24,6 +24,7 @@ run() {
 	what=$(sed -n 's/^# summary: //p' "seeds.$$")
 	if [ $rv -eq 0 ]; then
 		echo "ok $n - $name $text: $what"
+		sed -n -e 's/^ok [0-9]* - /# /p' -e '/^#   /p' "seeds.$$"
 	else
 		failed=1
 		echo "not ok $n - $name $text: $what"

@@ -59,6 +59,11 @@ bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node)
 	return sim_node_disk_bad(&c->nodes[node]);
 }
 
+void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n)
+{
+	c->counts[what] += n;
+}
+
 void sim_cluster_enter(struct sim_cluster *c, unsigned node)
 {
 	c->in = node;
@@ -104,6 +109,7 @@ static void sim_disk_hook(void *arg)
 	if (n->cut_at == 0 || --n->cut_at > 0)
 		return;
 	n->cut_now = true;
+	n->c->counts[SIM_N_MIDWAY]++;
 	crashfs_freeze(n->fs, true);
 }
 
@@ -141,6 +147,11 @@ static void sim_node_power_off(struct sim_node *n)
 {
 	struct sim *s = n->c->s;
 
+	struct crashfs_stats st;
+
+	crashfs_get_stats(n->fs, &st);
+	n->c->counts[SIM_N_POWER]++;
+	n->c->counts[SIM_N_TORN] += st.dirty_sectors + st.pending_dir_ops > 0;
 	crashfs_crash(n->fs, sim_rand(s, UINT64_MAX));
 	n->clock.local = sim_range(s, 1, 100) * SIM_MS;
 	n->clock.real = sim_now(s);
@@ -152,6 +163,7 @@ static void sim_node_refused(struct sim_node *n)
 	struct sim_cluster *c = n->c;
 
 	sim_trace(c->s, "refuses node=%u %s", n->id, n->why);
+	c->counts[SIM_N_REFUSALS]++;
 	simenv_free(n->env);
 	n->env = NULL;
 	if (n->cut_now)
@@ -229,6 +241,7 @@ void sim_node_stop(struct sim_node *n, bool power)
 	void *proc = n->proc;
 
 	sim_trace(c->s, "%s node=%u", power ? "power cut" : "kill", n->id);
+	c->counts[SIM_N_KILLS] += !power;
 	crashfs_freeze(n->fs, true);
 	n->proc = NULL;
 	c->config.ops->stop(c, n->id, proc, true);
@@ -289,6 +302,7 @@ static void sim_node_died(struct sim_cluster *c)
 		return;
 	}
 	sim_trace(c->s, "died node=%u %s", n->id, n->why);
+	c->counts[SIM_N_DEATHS]++;
 	/* a disk that is frozen forgets, before the machine knows */
 	if (!n->cut_now && !sim_node_disk_bad(n))
 		sim_fail(c, "node %u aborts: %s", n->id, n->why);
@@ -339,7 +353,7 @@ static void sim_heal(struct sim_cluster *c)
 	}
 }
 
-static void sim_cluster_stop(struct sim_cluster *c)
+static void sim_cluster_stop(struct sim_cluster *c, struct sim_result *ret)
 {
 	for (unsigned i = 0; i < c->config.nodes; i++) {
 		struct sim_node *n = &c->nodes[i];
@@ -349,6 +363,7 @@ static void sim_cluster_stop(struct sim_cluster *c)
 		simenv_free(n->env);
 		crashfs_free(n->fs);
 	}
+	memcpy(ret->counts, c->counts, sizeof ret->counts);
 	sim_free(c->s);
 	free(c);
 }
@@ -435,5 +450,5 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 	ret->events = sim_events(c->s);
 	ret->faults = c->faults;
 	sim_now_running = NULL;
-	sim_cluster_stop(c);
+	sim_cluster_stop(c, ret);
 }

@@ -77,8 +77,46 @@ struct sim_config {
 	void *arg;
 };
 
+/*
+ * What runs came across, summed up behind the results: a profile under which
+ * something never happens proves nothing about it. X(name, text)
+ */
+#define SIM_COUNTS(X) \
+	/* machines */ \
+	X(KILLS, "kills") \
+	X(POWER, "power cuts") \
+	X(TORN, "with unsynced bytes") \
+	X(MIDWAY, "amid a flush") \
+	X(DEATHS, "aborts") \
+	X(REFUSALS, "refused starts") \
+	X(PAUSES, "pauses") \
+	X(BREAKS, "broken connections") \
+	/* what runs there; counted when a process ends */ \
+	X(TERMS, "elections") \
+	X(WRITES, "writes") \
+	X(READS, "reads") \
+	X(RETRIES, "retries found applied") \
+	X(UNKNOWN, "unknown outcomes") \
+	X(LATE_READS, "reads whose lease ended") \
+	X(PARKS, "parked applies") \
+	X(CHECKPOINTS, "checkpoints") \
+	X(SHORT_STARTS, "starts from a checkpoint") \
+	X(SEGMENTS, "log segments begun") \
+	X(SNAPSHOTS, "row snapshots") \
+	X(DOUBTS, "rows made again") \
+	X(ROT, "lost records seen") \
+	X(MERGES, "merged extents") \
+	X(QUEUE, "queue rows done")
+enum sim_count {
+#define SIM_COUNT_ENUM(name, text) SIM_N_##name,
+	SIM_COUNTS(SIM_COUNT_ENUM)
+#undef SIM_COUNT_ENUM
+	SIM_N
+};
+
 struct sim_result {
 	uint64_t hash, events, faults;
+	uint64_t counts[SIM_N];
 };
 
 const struct sim_profile *sim_profile_find(const char *name);
@@ -111,6 +149,7 @@ bool sim_cluster_gone(struct sim_cluster *c, unsigned node);
 bool sim_cluster_rotten(struct sim_cluster *c, unsigned node);
 /* That, or the disk did something wrong in this life of the process. */
 bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node);
+void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n);
 /* In start: why the process does not start. Returns NULL. */
 void *sim_refuse(struct sim_cluster *c, unsigned node, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -159,6 +198,15 @@ struct sim_program {
 		const char *profile;
 		unsigned count;
 	} *rows; /* ends with nodes 0; counts are of make check */
+	/*
+	 * What must happen in a row of enough seeds: in those with so many
+	 * nodes (0: all) and of that profile (NULL: all). Ends with SIM_N.
+	 */
+	const struct sim_need {
+		unsigned nodes;
+		const char *profile;
+		enum sim_count what;
+	} *needs; /* NULL: nothing */
 	uint64_t fault_ms;
 };
 int sim_main(const struct sim_program *program, int argc, char **argv);

@@ -482,6 +482,7 @@ static void sim_node_pause(struct sim_node *n, uint64_t ms)
 		return;
 	c->faults++;
 	n->paused_until = sim_now(c->s) + ms * SIM_MS;
+	c->counts[SIM_N_PAUSES]++;
 	sim_trace(c->s, "pause node=%u", n->id);
 	simenv_pause(n->env, n->paused_until);
 	sim_clocks(c, n);

@@ -48,6 +48,7 @@ struct sim_cluster {
 	unsigned loss;
 	bool healing;
 	uint64_t faults;
+	uint64_t counts[SIM_N];
 	unsigned rotten;      /* nodes */
 	uint64_t last_store;  /* highest id given out */
 	unsigned in;          /* node that is called from outside its env */

@@ -52,6 +52,62 @@ static unsigned sim_plan_rows(const struct sim_args *a,
 	return n;
 }
 
+static const char *const sim_count_names[SIM_N] = {
+#define SIM_COUNT_NAME(name, text) [SIM_N_##name] = text,
+	SIM_COUNTS(SIM_COUNT_NAME)
+#undef SIM_COUNT_NAME
+};
+
+static void sim_print_counts(const struct sim_plan *p)
+{
+	char line[120] = "";
+	size_t len = 0;
+
+	for (unsigned i = 0; i < SIM_N; i++) {
+		char one[60];
+		int n = snprintf(one, sizeof one, "%llu %s",
+				 (unsigned long long)p->counts[i],
+				 sim_count_names[i]);
+
+		if (p->counts[i] == 0)
+			continue;
+		if (len > 0 && len + (size_t)n > 70) {
+			printf("#   %s\n", line);
+			len = 0;
+		}
+		len += (size_t)snprintf(line + len, sizeof line - len, "%s%s",
+					len > 0 ? ", " : "", one);
+	}
+	if (len > 0)
+		printf("#   %s\n", line);
+}
+
+/* Seeds in which all that a row is meant for must have happened. */
+#define SIM_ENOUGH 100
+
+/* Prints what should have happened in a row and did not; true: nothing. */
+static bool sim_needs_met(const struct sim_program *program,
+			  const struct sim_plan *p)
+{
+	const struct sim_need *n = program->needs;
+	bool met = true;
+
+	if (n == NULL || p->ok < SIM_ENOUGH)
+		return true;
+	for (; n->what != SIM_N; n++) {
+		if (p->counts[n->what] > 0 ||
+		    (n->nodes != 0 && n->nodes != p->nodes) ||
+		    (n->profile != NULL &&
+		     strcmp(n->profile, p->profile->name) != 0))
+			continue;
+		printf("# failed: %u nodes, profile %s: no %s in %llu seeds\n",
+		       p->nodes, p->profile->name, sim_count_names[n->what],
+		       (unsigned long long)p->ok);
+		met = false;
+	}
+	return met;
+}
+
 static int sim_summary(const struct sim_plan *plans, unsigned n, double took)
 {
 	uint64_t ok = 0, bad = 0, events = 0, faults = 0;
@@ -83,16 +139,23 @@ static int sim_run_rows(const struct sim_args *a)
 	struct sim_plan plans[SIM_ROWS];
 	unsigned n = sim_plan_rows(a, plans);
 	double from = sim_seconds();
+	bool met = true;
 
 	printf("# first seed %llu\n1..%u\n", (unsigned long long)a->first, n);
 	(void)sim_pool_run(&a->pool, plans, n);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		bool ok = sim_needs_met(a->program, &plans[i]);
+
+		met = met && ok;
 		printf("%s %u - %llu seeds, %u nodes, profile %s, "
-		       "%llu faults\n", plans[i].bad == 0 ? "ok" : "not ok",
-		       i + 1, (unsigned long long)plans[i].ok, plans[i].nodes,
+		       "%llu faults\n",
+		       ok && plans[i].bad == 0 ? "ok" : "not ok", i + 1,
+		       (unsigned long long)plans[i].ok, plans[i].nodes,
 		       plans[i].profile->name,
 		       (unsigned long long)plans[i].faults);
-	return sim_summary(plans, n, sim_seconds() - from);
+		sim_print_counts(&plans[i]);
+	}
+	return sim_summary(plans, n, sim_seconds() - from) == 0 && met ? 0 : 1;
 }
 
 static int sim_run_plan(const struct sim_args *a)
@@ -110,6 +173,7 @@ static int sim_run_plan(const struct sim_args *a)
 	printf("first seed %llu, %u nodes, profile %s\n",
 	       (unsigned long long)a->first, a->nodes, a->profile->name);
 	(void)sim_pool_run(&a->pool, &plan, 1);
+	sim_print_counts(&plan);
 	return sim_summary(&plan, 1, sim_seconds() - from);
 }
 

@@ -86,6 +86,7 @@ static void sim_conn_broken(void *arg)
 	struct sim_pair p = *(struct sim_pair *)arg;
 	struct sim_conn *n = sim_conn_of(p.c, p.a, p.b);
 
+	p.c->counts[SIM_N_BREAKS] += n->up;
 	n->breaking = false;
 	n->up = false;
 	n->epoch++;

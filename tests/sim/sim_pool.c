@@ -64,6 +64,7 @@ static void sim_child(const struct sim_lane *l, int fd)
 		p->program->run(l->first + i, p->nodes, p->profile,
 				p->fault_ms, false, &r);
 		(void)fflush(stdout);
+		_Static_assert(sizeof r <= 512, "a pipe takes it at once");
 		if (write(fd, &r, sizeof r) != (ssize_t)sizeof r)
 			_exit(1);
 	}
@@ -167,6 +168,8 @@ static void sim_result(struct sim_pool *p, struct sim_lane *l,
 	plan->ok++;
 	plan->events += r->events;
 	plan->faults += r->faults;
+	for (unsigned i = 0; i < SIM_N; i++)
+		plan->counts[i] += r->counts[i];
 }
 
 static void sim_lane_end(struct sim_pool *p, struct sim_lane *l)

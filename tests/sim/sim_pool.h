@@ -18,6 +18,7 @@ struct sim_plan {
 	uint64_t first, count; /* count UINT64_MAX: until the time is over */
 	/* results */
 	uint64_t ok, bad, events, faults;
+	uint64_t counts[SIM_N];
 };
 
 struct sim_pool_config {

@@ -100,7 +100,7 @@ static void world_client(struct sim_cluster *c)
 		return;
 	if (p != NULL && sim_chance(s, 15))
 		(void)shard_set_checkpoint(p->set, NULL, NULL);
-	if (w->doubts && sim_chance(s, 2)) {
+	if (w->doubts > 0 && sim_chance(s, 2)) {
 		rows_mem_image_free(w->old_image);
 		w->old_image = rows_mem_image_copy(w->images[0]);
 	}
@@ -131,6 +131,9 @@ static void world_check(struct sim_cluster *c)
 			if (*owner != n + 1)
 				sim_fail(c, "two leaders in term %llu",
 					 (unsigned long long)term);
+			if (p->elected[i] != term)
+				sim_cluster_elected(c, n);
+			p->elected[i] = term;
 		}
 	}
 }
@@ -238,6 +241,11 @@ static void world_end(struct sim_cluster *c)
 		if (p != NULL)
 			proc_check_rows(p);
 	}
+	sim_cluster_count(c, SIM_N_DOUBTS, w->n_doubts);
+	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
+	sim_cluster_count(c, SIM_N_READS, w->n_reads);
+	sim_cluster_count(c, SIM_N_RETRIES, w->n_dups);
+	sim_cluster_count(c, SIM_N_UNKNOWN, w->n_unknown);
 	sim_trace(sim_cluster_sim(c), "end doubts=%llu",
 		  (unsigned long long)w->n_doubts);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu errors=%llu reads=%llu "
@@ -320,6 +328,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 		      bool tracing, struct sim_result *ret)
 {
 	static const unsigned forgets[] = { 0, 3, 10, 50 };
+	static const unsigned doubts[] = { 0, 40, 300 };
 	struct world *w = zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &shard_ops,
@@ -341,7 +350,8 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->slow_work = w->forget != 3 && seed / 7 % 3 == 0;
 	for (unsigned i = 0; i < nodes; i++)
 		w->images[i] = rows_mem_image_new();
-	w->doubts = nodes == 1 && seed / 2 % 2 == 0;
+	w->quiet = nodes > 1 && seed / 2 % 3 == 0;
+	w->doubts = nodes == 1 ? doubts[seed / 2 % 3] : 0;
 	w->snap_bytes = seed / 11 % 2 == 0 ? 1 : 40000;
 	for (unsigned i = 0; i < w->groups; i++)
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
@@ -352,20 +362,40 @@ static void shard_run(uint64_t seed, unsigned nodes,
 int main(int argc, char **argv)
 {
 	static const struct sim_row rows[] = {
-		{ 1, "disk", 40 },
-		{ 1, "rot", 40 },
-		{ 1, "calm", 10 },
-		{ 3, "mix", 60 },
-		{ 3, "storm", 40 },
-		{ 3, "disk", 30 },
-		{ 3, "rot", 40 },
-		{ 3, "calm", 20 },
+		{ 1, "disk", 24 },
+		{ 1, "rot", 18 },
+		{ 1, "calm", 6 },
+		{ 3, "mix", 24 },
+		{ 3, "storm", 12 },
+		{ 3, "stab", 9 },
+		{ 3, "lease", 9 },
+		{ 3, "disk", 12 },
+		{ 3, "rot", 18 },
+		{ 3, "calm", 6 },
+		{ 5, "storm", 4 },
+		{ 5, "rot", 4 },
+		{ 7, "mix", 4 },
 		{ 0, NULL, 0 },
+	};
+	static const struct sim_need needs[] = {
+		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
+		{ 0, NULL, SIM_N_RETRIES },	{ 0, NULL, SIM_N_UNKNOWN },
+		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
+		{ 0, NULL, SIM_N_SEGMENTS },	{ 0, NULL, SIM_N_PAUSES },
+		{ 0, NULL, SIM_N_TORN },	{ 0, NULL, SIM_N_MIDWAY },
+		{ 0, NULL, SIM_N_TERMS },	{ 0, "rot", SIM_N_DEATHS },
+		{ 0, "rot", SIM_N_REFUSALS },	{ 0, "rot", SIM_N_ROT },
+		{ 1, NULL, SIM_N_SNAPSHOTS },	{ 1, NULL, SIM_N_SHORT_STARTS },
+		{ 1, "disk", SIM_N_DOUBTS },	{ 1, "rot", SIM_N_DOUBTS },
+		{ 3, NULL, SIM_N_BREAKS },	{ 3, "mix", SIM_N_DEATHS },
+		{ 3, "mix", SIM_N_MERGES },	{ 7, "mix", SIM_N_BREAKS },
+		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_shard",
 		.run = shard_run,
 		.rows = rows,
+		.needs = needs,
 		.fault_ms = 16000,
 	};
 	const char *plant = getenv("SIM_PLANT");

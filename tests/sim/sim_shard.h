@@ -113,19 +113,21 @@ struct client {
 
 enum plant {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_RETRY, PLANT_CLOCK,
-	PLANT_STALE, PLANT_ROWS,
+	PLANT_STALE, PLANT_ROWS, PLANT_ALONE,
 };
 
 struct world {
 	struct sim_cluster *c;
 	unsigned groups, forget;
 	bool tiny_cache, slow_work;
+	bool quiet;           /* mostly only new leaders are given work */
+	uint64_t led_at[SHARD_GROUPS]; /* when the last leader began */
 	struct rows_mem_image *images[SIM_NODES];
 	/*
-	 * One machine: row snapshots are made; now and then its rows are gone
-	 * at a start, or an old copy of them is back.
+	 * One machine: row snapshots are made; at so many of 1000 starts its
+	 * rows are gone, or an old copy of them is back.
 	 */
-	bool doubts;
+	unsigned doubts;
 	struct rows_mem_image *old_image;
 	uint64_t snap_bytes, n_doubts;
 	struct model models[SHARD_GROUPS];
@@ -169,6 +171,8 @@ struct proc {
 	void *apply_arg;
 	uint64_t applied[SHARD_GROUPS];
 	bool leads[SHARD_GROUPS];
+	uint64_t segments; /* of the log when it began */
+	uint64_t elected[SHARD_GROUPS]; /* in this term */
 	struct call *calls;
 };
 

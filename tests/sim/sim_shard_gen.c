@@ -306,14 +306,27 @@ static void gen_read(struct gen *g)
 /* --- choice --- */
 
 static const struct gen_kind {
-	unsigned weight;
+	unsigned weight, rest; /* rest: while a group rests */
 	void (*run)(struct gen *g);
 } gen_kinds[] = {
-	{ 22, gen_put },    { 8, gen_delete }, { 16, gen_object },
-	{ 8, gen_list },    { 9, gen_mknod },  { 16, gen_write },
-	{ 7, gen_rename },  { 4, gen_link },   { 6, gen_unlink },
-	{ 5, gen_setattr }, { 6, gen_lookup }, { 8, gen_read },
+	{ 22, 0, gen_put },   { 8, 0, gen_delete },   { 16, 16, gen_object },
+	{ 8, 8, gen_list },   { 9, 0, gen_mknod },    { 16, 0, gen_write },
+	{ 7, 0, gen_rename }, { 4, 0, gen_link },     { 6, 0, gen_unlink },
+	{ 5, 0, gen_setattr }, { 6, 6, gen_lookup },  { 8, 8, gen_read },
 };
+
+/*
+ * A group with new entries all the time does not elect who missed them; one
+ * that rests does, and then the old leader's lease is put to the test.
+ */
+static bool gen_rests(struct world *w, struct model *m)
+{
+	struct sim *s = sim_cluster_sim(w->c);
+	uint64_t led_at = w->led_at[m->group - 1];
+
+	return w->quiet && sim_now(s) > led_at + 300 * SIM_MS &&
+	       !sim_chance(s, 20);
+}
 
 static struct gen gen_new(struct world *w, unsigned client, struct model *m)
 {
@@ -329,19 +342,23 @@ void gen_op(struct world *w, unsigned client)
 	struct sim *s = sim_cluster_sim(w->c);
 	struct model *m = &w->models[sim_rand(s, w->groups)];
 	struct gen g = gen_new(w, client, m);
+	bool rests = gen_rests(w, m);
 	unsigned total = 0, x;
 
 	if (m->floor == 0) /* nobody knows its root yet */
 		return;
 	for (size_t i = 0; i < sizeof gen_kinds / sizeof *gen_kinds; i++)
-		total += gen_kinds[i].weight;
+		total += rests ? gen_kinds[i].rest : gen_kinds[i].weight;
 	x = (unsigned)sim_rand(s, total);
 	for (size_t i = 0; i < sizeof gen_kinds / sizeof *gen_kinds; i++) {
-		if (x < gen_kinds[i].weight) {
-			gen_kinds[i].run(&g);
+		const struct gen_kind *k = &gen_kinds[i];
+		unsigned weight = rests ? k->rest : k->weight;
+
+		if (x < weight) {
+			k->run(&g);
 			return;
 		}
-		x -= gen_kinds[i].weight;
+		x -= weight;
 	}
 }
 

@@ -73,6 +73,7 @@ static void proc_rot(void *arg, const struct seg_rot *rot)
 			 (unsigned long long)rot->pos.gen,
 			 (unsigned long long)rot->pos.off,
 			 (unsigned long long)rot->seq);
+	sim_cluster_count(p->c, SIM_N_ROT, 1);
 	shard_set_recover_rot(p->set, rot);
 }
 
@@ -95,9 +96,11 @@ static int proc_scan_from(void *arg, const struct seg_rec *start,
 	struct errbuf e = { "" };
 	int rv = raft_start_from(p->start, start, ret_gen, &e);
 
-	if (rv != 0 && rv != -ENOMEM)
+	if (rv != 0 && rv != -ENOMEM && !sim_cluster_disk_bad(p->c, p->node))
 		sim_fail(p->c, "node %u: %s", p->node, e.text);
 	p->w->n_doubts += raft_start_n_doubts(p->start);
+	if (rv == 0 && *ret_gen > 1)
+		sim_cluster_count(p->c, SIM_N_SHORT_STARTS, 1);
 	return rv == 0 ? raft_start_recover(p->start, start, p->host) : rv;
 }
 
@@ -115,8 +118,11 @@ static void proc_role(void *arg, uint16_t group, bool leader)
 	p->leads[group - 1] = leader;
 	sim_trace(sim_cluster_sim(p->c), "role node=%u group=%u leader=%d",
 		  p->node, group, leader);
-	if (leader)
-		sim_cluster_new_leader(p->c, p->node);
+	if (!leader)
+		return;
+	p->w->led_at[group - 1] = sim_now(sim_cluster_sim(p->c));
+	sim_cluster_count(p->c, SIM_N_TERMS, 1);
+	sim_cluster_new_leader(p->c, p->node);
 }
 
 static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
@@ -140,9 +146,12 @@ static int proc_open_log(struct proc *p, struct errbuf *e)
 		.arg = p,
 	};
 	int rv = seg_head_open(p->env, &config, &p->log, e);
+	struct seg_stats stats;
 
 	if (rv != 0)
 		return rv;
+	seg_head_stats(p->log, &stats);
+	p->segments = stats.segments;
 	if (seg_port_new(p->log, p->env, &p->port) != 0)
 		abort();
 	shard_set_log(p->set, p->log, p->port);
@@ -178,7 +187,7 @@ static void proc_lose_rows(struct proc *p)
 	struct sim *s = sim_cluster_sim(p->c);
 	struct rows_mem_image **image = &w->images[p->node];
 
-	if (!w->doubts || !sim_chance(s, 40))
+	if (!sim_chance(s, w->doubts))
 		return;
 	rows_mem_image_free(*image);
 	*image = w->old_image != NULL && sim_chance(s, 50)
@@ -252,12 +261,38 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	return p;
 }
 
+/* What a process did that ends now. */
+static void proc_count(struct proc *p)
+{
+	struct raft_snaps *snaps = shard_set_snaps(p->set);
+	struct raft_snaps_stats snap;
+	struct shard_stats shard;
+	struct seg_stats seg;
+
+	shard_set_stats(p->set, &shard);
+	sim_cluster_count(p->c, SIM_N_LATE_READS, shard.late_reads);
+	sim_cluster_count(p->c, SIM_N_PARKS, shard.parks);
+	sim_cluster_count(p->c, SIM_N_CHECKPOINTS, shard.checkpoints);
+	sim_cluster_count(p->c, SIM_N_MERGES, shard.merges);
+	sim_cluster_count(p->c, SIM_N_QUEUE, shard.queue_done);
+	if (p->log != NULL) {
+		seg_head_stats(p->log, &seg);
+		sim_cluster_count(p->c, SIM_N_SEGMENTS,
+				  seg.segments - p->segments);
+	}
+	if (snaps != NULL) {
+		raft_snaps_stats(snaps, &snap);
+		sim_cluster_count(p->c, SIM_N_SNAPSHOTS, snap.files);
+	}
+}
+
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 {
 	struct proc *p = proc;
 
 	(void)c;
 	sim_procs[node] = NULL;
+	proc_count(p);
 	client_calls_lost(p);
 	if (crash)
 		seg_head_abandon(p->log);
