@@ -107,5 +107,6 @@ tests_sim_sim_shard_SOURCES = \
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
-	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit
+	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit \
+	-Wl,--wrap=raft_step_persisted
 TESTS += tests/sim/sim_shard

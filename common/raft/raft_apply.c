@@ -323,7 +323,8 @@ static bool raft_group_apply(struct raft_group *g)
 		struct rlog_ent *e;
 
 		if (g->parked || g->installing || index > g->commit ||
-		    index > g->stored)
+		    (index > g->stored &&
+		     raft_mutation != RAFT_MUTATE_APPLY_SOON))
 			return false;
 		e = rlog_at(&g->log, index);
 		switch (rlog_type(e)) {

@@ -300,6 +300,7 @@ enum raft_mutation {
 	RAFT_MUTATE_SNAP_NO_SYNC, /* a row snapshot is renamed unsynced */
 	RAFT_MUTATE_SNAP_NO_DIR,  /* and its name not made durable */
 	RAFT_MUTATE_SNAP_LATE,    /* the log behind it begins at its end */
+	RAFT_MUTATE_APPLY_SOON,   /* what is committed, not durable here yet */
 };
 extern enum raft_mutation raft_mutation;
 

@@ -70,6 +70,10 @@ planted sim_shard retry 3 mix
 planted sim_shard clock 3 mix
 planted sim_shard stale 3 calm
 planted sim_shard rows 3 mix
+planted sim_shard alone 3 storm
+planted sim_shard pointer 3 mix
+planted sim_shard need 1 disk
+planted sim_shard table 1 disk
 planted sim_shard nohash 3 rot
 planted sim_shard rotend 3 rot
 planted sim_shard rewrite 3 rot
@@ -89,6 +93,11 @@ clean sim_shard 3 mix
 clean sim_shard 3 disk
 clean sim_shard 3 storm
 clean sim_shard 3 rot
+clean sim_shard 3 stab
+clean sim_shard 3 lease
+clean sim_shard 1 disk
+clean sim_shard 1 rot
+clean sim_shard 5 storm
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"
 exit $failed

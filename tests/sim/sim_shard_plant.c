@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "common/raft/raft_impl.h"
 #include "common/seg/seg_int.h"
 #include "storaged/ns_impl.h"
 #include "tests/sim/sim_shard.h"
@@ -18,18 +19,23 @@ const struct raft_cmd *sim_entry;
 static const struct plant_row {
 	const char *name;
 	enum plant plant;
-	enum seg_mutation mutation;
+	enum seg_mutation seg;
+	enum raft_mutation raft;
 } plants[] = {
-	{ "ack", PLANT_ACK, SEG_MUTATE_NONE },
-	{ "vote", PLANT_VOTE, SEG_MUTATE_NONE },
-	{ "retry", PLANT_RETRY, SEG_MUTATE_NONE },
-	{ "clock", PLANT_CLOCK, SEG_MUTATE_NONE },
-	{ "stale", PLANT_STALE, SEG_MUTATE_NONE },
-	{ "rows", PLANT_ROWS, SEG_MUTATE_NONE },
-	{ "nohash", PLANT_NONE, SEG_MUTATE_BODY_HASH },
-	{ "rotend", PLANT_NONE, SEG_MUTATE_ROT_IS_END },
-	{ "rewrite", PLANT_NONE, SEG_MUTATE_NO_REWRITE },
-	{ "nodir", PLANT_NONE, SEG_MUTATE_NO_DIR_SYNC },
+	{ .name = "ack", .plant = PLANT_ACK },
+	{ .name = "vote", .plant = PLANT_VOTE },
+	{ .name = "alone", .plant = PLANT_ALONE },
+	{ .name = "retry", .plant = PLANT_RETRY },
+	{ .name = "clock", .plant = PLANT_CLOCK },
+	{ .name = "stale", .plant = PLANT_STALE },
+	{ .name = "rows", .plant = PLANT_ROWS },
+	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
+	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
+	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
+	{ .name = "nodir", .seg = SEG_MUTATE_NO_DIR_SYNC },
+	{ .name = "pointer", .raft = RAFT_MUTATE_APPLY_SOON },
+	{ .name = "need", .raft = RAFT_MUTATE_NEED_NOTHING },
+	{ .name = "table", .raft = RAFT_MUTATE_NO_TABLE },
 };
 
 int sim_plant_set(const char *name)
@@ -37,7 +43,8 @@ int sim_plant_set(const char *name)
 	for (size_t i = 0; i < sizeof plants / sizeof *plants; i++)
 		if (strcmp(plants[i].name, name) == 0) {
 			sim_plant = plants[i].plant;
-			seg_mutation = plants[i].mutation;
+			seg_mutation = plants[i].seg;
+			raft_mutation = plants[i].raft;
 			return 0;
 		}
 	return -1;
@@ -132,6 +139,17 @@ WRAP(void, seg_append, struct seg_port *port, struct seg_append *a)
 	if (sim_plant == PLANT_VOTE && a->type == SEG_HARD)
 		a->b = 0;
 	__real_seg_append(port, a);
+}
+
+/* alone: a leader takes its own copy for a majority. */
+WRAP(void, raft_step_persisted, struct raft_group *g, uint64_t index)
+{
+	__real_raft_step_persisted(g, index);
+	if (sim_plant != PLANT_ALONE || g->lead_term == 0 ||
+	    index <= g->r.commit_index)
+		return;
+	g->r.commit_index = index;
+	g->commit = index;
 }
 
 /* A leader believes that it still is one. */
