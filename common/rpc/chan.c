@@ -4,7 +4,9 @@
  * Happy path of receiving: header -> payload -> (BODY header -> part) * until
  * the announced body is complete. A message without a body is lent straight
  * from the input buffer; one with a body has its payload copied once, because
- * the parts follow behind it.
+ * the parts follow behind it. Parts, and the headers between them, are read
+ * from the socket to where they belong (rpc_chan_room) but for what came with
+ * the bytes before.
  *
  * Failure modes: bad header, gap in the numbers, checksum, a BODY frame that
  * belongs to nothing or is longer than announced, out of memory. All end the
@@ -60,8 +62,20 @@ void rpc_chan_fini(struct rpc_chan *ch)
 	memset(ch, 0, sizeof(*ch));
 }
 
-/* Reads one header: 1, 0 when it is not there yet, or -errno. */
-static int chan_header(struct rpc_chan *ch, struct frame *f)
+/* Takes one header: 0 or -errno. */
+static int chan_header(struct rpc_chan *ch, const uint8_t *p, struct frame *f)
+{
+	int rv = frame_decode(f, p);
+
+	if (rv != 0)
+		return rv;
+	if (f->number != ch->received + 1)
+		return -EPROTO;
+	ch->received++;
+	return 0;
+}
+
+static int chan_head(struct rpc_chan *ch)
 {
 	struct evbuffer *in = conn_input(ch->conn);
 	const uint8_t *p;
@@ -72,22 +86,10 @@ static int chan_header(struct rpc_chan *ch, struct frame *f)
 	p = evbuffer_pullup(in, FRAME_HEADER_LEN);
 	if (p == NULL)
 		return -ENOMEM;
-	rv = frame_decode(f, p);
+	rv = chan_header(ch, p, &ch->head);
 	if (rv != 0)
 		return rv;
-	if (f->number != ch->received + 1)
-		return -EPROTO;
-	ch->received++;
 	evbuffer_drain(in, FRAME_HEADER_LEN);
-	return 1;
-}
-
-static int chan_head(struct rpc_chan *ch)
-{
-	int rv = chan_header(ch, &ch->head);
-
-	if (rv <= 0)
-		return rv;
 	if (ch->head.type == FRAME_BODY)
 		return -EPROTO;
 	ch->state = CHAN_PAYLOAD;
@@ -136,17 +138,33 @@ static int chan_payload(struct rpc_chan *ch, struct rpc_in *ret_in)
 	return 1;
 }
 
+/* Moves what the input has to `to`, of which *have of len are there. */
+static bool chan_take(struct rpc_chan *ch, uint8_t *to, uint32_t *have,
+		      uint32_t len)
+{
+	int n = evbuffer_remove(conn_input(ch->conn), to + *have, len - *have);
+
+	if (n > 0)
+		*have += (uint32_t)n;
+	return *have == len;
+}
+
 static int chan_part_head(struct rpc_chan *ch)
 {
 	struct frame f;
-	int rv = chan_header(ch, &f);
+	int rv;
 
-	if (rv <= 0)
+	if (!chan_take(ch, ch->next, &ch->next_have, FRAME_HEADER_LEN))
+		return 0;
+	ch->next_have = 0;
+	rv = chan_header(ch, ch->next, &f);
+	if (rv != 0)
 		return rv;
 	if (f.type != FRAME_BODY || f.id != ch->head.id ||
 	    f.payload_len > ch->head.body_len - ch->body->len)
 		return -EPROTO;
 	ch->part = f.payload_len;
+	ch->part_have = 0;
 	ch->part_sum = f.payload_sum;
 	ch->state = CHAN_PART;
 	return 1;
@@ -154,12 +172,10 @@ static int chan_part_head(struct rpc_chan *ch)
 
 static int chan_part(struct rpc_chan *ch, struct rpc_in *ret_in)
 {
-	struct evbuffer *in = conn_input(ch->conn);
 	uint8_t *to = ch->body->data + ch->body->len;
 
-	if (evbuffer_get_length(in) < ch->part)
+	if (!chan_take(ch, to, &ch->part_have, ch->part))
 		return 0;
-	evbuffer_remove(in, to, ch->part);
 	if (frame_sum(to, ch->part) != ch->part_sum)
 		return -EBADMSG;
 	ch->body->len += ch->part;
@@ -193,6 +209,26 @@ int rpc_chan_next(struct rpc_chan *ch, struct rpc_in *ret_in)
 		}
 	}
 	return rv == 2 ? 1 : rv;
+}
+
+uint8_t *rpc_chan_room(struct rpc_chan *ch, size_t *ret_len)
+{
+	if (ch->state == CHAN_PART_HEAD) {
+		*ret_len = FRAME_HEADER_LEN - ch->next_have;
+		return ch->next + ch->next_have;
+	}
+	if (ch->state != CHAN_PART)
+		return NULL;
+	*ret_len = ch->part - ch->part_have;
+	return ch->body->data + ch->body->len + ch->part_have;
+}
+
+void rpc_chan_direct(struct rpc_chan *ch, size_t n)
+{
+	if (ch->state == CHAN_PART_HEAD)
+		ch->next_have += (uint32_t)n;
+	else
+		ch->part_have += (uint32_t)n;
 }
 
 /* --- sending --- */

@@ -18,8 +18,11 @@ struct rpc_chan {
 	uint64_t received;  /* number of the last frame received */
 	int state;          /* of the message being received */
 	struct frame head;  /* its header */
-	uint32_t part;      /* length of the BODY frame being received */
+	uint32_t part;      /* length of the BODY frame being received, */
+	uint32_t part_have; /* ... of which so much is in body */
 	uint64_t part_sum;
+	uint8_t next[FRAME_HEADER_LEN]; /* header of the next BODY frame, */
+	uint32_t next_have;             /* ... so much of it */
 	uint8_t *payload;   /* own copy, when a body follows */
 	struct body *body;  /* being filled */
 	size_t lent;        /* bytes of input lent until the next call */
@@ -42,6 +45,12 @@ void rpc_chan_fini(struct rpc_chan *ch);
  * are needed, -EPROTO, -EMSGSIZE, -EBADMSG (checksum) or -ENOMEM.
  */
 int rpc_chan_next(struct rpc_chan *ch, struct rpc_in *ret_in);
+/*
+ * For conn_cbs.on_room and on_direct: bytes of a body go from the socket to
+ * where they stay. After rpc_chan_direct() call rpc_chan_next() as ever.
+ */
+uint8_t *rpc_chan_room(struct rpc_chan *ch, size_t *ret_len);
+void rpc_chan_direct(struct rpc_chan *ch, size_t n);
 /*
  * Queues a message; head without lengths, number and checksum. payload (may be
  * NULL) and the reference to body (may be NULL) are taken, even on failure.

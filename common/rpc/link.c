@@ -511,6 +511,21 @@ static void link_on_read(struct conn *conn, void *arg)
 	link_leave(l);
 }
 
+static uint8_t *link_on_room(struct conn *conn, void *arg, size_t *ret_len)
+{
+	struct link_chan *lc = arg;
+
+	return lc->ch.conn == conn ? rpc_chan_room(&lc->ch, ret_len) : NULL;
+}
+
+static void link_on_direct(struct conn *conn, void *arg, size_t n)
+{
+	struct link_chan *lc = arg;
+
+	rpc_chan_direct(&lc->ch, n);
+	link_on_read(conn, arg);
+}
+
 static void link_on_drain(struct conn *conn, void *arg)
 {
 	struct link_chan *lc = arg;
@@ -539,6 +554,8 @@ static const struct conn_cbs link_cbs = {
 	.on_read = link_on_read,
 	.on_drain = link_on_drain,
 	.on_close = link_on_close,
+	.on_room = link_on_room,
+	.on_direct = link_on_direct,
 };
 
 /* --- connecting --- */

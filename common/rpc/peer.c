@@ -203,6 +203,22 @@ static void peer_on_read(struct conn *c, void *arg)
 		peer_kill(p);
 }
 
+static uint8_t *peer_on_room(struct conn *c, void *arg, size_t *ret_len)
+{
+	struct peer_chan *pc = arg;
+
+	(void)c;
+	return rpc_chan_room(&pc->ch, ret_len);
+}
+
+static void peer_on_direct(struct conn *c, void *arg, size_t n)
+{
+	struct peer_chan *pc = arg;
+
+	rpc_chan_direct(&pc->ch, n);
+	peer_on_read(c, arg);
+}
+
 static void peer_on_drain(struct conn *c, void *arg)
 {
 	struct peer_chan *pc = arg;
@@ -224,6 +240,8 @@ static const struct conn_cbs peer_cbs = {
 	.on_read = peer_on_read,
 	.on_drain = peer_on_drain,
 	.on_close = peer_on_close,
+	.on_room = peer_on_room,
+	.on_direct = peer_on_direct,
 };
 
 /* --- a connection that said HELLO --- */
