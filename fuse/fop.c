@@ -88,10 +88,8 @@ static void fop_on_intr_timer(struct env_timer *timer)
 /* --- time --- */
 
 /* A thread that has just been made to wait for timeout= goes on at once. */
-static uint64_t fop_deadline(struct mount *m, pid_t pid)
+static uint64_t fop_deadline(struct mount *m, pid_t pid, uint64_t now)
 {
-	uint64_t now = env_now_ns(m->env);
-
 	for (unsigned i = 0; i < MOUNT_WAITED_MAX; i++) {
 		struct mount_waited *w = &m->waited[i];
 
@@ -150,7 +148,8 @@ struct fop *fop_new(fuse_req_t req, uint64_t node)
 	op->gid = fuse_req_ctx(req)->gid;
 	op->pid = fuse_req_ctx(req)->pid;
 	op->kills = op->uid != 0;
-	op->deadline = fop_deadline(m, op->pid);
+	op->begun_ns = env_now_ns(m->env);
+	op->deadline = fop_deadline(m, op->pid, op->begun_ns);
 	op->task.run = fop_interrupt_task;
 	op->intr.cb = fop_on_intr_timer;
 	m->fops++;
@@ -198,6 +197,17 @@ void fop_reply_err(struct fop *op, int err)
 	fop_end(op);
 }
 
+/* How long attributes may be believed that came some time ago. */
+static double fop_attr_timeout(const struct finode *f)
+{
+	const struct mount *m = f->m;
+	double left = m->opt->attr_timeout_s;
+
+	if (f->fresh_ns != 0)
+		left -= (double)(env_now_ns(m->env) - f->fresh_ns) / 1e9;
+	return left > 0 ? left : 0;
+}
+
 void fop_reply_attr(struct fop *op)
 {
 	struct stat st;
@@ -208,7 +218,7 @@ void fop_reply_attr(struct fop *op)
 	}
 	finode_stat(op->f, &st);
 	op->f->told = op->f->attr.change;
-	fuse_reply_attr(op->req, &st, op->m->opt->attr_timeout_s);
+	fuse_reply_attr(op->req, &st, fop_attr_timeout(op->f));
 	fop_end(op);
 }
 

@@ -43,6 +43,7 @@ struct fop {
 	struct fname *name, *name2;
 	struct client_call *call; /* RPC under way */
 	rpc_done_fn done;         /* its callback */
+	uint64_t begun_ns;        /* when it came, env ns */
 	uint64_t deadline;        /* of all its RPCs, env ns */
 	uid_t uid;                /* who asks */
 	gid_t gid;

@@ -49,7 +49,8 @@ struct finode {
 	uint8_t *name;   /* raw component, owned */
 	uint32_t name_len;
 	uint8_t how;     /* RPC_NAME_FILE or _DIR */
-	uint64_t names_ns; /* directory: when we last changed a name in it */
+	uint64_t names_ns; /* directory: when we last changed a name in it, */
+	uint64_t fresh_ns; /* ... and attr is as of then or later; 0: not known */
 
 	/* Opens of this mount, as the shard's leader knows them. */
 	unsigned opens;  /* handles, and OPENs under way */

@@ -96,8 +96,12 @@ struct finode *ops_found(struct fop *op, const struct wire_attr *attr,
 void ops_check_new_name(struct fop *op, struct finode *dir,
 			const struct fname *name, int want_dir,
 			fop_then_fn then);
-/* A name in dir changed through us: pages of entries fetched before are old. */
-void ops_names_changed(struct finode *dir);
+/*
+ * op changed a name in dir: pages of entries fetched before are old. attr: of
+ * dir since, NULL or with ino 0 when they are not known.
+ */
+void ops_names_changed(const struct fop *op, struct finode *dir,
+		       const struct wire_attr *attr);
 /* A new open of f by this mount was registered with op's reply. */
 bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
 		    bool created, struct fuse_file_info *ret_fi);

@@ -39,6 +39,18 @@ static bool attr_is_unsent(const struct fop *op)
 	return op->f->dirty.bytes + op->f->flushing.bytes > ATTR_FLUSH_MAX;
 }
 
+/*
+ * The kernel forgets a directory's attributes with every name that changes in
+ * it and asks again, but they came with the answer to that change.
+ */
+static bool attr_is_fresh(const struct fop *op)
+{
+	const struct mount *m = op->m;
+	double age = (double)(env_now_ns(m->env) - op->f->fresh_ns) / 1e9;
+
+	return op->f->fresh_ns != 0 && age < m->opt->attr_timeout_s;
+}
+
 static void getattr_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
@@ -46,6 +58,7 @@ static void getattr_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
 		return;
+	op->f->fresh_ns = 0;
 	finode_update(op->f, &rsp.attr);
 	fop_reply_attr(op);
 }
@@ -77,7 +90,7 @@ void ops_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	if (ops_is_buckets(op->f)) {
 		ops_buckets_attr(op->m, &op->f->attr);
 		fop_reply_attr(op);
-	} else if (op->f->removed) {
+	} else if (op->f->removed || attr_is_fresh(op)) {
 		fop_reply_attr(op);
 	} else if (attr_is_unsent(op) && op->f->known) {
 		fop_reply_attr(op);
@@ -95,6 +108,7 @@ static void setattr_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
 		return;
+	op->f->fresh_ns = 0;
 	finode_update_own(op->f, &rsp.attr);
 	fop_reply_attr(op);
 }

@@ -46,7 +46,7 @@ static void unlink_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, unlink_rsp, &rsp))
 		return;
-	ops_names_changed(op->f);
+	ops_names_changed(op, op->f, &rsp.dir);
 	link_lost_name(op->m, rsp.ino);
 	fop_reply_err(op, 0);
 }
@@ -87,7 +87,10 @@ static void rename_moved(struct mount *m, uint64_t ino, struct finode *dir,
 {
 	struct finode *f = ino == 0 ? NULL : finode_find(m, ino);
 
-	if (f != NULL && f->known)
+	if (f == NULL)
+		return;
+	f->fresh_ns = 0; /* the ctime moved */
+	if (f->known)
 		finode_set_name(f, dir, name->comp, name->len,
 				S_ISDIR(f->attr.mode) ? RPC_NAME_DIR
 						      : RPC_NAME_FILE);
@@ -101,8 +104,8 @@ static void rename_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, rename_rsp, &rsp))
 		return;
-	ops_names_changed(op->f);
-	ops_names_changed(op->f2);
+	ops_names_changed(op, op->f, &rsp.dir);
+	ops_names_changed(op, op->f2, &rsp.dir2);
 	if (op->flags & RPC_RENAME_EXCHANGE)
 		rename_moved(op->m, rsp.replaced, op->f, op->name);
 	else
@@ -168,7 +171,7 @@ static void link_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, attr_rsp, &rsp))
 		return;
-	ops_names_changed(op->f2);
+	ops_names_changed(op, op->f2, NULL);
 	finode_update_own(op->f, &rsp.attr);
 	finode_set_name(op->f, op->f2, op->name->comp, op->name->len,
 			RPC_NAME_FILE);

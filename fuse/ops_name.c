@@ -28,9 +28,16 @@ struct finode *ops_found(struct fop *op, const struct wire_attr *attr,
 	return f;
 }
 
-void ops_names_changed(struct finode *dir)
+void ops_names_changed(const struct fop *op, struct finode *dir,
+		       const struct wire_attr *attr)
 {
 	dir->names_ns = env_now_ns(dir->m->env);
+	dir->fresh_ns = 0;
+	if (attr == NULL || attr->ino != dir->ino)
+		return;
+	finode_update(dir, attr);
+	/* They were so after op came; when exactly is not known. */
+	dir->fresh_ns = op->begun_ns;
 }
 
 /* --- lookup --- */
@@ -270,7 +277,7 @@ static void mknod_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, mknod_rsp, &rsp))
 		return;
-	ops_names_changed(op->f);
+	ops_names_changed(op, op->f, &rsp.dir);
 	op->f2 = ops_found(op, &rsp.attr, op->name, S_ISDIR(op->mode));
 	if (op->f2 == NULL)
 		return;
@@ -373,7 +380,7 @@ static void create_on_reply(void *arg, const struct rpc_reply *reply)
 
 	if (!FOP_REPLY(op, reply, mknod_rsp, &rsp))
 		return;
-	ops_names_changed(op->f);
+	ops_names_changed(op, op->f, &rsp.dir);
 	f = ops_found(op, &rsp.attr, op->name, false);
 	if (f == NULL)
 		return; /* the session's end closes it */

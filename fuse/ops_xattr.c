@@ -49,6 +49,7 @@ static void xattr_on_done(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
 
+	op->f->fresh_ns = 0; /* the ctime moved */
 	if (fop_status(op, reply) == 0)
 		fop_reply_err(op, 0);
 }

@@ -182,11 +182,12 @@ int ns_do_setattr(struct ns_ctx *x, const struct rpc_setattr *m)
 /* --- mknod --- */
 
 static int ns_mknod_answer(struct ns_ctx *x, const struct ns_inode *ip,
-			   bool created)
+			   const struct ns_inode *dp, bool created)
 {
 	struct rpc_mknod_rsp rsp = { .created = created };
 
 	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
+	ns_attr_of(dp->ino, &dp->r, &rsp.dir);
 	return NS_ANSWER(x, mknod_rsp, &rsp);
 }
 
@@ -207,6 +208,7 @@ static int ns_mknod_check(const struct rpc_mknod *m)
 
 /* The name is taken: open(O_CREAT) without O_EXCL wants what is there. */
 static int ns_mknod_existing(struct ns_ctx *x, const struct rpc_mknod *m,
+			     const struct ns_inode *dp,
 			     const struct ns_pair *p)
 {
 	struct wire_bytes row_name;
@@ -222,7 +224,7 @@ static int ns_mknod_existing(struct ns_ctx *x, const struct rpc_mknod *m,
 	if (ns_row_is_dir(row_name))
 		return RPC_STATUS_ISDIR;
 	rv = ns_inode_of_dent(x, &d, &ip);
-	return rv != 0 ? rv : ns_mknod_answer(x, ip, false);
+	return rv != 0 ? rv : ns_mknod_answer(x, ip, dp, false);
 }
 
 static int ns_mknod_make(struct ns_ctx *x, const struct rpc_mknod *m,
@@ -251,7 +253,7 @@ static int ns_mknod_make(struct ns_ctx *x, const struct rpc_mknod *m,
 			ip->r.mode |= S_ISGID;
 	}
 	rv = ns_entry_add(x, dp, row_name, ip);
-	return rv != 0 ? rv : ns_mknod_answer(x, ip, true);
+	return rv != 0 ? rv : ns_mknod_answer(x, ip, dp, true);
 }
 
 int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
@@ -270,7 +272,7 @@ int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
 	if (rv != 0)
 		return rv;
 	if (ns_pair_free(&p, m->how, S_ISDIR(m->mode)) != 0)
-		return ns_mknod_existing(x, m, &p);
+		return ns_mknod_existing(x, m, dp, &p);
 	return ns_mknod_make(x, m, dp);
 }
 
@@ -341,6 +343,7 @@ int ns_do_unlink(struct ns_ctx *x, const struct rpc_unlink *m)
 	ns_dir_settle(dp);
 	rsp.ino = ip->ino;
 	rsp.nlink = ip->r.nlink;
+	ns_attr_of(dp->ino, &dp->r, &rsp.dir);
 	return NS_ANSWER(x, unlink_rsp, &rsp);
 }
 

@@ -255,6 +255,8 @@ int ns_do_rename(struct ns_ctx *x, const struct rpc_rename *m)
 	if (rv != 0)
 		return rv;
 	ns_attr_of(v.ip->ino, &v.ip->r, &rsp.attr);
+	ns_attr_of(v.dp->ino, &v.dp->r, &rsp.dir);
+	ns_attr_of(v.dp2->ino, &v.dp2->r, &rsp.dir2);
 	rsp.replaced = v.old == NULL || same ? 0 : v.old->ino;
 	return NS_ANSWER(x, rename_rsp, &rsp);
 }

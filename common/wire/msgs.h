@@ -80,7 +80,8 @@ enum {
 	RPC_MKNOD_EXCL = 1, /* EEXIST when there; else the existing one is returned */
 	RPC_MKNOD_OPEN = 2, /* register an open for `session` as OPEN does */
 };
-#define RPC_MKNOD_RSP(F) F(attr, attr) F(u8, created)
+/* dir, here and below: the directory behind it; ino 0: not known */
+#define RPC_MKNOD_RSP(F) F(attr, attr) F(u8, created) F(attr, dir)
 /*
  * STALE when the name does not lead to ino; parent 0 or held (this session has
  * the inode open): the name is not checked. A session has one open of an inode
@@ -91,13 +92,13 @@ enum {
 	F(u8, how) F(u64, change) F(u8, held)
 #define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
 #define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir)
-#define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink)
+#define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink) F(attr, dir)
 #define RPC_RENAME_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) \
 	F(u64, dir2) F(str, name2) F(u8, how2) F(u32, flags)
 /* EXCHANGE: both names must be there; each gets what the other had */
 enum { RPC_RENAME_NOREPLACE = 1, RPC_RENAME_EXCHANGE = 2 };
 /* replaced: the inode that lost its name, or got the old one; or 0 */
-#define RPC_RENAME_RSP(F) F(attr, attr) F(u64, replaced)
+#define RPC_RENAME_RSP(F) F(attr, attr) F(u64, replaced) F(attr, dir) F(attr, dir2)
 #define RPC_LINK_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, dir) F(str, name)
 #define RPC_READLINK_REQ(F) F(u64, ino)
 #define RPC_READLINK_RSP(F) F(str, target)

@@ -383,6 +383,21 @@ def renaming_directories(c):
     for path in ("a/b/c", "x"):
         os.makedirs(os.path.join(d, path))
     p = lambda *parts: os.path.join(d, *parts)
+    for name in "yz":
+        os.mkdir(p(name))
+        touch(p(name, "f"))
+    # what is known of these is of just now, from the names made in them
+    times = lambda names: [os.stat(p(name)).st_ctime_ns for name in names]
+    before = times("yz")
+    c.tick(p("z"))
+    c.ok("exchange", renameat2, p("y"), p("z"), RENAME_EXCHANGE)
+    c.true("exchange moves the times of both", all(a < b for a, b in zip(before, times("zy"))))
+    touch(p("y/g"))
+    c.changes("a directory just written to", p("y"), lambda: (os.rename(p("y"), p("w")), os.rename(p("w"), p("y"))))
+    for name in ("y/f", "y/g", "z/f"):
+        os.unlink(p(name))
+    for name in "yz":
+        os.rmdir(p(name))
     c.err("into itself", E.EINVAL, os.rename, p("a"), p("a/b/d"))
     c.err("over its parent", (E.ENOTEMPTY, E.EEXIST), os.rename, p("a/b"), p("a"))
     c.err("over a full one", (E.ENOTEMPTY, E.EEXIST), os.rename, p("x"), p("a"))
