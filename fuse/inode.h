@@ -56,6 +56,8 @@ struct finode {
 	unsigned opens;  /* handles, and OPENs under way */
 	bool held;       /* the leader has our open */
 	bool closing;    /* CLOSE under way: OPENs wait in open_queue */
+	bool idle;       /* in the mount's list: CLOSE will be sent */
+	TAILQ_ENTRY(finode) idle_link;
 	uint64_t asserted_ns; /* when the leader was told last */
 	struct fop_queue open_queue;
 

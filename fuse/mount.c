@@ -37,6 +37,7 @@ static bool mount_is_idle(const struct mount *m)
  */
 static void mount_end_step(struct mount *m)
 {
+	ops_close_send(m);
 	if (m->state == MOUNT_STOPPING && inval_quiesce(m) && flush_all(m)) {
 		m->state = MOUNT_DRAINING;
 		m->drain_ns = env_now_ns(m->env);
@@ -267,6 +268,7 @@ int mount_new(const struct mount_options *opt, struct loop *loop,
 	m->end_task.run = mount_end_task;
 	m->start_timer.cb = mount_on_start_timer;
 	LIST_INIT(&m->handles);
+	TAILQ_INIT(&m->idle);
 	flush_init(m);
 	env_timer_set(m->env, &m->start_timer,
 		      opt->timeout_s * UINT64_C(1000000000));

@@ -81,6 +81,11 @@ struct mount {
 	unsigned waited_next;
 	uint64_t skipped; /* names that could not be shown */
 
+	struct finode_list idle; /* closed by all, the leader not told yet */
+	unsigned n_idle;
+	struct env_timer idle_timer;
+	bool idle_timer_on;
+
 	struct finode_list dirty; /* oldest first */
 	uint64_t dirty_bytes;     /* unsent, those being sent included */
 	unsigned flushes;         /* commits under way */

@@ -107,7 +107,11 @@ bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
 		    bool created, struct fuse_file_info *ret_fi);
 /* Sets the size to 0 for O_TRUNC, then calls then(op); else op is answered. */
 void ops_truncate_open(struct fop *op, fop_then_fn then);
-/* One open less, CLOSE when it was the last. */
+/*
+ * One open less. After the last one CLOSE follows, with those of other inodes,
+ * some milliseconds later or before a name goes that may be theirs.
+ */
 void ops_close(struct finode *f);
+void ops_close_send(struct mount *m);
 
 #endif

@@ -63,6 +63,7 @@ static void unlink_start(fuse_req_t req, fuse_ino_t dir, const char *name,
 		fop_reply_err(op, -EPERM);
 		return;
 	}
+	ops_close_send(op->m);
 	q = (struct rpc_unlink){ .dir = op->f->ino,
 				 .name = link_name(op->name),
 				 .how = op->name->how, .rmdir = rmdir };
@@ -127,6 +128,7 @@ static void rename_send(struct fop *op)
 		.flags = op->flags,
 	};
 
+	ops_close_send(op->m);
 	FOP_SEND(op, rename, q.dir2, &q, rename_on_reply);
 }
 

@@ -3,7 +3,9 @@
  * mount has open: OPEN (or CREATE) of the first handle registers, CLOSE after
  * the last one takes it back, and in between it is told again every 20
  * seconds, and at once when this mount has got another session, so that a new
- * leader knows it before it would drop an unlinked inode.
+ * leader knows it before it would drop an unlinked inode. CLOSEs are collected
+ * for some milliseconds: nobody waits for them, and many together cost little
+ * more than one.
  *
  * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle.
  * Failure modes: no memory (the open is taken back); ESTALE: the name leads
@@ -24,6 +26,8 @@
 #define OPEN_ASSERT_NS UINT64_C(20000000000)
 #define OPEN_ASSERT_MAX 1000 /* per tick of 1 s */
 #define OPEN_TICK_NS UINT64_C(1000000000)
+#define OPEN_IDLE_NS UINT64_C(20000000)
+#define OPEN_IDLE_MAX 64u
 
 static void open_send(struct fop *op);
 
@@ -50,20 +54,55 @@ static void close_on_reply(void *arg, const struct rpc_reply *reply)
 	close_ended(arg);
 }
 
+/* Takes f out of the list; the list's reference is the caller's then. */
+static void idle_take(struct finode *f)
+{
+	TAILQ_REMOVE(&f->m->idle, f, idle_link);
+	f->m->n_idle--;
+	f->idle = false;
+}
+
+void ops_close_send(struct mount *m)
+{
+	struct finode *f;
+
+	while ((f = TAILQ_FIRST(&m->idle)) != NULL) {
+		struct rpc_close q = { .ino = f->ino,
+				       .session = client_session(m->client) };
+
+		idle_take(f);
+		f->closing = true;
+		m->calls++;
+		if (CLIENT_SEND(m->client, close, ino_shard(f->ino), &q,
+				close_on_reply, f) == NULL)
+			close_ended(f);
+	}
+}
+
+static void idle_on_timer(struct env_timer *timer)
+{
+	struct mount *m = CONTAINER_OF(timer, struct mount, idle_timer);
+
+	m->idle_timer_on = false;
+	ops_close_send(m);
+}
+
 void ops_close(struct finode *f)
 {
-	struct rpc_close q = { .ino = f->ino,
-			       .session = client_session(f->m->client) };
+	struct mount *m = f->m;
 
 	f->opens--;
 	if (f->opens > 0 || !f->held || f->closing)
 		return;
-	f->closing = true;
-	f->m->calls++;
 	finode_ref(f);
-	if (CLIENT_SEND(f->m->client, close, ino_shard(f->ino), &q,
-			close_on_reply, f) == NULL)
-		close_ended(f);
+	f->idle = true;
+	TAILQ_INSERT_TAIL(&m->idle, f, idle_link);
+	if (++m->n_idle >= OPEN_IDLE_MAX) {
+		ops_close_send(m);
+	} else if (!m->idle_timer_on) {
+		m->idle_timer_on = true;
+		env_timer_set(m->env, &m->idle_timer, OPEN_IDLE_NS);
+	}
 }
 
 /* --- stale opens --- */
@@ -117,6 +156,8 @@ bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
 		    (open_flags & O_ACCMODE) != O_RDONLY;
 	ret_fi->fh = (uint64_t)(uintptr_t)h;
 	ret_fi->direct_io = h->append;
+	/* nothing of a reader waits to be sent */
+	ret_fi->noflush = (open_flags & O_ACCMODE) == O_RDONLY;
 	ret_fi->keep_cache = created ||
 			     (f->kept && f->kept_version == version);
 	f->kept = true;
@@ -193,6 +234,10 @@ static void open_send(struct fop *op)
 	}
 	op->held = stale_take(op) && f->held;
 	f->opens++;
+	if (f->idle) { /* the leader has our open still */
+		idle_take(f);
+		finode_unref(f);
+	}
 	open_fill(f, op->held, &q);
 	op->call = FOP_CALL(op, open, f->ino, &q, open_on_reply);
 	if (op->call == NULL) {
@@ -260,37 +305,39 @@ static void assert_one(struct finode *f)
 /* Opens of the session before are nobody's: all are due. */
 static void assert_all(struct mount *m, uint64_t now)
 {
-	for (size_t i = 0; i <= m->inodes.mask; i++)
-		for (struct finode *f = m->inodes.bucket[i]; f != NULL;
-		     f = f->next)
-			f->asserted_ns = now - OPEN_ASSERT_NS;
+	const struct fhandle *h;
+
+	LIST_FOREACH(h, &m->handles, link)
+		h->f->asserted_ns = now - OPEN_ASSERT_NS;
 }
 
 static void assert_on_timer(struct env_timer *timer)
 {
 	struct mount *m = CONTAINER_OF(timer, struct mount, assert_timer);
 	uint64_t now = env_now_ns(m->env);
+	const struct fhandle *h;
 	unsigned told = 0;
 
 	if (m->asserted_session != client_session(m->client)) {
 		m->asserted_session = client_session(m->client);
 		assert_all(m, now);
 	}
-	for (size_t i = 0; i <= m->inodes.mask; i++)
-		for (struct finode *f = m->inodes.bucket[i]; f != NULL;
-		     f = f->next) {
-			if (!f->held || f->closing || f->opens == 0 ||
-			    now - f->asserted_ns < OPEN_ASSERT_NS)
-				continue;
-			if (++told > OPEN_ASSERT_MAX)
-				break;
-			assert_one(f);
-		}
+	LIST_FOREACH(h, &m->handles, link) {
+		struct finode *f = h->f;
+
+		if (!f->held || f->closing || f->opens == 0 ||
+		    now - f->asserted_ns < OPEN_ASSERT_NS)
+			continue;
+		assert_one(f);
+		if (++told == OPEN_ASSERT_MAX)
+			break;
+	}
 	env_timer_set(m->env, &m->assert_timer, OPEN_TICK_NS);
 }
 
 void ops_open_start(struct mount *m)
 {
+	m->idle_timer.cb = idle_on_timer;
 	m->assert_timer.cb = assert_on_timer;
 	env_timer_set(m->env, &m->assert_timer, OPEN_TICK_NS);
 }
@@ -298,4 +345,5 @@ void ops_open_start(struct mount *m)
 void ops_open_stop(struct mount *m)
 {
 	env_timer_cancel(m->env, &m->assert_timer);
+	env_timer_cancel(m->env, &m->idle_timer);
 }
