@@ -2,7 +2,8 @@
  * The kernel's side: the libfuse session and its descriptor on our loop.
  *
  * The loop reads at most DEVICE_BATCH requests per turn, so that replies of
- * shards get their share, and none while DEVICE_FOPS_MAX are under way.
+ * shards get their share, and none while DEVICE_FOPS_MAX are under way. While
+ * there is one at a time it does not look for a second one.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -144,16 +145,18 @@ static bool device_is_full(const struct mount *m)
 static void device_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct mount *m = arg;
+	/* A lone request is followed by none until it is answered. */
+	int most = m->dev_batched ? DEVICE_BATCH : 1, i;
 
 	(void)fd;
 	(void)what;
-	for (int i = 0; i < DEVICE_BATCH && !device_is_full(m); i++) {
+	for (i = 0; i < most && !device_is_full(m); i++) {
 		int rv = fuse_session_receive_buf(m->se, &m->dev_buf);
 
 		if (rv == -EINTR)
 			continue;
 		if (rv == -EAGAIN)
-			return;
+			break;
 		if (rv <= 0 || fuse_session_exited(m->se)) {
 			event_del(m->dev_event);
 			mount_end(m, rv < 0 ? rv : 0);
@@ -161,6 +164,7 @@ static void device_on_readable(evutil_socket_t fd, short what, void *arg)
 		}
 		fuse_session_process_buf(m->se, &m->dev_buf);
 	}
+	m->dev_batched = m->fops > 1 || i > 1;
 	if (device_is_full(m)) {
 		m->dev_paused = true;
 		event_del(m->dev_event);

@@ -68,6 +68,7 @@ struct mount {
 	struct event *dev_event; /* reads the device */
 	struct fuse_buf dev_buf;
 	bool dev_paused;         /* too many requests under way */
+	bool dev_batched;        /* there was more than one at the last turn */
 	unsigned fops;           /* requests under way */
 	unsigned calls;          /* RPCs under way that are of no request */
 
