@@ -19,6 +19,7 @@
 
 #define READER_WINDOW_MIN (256u << 10)
 #define READER_WINDOW_MAX (8u << 20)
+#define READER_ALIGN_FROM (1u << 20)
 #define READER_JUMP (1u << 20) /* READs of one stream may change places */
 #define READER_MOUNT_MAX (128u << 20) /* planned bytes of all handles */
 #define READER_IOV_MAX 64
@@ -282,6 +283,20 @@ void reader_fini(struct reader *r)
 		fop_reply_err(op, -EIO);
 }
 
+/*
+ * Where a stream of about `window` bytes from off on shall end: long ones on
+ * the end of a chunk, as streams write them. A part of a chunk costs the store
+ * as much as the whole.
+ */
+static uint64_t reader_stop(uint64_t off, uint32_t window)
+{
+	uint64_t end = off + window;
+
+	return window < READER_ALIGN_FROM ? end
+					  : (end + WIRE_CHUNK - 1) /
+						    WIRE_CHUNK * WIRE_CHUNK;
+}
+
 /* One more stream behind the last, or a first one at off. */
 static bool reader_extend(struct fhandle *h, uint64_t off)
 {
@@ -291,12 +306,12 @@ static bool reader_extend(struct fhandle *h, uint64_t off)
 
 	if (r->last != NULL)
 		off = r->last->end;
-	s = rstream_new(m, h->f, off, r->window, 0);
+	s = rstream_new(m, h->f, off, reader_stop(off, r->window) - off, 0);
 	if (s == NULL)
 		return false;
 	s->h = h;
 	s->counted = true;
-	m->ahead_bytes += r->window;
+	m->ahead_bytes += s->end - s->off;
 	if (r->last == NULL) {
 		r->first = s;
 		r->version = h->f->attr.data_version;
