@@ -323,7 +323,7 @@ static void call_try(struct client_call *call)
 	}
 	if (!call_prepare(call))
 		return;
-	link = client_link_to(c, addr);
+	link = client_link_to(c, addr, call->shard);
 	if (link == NULL) {
 		call_end_soon(call, RPC_STATUS_NOMEM);
 		return;

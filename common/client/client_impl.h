@@ -51,6 +51,7 @@ static inline void client_list_move(struct client_list *to,
 
 struct client_link {
 	char *addr;
+	unsigned lane; /* of the server's loops */
 	struct rpc_peer_link *link;
 };
 
@@ -161,8 +162,12 @@ static inline bool client_set_closing(struct client_set *set)
 {
 	return __atomic_load_n(&set->closing, __ATOMIC_ACQUIRE) != 0;
 }
-/* The link of this loop to addr, made when new; NULL when out of memory. */
-struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr);
+/*
+ * The link of this loop to the loop at addr that serves the shard (any, while
+ * that is not known), made when new; NULL when out of memory.
+ */
+struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr,
+				     uint16_t shard);
 /* 5 .. 200 ms, doubling with each try, random upper half; ns. */
 uint64_t client_backoff_ns(struct client *c, unsigned tries);
 /* A shard says that the session has ended: renews it now, or gets another. */

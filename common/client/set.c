@@ -93,7 +93,7 @@ static struct rpc_call *set_send(struct client_set *set, uint16_t tag,
 				 .arg = set };
 	struct rpc_peer_link *l;
 
-	l = client_link_to(&set->clients[0], wire_cstr(set->manager));
+	l = client_link_to(&set->clients[0], wire_cstr(set->manager), 0);
 	if (l == NULL) {
 		buf_fini(payload);
 		return NULL;
@@ -101,20 +101,31 @@ static struct rpc_call *set_send(struct client_set *set, uint16_t tag,
 	return rpc_link_send(l, &send);
 }
 
-struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr)
+static struct rpc_peer_link *client_link_find(const struct client *c,
+					      struct wire_bytes addr,
+					      unsigned lane)
+{
+	for (unsigned i = 0; i < c->n_links; i++)
+		if (c->links[i].lane == lane &&
+		    wire_bytes_eq(wire_cstr(c->links[i].addr), addr))
+			return c->links[i].link;
+	return NULL;
+}
+
+static struct rpc_peer_link *client_link_new(struct client *c,
+					     struct wire_bytes addr,
+					     unsigned lane)
 {
 	struct client_set *set = c->set;
 	struct client_link *links, *l;
 	bool here;
 
-	for (unsigned i = 0; i < c->n_links; i++)
-		if (wire_bytes_eq(wire_cstr(c->links[i].addr), addr))
-			return c->links[i].link;
 	links = mem_realloc(c->links, (c->n_links + 1) * sizeof(*links));
 	if (links == NULL)
 		return NULL;
 	c->links = links;
 	l = &links[c->n_links];
+	l->lane = lane;
 	l->addr = mem_dup(addr.p, addr.len);
 	if (l->addr == NULL)
 		return NULL;
@@ -125,8 +136,26 @@ struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr)
 		mem_free(l->addr);
 		return NULL;
 	}
+	rpc_link_lane(l->link, lane);
 	c->n_links++;
 	return l->link;
+}
+
+struct rpc_peer_link *client_link_to(struct client *c, struct wire_bytes addr,
+				     uint16_t shard)
+{
+	/* the first one spreads the loops of a client over those of a server */
+	unsigned lane = loop_index(c->loop) & RPC_LANE_MAX, loops;
+	struct rpc_peer_link *first = client_link_find(c, addr, lane), *l;
+
+	if (first == NULL)
+		return client_link_new(c, addr, lane);
+	loops = rpc_link_loops(first);
+	if (loops == 0 || loops > RPC_LANE_MAX ||
+	    lane % loops == shard % loops)
+		return first;
+	l = client_link_find(c, addr, shard % loops);
+	return l != NULL ? l : client_link_new(c, addr, shard % loops);
 }
 
 /* --- news --- */

@@ -54,7 +54,8 @@ static void greet_pass_on(struct rpc_greet *g, const struct rpc_hello *hello,
 			  uint32_t role)
 {
 	struct rpc_server *s = g->server;
-	struct rpc_server_loop *sl = &s->loops[hello->link % s->n_loops];
+	struct rpc_server_loop *sl =
+		&s->loops[(hello->link & RPC_LANE_MAX) % s->n_loops];
 	struct rpc_handoff *h = mem_zalloc(sizeof(*h));
 
 	if (h == NULL)

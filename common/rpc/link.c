@@ -65,6 +65,8 @@ struct rpc_peer_link {
 	struct env *env;
 	struct rpc_server *server; /* a reference; NULL: over sockets */
 	uint32_t role;
+	unsigned lane;       /* the server's loop, modulo how many it has */
+	unsigned peer_loops; /* so many; 0: not told yet */
 	char *addr;
 	enum link_state state;
 	bool broken;   /* a send failed: end_task takes it down */
@@ -451,6 +453,7 @@ static int link_on_greeting(struct rpc_peer_link *l, struct link_chan *lc,
 	    rsp.proto != RPC_PROTO)
 		return -EPROTO;
 	lc->greeted = true;
+	l->peer_loops = rsp.loops;
 	if (l->chans[0].greeted && l->chans[1].greeted) {
 		l->state = LINK_UP;
 		l->backoff_ms = LINK_BACKOFF_MIN_MS;
@@ -585,8 +588,7 @@ static int link_start(struct rpc_peer_link *l)
 	int rv = 0;
 
 	env_random(l->env, &number, sizeof(number));
-	/* the server takes it modulo its loops: spread the links of a client */
-	number = number << 8 | loop_index(l->loop);
+	number = number << 8 | l->lane;
 	for (unsigned i = 0; i < 2 && rv == 0; i++) {
 		rv = conn_connect(l->loop, l->addr, &link_cbs, &l->chans[i],
 				  &c);
@@ -645,6 +647,7 @@ int rpc_link_new(struct loop *loop, const char *addr, uint32_t role,
 	l->loop = loop;
 	l->env = loop_env(loop);
 	l->role = role;
+	l->lane = loop_index(loop) & RPC_LANE_MAX;
 	if (server != NULL)
 		l->server = rpc_server_ref(server);
 	l->backoff_ms = LINK_BACKOFF_MIN_MS;
@@ -658,6 +661,17 @@ int rpc_link_new(struct loop *loop, const char *addr, uint32_t role,
 	rpc_ring_init(&l->ending);
 	*ret_link = l;
 	return 0;
+}
+
+void rpc_link_lane(struct rpc_peer_link *l, unsigned lane)
+{
+	assert(l->state == LINK_DOWN && lane <= RPC_LANE_MAX);
+	l->lane = lane;
+}
+
+unsigned rpc_link_loops(const struct rpc_peer_link *l)
+{
+	return l->peer_loops;
 }
 
 void rpc_link_free(struct rpc_peer_link *l)

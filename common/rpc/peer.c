@@ -280,7 +280,8 @@ static int peer_say_hello(struct rpc_peer *p, struct rpc_chan *ch)
 	struct rpc_server *s = p->sl->server;
 	struct rpc_hello_rsp rsp = { .proto = RPC_PROTO,
 				     .cluster = s->cluster,
-				     .store = s->store };
+				     .store = s->store,
+				     .loops = s->n_loops };
 	struct frame f = { .type = FRAME_REPLY, .tag = RPC_TAG_hello };
 	struct buf out;
 

@@ -109,6 +109,16 @@ struct rpc_call; /* a request under way */
 int rpc_link_new(struct loop *loop, const char *addr, uint32_t role,
 		 struct rpc_server *server, struct rpc_peer_link **ret_link);
 /*
+ * A link is served by one of the server's loops, which hands requests of
+ * other loops' shards over to them: two wake-ups each. lane (0 to
+ * RPC_LANE_MAX), modulo rpc_link_loops(), is the loop that serves this link;
+ * before the first request, else it is the index of the link's own loop.
+ */
+#define RPC_LANE_MAX 255u
+void rpc_link_lane(struct rpc_peer_link *l, unsigned lane);
+/* Loops of the server: shard s belongs to s % loops. 0: not told, in process. */
+unsigned rpc_link_loops(const struct rpc_peer_link *l);
+/*
  * Every request under way ends with UNAVAILABLE (posted; without a word when
  * the loops have stopped).
  */

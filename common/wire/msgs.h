@@ -33,9 +33,14 @@ enum {
 /* role: "gateway" "mount" "storage" "manager" "admin" */
 #define RPC_HELLO_REQ(F) F(u32, proto) F(str, role) F(u128, store) F(str, version) \
 	F(u64, link) F(u8, channel)
-/* The two connections of a link say the same random link number. channel = */
+/*
+ * The two connections of a link say the same random link number; its low 8
+ * bits, modulo the server's loops, name the one that serves it. channel =
+ */
 enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
-#define RPC_HELLO_RSP(F) F(u32, proto) F(u128, cluster) F(u128, store) F(u64, epoch)
+/* loops: shard s is served by loop s % loops; 0: not told */
+#define RPC_HELLO_RSP(F) F(u32, proto) F(u128, cluster) F(u128, store) F(u64, epoch) \
+	F(u32, loops)
 
 /* --- managers --- */
 /* Long poll: answers when version > have or after wait_ms. Empty when not newer. */

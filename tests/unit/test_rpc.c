@@ -22,7 +22,7 @@
 
 #include "common/base/loop.h"
 #include "common/base/mem.h"
-#include "common/rpc/rpc.h"
+#include "common/rpc/rpc_impl.h"
 
 #define LOOPS_MAX 4
 #define PARK_MAX 64
@@ -84,6 +84,9 @@ static void on_getattr(void *arg, struct rpc_req *req)
 		return;
 	}
 	rsp.attr.ino = m.ino;
+	/* does the connection belong to this loop? */
+	rsp.attr.nlink = !rpc_ring_empty(
+		&f->server->loops[req->group % f->n_loops].peers);
 	(void)rpc_attr_rsp_encode(&rsp, &out);
 	rpc_reply(req, &out, NULL);
 }
@@ -364,6 +367,60 @@ static void test_burst(void **state)
 			assert_int_equal(f.sides[k].bad, 0);
 		}
 	}
+}
+
+/* --- which loop serves a link --- */
+
+struct lane {
+	unsigned lane, group, loops;
+	uint32_t direct;
+};
+static struct lane lane;
+
+static void lane_done(void *arg, const struct rpc_reply *r)
+{
+	struct side *s = arg;
+	struct rpc_attr_rsp rsp;
+
+	if (r->status != RPC_STATUS_OK ||
+	    rpc_attr_rsp_decode(&rsp, r->payload, r->len) != 0)
+		s->bad++;
+	else
+		lane.direct = rsp.attr.nlink;
+	lane.loops = rpc_link_loops(s->link);
+	side_finish(s);
+}
+
+static void lane_start(struct side *s)
+{
+	if (s->index != 0) {
+		side_finish(s);
+		return;
+	}
+	if (rpc_link_loops(s->link) != 0)
+		s->bad++;
+	rpc_link_lane(s->link, lane.lane);
+	s->sent = lane.group;
+	SEND(s, getattr, 0, NULL, lane_done, s, .ino = 1);
+}
+
+static void test_lanes(void **state)
+{
+	static const unsigned lanes[] = { 0, 1, 2, 4, RPC_LANE_MAX };
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned group = 0; group < 5; group++) {
+			struct fixture f = { .wanted = 1 };
+
+			lane = (struct lane){ .lane = lanes[i],
+					      .group = group };
+			run(&f, 3, false, lane_start);
+			assert_int_equal(f.sides[0].bad, 0);
+			assert_int_equal(lane.loops, 3);
+			assert_int_equal(lane.direct,
+					 lanes[i] % 3 == group % 3);
+		}
 }
 
 /* --- bodies in replies, beyond what sockets take at once --- */
@@ -1154,6 +1211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_echo),
 		cmocka_unit_test(test_burst),
+		cmocka_unit_test(test_lanes),
 		cmocka_unit_test(test_reply_bodies),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_deadline),
