@@ -232,7 +232,8 @@ static void open_send(struct fop *op)
 		fop_queue_add(&f->open_queue, op);
 		return;
 	}
-	op->held = stale_take(op) && f->held;
+	/* a CLOSE that is only not sent yet does not count */
+	op->held = stale_take(op) && f->held && f->opens > 0;
 	f->opens++;
 	if (f->idle) { /* the leader has our open still */
 		idle_take(f);
