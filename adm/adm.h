@@ -16,6 +16,7 @@ struct adm {
 	/* options of single commands */
 	bool admin;       /* create-user --admin */
 	bool read;        /* fsck --read */
+	bool wait;        /* compact-start --wait */
 	const char *owner;
 	long uid, gid, umask; /* add-bucket; -1: not given */
 };
@@ -38,6 +39,13 @@ json_t *adm_call(struct adm *a, const char *method, const char *path,
 		 json_t *body);
 /* Percent-encodes a path or query part; allocated. */
 char *adm_encode(const char *text);
+
+/* --- adm_compact.c --- */
+
+int adm_compact_start(struct adm *a);
+int adm_compact_suspend(struct adm *a);
+int adm_compact_resume(struct adm *a);
+int adm_compact_status(struct adm *a);
 
 /* --- adm_print.c --- */
 

@@ -347,6 +347,13 @@ const struct adm_command adm_commands[] = {
 	  "where an object lies" },
 	{ "dump-ring", "", 0, 0, adm_dump_ring, "epoch, checksum and shards" },
 	{ "du", "BUCKET", 1, 1, adm_du, "bytes, files and directories" },
+	{ "compact-start", "[STORE [all | N]] [--wait]", 0, 2,
+	  adm_compact_start, "give back the space of what was deleted" },
+	{ "compact-suspend", "[STORE]", 0, 1, adm_compact_suspend, "hold it" },
+	{ "compact-resume", "[STORE]", 0, 1, adm_compact_resume,
+	  "go on with it" },
+	{ "compact-status", "[STORE]", 0, 1, adm_compact_status,
+	  "how it stands, and bytes in use of each head" },
 	{ "fsck", "[--read]", 0, 0, adm_fsck,
 	  "recount everything; --read: compare bytes with their hashes" },
 };

@@ -167,6 +167,7 @@ static const struct adm_command *adm_parse(struct adm *a, int argc,
 		{ "token-file", required_argument, NULL, 't' },
 		{ "admin", no_argument, NULL, 'a' },
 		{ "read", no_argument, NULL, 'r' },
+		{ "wait", no_argument, NULL, 'w' },
 		{ "owner", required_argument, NULL, 'o' },
 		{ "uid", required_argument, NULL, 'U' },
 		{ "gid", required_argument, NULL, 'G' },
@@ -185,6 +186,7 @@ static const struct adm_command *adm_parse(struct adm *a, int argc,
 		case 't': *ret_token = optarg; break;
 		case 'a': a->admin = true; break;
 		case 'r': a->read = true; break;
+		case 'w': a->wait = true; break;
 		case 'o': a->owner = optarg; break;
 		case 'U': a->uid = adm_number("uid", optarg, 10); break;
 		case 'G': a->gid = adm_number("gid", optarg, 10); break;

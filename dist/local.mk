@@ -1,2 +1,2 @@
 EXTRA_DIST += %D%/packages.sh %D%/leofs.service %D%/leofs.sysusers \
-	%D%/leofs.logrotate
+	%D%/leofs.cron %D%/leofs.logrotate

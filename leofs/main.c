@@ -33,15 +33,18 @@
 /* What --set knows. */
 struct server_settings {
 	uint64_t lease_ms;
+	struct storaged_settings store;
 };
 
 #define ROW(field) offsetof(struct server_settings, field)
+#define STORE_ROW(field) ROW(store.field)
 static const struct conf_setting settings[] = {
 	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
 	  NULL, false,
 	  "How long a mount or gateway is known without a word from it. After "
 	  "twice that time its session ends: files that it held open and that "
 	  "have no name go." },
+	STORAGED_SETTINGS(STORE_ROW)
 };
 #define N_SETTINGS (sizeof settings / sizeof settings[0])
 
@@ -286,6 +289,8 @@ static int server_open(struct server *s, struct errbuf *e)
 		.addr = s->rpc_addr,
 		.manager = s->rpc_addr,
 		.manager_is_local = true,
+		.settings = s->conf.store,
+		.is_check = s->is_fsck,
 	};
 	struct client_config cc = {
 		.loops = s->set,

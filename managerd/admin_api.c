@@ -342,9 +342,8 @@ static void admin_buckets_get(struct admin_req *r)
 	admin_with_cluster(r, admin_buckets_ready);
 }
 
-/* A non-negative number of the body, or dflt. */
-static uint32_t admin_body_u32(const struct admin_req *r, const char *name,
-			       uint32_t dflt)
+uint32_t admin_body_u32(const struct admin_req *r, const char *name,
+			uint32_t dflt)
 {
 	json_t *v = json_object_get(r->json, name);
 	json_int_t n = json_integer_value(v);
@@ -541,6 +540,14 @@ const struct admin_route admin_routes[] = {
 	{ "GET", "/v1/whereis", false, admin_whereis, "?bucket=&key=" },
 	{ "GET", "/v1/du", false, admin_du, "?bucket=: usage" },
 	{ "GET", "/v1/ring", false, admin_ring, "epoch, checksum, shards" },
+	{ "GET", "/v1/compaction", false, admin_compact_get,
+	  "how compaction stands; ?store=" },
+	{ "POST", "/v1/compaction/start", false, admin_compact_start,
+	  "{store}: begins, or goes on" },
+	{ "POST", "/v1/compaction/suspend", false, admin_compact_suspend,
+	  "{store}: holds it" },
+	{ "POST", "/v1/compaction/resume", false, admin_compact_resume,
+	  "{store}: goes on" },
 	{ "POST", "/v1/fsck", false, admin_fsck_start,
 	  "{read}: begins to recount everything" },
 	{ "GET", "/v1/fsck", false, admin_fsck_get, "the last recount" },

@@ -51,6 +51,9 @@ void admin_hold(struct admin_req *r);
 void admin_release(struct admin_req *r);
 /* A string member of the JSON body, or NULL. */
 const char *admin_body_str(const struct admin_req *r, const char *name);
+/* A number of 0 to 2^32 - 1 of the JSON body, or dflt. */
+uint32_t admin_body_u32(const struct admin_req *r, const char *name,
+			uint32_t dflt);
 /* Decoded query parameter (in place), or NULL. */
 char *admin_query(struct admin_req *r, const char *name);
 /*
@@ -60,6 +63,12 @@ char *admin_query(struct admin_req *r, const char *name);
 void admin_with_cluster(struct admin_req *r,
 			void (*then)(struct admin_req *r));
 json_t *admin_text(struct wire_bytes text);
+
+/* --- admin_compact.c --- */
+void admin_compact_get(struct admin_req *r);
+void admin_compact_start(struct admin_req *r);
+void admin_compact_suspend(struct admin_req *r);
+void admin_compact_resume(struct admin_req *r);
 
 /* --- admin_fsck.c --- */
 void admin_fsck_start(struct admin_req *r);

@@ -2,6 +2,7 @@ noinst_LIBRARIES += %D%/libmanagerd.a
 %C%_libmanagerd_a_SOURCES = \
 	%D%/admin.c \
 	%D%/admin_api.c \
+	%D%/admin_compact.c \
 	%D%/admin_fsck.c \
 	%D%/admin_impl.h \
 	%D%/manager.c \

@@ -5,8 +5,9 @@
  * whose chunk the index finds right there -> in groups: read and compared with
  * their hash (worker), appended as copies, durable, the index points at them
  * unless the chunk was dropped meanwhile (worker) -> the index is saved ->
- * nothing alive is left (else it is walked again) -> the segment is freed. One
- * in which nothing was alive at the look needs no walk.
+ * nothing alive is left (else it is walked again) -> the segment is freed. Those
+ * in which nothing was alive at the look need no walk, and one save is enough
+ * for all of them.
  *
  * Failure modes: bytes that do not have their hash stay where they are, and
  * with them the segment. Stopped: behind the group; the next walk finds less.
@@ -71,6 +72,7 @@ struct chunk_clean {
 	unsigned n_group, waiting;
 	unsigned walks;           /* of the segment, so far */
 	bool rotten;              /* something in it cannot be read */
+	bool saved;               /* the index, since the look */
 	struct seg_free free;
 	int rv;                   /* of a worker */
 };
@@ -215,13 +217,19 @@ static void clean_left_done(struct env_work *work)
 	}
 }
 
+static void clean_left(struct chunk_clean *c)
+{
+	c->work.run = clean_left_run;
+	c->work.done = clean_left_done;
+	env_work(c->cl->env, &c->work);
+}
+
 static void clean_saved(void *arg)
 {
 	struct chunk_clean *c = arg;
 
-	c->work.run = clean_left_run;
-	c->work.done = clean_left_done;
-	env_work(c->cl->env, &c->work);
+	c->saved = true;
+	clean_left(c);
 }
 
 /* --- copying --- */
@@ -460,7 +468,10 @@ static void clean_segment(struct chunk_clean *c)
 	}
 	c->rotten = false;
 	c->walks = 0;
-	clean_walk(c);
+	if (c->saved && c->targets[c->at].live == 0)
+		clean_left(c);
+	else
+		clean_walk(c);
 }
 
 static void clean_task(struct env_task *task)
@@ -477,6 +488,7 @@ static int clean_start(void *arg, const struct compact_target *targets,
 	c->targets = targets;
 	c->n = n;
 	c->at = 0;
+	c->saved = false;
 	c->task.run = clean_task;
 	env_post(c->cl->env, &c->task);
 	return 0;

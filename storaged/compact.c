@@ -2,8 +2,9 @@
  * The driver.
  *
  * Happy path of a run: each head in turn: look -> choose (compact_policy.c) ->
- * clean -> done. A command takes every segment that is worth it; what begins by
- * itself takes one head. Every ten seconds the heads that are cheap to look at
+ * clean -> done. A command takes every segment that is worth it, or so many; what
+ * begins by itself takes one head, and a command that comes meanwhile begins
+ * behind it. Every ten seconds the heads that are cheap to look at
  * are: segments in which nothing is alive are freed, much that is dead begins a
  * run; of the others their last figures decide.
  *
@@ -47,6 +48,8 @@ struct compact {
 	bool watching;
 	bool running;      /* a run, not just a look */
 	bool suspended;
+	uint64_t asked;    /* segments of a run that begins behind this one */
+	uint64_t left;     /* segments that this run may still choose */
 	enum compact_why why;
 	unsigned head;     /* whose turn it is */
 	unsigned end;      /* the turn ends behind this head */
@@ -62,6 +65,8 @@ static const char *const compact_text[] = {
 };
 
 static void compact_turn(struct compact *c);
+static void compact_begin(struct compact *c, enum compact_why why,
+			  unsigned head, unsigned end);
 
 /* --- space --- */
 
@@ -97,6 +102,16 @@ static void compact_count(struct compact *c)
 	i->pending = r->n - r->at - i->ongoing;
 }
 
+/* All heads, on command. */
+static void compact_begin_asked(struct compact *c)
+{
+	for (unsigned h = 0; h < c->n_heads; h++)
+		c->heads[h].rest_until = 0;
+	c->left = c->asked;
+	c->asked = 0;
+	compact_begin(c, COMPACT_COMMAND, 0, c->n_heads);
+}
+
 static void compact_end(struct compact *c)
 {
 	struct compact_info *i = &c->info;
@@ -108,6 +123,8 @@ static void compact_end(struct compact *c)
 		 compact_text[c->why], (unsigned long long)i->out,
 		 (unsigned long long)i->kept,
 		 (unsigned long long)(c->heads[0].freed + c->heads[1].freed));
+	if (c->asked > 0)
+		compact_begin_asked(c);
 }
 
 static uint64_t run_dead(const struct compact_run *r)
@@ -129,6 +146,14 @@ static void run_rest(struct compact_run *r)
 	r->rest_until = env_now_ns(c->config.env) +
 			(c->why == COMPACT_SPACE ? COMPACT_REST_SHORT_NS
 						 : COMPACT_REST_NS);
+}
+
+/* What ended it stays; the other head still has its turn. */
+static void run_failed(struct compact_run *r, int rv)
+{
+	log_warn(rv, "compaction of head %s fails", r->head.name);
+	if (r->c->running)
+		r->c->info.err = rv;
 }
 
 static bool run_rests(const struct compact_run *r)
@@ -176,7 +201,7 @@ static void compact_turn(struct compact *c)
 			return;
 		r->cleaning = false;
 	}
-	log_warn(rv, "compaction of head %s fails", r->head.name);
+	run_failed(r, rv);
 	compact_next_head(c);
 }
 
@@ -192,6 +217,7 @@ static void compact_begin(struct compact *c, enum compact_why why,
 	c->end = end;
 	i->started = env_wall_ns(c->config.env);
 	i->targets = i->pending = i->ongoing = i->out = i->kept = 0;
+	i->err = 0;
 	for (unsigned h = 0; h < c->n_heads; h++)
 		c->heads[h].freed = 0;
 	log_debug("compaction begins for %s", compact_text[why]);
@@ -244,6 +270,7 @@ static void compact_consider(struct compact_run *r,
 	run_drop_targets(r);
 	r->targets = targets;
 	r->n = n;
+	c->left = 0;
 	compact_begin(c, why, head, head + 1);
 	c->info.targets = n;
 	compact_count(c);
@@ -258,8 +285,7 @@ void compact_looked(struct compact_run *r, int rv,
 	assert(r->looking);
 	r->looking = false;
 	if (rv != 0) {
-		log_warn(rv, "segments of head %s cannot be looked at",
-			 r->head.name);
+		run_failed(r, rv);
 		targets = NULL;
 		n = 0;
 	}
@@ -275,6 +301,9 @@ void compact_looked(struct compact_run *r, int rv,
 	run_drop_targets(r);
 	r->targets = targets;
 	r->n = compact_choose(c->why, compact_room(c, &is_short), targets, n);
+	if (r->n > c->left)
+		r->n = c->left;
+	c->left -= r->n;
 	c->info.targets += r->n;
 	compact_count(c);
 	if (r->n == 0)
@@ -341,7 +370,7 @@ void compact_done(struct compact_run *r, int rv)
 		return;
 	}
 	if (rv != 0)
-		log_warn(rv, "compaction of head %s fails", r->head.name);
+		run_failed(r, rv);
 	compact_next_head(c);
 }
 
@@ -381,14 +410,14 @@ void compact_start_watching(struct compact *c)
 
 /* --- commands --- */
 
-void compact_start(struct compact *c)
+void compact_start(struct compact *c, uint64_t max)
 {
 	compact_resume(c);
-	if (c->running)
+	if (c->running && c->why == COMPACT_COMMAND)
 		return;
-	for (unsigned h = 0; h < c->n_heads; h++)
-		c->heads[h].rest_until = 0;
-	compact_begin(c, COMPACT_COMMAND, 0, c->n_heads);
+	c->asked = max;
+	if (!c->running)
+		compact_begin_asked(c);
 }
 
 void compact_suspend(struct compact *c)

@@ -91,6 +91,7 @@ struct compact_info {
 	uint64_t targets;             /* segments: in all, */
 	uint64_t pending, ongoing, out; /* to be done, in work, done */
 	uint64_t kept;                /* of those done: not freed */
+	int err;                      /* of the run: 0, or what ended it */
 	uint64_t copied, freed;       /* bytes, since the start of the store */
 	uint64_t rate;
 };
@@ -104,8 +105,11 @@ void compact_start_watching(struct compact *c);
 /* Nothing calls back any more. NULL is fine. */
 void compact_free(struct compact *c);
 
-/* Begins; nothing new where it is under way. Suspended: goes on. */
-void compact_start(struct compact *c);
+/*
+ * A run for a command over at most max segments; behind one that began by
+ * itself, none beside another command's. Suspended: goes on.
+ */
+void compact_start(struct compact *c, uint64_t max);
 void compact_suspend(struct compact *c);
 /* Goes on; nothing to do where it is not suspended. */
 void compact_resume(struct compact *c);

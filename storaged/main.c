@@ -11,9 +11,11 @@
 struct storaged_conf {
 	char *data, *rpc, *manager, *pid_file;
 	uint64_t loops, log_level;
+	struct storaged_settings store;
 };
 
 #define ROW(field) offsetof(struct storaged_conf, field)
+#define STORE_ROW(field) ROW(store.field)
 static const struct conf_setting settings[] = {
 	{ "data", CONF_STR, ROW(data), NULL, 0, 3900, "", NULL, false,
 	  "Directory of the store; made when missing." },
@@ -25,6 +27,7 @@ static const struct conf_setting settings[] = {
 	  "Event loops (threads) that serve requests." },
 	{ "pid_file", CONF_STR, ROW(pid_file), "", 0, 3900, "", NULL, false,
 	  "File to write the process id to; empty for none." },
+	STORAGED_SETTINGS(STORE_ROW)
 	{ "log.level", CONF_ENUM, ROW(log_level), "info", 0, 0, "",
 	  "error|warn|info|debug", false, "Least important lines to log." },
 };
@@ -67,7 +70,8 @@ int main(int argc, char **argv)
 						      .server = server,
 						      .dir = c.data,
 						      .addr = c.rpc,
-						      .manager = c.manager },
+						      .manager = c.manager,
+						      .settings = c.store },
 			   &s, &e);
 	if (rv == 0) {
 		rv = rpc_server_listen(server, c.rpc);

@@ -64,6 +64,14 @@ int storaged_open(const struct storaged_config *config,
 		.server = config->server,
 		.dir = config->dir,
 		.rows_cache = storaged_rows_cache(config->loops),
+		.log_segment = config->settings.segment_size,
+		.bulk_segment = config->settings.segment_size,
+		.reader_lease_ns = config->settings.reader_lease_ms * 1000000,
+		.compact_rate = config->settings.compact_rate,
+		.compact_threshold =
+			(unsigned)config->settings.compact_threshold,
+		.compact_min_dead = config->settings.compact_min_dead,
+		.is_check = config->is_check,
 	};
 	int rv;
 

@@ -8,6 +8,34 @@
 
 struct storaged;
 
+/* What programs let users set; rows of a settings table (conf.h). */
+struct storaged_settings {
+	uint64_t segment_size, reader_lease_ms;
+	uint64_t compact_rate, compact_threshold, compact_min_dead;
+};
+/* AT(field): its offset in the program's struct. */
+#define STORAGED_SETTINGS(AT) \
+	{ "segment.size", CONF_SIZE, AT(segment_size), "64MiB", 8u << 20, \
+	  1u << 30, "bytes", NULL, false, \
+	  "Size of the files that bytes are appended to, and whose space " \
+	  "compaction gives back. Smaller ones suit a small disk." }, \
+	{ "reader.lease", CONF_MS, AT(reader_lease_ms), "60s", 1000, 86400000, \
+	  "ms", NULL, false, \
+	  "How long the bytes of a file that was removed or rewritten stay " \
+	  "readable for those who are reading it." }, \
+	{ "compaction.rate", CONF_SIZE, AT(compact_rate), "64MiB", 0, \
+	  (uint64_t)1 << 40, "bytes", NULL, false, \
+	  "Bytes that compaction copies in a second; 0: as fast as it can. " \
+	  "When the disk is nearly full it does not wait." }, \
+	{ "compaction.threshold", CONF_U64, AT(compact_threshold), "60", 0, \
+	  100, "", NULL, false, \
+	  "Compaction begins by itself when no more than this percentage of " \
+	  "the bytes on the disk is in use; 0: only on command, or when the " \
+	  "disk is nearly full." }, \
+	{ "compaction.min_dead", CONF_SIZE, AT(compact_min_dead), "256MiB", \
+	  0, (uint64_t)1 << 50, "bytes", NULL, false, \
+	  "... and at least so many bytes are not in use." },
+
 struct storaged_config {
 	struct loop_set *loops;
 	struct rpc_server *server; /* ours */
@@ -15,6 +43,8 @@ struct storaged_config {
 	const char *addr;          /* where others reach us, "unix:PATH" */
 	const char *manager;       /* address of the managers */
 	bool manager_is_local;     /* they are in this process, on `server` */
+	struct storaged_settings settings;
+	bool is_check;             /* store.h */
 };
 
 /* Opens the store (blocks for recovery) and registers its handlers. */

@@ -43,7 +43,10 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->rows_cache = config->rows_cache;
 	s->db_cache = config->db_cache;
 	s->log_segment = config->log_segment;
+	s->bulk_segment = config->bulk_segment;
 	s->snap_bytes = config->snap_bytes;
+	s->reader_lease_ns = config->reader_lease_ns;
+	s->is_check = config->is_check;
 	s->ready_task.run = store_ready_run;
 	s->space_timer.cb = store_space_tick;
 	s->dir = mem_strdup(config->dir);
@@ -61,6 +64,8 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	}
 	if (rv == 0)
 		rv = store_open_parts(s, e);
+	if (rv == 0)
+		rv = store_compact_open(s, config, e);
 	if (rv != 0) {
 		store_close(s);
 		return rv;
@@ -180,6 +185,8 @@ static void store_loop_start(struct env_task *task)
 	if (l->index == 0) {
 		chunk_loop_start_saving(l->chunks);
 		env_timer_set(l->env, &s->space_timer, STORE_SPACE_NS);
+		if (!s->is_check)
+			compact_start_watching(s->compact);
 	}
 }
 
@@ -244,7 +251,7 @@ void store_checkpoint(struct store *s)
  * Deletes, checkpoints and Raft state must stay possible on a full disk. Half
  * of a disk that is no larger than a few segments.
  */
-static uint64_t store_reserve(uint64_t total)
+uint64_t store_reserve(uint64_t total)
 {
 	uint64_t reserve = total / 50;
 
@@ -394,6 +401,8 @@ void store_close(struct store *s)
 
 	if (s == NULL)
 		return;
+	if (s->compact != NULL)
+		compact_suspend(s->compact);
 	store_drain(s);
 	if (s->n_loops > 0)
 		env_timer_cancel(s->loops[0].env, &s->space_timer);
@@ -412,6 +421,7 @@ void store_close(struct store *s)
 		chunk_loop_free(s->loops[i].chunks); /* tells the shards */
 		shard_set_free(s->loops[i].set);
 	}
+	compact_free(s->compact);
 	chunk_store_close(s->chunks, s->clean);
 	seg_head_close(s->bulk);
 	for (unsigned i = 0; i < s->n_loops; i++) {

@@ -7,6 +7,7 @@
 #include "common/raft/raft_snap.h"
 #include "common/seg/super.h"
 #include "storaged/chunk.h"
+#include "storaged/compact.h"
 #include "storaged/shard.h"
 #include "storaged/store.h"
 
@@ -37,7 +38,8 @@ struct store {
 	struct rpc_server *server;   /* borrowed; may be NULL in tests */
 	char *dir;
 	size_t rows_cache, db_cache;
-	uint64_t log_segment, snap_bytes;
+	uint64_t log_segment, bulk_segment, snap_bytes;
+	uint64_t reader_lease_ns;
 	struct super super;
 	struct rows_back *rows;
 	char *snap_dir;
@@ -45,6 +47,8 @@ struct store {
 	struct errbuf *open_e;       /* while the log is scanned */
 	struct chunk_store *chunks;
 	struct seg_head *log, *bulk;
+	struct compact *compact;     /* loop 0 */
+	bool is_check;
 	struct store_loop *loops;
 	unsigned n_loops;
 	struct store_shard *shards;
@@ -73,6 +77,11 @@ char *store_path(const struct store *s, const char *name, struct errbuf *e);
 /* --- store_rpc.c --- */
 void store_rpc_register(struct store *s);
 
+/* --- store_compact.c --- */
+int store_compact_open(struct store *s, const struct store_config *config,
+		       struct errbuf *e);
+void store_compact_rpc(void *arg, struct rpc_req *req);
+
 /* --- store.c --- */
 void store_on_role(void *arg, uint16_t group, bool leader);
 struct body *store_on_chunk(void *arg, struct wire_u128 slice,
@@ -84,5 +93,7 @@ int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 		  void *done_arg);
 void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
 void store_space_look(struct store *s);
+/* What is to be kept free. */
+uint64_t store_reserve(uint64_t total);
 
 #endif

@@ -156,6 +156,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.space = store_on_space,
 			.drop = store_on_drop,
 			.chunk = store_on_chunk,
+			.reader_lease_ns = s->reader_lease_ns,
 			.arg = l,
 		};
 		int rv = shard_set_new(&config, &l->set);
@@ -272,7 +273,7 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 	struct seg_config config = {
 		.dir = path,
 		.bulk = bulk,
-		.segment_size = bulk ? 0 : s->log_segment,
+		.segment_size = bulk ? s->bulk_segment : s->log_segment,
 		.first_size = bulk ? STORE_BULK_FIRST : 0,
 		.from_seq = bulk ? chunk_store_from(s->chunks) : 0,
 		.on_record = bulk ? store_on_bulk_record : store_on_log_record,

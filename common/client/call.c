@@ -43,6 +43,7 @@ struct client_call {
 	bool has_chunk;
 	bool has_slot;
 	struct client_chunk chunk;
+	struct wire_u128 store; /* kind S */
 	struct buf payload; /* empty while the rpc call has it */
 	struct body *body;  /* our reference */
 	uint32_t slot;
@@ -274,7 +275,9 @@ static bool call_route(const struct client_call *call, struct wire_bytes *addr,
 	}
 	if (c->cluster == NULL)
 		return false;
-	if (call->has_chunk)
+	if (call->kind == 'S')
+		s = cluster_find_store(c->cluster, call->store);
+	else if (call->has_chunk)
 		s = cluster_chunk_store(c->cluster, call->chunk.slice,
 					call->chunk.index, call->chunk.nth);
 	else
@@ -374,6 +377,7 @@ struct client_call *client_send_chunk(struct client *c,
 	call->c = c;
 	call->tag = send->tag;
 	call->shard = send->shard;
+	call->store = send->store;
 	call->kind = info->kind;
 	if (chunk != NULL) {
 		call->has_chunk = true;

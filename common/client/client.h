@@ -68,8 +68,9 @@ struct client_call;
 struct client_send {
 	uint16_t tag;
 	/* Where to: shard for kinds R and W (usually ino_shard(ino)); managers
-	 * for G and H; the store for C (from the slice). */
+	 * for G and H; an owner for C (from the slice); store for S. */
 	uint16_t shard;
+	struct wire_u128 store;
 	struct buf *payload; /* taken. Mutations: encoded with client, slot,
 			      * seq = 0; the client patches the first 20 bytes */
 	struct body *body;   /* a reference is taken over */

@@ -175,6 +175,15 @@ const struct cluster_user *cluster_find_user(const struct cluster *c,
 		       cluster_cmp_user);
 }
 
+const struct cluster_store *cluster_find_store(const struct cluster *c,
+					       struct wire_u128 id)
+{
+	for (unsigned i = 0; i < c->n_stores; i++)
+		if (c->stores[i].id.hi == id.hi && c->stores[i].id.lo == id.lo)
+			return &c->stores[i];
+	return NULL;
+}
+
 const struct cluster_store *cluster_shard_store(const struct cluster *c,
 						uint16_t shard)
 {
@@ -198,8 +207,5 @@ const struct cluster_store *cluster_chunk_store(const struct cluster *c,
 	if (c->ring == NULL || nth >= c->ring->copies)
 		return NULL;
 	id = ring_owner(c->ring, slice, index, nth);
-	for (unsigned i = 0; i < c->n_stores; i++)
-		if (c->stores[i].id.hi == id.hi && c->stores[i].id.lo == id.lo)
-			return &c->stores[i];
-	return NULL;
+	return cluster_find_store(c, id);
 }

@@ -57,6 +57,8 @@ const struct cluster_key *cluster_find_key(const struct cluster *c,
 					   struct wire_bytes access);
 const struct cluster_user *cluster_find_user(const struct cluster *c,
 					     struct wire_bytes name);
+const struct cluster_store *cluster_find_store(const struct cluster *c,
+					       struct wire_u128 id);
 /* Store that leads a shard (or the only one); NULL when unknown. */
 const struct cluster_store *cluster_shard_store(const struct cluster *c,
 						uint16_t shard);

@@ -71,7 +71,7 @@ void rpc_server_dispatch(struct rpc_server *s, struct rpc_msg *m);
 /* --- server --- */
 
 #define RPC_LISTENERS 4
-#define RPC_KINDS 6
+#define RPC_KINDS 7
 
 struct rpc_server_loop {
 	struct rpc_server *server;

@@ -15,7 +15,7 @@
 
 #include "common/base/mem.h"
 
-static const char rpc_kinds[RPC_KINDS + 1] = "RWCPGH";
+static const char rpc_kinds[RPC_KINDS + 1] = "RWCPGHS";
 
 static unsigned server_kind(char kind)
 {

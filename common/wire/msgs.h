@@ -277,6 +277,25 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /* All chunks of these slices, which their shards said are dead */
 #define RPC_CHUNK_DROP_REQ(F) F(list, slices)
 
+/* --- a store --- */
+/*
+ * Does what action says, and tells how compaction stands (storaged/compact.h).
+ * max: segments that START takes; 0 = all. status: how the last run ended.
+ * started, ended: of the last run, ns since 1970, or 0. targets, pending,
+ * ongoing, out, kept: segments of it. copied, freed: bytes since the store
+ * started. heads: (str name, u64 segments, u64 bytes on the disk, u64 alive).
+ */
+#define RPC_STORE_COMPACT_REQ(F) F(u8, action) F(u32, max)
+enum {
+	RPC_COMPACT_LOOK = 0, RPC_COMPACT_START = 1, RPC_COMPACT_SUSPEND = 2,
+	RPC_COMPACT_RESUME = 3,
+};
+#define RPC_STORE_COMPACT_RSP(F) F(u8, state) F(u8, why) F(i64, started) \
+	F(i64, ended) F(u64, targets) F(u64, pending) F(u64, ongoing) \
+	F(u64, out) F(u64, kept) F(u32, status) F(u64, copied) F(u64, freed) \
+	F(u64, rate) \
+	F(list, heads)
+
 /* --- checking (fsck): asked by the managers --- */
 /*
  * Recounts all rows of a shard as they are now. findings: str each, at most
@@ -306,7 +325,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /*
  * M(tag, name, REQ fields, rsp struct, roles, kind); 0x45 is used up
  * kind: R read of a shard, W mutation of a shard (replicated), C chunk store,
- *       P peer, G manager read, H manager mutation
+ *       P peer, G manager read, H manager mutation, S one store, by its id
  */
 #define RPC_REQUESTS(M) \
 	M(0x01, hello, RPC_HELLO_REQ, hello_rsp, ANY, P) \
@@ -362,6 +381,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
 	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \
+	M(0x68, store_compact, RPC_STORE_COMPACT_REQ, store_compact_rsp, MANAGER, S) \
 	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P) \
 	M(0x7a, check_rows, RPC_CHECK_ROWS_REQ, check_rows_rsp, MANAGER, R) \
 	M(0x7b, check_bytes, RPC_CHECK_BYTES_REQ, check_bytes_rsp, MANAGER, R) \
@@ -405,6 +425,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 	M(whereis_rsp, RPC_WHEREIS_RSP) \
 	M(queue_work_rsp, RPC_QUEUE_WORK_RSP) \
 	M(slice_reap_rsp, RPC_SLICE_REAP_RSP) \
+	M(store_compact_rsp, RPC_STORE_COMPACT_RSP) \
 	M(check_rows_rsp, RPC_CHECK_ROWS_RSP) \
 	M(check_bytes_rsp, RPC_CHECK_BYTES_RSP) \
 	M(chunk_check_rsp, RPC_CHUNK_CHECK_RSP)
@@ -423,7 +444,7 @@ RPC_RESPONSES(RPC_RSP_DECL)
 struct rpc_info {
 	uint16_t tag;
 	const char *name;
-	char kind;      /* 'R' 'W' 'C' 'P' 'G' 'H' */
+	char kind;      /* 'R' 'W' 'C' 'P' 'G' 'H' 'S' */
 	uint32_t roles; /* RPC_ROLE_* bits that may send it */
 	int (*check)(const void *payload, size_t len); /* decodes: 0 or -EBADMSG */
 };

@@ -266,15 +266,15 @@ static void test_command(void **state)
 	assert_int_equal(info(&w).started, 0);
 	fill(&w.bulk, 5, 80);
 	fill(&w.log, 3, 95); /* not worth it */
-	compact_start(w.c);
-	compact_start(w.c);
+	compact_start(w.c, UINT64_MAX);
+	compact_start(w.c, UINT64_MAX);
 	assert_int_equal(info(&w).state, COMPACT_RUNNING);
 	minienv_advance(w.m, 2500000);
 	assert_int_equal(info(&w).targets, 5);
 	assert_int_equal(info(&w).out, 2);
 	assert_int_equal(info(&w).ongoing, 1);
 	assert_int_equal(info(&w).pending, 2);
-	compact_start(w.c); /* is under way */
+	compact_start(w.c, UINT64_MAX); /* is under way */
 	minienv_advance(w.m, SECOND);
 	assert_int_equal(info(&w).state, COMPACT_IDLE);
 	assert_int_equal(info(&w).out, 5);
@@ -284,6 +284,46 @@ static void test_command(void **state)
 	assert_int_equal(left(&w.log), 3);
 	assert_int_equal(w.bulk.looks, 1);
 	assert_int_equal(w.log.looks, 1);
+	world_fini(&w);
+}
+
+/* No more than were asked for, of both heads together; the rest next time. */
+static void test_command_some(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w, 0);
+	fill(&w.bulk, 4, 50);
+	fill(&w.log, 4, 50);
+	for (unsigned gone = 3; gone <= 6; gone += 3) {
+		compact_start(w.c, 3);
+		minienv_advance(w.m, SECOND);
+		assert_int_equal(info(&w).state, COMPACT_IDLE);
+		assert_int_equal(info(&w).targets, 3);
+		assert_int_equal(left(&w.bulk) + left(&w.log), 8 - gone);
+	}
+	world_fini(&w);
+}
+
+/* A command while a run goes on that began by itself: its own is next. */
+static void test_command_behind(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w, 0);
+	compact_start_watching(w.c);
+	fill(&w.bulk, 8, 40);
+	fill(&w.log, 2, 85); /* worth it for a command only */
+	minienv_advance(w.m, 10 * SECOND + 2500000);
+	assert_int_equal(info(&w).state, COMPACT_RUNNING);
+	assert_int_equal(info(&w).why, COMPACT_DEAD);
+	compact_start(w.c, UINT64_MAX);
+	minienv_advance(w.m, SECOND);
+	assert_int_equal(info(&w).state, COMPACT_IDLE);
+	assert_int_equal(info(&w).why, COMPACT_COMMAND);
+	assert_int_equal(left(&w.bulk) + left(&w.log), 0);
 	world_fini(&w);
 }
 
@@ -299,7 +339,7 @@ static void test_suspend(void **state)
 		fill(&w.bulk, 4, 50);
 		fill(&w.log, 3, 50);
 		compact_resume(w.c); /* nothing to resume */
-		compact_start(w.c);
+		compact_start(w.c, UINT64_MAX);
 		minienv_advance(w.m, at);
 		compact_suspend(w.c);
 		minienv_advance(w.m, SECOND);
@@ -310,7 +350,7 @@ static void test_suspend(void **state)
 		if (at % 1000000 == 0)
 			compact_resume(w.c);
 		else
-			compact_start(w.c);
+			compact_start(w.c, UINT64_MAX);
 		minienv_advance(w.m, SECOND);
 		assert_int_equal(info(&w).state, COMPACT_IDLE);
 		assert_int_equal(left(&w.bulk) + left(&w.log), 0);
@@ -330,7 +370,7 @@ static void test_suspended_before(void **state)
 	fill(&w.bulk, 8, 0);
 	minienv_advance(w.m, 100 * SECOND);
 	assert_int_equal(left(&w.bulk), 8);
-	compact_start(w.c);
+	compact_start(w.c, UINT64_MAX);
 	minienv_advance(w.m, SECOND);
 	assert_int_equal(left(&w.bulk), 0);
 	world_fini(&w);
@@ -345,18 +385,20 @@ static void test_failures(void **state)
 	fill(&w.bulk, 4, 50);
 	fill(&w.log, 4, 50);
 	w.bulk.look_fails = 1;
-	compact_start(w.c);
+	compact_start(w.c, UINT64_MAX);
 	minienv_advance(w.m, SECOND);
+	assert_int_equal(info(&w).err, -EIO);
 	assert_int_equal(left(&w.bulk), 4);
 	assert_int_equal(left(&w.log), 0); /* the other one goes on */
 	w.bulk.clean_fails = 1;
-	compact_start(w.c);
+	compact_start(w.c, UINT64_MAX);
 	minienv_advance(w.m, SECOND);
 	assert_int_equal(info(&w).state, COMPACT_IDLE);
 	assert_int_equal(left(&w.bulk), 4);
 	w.bulk.kept = 2;
-	compact_start(w.c);
+	compact_start(w.c, UINT64_MAX);
 	minienv_advance(w.m, SECOND);
+	assert_int_equal(info(&w).err, 0);
 	assert_int_equal(left(&w.bulk), 2);
 	assert_int_equal(info(&w).kept, 2);
 	assert_int_equal(info(&w).out, 4);
@@ -371,7 +413,7 @@ static void test_rate(void **state)
 	(void)state;
 	world_init(&w, 64 * MIB);
 	fill(&w.bulk, 8, 50);
-	compact_start(w.c);
+	compact_start(w.c, UINT64_MAX);
 	minienv_advance(w.m, 3 * SECOND);
 	assert_in_range(left(&w.bulk), 1, 3);
 	minienv_advance(w.m, 2 * SECOND);
@@ -479,6 +521,8 @@ int main(void)
 		cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_due),
 		cmocka_unit_test(test_command),
+		cmocka_unit_test(test_command_some),
+		cmocka_unit_test(test_command_behind),
 		cmocka_unit_test(test_suspend),
 		cmocka_unit_test(test_suspended_before),
 		cmocka_unit_test(test_failures),

@@ -34,7 +34,7 @@ struct fixture {
 	struct loop_set *loops;
 	struct rpc_server *server;
 	struct store *store;
-	struct rpc_peer_link *link;
+	struct rpc_peer_link *link, *storage_link; /* by role */
 	pthread_t thread;
 	sem_t ready;
 	uint64_t seq;
@@ -42,7 +42,8 @@ struct fixture {
 };
 
 static char base[64];
-static uint64_t log_segment, snap_bytes; /* of the stores that are opened */
+/* of the stores that are opened */
+static uint64_t log_segment, bulk_segment, snap_bytes;
 
 static void shell(const char *fmt, ...)
 {
@@ -94,7 +95,7 @@ static int fixture_open(struct fixture *f, const char *dir, unsigned loops,
 {
 	struct store_config c = {
 		.dir = dir, .log_segment = log_segment,
-		.snap_bytes = snap_bytes,
+		.bulk_segment = bulk_segment, .snap_bytes = snap_bytes,
 	};
 	int rv;
 
@@ -121,6 +122,9 @@ static void fixture_start(struct fixture *f, const char *dir, unsigned loops)
 	assert_int_equal(rpc_link_new(loop_set_get(f->loops, 0), "unix:none",
 				      RPC_ROLE_MANAGER, f->server, &f->link),
 			 0);
+	assert_int_equal(rpc_link_new(loop_set_get(f->loops, 0), "unix:none",
+				      RPC_ROLE_STORAGE, f->server,
+				      &f->storage_link), 0);
 	if (store_assign(f->store, RAFT_ID, shards, N_SHARDS, &e) != 0 ||
 	    store_start(f->store, on_ready, f, &e) != 0)
 		fail_msg("%s", e.text);
@@ -133,6 +137,7 @@ static void fixture_stop(struct fixture *f)
 	loop_set_stop(f->loops);
 	pthread_join(f->thread, NULL);
 	rpc_link_free(f->link);
+	rpc_link_free(f->storage_link);
 	fixture_close(f);
 }
 
@@ -162,8 +167,12 @@ static void call_done(void *arg, const struct rpc_reply *reply)
 static void call_run(struct env_task *task)
 {
 	struct call *c = CONTAINER_OF(task, struct call, task);
+	struct rpc_peer_link *link =
+		(rpc_info(c->send.tag)->roles & RPC_ROLE_MANAGER) != 0
+			? c->f->link
+			: c->f->storage_link;
 
-	if (rpc_link_send(c->f->link, &c->send) == NULL)
+	if (rpc_link_send(link, &c->send) == NULL)
 		abort();
 }
 
@@ -693,6 +702,220 @@ static void test_stop_busy(void **state)
 	shell("rm -rf %s", base);
 }
 
+/* --- compaction --- */
+
+#define CLEAN_WORKERS 3u
+#define CLEAN_SLICES 40u /* each worker's own */
+#define CLEAN_CHUNKS 4u  /* of a slice */
+
+/* What a worker's chunks hold: bytes from `off` on, `len` of them; 0: gone. */
+struct clean_slice {
+	size_t off, len;
+};
+
+struct clean_worker {
+	struct fixture *f;
+	unsigned nth;
+	unsigned rand;
+	uint64_t next; /* slice */
+	struct clean_slice slices[CLEAN_SLICES];
+	uint64_t ids[CLEAN_SLICES];
+	unsigned steps, limit; /* atomic; it rests at the limit */
+	bool *stop;
+	pthread_t thread;
+};
+
+static unsigned clean_rand(struct clean_worker *w, unsigned below)
+{
+	w->rand = w->rand * 1103515245 + 12345;
+	return (w->rand >> 12) % below;
+}
+
+/* On any thread, where an assertion cannot jump out of the test. */
+static void clean_expect_ok(uint32_t status)
+{
+	if (status == RPC_STATUS_OK)
+		return;
+	fprintf(stderr, "status %s\n", rpc_status_text(status));
+	abort();
+}
+
+static void clean_put(struct clean_worker *w, unsigned i)
+{
+	struct clean_slice *s = &w->slices[i];
+
+	w->ids[i] = (uint64_t)w->nth << 32 | ++w->next;
+	s->off = clean_rand(w, 100000);
+	s->len = 1 + clean_rand(w, clean_rand(w, 2) ? 3000 : 300000);
+	for (unsigned c = 0; c < CLEAN_CHUNKS; c++)
+		clean_expect_ok(chunk_put(w->f, w->ids[i], c, s->off + c,
+					  s->len, false));
+}
+
+static void clean_get(struct clean_worker *w, unsigned i, unsigned chunk)
+{
+	const struct clean_slice *s = &w->slices[i];
+
+	clean_expect_ok(chunk_get(w->f, w->ids[i], chunk, 0, 0, s->off + chunk,
+				  s->len));
+}
+
+static void clean_drop(struct clean_worker *w, unsigned i)
+{
+	struct wire_u128 id = { 5, w->ids[i] };
+	struct rpc_chunk_drop req;
+	struct wire_vec v;
+	struct wire_writer to;
+	struct call c;
+
+	wire_vec_init(&v);
+	to = wire_vec_add(&v);
+	wire_put_u128(&to, &id);
+	req.slices = wire_vec_bytes(&v);
+	CALL(w->f, &c, chunk_drop, &req, (uint16_t)w->ids[i], NULL);
+	clean_expect_ok(c.status);
+	call_fini(&c);
+	wire_vec_fini(&v);
+	w->slices[i].len = 0;
+}
+
+static void clean_step(struct clean_worker *w)
+{
+	unsigned i = clean_rand(w, CLEAN_SLICES), what = clean_rand(w, 10);
+
+	if (w->slices[i].len == 0)
+		clean_put(w, i);
+	else if (what < 3)
+		clean_drop(w, i);
+	else
+		clean_get(w, i, what % CLEAN_CHUNKS);
+}
+
+static void short_pause(void)
+{
+	const struct timespec pause = { 0, 1000000 };
+
+	(void)nanosleep(&pause, NULL);
+}
+
+static void *clean_work(void *arg)
+{
+	struct clean_worker *w = arg;
+
+	while (!__atomic_load_n(w->stop, __ATOMIC_RELAXED)) {
+		if (w->steps >= __atomic_load_n(&w->limit, __ATOMIC_RELAXED)) {
+			short_pause();
+			continue;
+		}
+		clean_step(w);
+		__atomic_add_fetch(&w->steps, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void compact_ask(struct fixture *f, uint8_t action,
+			struct rpc_store_compact_rsp *rsp)
+{
+	struct rpc_store_compact req = { .action = action };
+	struct call c;
+
+	CALL(f, &c, store_compact, &req, 0, NULL);
+	assert_int_equal(c.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_store_compact_rsp_decode(rsp, c.rsp.data,
+						      c.rsp.len), 0);
+	rsp->heads = wire_bytes(NULL, 0); /* borrowed */
+	call_fini(&c);
+}
+
+static void compact_whole(struct fixture *f)
+{
+	struct rpc_store_compact_rsp rsp;
+
+	compact_ask(f, RPC_COMPACT_START, &rsp);
+	do {
+		short_pause();
+		compact_ask(f, RPC_COMPACT_LOOK, &rsp);
+	} while (rsp.state != 0);
+	assert_int_equal(rsp.status, RPC_STATUS_OK);
+	assert_int_equal(rsp.kept, 0);
+	assert_int_equal(rsp.out, rsp.targets);
+}
+
+/* Lets each of them do so many steps more. */
+static void clean_let(struct clean_worker *workers, unsigned steps)
+{
+	for (unsigned n = 0; n < CLEAN_WORKERS; n++)
+		__atomic_add_fetch(&workers[n].limit, steps, __ATOMIC_RELAXED);
+}
+
+/* Until each of them is within so many steps of its limit. */
+static void clean_wait(struct clean_worker *workers, unsigned left)
+{
+	for (unsigned n = 0; n < CLEAN_WORKERS; n++)
+		while (__atomic_load_n(&workers[n].steps, __ATOMIC_RELAXED) +
+			       left < workers[n].limit)
+			short_pause();
+}
+
+static void clean_check(struct fixture *f, struct clean_worker *workers)
+{
+	for (unsigned n = 0; n < CLEAN_WORKERS; n++) {
+		struct clean_worker *w = &workers[n];
+
+		w->f = f;
+		for (unsigned i = 0; i < CLEAN_SLICES; i++)
+			for (unsigned c = 0; c < CLEAN_CHUNKS; c++)
+				if (w->slices[i].len > 0)
+					clean_get(w, i, c);
+	}
+}
+
+/* Threads that put, get and drop; the store is compacted, and stopped in it. */
+static void test_compact(void **state)
+{
+	static struct clean_worker workers[CLEAN_WORKERS];
+	struct rpc_store_compact_rsp rsp;
+	uint64_t freed = 0;
+	struct fixture f;
+	char dir[128];
+	bool stop;
+
+	(void)state;
+	bulk_segment = 1u << 20;
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	snprintf(dir, sizeof dir, "%s/store", base);
+	for (unsigned n = 0; n < CLEAN_WORKERS; n++)
+		workers[n] = (struct clean_worker){ .nth = n, .rand = n,
+						    .stop = &stop };
+	for (unsigned turn = 0; turn < 4; turn++) {
+		stop = false;
+		fixture_start(&f, dir, 1 + turn % 3);
+		clean_check(&f, workers);
+		for (unsigned n = 0; n < CLEAN_WORKERS; n++)
+			pthread_create(&workers[n].thread, NULL, clean_work,
+				       &workers[n]);
+		for (unsigned i = 0; i < 3; i++) {
+			clean_let(workers, 60);
+			clean_wait(workers, 30);
+			compact_whole(&f); /* beside the other half */
+		}
+		clean_wait(workers, 0);
+		__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+		for (unsigned n = 0; n < CLEAN_WORKERS; n++)
+			pthread_join(workers[n].thread, NULL);
+		clean_check(&f, workers);
+		compact_ask(&f, RPC_COMPACT_START, &rsp);
+		freed += rsp.freed;
+		usleep(700 * turn);
+		fixture_stop(&f); /* in the middle of it */
+		if (turn == 2) /* the index is made again */
+			shell("rm -r %s/chunks", dir);
+	}
+	assert_true(freed > 10u << 20);
+	bulk_segment = 0;
+	shell("rm -rf %s", base);
+}
+
 /* A bit of a chunk flips on the disk. */
 static void test_chunk_rot(void **state)
 {
@@ -723,11 +946,13 @@ int main(void)
 		cmocka_unit_test(test_store_damaged),
 		cmocka_unit_test(test_rows_in_doubt),
 		cmocka_unit_test(test_stop_busy),
+		cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_chunk_rot),
 	};
 
 	for (size_t i = 0; i < sizeof data; i++)
 		data[i] = (char)(i * 31 + (i >> 9));
 	snprintf(base, sizeof base, "test_store_%d.tmp", (int)getpid());
+	cmocka_set_test_filter(getenv("TEST_FILTER"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

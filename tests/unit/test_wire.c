@@ -434,7 +434,7 @@ static void test_table(void **state)
 	assert_true(n > 30);
 	for (size_t i = 0; i < n; i++) {
 		assert_ptr_equal(rpc_info(all[i].tag), &all[i]);
-		assert_non_null(strchr("RWCPGH", all[i].kind));
+		assert_non_null(strchr("RWCPGHS", all[i].kind));
 		assert_int_equal(all[i].check(NULL, 0), 0);
 		assert_int_not_equal(all[i].roles, 0);
 	}

@@ -1,0 +1,117 @@
+/*
+ * Compaction of a store: its driver with its heads, and what managers ask of
+ * it. Loop 0, where messages for a store come to.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "storaged/store_impl.h"
+
+static void compact_on_space(void *arg, uint64_t *ret_avail,
+			     uint64_t *ret_reserve)
+{
+	struct store *s = arg;
+
+	*ret_avail = s->avail;
+	*ret_reserve = store_reserve(s->total);
+}
+
+int store_compact_open(struct store *s, const struct store_config *config,
+		       struct errbuf *e)
+{
+	const struct compact_config cc = {
+		.env = s->loops[0].env,
+		.rate = config->compact_rate,
+		.threshold = config->compact_threshold,
+		.min_dead = config->compact_min_dead,
+		.space = compact_on_space,
+		.arg = s,
+	};
+	struct compact_head bulk;
+	int rv = compact_new(&cc, &s->compact);
+
+	if (rv == 0)
+		rv = chunk_clean_new(s->loops[0].chunks, &bulk);
+	if (rv != 0)
+		return errbuf_set(e, rv, "out of memory");
+	compact_add_head(s->compact, &bulk);
+	return 0;
+}
+
+static void compact_list_heads(const struct compact *c, struct wire_vec *v)
+{
+	for (unsigned i = 0; i < compact_heads(c); i++) {
+		struct compact_stat st;
+		struct wire_writer w;
+		struct wire_bytes text;
+		const char *name;
+
+		compact_head_stat(c, i, &name, &st);
+		text = wire_cstr(name);
+		w = wire_vec_add(v);
+		wire_put_str(&w, &text);
+		wire_put_u64(&w, &st.segments);
+		wire_put_u64(&w, &st.bytes);
+		wire_put_u64(&w, &st.live);
+	}
+}
+
+static void compact_act(struct compact *c, const struct rpc_store_compact *m)
+{
+	if (m->action == RPC_COMPACT_START)
+		compact_start(c, m->max > 0 ? m->max : UINT64_MAX);
+	else if (m->action == RPC_COMPACT_SUSPEND)
+		compact_suspend(c);
+	else if (m->action == RPC_COMPACT_RESUME)
+		compact_resume(c);
+}
+
+void store_compact_rpc(void *arg, struct rpc_req *req)
+{
+	struct store *s = arg;
+	struct rpc_store_compact_rsp rsp = { 0 };
+	struct rpc_store_compact m;
+	struct compact_info info;
+	struct wire_vec v;
+	struct buf payload;
+	int rv = rpc_store_compact_decode(&m, req->payload, req->payload_len);
+
+	if (rv == 0 && m.action > RPC_COMPACT_RESUME)
+		rv = -EINVAL;
+	if (rv == 0 && !s->loops[0].serving) {
+		rpc_reply_error(req, RPC_STATUS_UNAVAILABLE, 0,
+				"the store is starting");
+		return;
+	}
+	if (rv != 0) {
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+		return;
+	}
+	compact_act(s->compact, &m);
+	compact_get_info(s->compact, &info);
+	wire_vec_init(&v);
+	compact_list_heads(s->compact, &v);
+	rsp.state = (uint8_t)info.state;
+	rsp.why = (uint8_t)info.why;
+	rsp.started = info.started;
+	rsp.ended = info.ended;
+	rsp.targets = info.targets;
+	rsp.pending = info.pending;
+	rsp.ongoing = info.ongoing;
+	rsp.out = info.out;
+	rsp.kept = info.kept;
+	rsp.status = rpc_status_from_errno(info.err);
+	rsp.copied = info.copied;
+	rsp.freed = info.freed;
+	rsp.rate = info.rate;
+	rsp.heads = wire_vec_bytes(&v);
+	buf_init(&payload, 0);
+	if (v.buf.err == 0 &&
+	    rpc_store_compact_rsp_encode(&rsp, &payload) == 0)
+		rpc_reply(req, &payload, NULL);
+	else
+		rpc_reply_error(req, RPC_STATUS_NOMEM, 0, NULL);
+	buf_fini(&payload);
+	wire_vec_fini(&v);
+}

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Compaction: gives space back, by command and by itself; under load, and through kill -9."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from leo import *
+
+MIB = 1 << 20
+SETS = {
+    "segment.size": "8MiB",
+    "reader.lease": "1s",
+    "compaction.rate": "0",
+    "compaction.threshold": "0",  # not by itself
+}
+
+
+def sets(**over):
+    out = []
+    for name, value in {**SETS, **{k.replace("__", "."): v for k, v in over.items()}}.items():
+        out += ["--set", f"{name}={value}"]
+    return out
+
+
+def body(key, size):
+    return random.Random(key).randbytes(size)
+
+
+def status(server):
+    answer = server.adm_json("compact-status")
+    eq(len(answer["stores"]), 1, "stores")
+    return answer["stores"][0]
+
+
+def bulk(server):
+    return [h for h in status(server)["heads"] if h["head"] == "bulk"][0]
+
+
+def idle(server, seconds=60):
+    return wait_for("the end of the compaction", lambda: (s := status(server))["state"] == "idling" and s, seconds)
+
+
+class Facts:
+    """What was stored, under which key; all of it must be there."""
+
+    def __init__(self, server):
+        self.server = server
+        self.keys = {}
+
+    def put(self, key, size):
+        eq(self.server.s3().put(f"/com/{key}", body(key, size)).status, 200, "PUT")
+        self.keys[key] = size
+
+    def delete(self, key):
+        eq(self.server.s3().delete(f"/com/{key}").status, 204, "DELETE")
+        del self.keys[key]
+
+    def check(self):
+        s3 = self.server.s3()
+        for key, size in self.keys.items():
+            r = s3.get(f"/com/{key}")
+            eq(r.status, 200, key)
+            assert r.body == body(key, size), f"{key} is not what was stored"
+        eq(len(s3.list("com")), len(self.keys), "keys")
+
+
+def no_run_yet(server, facts):
+    s = status(server)
+    eq((s["state"], s["reason"], s["started"], s["targets"]), ("idling", "", 0, 0), "state")
+    text = server.adm("compact-status").stdout
+    for label in ("current status: idling", "last compaction start: ____-__-__ __:__:__",
+                  "total targets: 0", "# of pending targets: 0", "# of ongoing targets: 0",
+                  "# of out of targets: 0"):
+        assert label in text, text
+    eq(server.adm("compact-start", "xyz", check=False).returncode, 1, "no such store")
+    eq(server.adm("compact-start", "all", "0", check=False).returncode, 2, "usage")
+    eq(server.adm("compact-start", s["host"], "all", "3", check=False).returncode, 2, "usage")
+
+
+def by_command(server, facts):
+    """Two of three go; their space does as well, and nothing else."""
+    for i in range(12):
+        facts.put(f"cmd{i}", 3 * MIB + i)
+    before = bulk(server)
+    assert before["bytes_live"] > 12 * 3 * MIB and before["bytes_total"] >= before["bytes_live"], before
+    for i in range(12):
+        if i % 3:
+            facts.delete(f"cmd{i}")
+    wait_for("chunks to go", lambda: bulk(server)["bytes_live"] < 13 * MIB, 60)
+    eq(server.adm("compact-start", "all", "1", "--wait").stdout, "OK\n", "one")
+    s = status(server)
+    eq((s["state"], s["targets"], s["out_of"], s["result"]), ("idling", 1, 1, "ok"), "one")
+    eq(server.adm("compact-start").stdout, "OK\n", "started")
+    server.adm("compact-start", s["store"][:8], "all")  # not an error
+    eq(server.adm("compact-start", s["host"], "--wait").stdout, "OK\n", "waited")
+    s = status(server)
+    eq((s["state"], s["reason"], s["pending"], s["ongoing"], s["kept"]),
+       ("idling", "command", 0, 0, 0), "the run")
+    assert s["ended"] >= s["started"] > 0 and s["bytes_freed"] > 15 * MIB, s
+    after = bulk(server)
+    # all that is left beside what is alive: the segment that is written
+    assert after["bytes_total"] < after["bytes_live"] + 20 * MIB, after
+    facts.check()
+    server.fsck()
+    server.restart()
+    facts.check()
+
+
+def under_load(server, facts):
+    """Clients notice nothing of it; held, it does nothing."""
+    server.kill()
+    server.extra = sets(compaction__rate="2MiB")
+    server.start()
+    for i in range(16):
+        facts.put(f"load{i}", 2 * MIB + i)
+    for i in range(16):
+        if i % 2:
+            facts.delete(f"load{i}")
+    live = bulk(server)["bytes_live"]
+    wait_for("chunks to go", lambda: bulk(server)["bytes_live"] < live - 15 * MIB, 60)
+    stop, errors, slowest, done = threading.Event(), [], [0.0], [0]
+
+    def load(n):
+        s3, mine = server.s3(), {}
+        rnd = random.Random(n)
+        try:
+            while not stop.is_set():
+                key = f"l{n}-{rnd.randrange(6)}"
+                start = time.monotonic()
+                if key in mine and rnd.random() < 0.6:
+                    r = s3.get(f"/com/{key}")
+                    assert r.status == 200 and r.body == body(*mine[key]), (key, r.status)
+                elif rnd.random() < 0.2:
+                    eq(s3.delete(f"/com/{key}").status, 204, "DELETE")
+                    mine.pop(key, None)
+                else:
+                    size = rnd.choice((100, 30000, MIB, 5 * MIB))
+                    what = f"{key}.{rnd.random()}", size
+                    eq(s3.put(f"/com/{key}", body(*what)).status, 200, "PUT")
+                    mine[key] = what
+                slowest[0] = max(slowest[0], time.monotonic() - start)
+                done[0] += 1
+            for key in mine:
+                eq(s3.delete(f"/com/{key}").status, 204, "DELETE")
+        except Exception as err:
+            errors.append(err)
+
+    def old():
+        s3 = server.s3()
+        try:
+            while not stop.is_set():
+                for key, size in list(facts.keys.items()):
+                    r = s3.get(f"/com/{key}")
+                    assert r.status == 200 and r.body == body(key, size), (key, r.status)
+        except Exception as err:
+            errors.append(err)
+
+    threads = [threading.Thread(target=load, args=(n,)) for n in range(3)]
+    threads.append(threading.Thread(target=old))
+    for t in threads:
+        t.start()
+    server.adm("compact-start")
+    wait_for("something copied", lambda: status(server)["bytes_copied"] > 0, 60)
+    server.adm("compact-suspend")
+    time.sleep(0.5)
+    s = status(server)
+    eq(s["state"], "suspending", "state")
+    time.sleep(1)
+    eq(status(server)["bytes_copied"], s["bytes_copied"], "nothing while it is held")
+    server.adm("compact-resume")
+    s = idle(server, 120)
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+    print(f"# {done[0]} requests, the slowest took {slowest[0]:.2f} s; {s}")
+    assert s["bytes_freed"] > 8 * MIB, s
+    facts.check()
+
+
+def killed(server, facts):
+    """kill -9 wherever it is; the next run finds what is left."""
+    server.kill()
+    server.extra = sets(compaction__rate="8MiB")
+    server.start()
+    for i in range(16):
+        facts.put(f"kill{i}", 2 * MIB + i)
+    for i in range(16):
+        if i % 4 != 1:
+            facts.delete(f"kill{i}")
+    rnd = random.Random(seed)
+    for turn in range(5):
+        server.adm("compact-start")
+        facts.put(f"turn{turn}", 3 * MIB + turn)
+        time.sleep(rnd.random())
+        server.kill()
+        server.fsck()
+        server.start()
+        facts.check()
+    server.adm("compact-start", "--wait")
+    facts.check()
+    after = bulk(server)
+    # 90 percent alive are not worth it; the segment that is written
+    assert after["bytes_total"] < after["bytes_live"] / 0.9 + 20 * MIB, after
+
+
+def by_itself(server, facts):
+    server.kill()
+    server.extra = sets(compaction__threshold="60", compaction__min_dead="16MiB")
+    server.start()
+    for i in range(12):
+        facts.put(f"self{i}", 3 * MIB + i)
+    total = bulk(server)["bytes_total"]
+    for key in list(facts.keys):
+        if not key.startswith("turn"):
+            facts.delete(key)
+    wait_for("space to come back", lambda: bulk(server)["bytes_total"] < total - 20 * MIB, 90)
+    s = idle(server)
+    assert s["reason"] in ("dead bytes", "shortage of space"), s
+    facts.check()
+
+
+seed = seed_from_argv()
+
+
+def main():
+    tap = Tap()
+    server = Server(extra=sets())
+    eq(server.s3().put("/com").status, 200, "the bucket")
+    facts = Facts(server)
+    for test in (no_run_yet, by_command, under_load, killed, by_itself):
+        tap.run(test.__name__, test, server, facts)
+    server.stop()
+    tap.end()
+
+
+main()
