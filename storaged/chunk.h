@@ -57,6 +57,15 @@ void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret);
 int chunk_store_check(struct chunk_store *cs,
 		      void (*report)(void *arg, const char *text), void *arg);
 
+/*
+ * Slices that have chunks here, in order, the first of them at or behind from
+ * and all of its home shard, that were made before `second`: at most max. next:
+ * where to go on, from.hi = from.lo = UINT64_MAX at the end. Blocks: worker.
+ */
+int chunk_store_slices(struct chunk_store *cs, struct wire_u128 from,
+		       uint32_t second, unsigned max, struct wire_u128 *ret,
+		       unsigned *ret_n, struct wire_u128 *ret_next);
+
 /* port: of the bulk head on env's loop; borrowed. */
 int chunk_loop_new(struct chunk_store *cs, struct env *env,
 		   struct seg_port *port, struct chunk_loop **ret_loop);

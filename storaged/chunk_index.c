@@ -308,6 +308,58 @@ void chunk_store_stats(struct chunk_store *cs, struct chunk_stats *ret)
 	};
 }
 
+/* --- which slices --- */
+
+/* The first slice of the next home shard; the last id of all behind the last. */
+static struct wire_u128 slices_next_home(struct wire_u128 slice)
+{
+	const struct wire_u128 end = { UINT64_MAX, UINT64_MAX };
+	uint16_t home = slice_home(slice);
+
+	return home == UINT16_MAX
+		       ? end
+		       : (struct wire_u128){ (uint64_t)(home + 1) << 48, 0 };
+}
+
+int chunk_store_slices(struct chunk_store *cs, struct wire_u128 from,
+		       uint32_t second, unsigned max, struct wire_u128 *ret,
+		       unsigned *ret_n, struct wire_u128 *ret_next)
+{
+	const struct chunk_id first = { from, 0 };
+	uint8_t key[CHUNK_KEY];
+	struct rows_iter *it;
+	struct chunk_row row;
+	struct chunk_id id;
+	unsigned n = 0;
+	int rv;
+
+	chunk_key(&first, key);
+	rv = rows_iter_new(cs->index, wire_bytes(key, sizeof key),
+			   wire_bytes(NULL, 0), &it);
+	if (rv != 0)
+		return rv;
+	*ret_next = (struct wire_u128){ UINT64_MAX, UINT64_MAX };
+	while ((rv = chunk_index_next(it, &id, &row)) == 0) {
+		if (n > 0 && id.slice.hi == ret[n - 1].hi &&
+		    id.slice.lo == ret[n - 1].lo)
+			continue;
+		*ret_next = id.slice;
+		if (n == max ||
+		    (n > 0 && slice_home(id.slice) != slice_home(ret[0])))
+			break;
+		if (slice_second(id.slice) >= second) {
+			/* those behind it are younger */
+			*ret_next = slices_next_home(id.slice);
+			break;
+		}
+		ret[n++] = id.slice;
+		*ret_next = (struct wire_u128){ UINT64_MAX, UINT64_MAX };
+	}
+	rows_iter_free(it);
+	*ret_n = n;
+	return rv == -ENOENT ? 0 : rv;
+}
+
 /* --- a recount --- */
 
 static int check_count(struct chunk_store *cs, struct chunk_segments *found)

@@ -19,7 +19,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/chunk_clean.c %D%/chunk_drop.c %D%/chunk_get.c \
 	%D%/chunk_impl.h %D%/chunk_index.c \
 	%D%/compact.c %D%/compact.h %D%/compact_policy.c \
-	%D%/opens.c %D%/opens.h \
+	%D%/opens.c %D%/opens.h %D%/orphans.c %D%/orphans.h \
 	%D%/shard.c %D%/shard.h %D%/shard_close.c \
 	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
 	%D%/shard_fsck.c %D%/shard_merge.c %D%/shard_read.c \
@@ -33,7 +33,8 @@ tests_bench_bench_groups_SOURCES = tests/bench/bench_groups.c
 tests_bench_bench_groups_LDADD = $(LIB_STORAGED)
 
 check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_shard_queue \
-	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact
+	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact \
+	tests/unit/test_orphans
 SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h \
 	tests/lib/crashfs.c tests/lib/crashfs.h \
 	tests/lib/minienv.c tests/lib/minienv.h
@@ -53,6 +54,11 @@ tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
 	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_chunk_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
+tests_unit_test_orphans_SOURCES = tests/unit/test_orphans.c \
+	tests/lib/crashfs.c tests/lib/crashfs.h \
+	tests/lib/minienv.c tests/lib/minienv.h
+tests_unit_test_orphans_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test_shard_merge
 tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)
@@ -62,7 +68,8 @@ TESTS += tests/unit/test_shard_merge
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \
-	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact
+	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact \
+	tests/unit/test_orphans
 
 # the namespace's tests
 NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \

@@ -414,7 +414,8 @@ int ns_work_session(struct ns_ctx *x, uint64_t session,
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \
 	M(whereis)
-#define NS_OPS_SCAN(M) M(list) M(readdir) M(mpu_list) M(mpu_parts) M(check_rows)
+#define NS_OPS_SCAN(M) \
+	M(list) M(readdir) M(mpu_list) M(mpu_parts) M(check_rows) M(slice_ask)
 
 #define NS_OP_DECL(name) \
 	int ns_do_##name(struct ns_ctx *x, const struct rpc_##name *m);

@@ -302,6 +302,60 @@ int ns_do_slice_drop(struct ns_ctx *x, const struct rpc_slice_drop *m)
 	return rv != 0 ? rv : ns_answer_empty(x);
 }
 
+/* --- SLICE_ASK --- */
+
+static int ns_ask_one(struct rows_iter *it, uint16_t shard,
+		      struct wire_u128 slice, uint8_t *ret_state)
+{
+	struct ns_row_slice row;
+	struct wire_bytes value;
+	struct ns_key k;
+	int rv = rows_iter_get(it, ns_key_slice(&k, shard, slice), &value);
+
+	if (rv == 0) {
+		if (ns_row_slice_load(&row, value) != 0)
+			return -EIO;
+		*ret_state = row.dead != 0 ? RPC_SLICE_DEAD : RPC_SLICE_ALIVE;
+		return 0;
+	}
+	if (rv == -ENOENT)
+		rv = rows_iter_get(it, ns_key_queue128(&k, shard, NS_Q_SLICE,
+						       slice), &value);
+	*ret_state = rv == 0 ? RPC_SLICE_ALIVE : RPC_SLICE_UNKNOWN;
+	return rv == -ENOENT ? 0 : rv;
+}
+
+int ns_scan_slice_ask(struct rows_back *back, uint16_t shard,
+		      const struct rpc_slice_ask *m, struct ns_answer *a)
+{
+	uint8_t states[NS_SLICES_MAX];
+	struct rpc_slice_ask_rsp rsp;
+	struct ns_key from, to;
+	struct rows_iter *it = NULL;
+	struct wire_reader r;
+	uint32_t n;
+	int rv;
+
+	r = wire_vec_reader(m->slices, &n);
+	if (r.err != 0 || n > NS_SLICES_MAX)
+		return RPC_STATUS_INVAL;
+	ns_key_start(&from, shard, 0);
+	from.len = 2;
+	to = from;
+	ns_key_end(&to);
+	rv = rows_iter_new(back, ns_key_get(&from), ns_key_get(&to), &it);
+	for (uint32_t i = 0; i < n && rv == 0; i++) {
+		struct wire_u128 slice;
+
+		wire_get_u128(&r, &slice);
+		rv = r.err != 0 ? RPC_STATUS_INVAL
+				: ns_ask_one(it, shard, slice, &states[i]);
+	}
+	rows_iter_free(it);
+	rsp.states = wire_bytes(states, n);
+	return rv != 0 ? rv : rpc_slice_ask_rsp_encode(&rsp, &a->payload);
+}
+
 /* --- forgetting --- */
 
 int ns_work_dead(struct ns_ctx *x, struct wire_u128 slice)

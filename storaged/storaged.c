@@ -28,6 +28,9 @@ struct storaged {
 	struct env *env;
 	struct store *store;
 	struct rpc_peer_link *manager;
+	struct rpc_peer_link *self; /* to the shards that we lead: all */
+	orphans_done_fn ask_done;   /* of the message of the store's own */
+	void *ask_arg;
 	char *addr;
 	char host[65];
 	uint64_t epoch;
@@ -54,6 +57,37 @@ static size_t storaged_rows_cache(struct loop_set *loops)
 	return n < STORAGED_CACHE_MIN ? STORAGED_CACHE_MIN : (size_t)n;
 }
 
+/* --- messages of the store's own (store.h) --- */
+
+static void storaged_on_answer(void *arg, const struct rpc_reply *reply)
+{
+	struct storaged *s = arg;
+
+	s->ask_done(s->ask_arg, reply->status,
+		    wire_bytes(reply->payload, reply->len));
+}
+
+static int storaged_send_for_store(void *arg, uint16_t tag, uint16_t shard,
+				   struct buf *payload, orphans_done_fn done,
+				   void *done_arg)
+{
+	struct storaged *s = arg;
+	struct rpc_send send = {
+		.tag = tag,
+		.group = shard,
+		.payload = payload,
+		.done = storaged_on_answer,
+		.arg = s,
+	};
+
+	s->ask_done = done;
+	s->ask_arg = done_arg;
+	return rpc_link_send(rpc_info(tag)->kind == 'G' ? s->manager : s->self,
+			     &send) != NULL
+		       ? 0
+		       : -ENOMEM;
+}
+
 int storaged_open(const struct storaged_config *config,
 		  struct storaged **ret_storaged, struct errbuf *e)
 {
@@ -71,6 +105,11 @@ int storaged_open(const struct storaged_config *config,
 		.compact_threshold =
 			(unsigned)config->settings.compact_threshold,
 		.compact_min_dead = config->settings.compact_min_dead,
+		.send = storaged_send_for_store,
+		.send_arg = s,
+		.orphans_period_ns =
+			config->settings.orphans_period_ms * 1000000,
+		.orphans_grace_ns = config->settings.orphans_grace_ms * 1000000,
 		.is_check = config->is_check,
 	};
 	int rv;
@@ -89,6 +128,9 @@ int storaged_open(const struct storaged_config *config,
 				  config->manager_is_local ? config->server
 							   : NULL,
 				  &s->manager);
+		if (rv == 0)
+			rv = rpc_link_new(loop, config->addr, RPC_ROLE_STORAGE,
+					  config->server, &s->self);
 		if (rv != 0)
 			errbuf_set(e, rv, "cannot reach the managers");
 	}
@@ -229,6 +271,8 @@ void storaged_close(struct storaged *s)
 	env_timer_cancel(s->env, &s->timer);
 	if (s->manager != NULL)
 		rpc_link_free(s->manager);
+	if (s->self != NULL)
+		rpc_link_free(s->self);
 	if (s->store != NULL)
 		store_close(s->store);
 	mem_free(s->addr);

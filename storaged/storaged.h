@@ -12,6 +12,7 @@ struct storaged;
 struct storaged_settings {
 	uint64_t segment_size, reader_lease_ms;
 	uint64_t compact_rate, compact_threshold, compact_min_dead;
+	uint64_t orphans_period_ms, orphans_grace_ms;
 };
 /* AT(field): its offset in the program's struct. */
 #define STORAGED_SETTINGS(AT) \
@@ -34,7 +35,13 @@ struct storaged_settings {
 	  "disk is nearly full." }, \
 	{ "compaction.min_dead", CONF_SIZE, AT(compact_min_dead), "256MiB", \
 	  0, (uint64_t)1 << 50, "bytes", NULL, false, \
-	  "... and at least so many bytes are not in use." },
+	  "... and at least so many bytes are not in use." }, \
+	{ "orphans.period", CONF_MS, AT(orphans_period_ms), "1h", 1000, \
+	  86400000, "ms", NULL, false, \
+	  "How often chunks are looked for that nothing names." }, \
+	{ "orphans.grace", CONF_MS, AT(orphans_grace_ms), "1h", 1000, \
+	  86400000, "ms", NULL, false, \
+	  "How long one is kept whose client is gone." },
 
 struct storaged_config {
 	struct loop_set *loops;

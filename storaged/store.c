@@ -187,6 +187,8 @@ static void store_loop_start(struct env_task *task)
 		env_timer_set(l->env, &s->space_timer, STORE_SPACE_NS);
 		if (!s->is_check)
 			compact_start_watching(s->compact);
+		if (!s->is_check && s->orphans != NULL)
+			orphans_start(s->orphans);
 	}
 }
 
@@ -403,6 +405,8 @@ void store_close(struct store *s)
 		return;
 	if (s->compact != NULL)
 		compact_suspend(s->compact);
+	if (s->orphans != NULL)
+		orphans_stop(s->orphans);
 	store_drain(s);
 	if (s->n_loops > 0)
 		env_timer_cancel(s->loops[0].env, &s->space_timer);
@@ -422,6 +426,7 @@ void store_close(struct store *s)
 		shard_set_free(s->loops[i].set);
 	}
 	compact_free(s->compact);
+	orphans_free(s->orphans);
 	chunk_store_close(s->chunks, s->clean);
 	seg_head_close(s->bulk);
 	for (unsigned i = 0; i < s->n_loops; i++) {

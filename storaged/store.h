@@ -13,6 +13,7 @@
 #include "common/base/env.h"
 #include "common/base/errbuf.h"
 #include "common/rpc/rpc.h"
+#include "storaged/orphans.h"
 
 struct store;
 struct loop_set;
@@ -30,7 +31,12 @@ struct store_config {
 	/* compact.h; 0: no limit, never by itself */
 	uint64_t compact_rate, compact_min_dead;
 	unsigned compact_threshold;
-	bool is_check;             /* nothing is compacted */
+	/* orphans.h, one message at a time; NULL: none are looked for */
+	int (*send)(void *arg, uint16_t tag, uint16_t shard,
+		    struct buf *payload, orphans_done_fn done, void *done_arg);
+	void *send_arg;
+	uint64_t orphans_period_ns, orphans_grace_ns;
+	bool is_check;             /* nothing is compacted, or looked for */
 };
 
 /*

@@ -1,6 +1,6 @@
 /*
- * Compaction of a store: its driver with its heads, and what managers ask of
- * it. Loop 0, where messages for a store come to.
+ * Compaction of a store: its driver with its heads, the sweep of orphans, and
+ * what managers ask of it. Loop 0, where messages for a store come to.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,6 +15,24 @@ static void compact_on_space(void *arg, uint64_t *ret_avail,
 
 	*ret_avail = s->avail;
 	*ret_reserve = store_reserve(s->total);
+}
+
+static int store_orphans_open(struct store *s,
+			      const struct store_config *config,
+			      struct errbuf *e)
+{
+	const struct orphans_config oc = {
+		.env = s->loops[0].env,
+		.store = s->chunks,
+		.chunks = s->loops[0].chunks,
+		.send = config->send,
+		.arg = config->send_arg,
+		.period_ns = config->orphans_period_ns,
+		.grace_ns = config->orphans_grace_ns,
+	};
+	int rv = orphans_new(&oc, &s->orphans);
+
+	return rv == 0 ? 0 : errbuf_set(e, rv, "out of memory");
 }
 
 int store_compact_open(struct store *s, const struct store_config *config,
@@ -36,7 +54,7 @@ int store_compact_open(struct store *s, const struct store_config *config,
 	if (rv != 0)
 		return errbuf_set(e, rv, "out of memory");
 	compact_add_head(s->compact, &bulk);
-	return 0;
+	return config->send != NULL ? store_orphans_open(s, config, e) : 0;
 }
 
 static void compact_list_heads(const struct compact *c, struct wire_vec *v)

@@ -8,6 +8,7 @@
 #include "common/seg/super.h"
 #include "storaged/chunk.h"
 #include "storaged/compact.h"
+#include "storaged/orphans.h"
 #include "storaged/shard.h"
 #include "storaged/store.h"
 
@@ -48,6 +49,7 @@ struct store {
 	struct chunk_store *chunks;
 	struct seg_head *log, *bulk;
 	struct compact *compact;     /* loop 0 */
+	struct orphans *orphans;     /* loop 0; NULL: none */
 	bool is_check;
 	struct store_loop *loops;
 	unsigned n_loops;

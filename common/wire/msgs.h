@@ -262,6 +262,13 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
  * dead. Copies are refused with SLICE_GONE as every later commit of it.
  */
 #define RPC_SLICE_DROP_REQ(F) RPC_MUT(F) F(list, slices)
+/*
+ * What is known of these slices: a byte of RPC_SLICE_* for each. DEAD stays so;
+ * for the rest it is how things were when it was asked.
+ */
+#define RPC_SLICE_ASK_REQ(F) F(list, slices) /* u128 each */
+#define RPC_SLICE_ASK_RSP(F) F(blob, states)
+enum { RPC_SLICE_UNKNOWN = 0, RPC_SLICE_ALIVE = 1, RPC_SLICE_DEAD = 2 };
 
 /*
  * Replaces the extents that touch [pos, pos + len) of an inode by `data`, which
@@ -372,6 +379,7 @@ enum {
 	M(0x51, root_remove, RPC_ROOT_REMOVE_REQ, empty_rsp, MANAGER, W) \
 	M(0x52, usage, RPC_USAGE_REQ, usage_rsp, CLIENT, R) \
 	M(0x53, whereis, RPC_WHEREIS_REQ, whereis_rsp, MANAGER, R) \
+	M(0x57, slice_ask, RPC_SLICE_ASK_REQ, slice_ask_rsp, STORAGE, R) \
 	M(0x58, queue_work, RPC_QUEUE_WORK_REQ, queue_work_rsp, STORAGE, W) \
 	M(0x59, slice_reap, RPC_SLICE_REAP_REQ, slice_reap_rsp, STORAGE, W) \
 	M(0x5a, slice_done, RPC_SLICE_DONE_REQ, empty_rsp, STORAGE, W) \
@@ -425,6 +433,7 @@ enum {
 	M(whereis_rsp, RPC_WHEREIS_RSP) \
 	M(queue_work_rsp, RPC_QUEUE_WORK_RSP) \
 	M(slice_reap_rsp, RPC_SLICE_REAP_RSP) \
+	M(slice_ask_rsp, RPC_SLICE_ASK_RSP) \
 	M(store_compact_rsp, RPC_STORE_COMPACT_RSP) \
 	M(check_rows_rsp, RPC_CHECK_ROWS_RSP) \
 	M(check_bytes_rsp, RPC_CHECK_BYTES_RSP) \

@@ -13,6 +13,10 @@ SETS = {
     "reader.lease": "1s",
     "compaction.rate": "0",
     "compaction.threshold": "0",  # not by itself
+    # what a crash brought back, and what a dead client left
+    "session.lease": "2s",
+    "orphans.period": "1s",
+    "orphans.grace": "1s",
 }
 
 
@@ -63,6 +67,12 @@ class Facts:
             eq(r.status, 200, key)
             assert r.body == body(key, size), f"{key} is not what was stored"
         eq(len(s3.list("com")), len(self.keys), "keys")
+
+
+def settle(server, facts):
+    """Until there are no chunks but those of the facts."""
+    want = sum(size for size in facts.keys.values() if size > 65536)
+    wait_for("chunks to go", lambda: bulk(server)["bytes_live"] < want + MIB, 90)
 
 
 def no_run_yet(server, facts):
@@ -190,7 +200,7 @@ def killed(server, facts):
         if i % 4 != 1:
             facts.delete(f"kill{i}")
     rnd = random.Random(seed)
-    for turn in range(5):
+    for turn in range(3):
         server.adm("compact-start")
         facts.put(f"turn{turn}", 3 * MIB + turn)
         time.sleep(rnd.random())
@@ -198,11 +208,32 @@ def killed(server, facts):
         server.fsck()
         server.start()
         facts.check()
+    settle(server, facts)
     server.adm("compact-start", "--wait")
     facts.check()
     after = bulk(server)
     # 90 percent alive are not worth it; the segment that is written
     assert after["bytes_total"] < after["bytes_live"] / 0.9 + 20 * MIB, after
+
+
+def orphans(server, facts):
+    """Chunks of a client that died before its commit go when its session is over."""
+    before = bulk(server)["bytes_live"]
+    s3 = server.s3()
+    headers = {}
+    s3.sign("PUT", "/com/never", [], headers, "UNSIGNED-PAYLOAD")
+    conn = http.client.HTTPConnection(s3.host, s3.port, timeout=60 * SLOW)
+    conn.putrequest("PUT", "/com/never", skip_host=True, skip_accept_encoding=True)
+    for name, value in {**headers, "content-length": str(40 * MIB)}.items():
+        conn.putheader(name, value)
+    conn.endheaders()
+    conn.send(body("never", 20 * MIB))
+    wait_for("its chunks", lambda: bulk(server)["bytes_live"] > before + 8 * MIB, 60)
+    server.kill()
+    conn.close()
+    server.start()
+    settle(server, facts)
+    facts.check()
 
 
 def by_itself(server, facts):
@@ -229,7 +260,7 @@ def main():
     server = Server(extra=sets())
     eq(server.s3().put("/com").status, 200, "the bucket")
     facts = Facts(server)
-    for test in (no_run_yet, by_command, under_load, killed, by_itself):
+    for test in (no_run_yet, by_command, under_load, killed, orphans, by_itself):
         tap.run(test.__name__, test, server, facts)
     server.stop()
     tap.end()

@@ -94,6 +94,20 @@ static int reap_now(struct fix *f, uint64_t slice)
 	return reap(f, slice, INT64_MAX);
 }
 
+/* RPC_SLICE_* */
+static int ask(struct fix *f, uint64_t slice)
+{
+	struct rpc_slice_ask req;
+	struct rpc_slice_ask_rsp rsp;
+	struct wire_vec v;
+
+	req.slices = list_of(&v, nsh_slice(f->h, slice));
+	assert_int_equal(NSH(f->h, slice_ask, slice_ask_rsp, &req, &rsp), OK);
+	wire_vec_fini(&v);
+	assert_int_equal(rsp.states.len, 1);
+	return rsp.states.p[0];
+}
+
 static void done(struct fix *f, uint64_t slice)
 {
 	struct rpc_slice_done req;
@@ -146,14 +160,18 @@ static void test_life(void **state)
 	uint64_t a = make(f, "a");
 	int64_t dropped;
 
+	assert_int_equal(ask(f, 1), RPC_SLICE_UNKNOWN);
 	assert_int_equal(commit(f, a, 1, 0), OK);
 	assert_int_equal(reap_now(f, 1), 0); /* alive */
+	assert_int_equal(ask(f, 1), RPC_SLICE_ALIVE);
 	done(f, 1);
 	give_up(f, 1);
 	expect_rows(f, 1, 0, 0);
 	assert_int_equal(nsh_truncate(f->h, a, 0), OK);
 	dropped = nsh_now(f->h);
 	expect_rows(f, 0, 1, 0);
+	assert_int_equal(ask(f, 1), RPC_SLICE_ALIVE); /* not for a sweep */
+	assert_int_equal(reap(f, 1, 0), 0);
 	/* readers that began before may still have its extents */
 	assert_int_equal(reap(f, 1, dropped - 1), 0);
 	done(f, 1);
@@ -165,6 +183,7 @@ static void test_life(void **state)
 	assert_int_equal(nsh_truncate(f->h, a, 0), OK);
 	assert_int_equal(reap(f, 1, nsh_now(f->h)), 1);
 	expect_rows(f, 1, 1, 1);
+	assert_int_equal(ask(f, 1), RPC_SLICE_DEAD);
 	assert_int_equal(commit(f, a, 1, 0), GONE);
 	assert_int_equal(reap_now(f, 1), 1); /* asked again */
 	done(f, 1);
@@ -180,6 +199,7 @@ static void test_life(void **state)
 	nsh_advance(f->h, 2 * HOUR);
 	forget(f, 1);
 	expect_rows(f, 0, 0, 0);
+	assert_int_equal(ask(f, 1), RPC_SLICE_UNKNOWN);
 	assert_int_equal(commit(f, a, 1, 0), GONE);
 	assert_int_equal(reap_now(f, 1), 1);
 	expect_rows(f, 0, 0, 0);
@@ -273,6 +293,8 @@ static void test_bad_lists(void **state)
 	struct fix *f = *state;
 	struct rpc_slice_reap req = { .before = 0 };
 	struct rpc_slice_reap_rsp rsp;
+	struct rpc_slice_ask_rsp states;
+	struct rpc_slice_ask asked;
 	struct wire_vec v;
 
 	req.slices = list_of(&v, (struct wire_u128){ 0, 1 }); /* not ours */
@@ -289,7 +311,13 @@ static void test_bad_lists(void **state)
 	req.slices = wire_vec_bytes(&v);
 	assert_int_equal(NSH(f->h, slice_reap, slice_reap_rsp, &req, &rsp),
 			 RPC_STATUS_INVAL);
+	asked.slices = req.slices;
+	assert_int_equal(NSH(f->h, slice_ask, slice_ask_rsp, &asked, &states),
+			 RPC_STATUS_INVAL);
 	wire_vec_fini(&v);
+	asked.slices = wire_bytes("\0\0\0\3abc", 7);
+	assert_int_equal(NSH(f->h, slice_ask, slice_ask_rsp, &asked, &states),
+			 RPC_STATUS_INVAL);
 	req.slices = wire_bytes("\0\0\0\3abc", 7);
 	assert_int_equal(NSH(f->h, slice_reap, slice_reap_rsp, &req, &rsp),
 			 RPC_STATUS_INVAL);
@@ -308,7 +336,7 @@ struct game {
 	bool chunks[SLICES + 1]; /* stores have them */
 	bool dead[SLICES + 1];   /* REAP said so: they may be removed */
 	int64_t dropped[SLICES + 1]; /* when the last name went; 0: named */
-	unsigned commits, gone, reaped;
+	unsigned commits, gone, reaped, swept;
 };
 
 static uint64_t rnd(struct game *g, uint64_t below)
@@ -383,6 +411,27 @@ static void game_reap(struct game *g)
 	g->reaped++;
 }
 
+/* A store's sweep (orphans.c) finds chunks whose session is over. */
+static void game_sweep(struct game *g)
+{
+	int slice = 1 + (int)rnd(g, SLICES);
+	int known = ask(g->f, (uint64_t)slice);
+
+	assert_true(known == RPC_SLICE_ALIVE || !game_named(g, slice));
+	if (known == RPC_SLICE_ALIVE)
+		return;
+	if (known == RPC_SLICE_UNKNOWN) {
+		if (rnd(g, 2) == 0) /* things go on before it reaps */
+			game_commit(g);
+		if (!reap(g->f, (uint64_t)slice, 0))
+			return;
+	}
+	assert_false(game_named(g, slice));
+	g->dead[slice] = true;
+	g->chunks[slice] = false;
+	g->swept++;
+}
+
 /* A store hears of it, sooner or later; DONE only when all have. */
 static void game_remove(struct game *g)
 {
@@ -403,8 +452,10 @@ static void game_step(struct game *g)
 		game_commit(g);
 	} else if (op < 60) {
 		game_drop_names(g);
-	} else if (op < 80) {
+	} else if (op < 78) {
 		game_reap(g);
+	} else if (op < 80) {
+		game_sweep(g);
 	} else if (op < 90) {
 		game_remove(g);
 	} else if (op < 93) {
