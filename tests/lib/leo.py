@@ -116,6 +116,20 @@ def tmpdir():
     return path
 
 
+def small_disk(size, base):
+    """base/data on a file system of its own, of size bytes; Skip where that cannot be."""
+    image, where = os.path.join(base, "disk.img"), os.path.join(base, "data")
+    os.mkdir(where)
+    with open(image, "wb") as f:
+        f.truncate(size)
+    try:
+        run("mkfs.ext4", "-q", "-m", "0", image)
+        run("mount", "-o", "loop", image, where)
+    except (OSError, AssertionError) as err:
+        raise Skip(f"no loop mount here: {str(err).strip().splitlines()[-1]}")
+    _cleanup.append(lambda: subprocess.run(["umount", "-l", where]))
+
+
 def free_port():
     """A free port that no outgoing connection can take before it is used."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
