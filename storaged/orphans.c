@@ -9,10 +9,10 @@
  *   DROP     their chunks go, with those of the slices that were dead before
  *   REST     a moment, so that a sweep is in nobody's way
  *
- * Failure modes: whatever does not answer, or answers what cannot be: the sweep
- * ends there, the next one begins in a minute, at the beginning. Nothing has to
- * be undone: what was asked changed nothing, a slice that was reaped and whose
- * chunks are still here is found dead by the next sweep.
+ * Failure modes: whatever does not answer, or answers what cannot be: its batch
+ * is left, the others get their turn, and the next sweep begins in a minute.
+ * Nothing has to be undone: what was asked changed nothing, a slice that was
+ * reaped and whose chunks are still here is found dead by the next sweep.
  */
 #include "storaged/orphans.h"
 
@@ -46,6 +46,7 @@ struct orphans {
 	struct wire_u128 list[ORPHANS_BATCH];
 	unsigned n_list;
 	uint64_t found;              /* slices dropped by this sweep */
+	bool failed;                 /* a batch of it */
 	uint64_t sessions[ORPHANS_BATCH]; /* of list */
 	int rv;                      /* of the worker */
 	struct orphans_stats stats;
@@ -66,30 +67,39 @@ static void orphans_later(struct orphans *o, uint64_t delay_ns)
 		env_timer_set(o->config.env, &o->timer, delay_ns);
 }
 
-/* From the beginning. */
-static void orphans_failed(struct orphans *o, uint32_t status)
+static void orphans_end(struct orphans *o)
 {
-	log_debug("sweep of orphans ends early: %s", rpc_status_text(status));
-	o->from = (struct wire_u128){ 0, 0 };
-	orphans_later(o, o->config.period_ns < ORPHANS_RETRY_NS
-				 ? o->config.period_ns
-				 : ORPHANS_RETRY_NS);
-}
+	uint64_t wait = o->config.period_ns;
 
-static void orphans_batch_end(struct orphans *o)
-{
-	if (o->next.hi != UINT64_MAX || o->next.lo != UINT64_MAX) {
-		o->from = o->next;
-		orphans_later(o, ORPHANS_REST_NS);
-		return;
-	}
 	if (o->found > 0)
 		log_info("chunks of %llu slices that nothing names are dropped",
 			 (unsigned long long)o->found);
 	o->found = 0;
 	o->from = (struct wire_u128){ 0, 0 };
-	o->stats.sweeps++;
-	orphans_later(o, o->config.period_ns);
+	if (!o->failed)
+		o->stats.sweeps++;
+	else if (wait > ORPHANS_RETRY_NS)
+		wait = ORPHANS_RETRY_NS;
+	o->failed = false;
+	orphans_later(o, wait);
+}
+
+static void orphans_batch_end(struct orphans *o)
+{
+	if (o->next.hi == UINT64_MAX && o->next.lo == UINT64_MAX) {
+		orphans_end(o);
+	} else {
+		o->from = o->next;
+		orphans_later(o, ORPHANS_REST_NS);
+	}
+}
+
+static void orphans_failed(struct orphans *o, uint32_t status)
+{
+	log_debug("slices of shard %u are not swept: %s",
+		  slice_home(o->slices[0]), rpc_status_text(status));
+	o->failed = true;
+	orphans_batch_end(o);
 }
 
 /* --- drop --- */
@@ -316,12 +326,15 @@ static void orphans_collected(struct env_work *work)
 
 	if (o->stopped)
 		return;
-	if (o->rv != 0)
-		orphans_failed(o, rpc_status_from_errno(o->rv));
-	else if (o->n == 0)
+	if (o->rv != 0) {
+		log_warn(o->rv, "index of chunks cannot be read");
+		o->failed = true;
+		orphans_end(o);
+	} else if (o->n == 0) {
 		orphans_batch_end(o);
-	else
+	} else {
 		orphans_ask(o);
+	}
 }
 
 static void orphans_collect(struct orphans *o)

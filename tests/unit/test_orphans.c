@@ -50,6 +50,7 @@ struct world {
 	unsigned asked, reaped, checked;
 	unsigned fail_at;  /* the nth message from now on fails; 0: none */
 	int fail_with;     /* -errno of send, or status of the answer */
+	unsigned broken;   /* a shard that nobody has */
 	unsigned wrong;    /* what may not happen */
 	/* the message under way */
 	struct env_task answer;
@@ -193,7 +194,8 @@ static int world_send(void *arg, uint16_t tag, uint16_t shard,
 {
 	struct world *w = arg;
 
-	(void)shard;
+	if (tag != RPC_TAG_session_check && shard == w->broken)
+		return -ENOENT;
 	if (w->fail_at == 1 && w->fail_with < 0) {
 		w->fail_at = 0;
 		return w->fail_with;
@@ -273,6 +275,7 @@ static void world_init(struct world *w)
 	struct rows_back *back;
 
 	memset(w, 0, sizeof *w);
+	w->broken = UINT16_MAX + 1;
 	w->fs = crashfs_new(1);
 	w->image = rows_mem_image_new();
 	w->m = minienv_new(crashfs_vfs(w->fs), 1);
@@ -415,12 +418,36 @@ static void test_failures(void **state)
 		}
 }
 
+/* A shard that never answers is in nobody else's way. */
+static void test_broken_shard(void **state)
+{
+	static struct world w;
+
+	(void)state;
+	world_init(&w);
+	w.broken = 1;
+	for (unsigned i = 0; i < 9; i++)
+		world_put(&w, (uint16_t)(i / 3), 5000, OVER, UNKNOWN);
+	orphans_start(w.o);
+	minienv_advance(w.m, HOUR / 10 + 10 * SECOND);
+	assert_int_equal(stats_of(&w).sweeps, 0);
+	assert_int_equal(stats_of(&w).dropped, 6);
+	for (unsigned i = 0; i < w.n; i++)
+		assert_int_equal(world_has(&w, &w.slices[i]), i / 3 == 1);
+	w.broken = UINT16_MAX + 1;
+	minienv_advance(w.m, 61 * SECOND);
+	assert_int_equal(stats_of(&w).sweeps, 1);
+	assert_int_equal(stats_of(&w).dropped, 9);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_broken_shard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
