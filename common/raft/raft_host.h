@@ -323,9 +323,11 @@ void raft_group_installed(struct raft_group *g);
 /*
  * Forgets a group: its log is void, term and vote stay. done() when that is
  * durable; then its rows may go, and it may be opened again, without voters.
- * removed: index of a committed configuration in which this store does not
- * vote (it need not have heard of it), 0: it knows. 0; -EBUSY: for all that is
- * known it votes; -EAGAIN: not now.
+ * removed: index up to which all is committed, where a configuration is in force
+ * in which this store does not vote (it need not have heard of it); the leader's
+ * commit index is best, as this store may have asked for a configuration later
+ * than that one, and nobody tells it that it was in vain. 0: it knows. Returns
+ * 0; -EBUSY: for all that is known it votes; -EAGAIN: not now.
  */
 struct raft_drop {
 	void (*done)(struct raft_drop *d);

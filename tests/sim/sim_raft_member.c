@@ -212,7 +212,7 @@ static void member_drop(struct world *w, struct replica *leader,
 		    member_role(m, n, id) != RAFT_ROLE_NONE)
 			continue;
 		sim_cluster_enter(w->c, node);
-		proc_drop_group(r->p, r->gi, leader->rows.conf_index);
+		proc_drop_group(r->p, r->gi, raft_group_commit(leader->g));
 	}
 }
 
