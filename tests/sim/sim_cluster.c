@@ -394,16 +394,20 @@ static bool sim_all_up(struct sim_cluster *c)
 	return true;
 }
 
+void sim_cluster_progress(struct sim_cluster *c)
+{
+	c->progress_at = sim_now(c->s);
+}
+
 static void sim_run_heal(struct sim_cluster *c)
 {
-	uint64_t until;
-
 	sim_heal(c);
-	until = sim_now(c->s) + c->config.heal_ms * SIM_MS;
+	sim_cluster_progress(c);
 	while (!sim_all_up(c) || !c->config.ops->healed(c)) {
-		if (sim_now(c->s) >= until) {
+		if (sim_now(c->s) - c->progress_at >=
+		    c->config.heal_ms * SIM_MS) {
 			sim_dump(c);
-			sim_fail(c, "stuck %llu ms after the heal",
+			sim_fail(c, "stuck for %llu ms after the heal",
 				 (unsigned long long)c->config.heal_ms);
 		}
 		sim_one_event(c);

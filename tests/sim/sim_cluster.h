@@ -5,9 +5,10 @@
  * profile. What runs on a machine is the test's (struct sim_ops).
  *
  * A run: `fault_ms` of faults while clients work, then everything is healed,
- * and within heal_ms healed() must say true. Every pair of machines has one
- * connection, in order per direction: what is lost takes all behind it along
- * until the connection broke and opened again (link_reset on both ends).
+ * and heal_ms later, or after the last progress, healed() must say true. Every
+ * pair of machines has one connection, in order per direction: what is lost
+ * takes all behind it along until the connection broke and opened again
+ * (link_reset on both ends).
  */
 #include <stdio.h>
 
@@ -156,6 +157,8 @@ void *sim_refuse(struct sim_cluster *c, unsigned node, const char *fmt, ...)
 /* What follows in this event is done by the process on node. */
 void sim_cluster_enter(struct sim_cluster *c, unsigned node);
 bool sim_cluster_healing(struct sim_cluster *c);
+/* One step of finitely many that are left after the heal was done. */
+void sim_cluster_progress(struct sim_cluster *c);
 /*
  * Stops the process of node for so long; from shortly before it goes on, peer
  * hears nothing from anybody.

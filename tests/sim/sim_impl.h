@@ -47,6 +47,7 @@ struct sim_cluster {
 	uint64_t lag_ms;
 	unsigned loss;
 	bool healing;
+	uint64_t progress_at;
 	uint64_t faults;
 	uint64_t counts[SIM_N];
 	unsigned rotten;      /* nodes */

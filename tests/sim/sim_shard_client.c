@@ -49,6 +49,7 @@ static void op_close(struct op *op)
 
 	op->done = true;
 	op->w->open--;
+	sim_cluster_progress(op->w->c);
 	c->busy--;
 	if (op->write && !op->gave_up)
 		c->free[c->n_free++] = op->slot;
