@@ -34,7 +34,10 @@
 
 /* --- reading a file --- */
 
-/* Feeds r with the file. 0 or 1 as rows_stream_feed(), < 0. */
+/*
+ * Feeds r with the file. 0 or 1 as rows_stream_feed(), < 0. One that cannot be
+ * read is no better than one with wrong bytes: -EBADMSG.
+ */
 static int snap_read(struct vfs_file *f, struct rows_stream_reader *r,
 		     size_t piece)
 {
@@ -47,8 +50,8 @@ static int snap_read(struct vfs_file *f, struct rows_stream_reader *r,
 	while (rv == 0) {
 		ssize_t n = f->vfs->ops->pread(f, buf, piece, off, 0);
 
-		if (n <= 0) {
-			rv = n < 0 ? (int)n : -EBADMSG; /* cut short */
+		if (n <= 0) { /* 0: cut short */
+			rv = n == 0 || n == -EIO ? -EBADMSG : (int)n;
 			break;
 		}
 		rv = rows_stream_feed(r, buf, (size_t)n);

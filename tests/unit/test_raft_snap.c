@@ -223,11 +223,35 @@ static void test_need_of_a_snapshot_behind_a_barrier(void **state)
 				 rlog_at(&f->groups[0]->log, last)));
 }
 
+/* Rows are made again from the log instead, if that has them all. */
+static void test_a_snapshot_that_cannot_be_read(void **state)
+{
+	const struct crashfs_faults faults = { .fail_read_at = 1 };
+	struct fix *f = *state;
+	struct rows_applied a;
+
+	fix_submit(f, 0, 100);
+	raft_snaps_now(f->snaps);
+	minienv_run(f->mini);
+	assert_int_equal(raft_snap_load(f->env->vfs, "snap", "00000.rows", 0,
+					f->back), 0);
+	crashfs_set_faults(f->fs, &faults);
+	assert_int_equal(raft_snap_load(f->env->vfs, "snap", "00000.rows", 0,
+					f->back), -EBADMSG);
+	/* nothing half loaded is left */
+	assert_int_equal(rows_applied_read(f->back, 0, &a), 0);
+	assert_int_equal(a.index, 0);
+	rows_applied_fini(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_need_of_a_snapshot_behind_a_barrier, fix_setup,
+			fix_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_snapshot_that_cannot_be_read, fix_setup,
 			fix_teardown),
 	};
 
