@@ -57,14 +57,24 @@ void raft_host_dirty(struct raft_host *h, struct raft_group *g)
 	raft_host_post_turn(h);
 }
 
-/* --- the timer: only groups with several voters have deadlines --- */
+/*
+ * --- the timer ---
+ *
+ * A group of one needs none while it leads: thousands of them cost nothing. (It
+ * is made to step down by one that was removed and has not heard of it.)
+ */
+
+static bool raft_group_rests(const struct raft_group *g)
+{
+	return g->one_voter && g->lead_term != 0;
+}
 
 void raft_host_arm(struct raft_host *h, const struct raft_group *g)
 {
 	uint64_t now = env_now_ms(h->env);
 	uint64_t at = now + RAFT_TICK_MS;
 
-	if (g->one_voter)
+	if (raft_group_rests(g))
 		return;
 	if (at < g->deadline)
 		at = g->deadline;
@@ -97,7 +107,7 @@ static void raft_host_tick(struct env_timer *timer)
 
 	h->timer_ms = now; /* armed once, below, not by each step */
 	for (g = h->groups; g != NULL; g = g->next) {
-		if (g->state != RAFT_GROUP_RUNNING || g->one_voter)
+		if (g->state != RAFT_GROUP_RUNNING || raft_group_rests(g))
 			continue;
 		if (g->deadline <= now)
 			raft_host_timeout(h, g, now);

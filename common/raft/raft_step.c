@@ -46,6 +46,8 @@
  *   A member that fetched on an earlier offer, and has an older one, would hear
  *   nothing for the 30 s of the library; so it is offered again after each
  *   election timeout (which costs a message: what is being fetched goes on).
+ * - Trap O: a candidate that does not win asks again with a new term at each
+ *   timeout, without a pre-vote; we make it begin with one.
  */
 #include "common/raft/raft_impl.h"
 
@@ -246,6 +248,20 @@ static bool raft_step_may_lead(struct raft_group *g)
 	return g->own_term == raft_current_term(&g->r) && g->hard_pending == 0;
 }
 
+/*
+ * Trap O. A store that was removed and has not heard of it would raise the term
+ * of all others for ever, and one that has to take each as its own first (trap
+ * J) would never lead.
+ */
+static void raft_step_calm(struct raft_group *g)
+{
+	if (raft_state(&g->r) != RAFT_CANDIDATE ||
+	    env_now_ms(g->h->env) < raft_timeout(&g->r))
+		return;
+	g->r.candidate_state.in_pre_vote = true;
+	g->r.candidate_state.disrupt_leader = false;
+}
+
 void raft_step_timeout(struct raft_group *g)
 {
 	struct raft_event ev = { .type = RAFT_TIMEOUT };
@@ -257,6 +273,7 @@ void raft_step_timeout(struct raft_group *g)
 			raft_step_bump(g);
 		return;
 	}
+	raft_step_calm(g);
 	raft_step_must(g, &ev, "timeout");
 }
 

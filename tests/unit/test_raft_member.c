@@ -411,12 +411,24 @@ static void test_trap_j_last_voter_takes_a_new_term(void **state)
 	assert_int_equal(f->group->hard_pending, 0);
 	minienv_run(f->mini);
 	assert_true(f->leader);
+	/* one that was asked to lead, and not told that it was removed */
+	m = peers_vote(8, 2, false, 1);
+	m.request_vote.disrupt_leader = true;
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
+	assert_int_equal(raft_state(&f->group->r), RAFT_FOLLOWER);
+	for (unsigned i = 0; raft_state(&f->group->r) != RAFT_LEADER; i++) {
+		assert_true(i < 100);
+		minienv_advance(f->mini, PEERS_ELECTION_MS / 10 * MS);
+	}
+	assert_int_equal(raft_current_term(&f->group->r), 9);
+	minienv_run(f->mini);
+	assert_true(f->leader);
 	/* and after a restart it is another one again */
 	peers_stop(f);
 	assert_int_equal(peers_start(f), 0);
 	minienv_run(f->mini);
 	assert_true(raft_group_is_leader(f->group));
-	assert_int_equal(raft_current_term(&f->group->r), 4);
+	assert_int_equal(raft_current_term(&f->group->r), 10);
 	raft_free(b.base);
 }
 

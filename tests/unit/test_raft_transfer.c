@@ -198,7 +198,8 @@ static void test_asked_to_lead(void **state)
 	assert_false(v->request_vote.pre_vote);
 	/*
 	 * Nobody answered. A leader of term 3, elected meanwhile, dropped no
-	 * lease: the next try must not disrupt it.
+	 * lease: the next try must not disrupt it. And if this store has been
+	 * removed (trap O), it must not raise the term of others either.
 	 */
 	f->n_sent = 0;
 	while (peers_last(f, 3, RAFT_REQUEST_VOTE, NULL) == NULL)
@@ -206,6 +207,8 @@ static void test_asked_to_lead(void **state)
 	v = peers_last(f, 3, RAFT_REQUEST_VOTE, NULL);
 	assert_int_equal(v->request_vote.term, 4);
 	assert_false(v->request_vote.disrupt_leader);
+	assert_true(v->request_vote.pre_vote);
+	assert_int_equal(raft_group_term(f->group), 3);
 }
 
 /* Lets time pass under a leader whose followers answer as told. */

@@ -12,7 +12,8 @@
  *   trap F     test_raft_install.c      late flushes   here
  *   trap G, H  here                     outcomes       here, raft_install
  *   trap I     test_raft_member.c       membership     test_raft_member.c
- *   transfer   test_raft_transfer.c     reads          test_raft_lease.c
+ *   trap O     test_raft_transfer.c     reads          test_raft_lease.c
+ *   transfer   test_raft_transfer.c
  *   a failed sync ends the process: test_seg.c; answers to retries: the shards'
  */
 #include <errno.h>
