@@ -14,9 +14,10 @@
  * cancel) the try may still be under way somewhere, so that number is never
  * used again.
  *
- * SESSION from a shard: our session has ended without our knowledge. The
- * managers are asked for another one; a mutation that was refused at its first
- * try goes on with that, as it cannot have happened. All else ends here.
+ * SESSION from a shard: the session that the call was stamped with has ended.
+ * If we have no other one yet, the managers are asked for it; a mutation that
+ * was refused at its first try goes on with that, as it cannot have happened.
+ * All else ends here.
  */
 #include "common/client/client_impl.h"
 
@@ -49,7 +50,7 @@ struct client_call {
 	uint32_t slot;
 	uint64_t seq;
 	uint64_t deadline; /* ns */
-	uint64_t ended;    /* session that it shall not be stamped with */
+	uint64_t session;  /* that it was stamped with last, or 0 */
 	unsigned tries;
 	uint32_t status;   /* END: the result; else of the last try */
 	struct rpc_call *rpc;
@@ -122,7 +123,8 @@ static void call_stamp(struct client_call *call)
 {
 	uint8_t *p = call->payload.data;
 
-	call_store(p, call->c->session, 8);
+	call->session = call->c->session;
+	call_store(p, call->session, 8);
 	call_store(p + 8, call->slot, 4);
 	call_store(p + 12, call->seq, 8);
 }
@@ -218,7 +220,10 @@ static void call_refreshed(void *arg, int status)
 	(void)status; /* a newer snapshot wakes calls by itself */
 }
 
-/* Our session is over; true when the call waits for the next one. */
+/*
+ * Its session is over; true when the call goes on with the next one, which may
+ * have come before this answer did.
+ */
 static bool call_lost_session(struct client_call *call,
 			      const struct rpc_reply *r)
 {
@@ -228,9 +233,8 @@ static bool call_lost_session(struct client_call *call,
 		return false;
 	call->payload = *r->request;
 	buf_init(r->request, 0);
-	call->ended = call->c->session;
 	call_drop_slot(call, true);
-	call_wait(call, CALL_WAIT_NS);
+	call_wait(call, call->session == call->c->session ? CALL_WAIT_NS : 0);
 	return true;
 }
 
@@ -294,7 +298,7 @@ static bool call_prepare(struct client_call *call)
 {
 	if (!call_is_mutation(call) || call->has_slot)
 		return true;
-	if (call->c->session == 0 || call->c->session == call->ended) {
+	if (call->c->session == 0 || call->c->session == call->session) {
 		call_wait(call, CALL_WAIT_NS);
 		return false;
 	}

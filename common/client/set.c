@@ -289,6 +289,12 @@ static void set_open_done(void *arg, const struct rpc_reply *r)
 	set_retry(set, &set->open_timer, &set->open_tries);
 }
 
+/* An open is under way, or will be tried again. */
+static bool set_is_opening(const struct client_set *set)
+{
+	return set->open_call != NULL || set->open_tries > 0;
+}
+
 static void set_open(struct client_set *set)
 {
 	char host[65] = "";
@@ -355,7 +361,7 @@ static void set_on_nudge(struct env_task *task)
 	struct client_set *set = n->set;
 
 	if (!client_set_closing(set) && set->renew_call == NULL &&
-	    set->open_call == NULL && set->clients[0].session != 0)
+	    !set_is_opening(set) && set->clients[0].session != 0)
 		env_timer_set(set_env(set), &set->renew_timer, 0);
 	mem_free(n);
 	client_set_unref(set);

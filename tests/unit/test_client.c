@@ -50,6 +50,7 @@ struct fixture {
 	/* the fake: state of loop 0 */
 	uint64_t version, session;
 	uint32_t expired; /* answers to renew with SESSION */
+	unsigned open_fail; /* of the next opens */
 	unsigned opens, renews, gets;
 	struct rpc_req *polls[8];
 	unsigned n_polls;
@@ -194,6 +195,11 @@ static void on_session_open(void *arg, struct rpc_req *req)
 	struct buf out;
 
 	f->opens++;
+	if (f->open_fail > 0) {
+		f->open_fail--;
+		rpc_reply_error(req, RPC_STATUS_UNAVAILABLE, 0, NULL);
+		return;
+	}
 	rsp.session = ++f->session;
 	buf_init(&out, 0);
 	rpc_session_open_rsp_encode(&rsp, &out);
@@ -846,6 +852,88 @@ static void test_session_ended(void **state)
 		assert_true(f->opens == 2 && f->renews > 0);
 		free(f);
 	}
+}
+
+/* The shard says so when the next session has long been opened. */
+static void late_poll(struct env_timer *timer)
+{
+	struct fixture *f = CONTAINER_OF(timer, struct fixture, timer);
+
+	if (f->step == 0 && f->n_parked == 1) {
+		f->step = 1;
+		f->expired = 1;
+	} else if (f->step == 1 && client_session(client0(f)) == 78) {
+		f->step = 2;
+		f->park = false;
+		rpc_reply_error(f->parked[--f->n_parked], RPC_STATUS_SESSION,
+				0, NULL);
+	}
+	env_timer_set(env0(f), timer, 1000000);
+}
+
+static void late_start(struct fixture *f)
+{
+	f->park = true;
+	f->timer.cb = late_poll;
+	env_timer_set(env0(f), &f->timer, 1000000);
+	send_close(client0(f), 0, loss_done, f);
+}
+
+static void test_session_ended_late(void **state)
+{
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		struct fixture *f = fixture_new();
+
+		f->local = local;
+		f->timeout_ms = 10000;
+		run(f, late_start);
+		assert_int_equal(f->status[0], RPC_STATUS_OK);
+		assert_int_equal(f->n_seen, 2);
+		assert_int_equal(f->seen[0].client, 77);
+		assert_int_equal(f->seen[1].client, 78);
+		assert_int_equal(f->opens, 2);
+		free(f);
+	}
+}
+
+/* While another session is being opened, nobody asks about the old one. */
+static void reopen_poll(struct env_timer *timer)
+{
+	struct fixture *f = CONTAINER_OF(timer, struct fixture, timer);
+
+	if (f->step == 0 && f->opens > 1) {
+		f->step = f->renews;
+		f->expired = 1000;
+	}
+	if (f->step > 0 && client_session(client0(f)) == 77) {
+		client_session_lost(client0(f));
+	} else if (f->step > 0) {
+		f->done = f->renews - f->step;
+		finish(f);
+		return;
+	}
+	env_timer_set(env0(f), timer, 1000000);
+}
+
+static void reopen_start(struct fixture *f)
+{
+	f->expired = 1;
+	f->open_fail = 5;
+	f->timer.cb = reopen_poll;
+	env_timer_set(env0(f), &f->timer, 1000000);
+}
+
+static void test_session_reopened(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	f->local = true;
+	run(f, reopen_start);
+	assert_int_equal(f->done, 0);
+	assert_int_equal(f->opens, 7);
+	free(f);
 }
 
 /* --- cancel: no callback, also of calls that wait for the way --- */
@@ -1539,6 +1627,8 @@ int main(void)
 		cmocka_unit_test(test_refresh),
 		cmocka_unit_test(test_session),
 		cmocka_unit_test(test_session_ended),
+		cmocka_unit_test(test_session_ended_late),
+		cmocka_unit_test(test_session_reopened),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_slice),
 		cmocka_unit_test(test_slice_expect),
