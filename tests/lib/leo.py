@@ -272,10 +272,18 @@ class Server:
             self.wait_ready()
 
     def wait_ready(self):
+        """Until it answers, and has left the files that tests read."""
+
         def ready():
             for p in self.procs:
                 if not p.alive():
                     raise AssertionError(f"{p.name} ended: {p.tail()}")
+            # daemons: the gateway may answer before the manager writes them
+            if not all(
+                os.path.exists(os.path.join(self.data, name))
+                for name in ("admin.token", "credentials")
+            ):
+                return False
             try:
                 c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 c.request("GET", "/")
