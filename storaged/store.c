@@ -228,7 +228,7 @@ static void store_tidy_snaps(void *arg, int status)
 	struct store_loop *l = arg;
 
 	(void)status;
-	raft_snaps_now(shard_set_snaps(l->set));
+	raft_snaps_now(shard_set_snaps(l->set), NULL);
 }
 
 static void store_loop_tidy(struct env_task *task)

@@ -21,6 +21,7 @@
 struct check_waiter {
 	void (*done)(void *arg, int status);
 	void *arg;
+	bool roll;
 	struct check_waiter *next;
 };
 
@@ -28,7 +29,7 @@ struct check_waiter {
 struct check_group {
 	struct raft_group *g;
 	unsigned opened; /* it may be dropped, and opened again, meanwhile */
-	uint64_t applied;
+	uint64_t applied, moved;
 };
 
 struct raft_check {
@@ -85,9 +86,21 @@ static void check_groups(struct raft_check *c)
 {
 	const struct check_group *groups = (const void *)c->groups.data;
 
-	for (size_t i = 0; i < c->groups.len / sizeof *groups; i++)
-		if (groups[i].g->opened == groups[i].opened)
-			raft_group_checkpoint(groups[i].g, groups[i].applied);
+	for (size_t i = 0; i < c->groups.len / sizeof *groups; i++) {
+		if (groups[i].g->opened != groups[i].opened)
+			continue;
+		raft_group_checkpoint(groups[i].g, groups[i].applied);
+		raft_group_durable_moved(groups[i].g, groups[i].applied,
+					 groups[i].moved);
+	}
+}
+
+static bool check_rolls(const struct raft_check *c)
+{
+	for (const struct check_waiter *w = c->now; w != NULL; w = w->next)
+		if (w->roll)
+			return true;
+	return false;
 }
 
 static void check_ran(struct env_work *work)
@@ -102,10 +115,12 @@ static void check_ran(struct env_work *work)
 		check_end(c);
 		return;
 	}
+	raft_host_checkpointed(c->config.host);
 	c->append = (struct seg_append){
 		.type = SEG_CHECKPOINT,
 		.iov = { { c->body.data, c->body.len } },
 		.niov = 1,
+		.roll = check_rolls(c),
 		.done = check_appended,
 	};
 	seg_append(c->config.host->port, &c->append);
@@ -123,7 +138,7 @@ static void check_synced(void *arg, int status)
 static void check_collect(void *arg, struct raft_group *g)
 {
 	struct raft_check *c = arg;
-	struct check_group group = { g, g->opened, g->applied };
+	struct check_group group = { g, g->opened, g->applied, g->moved };
 	struct wire_writer w = { &c->body };
 
 	buf_add(&c->groups, &group, sizeof group);
@@ -189,20 +204,36 @@ void raft_check_note(struct raft_check *c, uint64_t bytes)
 		check_begin(c);
 }
 
+static int check_wait(struct raft_check *c, bool roll,
+		      void (*done)(void *arg, int status), void *arg)
+{
+	struct check_waiter *w = mem_alloc(sizeof *w);
+
+	if (w == NULL)
+		return -ENOMEM;
+	*w = (struct check_waiter){ done, arg, roll, c->later };
+	c->later = w;
+	return 0;
+}
+
 int raft_check_now(struct raft_check *c, void (*done)(void *arg, int status),
 		   void *arg)
 {
-	if (done != NULL) {
-		struct check_waiter *w = mem_alloc(sizeof *w);
+	int rv = done == NULL ? 0 : check_wait(c, false, done, arg);
 
-		if (w == NULL)
-			return -ENOMEM;
-		*w = (struct check_waiter){ done, arg, c->later };
-		c->later = w;
-	}
-	if (!c->running)
+	if (rv == 0 && !c->running)
 		check_begin(c);
-	return 0;
+	return rv;
+}
+
+int raft_check_roll(struct raft_check *c, void (*done)(void *arg, int status),
+		    void *arg)
+{
+	int rv = check_wait(c, true, done, arg);
+
+	if (rv == 0 && !c->running)
+		check_begin(c);
+	return rv;
 }
 
 uint64_t raft_check_count(const struct raft_check *c)

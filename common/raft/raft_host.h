@@ -176,6 +176,7 @@ struct raft_group_config {
 	 */
 	uint64_t term, conf_index;
 	struct wire_bytes conf; /* copied */
+	uint64_t moved;         /* rows_applied.h */
 	/*
 	 * Used only when the log holds nothing of the group: its first voters.
 	 * None: it waits to be added to the group by its leader.
@@ -345,6 +346,16 @@ int raft_host_drop(struct raft_host *h, uint16_t group, struct raft_drop *d);
  */
 void raft_group_checkpoint(struct raft_group *g, uint64_t index);
 void raft_host_checkpointed(struct raft_host *h);
+/*
+ * Rows of equal index are told apart by `moved` (rows_applied.h): what the rows
+ * say, what they shall say after the next change of positions. (0 in rows that
+ * were installed.) For raft_check.c: (index, moved) are durable.
+ */
+uint64_t raft_group_moved(const struct raft_group *g);
+uint64_t raft_group_next_moved(const struct raft_group *g);
+void raft_group_set_moved(struct raft_group *g, uint64_t moved);
+void raft_group_durable_moved(struct raft_group *g, uint64_t index,
+			      uint64_t moved);
 /* Entries, commands or not, that went behind since the start. */
 uint64_t raft_host_passed(const struct raft_host *h);
 /* Calls f for each open group. */
@@ -367,7 +378,8 @@ void raft_host_start_body(struct raft_host *h, uint64_t gen, struct buf *out);
  */
 uint64_t raft_start_need(const struct seg_rec *start);
 /* How far its rows were durable, for each group in it. 0 or what f gave. */
-typedef int (*raft_start_row_fn)(void *arg, uint16_t group, uint64_t applied);
+typedef int (*raft_start_row_fn)(void *arg, uint16_t group, uint64_t applied,
+				 uint64_t moved);
 int raft_start_rows(const struct seg_rec *start, raft_start_row_fn f,
 		    void *arg);
 

@@ -168,8 +168,9 @@ struct raft_group {
 	unsigned n_resets;
 	struct raft_run *run;     /* or NULL */
 	uint64_t durable_gen;     /* the START that said `durable` */
-	uint64_t said;            /* what START says of the rows: never less,
-				     whatever rows there are (raft_trunc.c) */
+	uint64_t moved;           /* of the rows, as they are */
+	/* what START says of the rows: does not go back, whatever they are */
+	uint64_t said_applied, said_moved;
 
 	/* raft_install.c */
 	uint64_t lags_from;       /* tell the owner that it lags, 0: no */
@@ -235,7 +236,7 @@ struct raft_peer {
 /* What raft_host_start_body() writes. */
 struct raft_hard_row {
 	uint16_t group;
-	uint64_t term, vote, applied;
+	uint64_t term, vote, applied, moved;
 };
 
 struct raft_host {
@@ -331,8 +332,8 @@ static inline void raft_host_seen(struct raft_host *h, uint64_t gen)
 	if (gen > h->seen_gen)
 		h->seen_gen = gen;
 }
-/* START says of the rows at least that they were durable up to index. */
-void raft_group_say(struct raft_group *g, uint64_t index);
+/* START says at least this much of the rows. */
+void raft_group_say(struct raft_group *g, uint64_t index, uint64_t moved);
 /* Remembers what is durable for raft_host_start_body(). */
 void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote);

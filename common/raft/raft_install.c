@@ -124,7 +124,9 @@ static void raft_install_end(struct raft_group *g)
 	uint64_t index = g->install_index;
 
 	g->installing = g->installed = g->asked_install = false;
-	g->applied = g->durable = g->said = index;
+	g->applied = g->durable = index;
+	g->moved = g->said_moved = 0;
+	g->said_applied = index;
 	g->applied_term = g->install_term;
 	if (g->commit < index)
 		g->commit = index;
@@ -144,7 +146,8 @@ static void raft_drop_begin(struct raft_group *g, struct raft_drop *d)
 	g->state = RAFT_GROUP_DROPPED;
 	raft_group_fail_all(g, RPC_STATUS_NOT_LEADER);
 	raft_log_fini(g);
-	g->stored = g->commit = g->applied = g->durable = g->said = 0;
+	g->stored = g->commit = g->applied = g->durable = 0;
+	g->moved = g->said_applied = g->said_moved = 0;
 	g->damage = NULL;
 	g->lost = 0;
 	/* first: a START behind RESET must not speak of rows any more */

@@ -144,7 +144,7 @@ static void raft_recover_cut(struct raft_group *g, uint64_t index)
 	g->lost = 0;
 	if (g->durable < index)
 		g->durable = index;
-	raft_group_say(g, index);
+	raft_group_say(g, index, 0);
 }
 
 static void raft_recover_no_resets(struct raft_group *g)
@@ -187,7 +187,7 @@ static int raft_recover_reset(struct raft_group *g, const struct seg_rec *rec)
 		raft_recover_cut(g, 0);
 		/* unless a later START knows better */
 		if (rec->pos.gen >= g->durable_gen)
-			g->durable = g->said = 0;
+			g->durable = g->said_applied = g->said_moved = 0;
 		raft_host_set_hard(g->h, g, g->term, g->vote);
 		return 0;
 	}
@@ -297,6 +297,7 @@ static int raft_start_tables(const struct seg_rec *start, uint64_t *ret_need,
 			wire_get_u64(&r, &row.term);
 			wire_get_u64(&r, &row.vote);
 			wire_get_u64(&r, &row.applied);
+			wire_get_u64(&r, &row.moved);
 			if (r.err == 0 && f != NULL)
 				rv = f(arg, &row);
 		}
@@ -323,7 +324,7 @@ static int raft_start_row(void *arg, const struct raft_hard_row *row)
 {
 	struct raft_rows_each *each = arg;
 
-	return each->f(each->arg, row->group, row->applied);
+	return each->f(each->arg, row->group, row->applied, row->moved);
 }
 
 int raft_start_rows(const struct seg_rec *start, raft_start_row_fn f,
@@ -349,7 +350,9 @@ static int raft_recover_row(void *arg, const struct raft_hard_row *row)
 	/* the newest one is right: groups are dropped, and come back */
 	if (h->start_read >= g->durable_gen) {
 		g->durable_gen = h->start_read;
-		g->durable = g->said = row->applied;
+		g->durable = row->applied;
+		g->said_applied = row->applied;
+		g->said_moved = row->moved;
 	}
 	raft_recover_hard(g, row->term, row->vote);
 	return 0;
@@ -684,9 +687,10 @@ int raft_host_open_group(struct raft_host *h,
 		raft_log_trim(g, rlog_last(&g->log) + 1);
 	g->user = config->user;
 	g->applied = config->applied;
+	g->moved = config->moved;
+	raft_group_say(g, config->applied, config->moved);
 	g->applied_term = raft_group_applied_term(g, config);
 	g->durable = config->applied;
-	raft_group_say(g, config->applied);
 	g->commit = config->applied;
 	if (g->one_voter || g->log.n == 0)
 		raft_log_trim(g, g->applied + 1);

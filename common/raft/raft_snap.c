@@ -56,6 +56,10 @@ struct raft_snaps {
 	unsigned n, cap;
 	enum snaps_state state;
 	bool again;           /* one more round behind this one */
+	/* of the round that runs, of the next one */
+	struct raft_snaps_waiter *now_waiters, *next_waiters;
+	struct env_task turn; /* begins a round that was asked for */
+	bool turn_posted;
 	unsigned held;
 	/* the file being made */
 	struct snap *now;
@@ -66,7 +70,7 @@ struct raft_snaps {
 	struct buf buf;
 	uint64_t need, off, index;
 	int rv;
-	uint64_t published;   /* atomic */
+	uint64_t published, published_bytes; /* atomic */
 	struct raft_snaps_stats stats;
 };
 
@@ -165,13 +169,20 @@ static void snaps_sort_out(struct raft_snaps *s)
 
 static void snaps_publish(struct raft_snaps *s)
 {
-	uint64_t need = UINT64_MAX;
+	uint64_t need = UINT64_MAX, bytes = 0;
 
 	for (unsigned i = 0; i < s->n; i++) {
 		if (s->snaps[i].need < need)
 			need = s->snaps[i].need;
+		bytes += s->snaps[i].bytes;
 	}
 	__atomic_store_n(&s->published, need, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->published_bytes, bytes, __ATOMIC_RELEASE);
+}
+
+uint64_t raft_snaps_bytes(struct raft_snaps *s)
+{
+	return __atomic_load_n(&s->published_bytes, __ATOMIC_ACQUIRE);
 }
 
 uint64_t raft_snaps_need(struct raft_snaps *s)
@@ -263,6 +274,14 @@ static void snap_run(struct env_work *work)
 
 static void snaps_next(struct raft_snaps *s);
 
+static void snaps_post(struct raft_snaps *s)
+{
+	if (s->turn_posted)
+		return;
+	s->turn_posted = true;
+	env_post(s->config.env, &s->turn);
+}
+
 static void snap_close(struct raft_snaps *s)
 {
 	rows_stream_writer_free(s->writer);
@@ -343,15 +362,20 @@ static void snaps_sync(struct raft_snaps *s)
 
 static void snaps_end(struct raft_snaps *s)
 {
+	struct raft_snaps_waiter *w = s->now_waiters, *next;
+
 	s->state = SNAPS_IDLE;
 	s->now = NULL;
+	s->now_waiters = NULL;
 	s->stats.rounds++;
 	snaps_publish(s);
+	if (s->again)
+		snaps_post(s);
 	if (s->config.ended != NULL)
 		s->config.ended(s->config.arg);
-	if (s->again && s->state == SNAPS_IDLE) {
-		s->again = false;
-		raft_snaps_now(s);
+	for (; w != NULL; w = next) {
+		next = w->next;
+		w->done(w);
 	}
 }
 
@@ -386,16 +410,31 @@ static void snaps_next(struct raft_snaps *s)
 		snaps_sync(s);
 }
 
-void raft_snaps_now(struct raft_snaps *s)
+static void snaps_round(struct env_task *task)
 {
-	if (s->state != SNAPS_IDLE) {
-		s->again = true;
-		return;
-	}
+	struct raft_snaps *s = CONTAINER_OF(task, struct raft_snaps, turn);
+
+	s->turn_posted = false;
+	if (s->state != SNAPS_IDLE)
+		return; /* its end posts again */
+	s->again = false;
+	s->now_waiters = s->next_waiters;
+	s->next_waiters = NULL;
 	snaps_sort_out(s);
 	for (unsigned i = 0; i < s->n; i++)
 		s->snaps[i].seen = false;
 	snaps_next(s);
+}
+
+void raft_snaps_now(struct raft_snaps *s, struct raft_snaps_waiter *w)
+{
+	s->again = true;
+	if (w != NULL) {
+		w->next = s->next_waiters;
+		s->next_waiters = w;
+	}
+	if (s->state == SNAPS_IDLE)
+		snaps_post(s);
 }
 
 /* Bytes of log that the files stand in for, and those behind them. */
@@ -420,7 +459,7 @@ static bool snaps_due(struct raft_snaps *s)
 
 void raft_snaps_tick(struct raft_snaps *s)
 {
-	if (s->state != SNAPS_IDLE)
+	if (s->state != SNAPS_IDLE || s->again)
 		return;
 	snaps_sort_out(s);
 	for (unsigned i = 0; i < s->n; i++)
@@ -429,7 +468,7 @@ void raft_snaps_tick(struct raft_snaps *s)
 				s->snaps[i].g, s->snaps[i].g->applied);
 	snaps_publish(s);
 	if (snaps_due(s))
-		raft_snaps_now(s);
+		raft_snaps_now(s, NULL);
 }
 
 void raft_snaps_hold(struct raft_snaps *s)
@@ -459,6 +498,7 @@ int raft_snaps_new(const struct raft_snaps_config *config,
 	s->log = config->host->log;
 	s->work.run = snap_run;
 	s->work.done = snap_ran;
+	s->turn.run = snaps_round;
 	s->pause.cb = snap_go_on;
 	buf_init(&s->buf, 0);
 	s->dir = mem_strdup(config->dir);

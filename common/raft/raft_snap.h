@@ -45,13 +45,22 @@ int raft_snaps_new(const struct raft_snaps_config *config,
 void raft_snaps_free(struct raft_snaps *s);
 /* After a checkpoint, and now and then: begins a round when it is time. */
 void raft_snaps_tick(struct raft_snaps *s);
-/* Begins a round whatever the log has; one that runs is joined. */
-void raft_snaps_now(struct raft_snaps *s);
+/*
+ * A round whatever the log has; behind the one that runs, if one does. w
+ * (owned by the caller, may be NULL) is told when it ended, never inside.
+ */
+struct raft_snaps_waiter {
+	void (*done)(struct raft_snaps_waiter *w);
+	struct raft_snaps_waiter *next; /* private */
+};
+void raft_snaps_now(struct raft_snaps *s, struct raft_snaps_waiter *w);
 /*
  * Log segments of this generation and newer are needed beside the files. 0:
  * all, a group has no snapshot yet. Any thread.
  */
 uint64_t raft_snaps_need(struct raft_snaps *s);
+/* Bytes of all files. Any thread. */
+uint64_t raft_snaps_bytes(struct raft_snaps *s);
 /*
  * While held, no snapshot decides where the log behind it begins: records are
  * on their way that rows do not show yet.
@@ -89,7 +98,9 @@ int raft_start_recover(const struct raft_start *s, const struct seg_rec *start,
 bool raft_start_doubts(const struct raft_start *s, uint16_t group);
 /* Groups in doubt. */
 unsigned raft_start_n_doubts(const struct raft_start *s);
-uint16_t raft_start_doubt(const struct raft_start *s, unsigned i);
+/* ret_moved: of their rows, as the log knows it. */
+uint16_t raft_start_doubt(const struct raft_start *s, unsigned i,
+			  uint64_t *ret_moved);
 /*
  * After the scan: a group that has a snapshot and that known() does not know
  * has lost its log. 0, or -EIO with e set.

@@ -232,6 +232,11 @@ int raft_snap_load(struct vfs *vfs, const char *dir, const char *name,
 
 /* --- all of a store --- */
 
+struct snap_doubt {
+	uint16_t group;
+	uint64_t moved;
+};
+
 struct raft_start {
 	struct vfs *vfs;
 	char *dir;
@@ -241,25 +246,24 @@ struct raft_start {
 	struct raft_snap_file *files;
 	size_t n, cap;
 	/* groups in doubt */
-	uint16_t *doubts;
+	struct snap_doubt *doubts;
 	unsigned n_doubts, cap_doubts;
 	int err;
 };
 
-static int start_doubt(struct raft_start *s, uint16_t group)
+static int start_doubt(struct raft_start *s, uint16_t group, uint64_t moved)
 {
-	if (raft_start_doubts(s, group))
-		return 0;
 	if (s->n_doubts == s->cap_doubts) {
 		unsigned cap = s->cap_doubts * 2 + 8;
-		uint16_t *p = mem_realloc(s->doubts, cap * sizeof *p);
+		struct snap_doubt *p =
+			mem_realloc(s->doubts, cap * sizeof *p);
 
 		if (p == NULL)
 			return -ENOMEM;
 		s->doubts = p;
 		s->cap_doubts = cap;
 	}
-	s->doubts[s->n_doubts++] = group;
+	s->doubts[s->n_doubts++] = (struct snap_doubt){ group, moved };
 	return 0;
 }
 
@@ -367,7 +371,7 @@ const struct raft_snap_file *raft_start_file(const struct raft_start *s,
 bool raft_start_doubts(const struct raft_start *s, uint16_t group)
 {
 	for (unsigned i = 0; i < s->n_doubts; i++)
-		if (s->doubts[i] == group)
+		if (s->doubts[i].group == group)
 			return true;
 	return false;
 }
@@ -377,9 +381,11 @@ unsigned raft_start_n_doubts(const struct raft_start *s)
 	return s->n_doubts;
 }
 
-uint16_t raft_start_doubt(const struct raft_start *s, unsigned i)
+uint16_t raft_start_doubt(const struct raft_start *s, unsigned i,
+			  uint64_t *ret_moved)
 {
-	return s->doubts[i];
+	*ret_moved = s->doubts[i].moved;
+	return s->doubts[i].group;
 }
 
 /* The rows of the group say `index`, which is too little. */
@@ -389,7 +395,8 @@ static int start_restore(struct raft_start *s, uint16_t group, uint64_t index)
 	char name[RAFT_SNAP_NAME_MAX];
 	int rv;
 
-	if (file == NULL || file->bad || file->index <= index)
+	/* of equal index: values may have been moved before it was made */
+	if (file == NULL || file->bad || file->index < index)
 		return 0;
 	raft_snap_name(group, name);
 	rv = raft_snap_load(s->vfs, s->dir, name, group, s->back);
@@ -410,11 +417,13 @@ static int start_restore(struct raft_start *s, uint16_t group, uint64_t index)
 }
 
 /* A row of the newest START's tables. */
-static int start_on_row(void *arg, uint16_t group, uint64_t applied)
+static int start_on_row(void *arg, uint16_t group, uint64_t applied,
+			uint64_t moved)
 {
 	struct raft_start *s = arg;
 	struct rows_applied a;
 	uint64_t index;
+	bool is_old;
 	int rv;
 
 	if (applied == 0 || raft_start_doubts(s, group))
@@ -424,14 +433,15 @@ static int start_on_row(void *arg, uint16_t group, uint64_t applied)
 		return errbuf_set(s->e, rv, "rows of group %u cannot be read",
 				  group);
 	index = a.index;
+	is_old = index < applied || (index == applied && a.moved < moved);
 	rows_applied_fini(&a);
-	if (index >= applied)
+	if (!is_old)
 		return 0;
 	log_warnx("group=%u: rows are %s: they say %llu, the log says %llu",
 		  group, index == 0 ? "gone" : "old",
 		  (unsigned long long)index, (unsigned long long)applied);
 	rv = start_restore(s, group, index);
-	return rv == 0 ? start_doubt(s, group) : rv;
+	return rv == 0 ? start_doubt(s, group, moved) : rv;
 }
 
 int raft_start_recover(const struct raft_start *s, const struct seg_rec *start,
@@ -440,8 +450,8 @@ int raft_start_recover(const struct raft_start *s, const struct seg_rec *start,
 	int rv = raft_host_recover(h, start);
 
 	for (unsigned i = 0; i < s->n_doubts && rv == 0; i++)
-		if (raft_host_has_group(h, s->doubts[i]))
-			rv = raft_host_recover_doubt(h, s->doubts[i]);
+		if (raft_host_has_group(h, s->doubts[i].group))
+			rv = raft_host_recover_doubt(h, s->doubts[i].group);
 	return rv;
 }
 
@@ -471,7 +481,7 @@ int raft_start_from(struct raft_start *s, const struct seg_rec *start,
 		return rv;
 	for (unsigned i = 0; i < s->n_doubts; i++) {
 		const struct raft_snap_file *file =
-			raft_start_file(s, s->doubts[i]);
+			raft_start_file(s, s->doubts[i].group);
 		uint64_t need = file == NULL || file->bad ? 0 : file->need;
 
 		if (need < gen)

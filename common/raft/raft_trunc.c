@@ -49,7 +49,9 @@ enum raft_mutation raft_mutation = RAFT_MUTATE_NONE;
 void raft_host_set_hard(struct raft_host *h, struct raft_group *g,
 			uint64_t term, uint64_t vote)
 {
-	struct raft_hard_row row = { g->id, term, vote, g->said };
+	struct raft_hard_row row = {
+		g->id, term, vote, g->said_applied, g->said_moved,
+	};
 
 	(void)pthread_mutex_lock(&h->hard_lock);
 	if (g->hard_row == 0 && h->n_hard == h->cap_hard) {
@@ -91,6 +93,7 @@ void raft_host_start_body(struct raft_host *h, uint64_t gen, struct buf *out)
 		wire_put_u64(&w, &h->hard[i].term);
 		wire_put_u64(&w, &h->hard[i].vote);
 		wire_put_u64(&w, &h->hard[i].applied);
+		wire_put_u64(&w, &h->hard[i].moved);
 	}
 	(void)pthread_mutex_unlock(&h->hard_lock);
 }
@@ -135,18 +138,44 @@ static uint64_t raft_trunc_first(struct raft_group *g)
 	return first;
 }
 
-void raft_group_say(struct raft_group *g, uint64_t index)
+void raft_group_say(struct raft_group *g, uint64_t index, uint64_t moved)
 {
 	struct raft_host *h = g->h;
 
-	if (index <= g->said)
+	if (index < g->said_applied ||
+	    (index == g->said_applied && moved < g->said_moved))
 		return;
-	g->said = index;
+	g->said_applied = index;
+	g->said_moved = moved;
 	if (g->hard_row == 0)
 		return;
 	(void)pthread_mutex_lock(&h->hard_lock);
 	h->hard[g->hard_row - 1].applied = index;
+	h->hard[g->hard_row - 1].moved = moved;
 	(void)pthread_mutex_unlock(&h->hard_lock);
+}
+
+uint64_t raft_group_moved(const struct raft_group *g)
+{
+	return g->moved;
+}
+
+uint64_t raft_group_next_moved(const struct raft_group *g)
+{
+	return (g->moved > g->said_moved ? g->moved : g->said_moved) + 1;
+}
+
+void raft_group_set_moved(struct raft_group *g, uint64_t moved)
+{
+	g->moved = moved;
+}
+
+void raft_group_durable_moved(struct raft_group *g, uint64_t index,
+			      uint64_t moved)
+{
+	if (g->state == RAFT_GROUP_RUNNING && !g->installing &&
+	    index == g->durable)
+		raft_group_say(g, index, moved);
 }
 
 void raft_group_checkpoint(struct raft_group *g, uint64_t index)
@@ -162,7 +191,7 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
 		return;
 	assert(index <= g->applied && index <= g->stored);
 	g->durable = index;
-	raft_group_say(g, index);
+	raft_group_say(g, index, 0);
 	first = raft_trunc_first(g);
 	raft_step_snapshot(g, index, first);
 	raft_log_trim(g, first);

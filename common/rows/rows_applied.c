@@ -7,7 +7,8 @@
 
 #define ROWS_CONF_KEY 7 /* group u16, 0x00, "conf" */
 
-#define ROWS_ROW_APPLIED(F) F(u64, index) F(i64, now) F(u64, term)
+#define ROWS_ROW_APPLIED(F) \
+	F(u64, index) F(i64, now) F(u64, term) F(u64, moved)
 #define ROWS_ROW_CONF(F) F(u64, index) F(blob, conf)
 WIRE_STRUCT(rows_row, applied, ROWS_ROW_APPLIED)
 WIRE_IMPL(rows_row, applied, ROWS_ROW_APPLIED)
@@ -42,6 +43,7 @@ static int rows_applied_load(struct rows_applied *a, struct wire_bytes value)
 	a->index = row.index;
 	a->now = row.now;
 	a->term = row.term;
+	a->moved = row.moved;
 	return 0;
 }
 
@@ -125,7 +127,7 @@ int rows_applied_iter(struct rows_iter *it, uint16_t group,
 void rows_applied_batch(struct rows_batch *b, uint16_t group,
 			const struct rows_applied *a)
 {
-	struct rows_row_applied row = { a->index, a->now, a->term };
+	struct rows_row_applied row = { a->index, a->now, a->term, a->moved };
 	struct rows_row_conf conf = {
 		a->conf_index, wire_bytes(a->conf, a->conf_len),
 	};
@@ -152,7 +154,7 @@ void rows_applied_batch(struct rows_batch *b, uint16_t group,
 int rows_applied_put(struct rows_txn *t, uint16_t group,
 		     const struct rows_applied *a)
 {
-	struct rows_row_applied row = { a->index, a->now, a->term };
+	struct rows_row_applied row = { a->index, a->now, a->term, a->moved };
 	uint8_t key[ROWS_APPLIED_KEY];
 	struct buf b;
 	int rv;

@@ -11,6 +11,8 @@
 struct rows_applied {
 	uint64_t index, term;      /* of the last entry; 0: none */
 	int64_t now;               /* time of the last command, as it likes */
+	uint64_t moved;            /* times that positions in rows were changed
+				      without a command, as it likes */
 	uint64_t conf_index;       /* newest configuration up to it; 0: none */
 	uint8_t *conf;             /* its bytes; owned */
 	size_t conf_len;
@@ -28,7 +30,7 @@ int rows_applied_iter(struct rows_iter *it, uint16_t group,
 		      struct rows_applied *ret);
 void rows_applied_fini(struct rows_applied *a);
 
-/* index, term, now; 0 or -ENOMEM. */
+/* index, term, now, moved; 0 or -ENOMEM. */
 int rows_applied_put(struct rows_txn *t, uint16_t group,
 		     const struct rows_applied *a);
 /* Both rows; errors stay in the batch. */

@@ -89,6 +89,7 @@ struct seg_append {
 	struct iovec iov[SEG_IOV]; /* the body; borrowed until done */
 	int niov;
 	bool has_hash;             /* hash is set by the caller already */
+	bool roll;                 /* it begins a segment */
 	struct wire_u128 hash;     /* xxh3-128 of the body; set by done() */
 	void (*done)(struct seg_append *a);
 	struct seg_pos pos;        /* set by done(): the record */

@@ -205,6 +205,17 @@ void seg_table_set(struct seg_head *head, uint64_t gen, enum seg_state state)
 	seg_table_unlock(head);
 }
 
+void seg_table_shrink(struct seg_head *head, uint64_t gen, uint64_t bytes)
+{
+	struct seg_file *s;
+
+	seg_table_lock(head);
+	s = seg_table_find_at(head, gen);
+	seg_stat_add(&head->stats.bytes, bytes - s->bytes);
+	s->bytes = bytes;
+	seg_table_unlock(head);
+}
+
 int seg_table_freeing(struct seg_head *head, uint64_t gen)
 {
 	struct seg_file *s;

@@ -250,6 +250,10 @@ static int seg_end(struct seg_head *head, bool *ret_fill)
 	head->prev_seq = head->seq;
 	head->prev_end = head->off;
 	seg_direct_close(head);
+	/* a good part of it is not needed; if that fails it stays longer */
+	if (head->size - head->off > head->size / 8 &&
+	    head->vfs->ops->truncate(head->cur, head->off) == 0)
+		seg_table_shrink(head, head->gen, head->off);
 	seg_table_set(head, head->gen, SEG_STATE_SEALED);
 	head->cur = NULL;
 	return 0;
@@ -334,7 +338,8 @@ static int seg_put_append(struct seg_head *head, struct seg_append *a)
 		a->hash = seg_hash_iov(a->iov, a->niov);
 	h.hash = a->hash;
 	gap = seg_bulk_gap(head, head->off, h.len);
-	if (head->cur == NULL || head->off + gap + seg_rec_size(h.len) +
+	if (head->cur == NULL || a->roll ||
+	    head->off + gap + seg_rec_size(h.len) +
 						 SEG_HEADER_LEN >
 					 head->size) {
 		rv = seg_begin(head, h.len);

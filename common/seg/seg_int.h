@@ -223,6 +223,8 @@ int seg_unlink_gen(struct seg_head *head, uint64_t gen);
 int seg_table_add(struct seg_head *head, uint64_t gen, uint64_t bytes,
 		  enum seg_state state, struct vfs_file *f);
 void seg_table_set(struct seg_head *head, uint64_t gen, enum seg_state state);
+/* Its file is shorter now. */
+void seg_table_shrink(struct seg_head *head, uint64_t gen, uint64_t bytes);
 /* SEALED becomes FREEING. 0, -ENOENT, -EBUSY (CURRENT). */
 int seg_table_freeing(struct seg_head *head, uint64_t gen);
 /* What START of a new segment lists. 0 or -ENOMEM. */

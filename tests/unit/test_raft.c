@@ -514,7 +514,7 @@ static void test_impossible_logs(void **state)
 static void feed_start(struct fix *f)
 {
 	struct seg_rec rec = { .type = SEG_START, .pos = { 12, 0 } };
-	const uint64_t need = 9, term = 2, vote = 7, applied = 5;
+	const uint64_t need = 9, term = 2, vote = 7, applied = 5, moved = 3;
 	const uint32_t one = 1, none = 0;
 	const uint16_t group = 3;
 	struct wire_writer w;
@@ -531,6 +531,7 @@ static void feed_start(struct fix *f)
 	wire_put_u64(&w, &term);
 	wire_put_u64(&w, &vote);
 	wire_put_u64(&w, &applied);
+	wire_put_u64(&w, &moved);
 	rec.body = b.data;
 	rec.len = b.len;
 	assert_int_equal(raft_start_need(&rec), 9);
@@ -623,10 +624,12 @@ static void test_rows_and_log(void **state)
 	raft_free(conf.base);
 }
 
-static int said_row(void *arg, uint16_t group, uint64_t applied)
+static int said_row(void *arg, uint16_t group, uint64_t applied,
+		    uint64_t moved)
 {
 	uint64_t *said = arg;
 
+	assert_int_equal(moved, applied == 5 ? 3 : 0);
 	assert_int_equal(group, 3);
 	*said = applied;
 	return 0;

@@ -236,9 +236,11 @@ static void test_install_and_power_cuts(void **state)
 	assert_int_equal(peers_start(f), -1);
 }
 
-static int row_of(void *arg, uint16_t group, uint64_t applied)
+static int row_of(void *arg, uint16_t group, uint64_t applied,
+		  uint64_t moved)
 {
 	assert_int_equal(group, 0);
+	assert_int_equal(moved, 0);
 	*(uint64_t *)arg = applied;
 	return 0;
 }

@@ -207,7 +207,7 @@ static void test_need_of_a_snapshot_behind_a_barrier(void **state)
 	assert_int_equal(f->passed[0].index, last);
 	for (int i = 0; i < 10; i++) /* of another group: segments */
 		fix_submit(f, 1, 5000);
-	raft_snaps_now(f->snaps);
+	raft_snaps_now(f->snaps, NULL);
 	minienv_run(f->mini);
 	assert_int_equal(raft_snap_look(f->env->vfs, "snap", "00000.rows",
 					&file), 0);
@@ -231,7 +231,7 @@ static void test_a_snapshot_that_cannot_be_read(void **state)
 	struct rows_applied a;
 
 	fix_submit(f, 0, 100);
-	raft_snaps_now(f->snaps);
+	raft_snaps_now(f->snaps, NULL);
 	minienv_run(f->mini);
 	assert_int_equal(raft_snap_load(f->env->vfs, "snap", "00000.rows", 0,
 					f->back), 0);
