@@ -68,6 +68,7 @@ struct shard_op {
 	/* values */
 	struct body *body;
 	unsigned value_at;       /* next value to read */
+	unsigned value_tries;    /* times that one had been moved */
 	int value_rv;            /* of a worker */
 	uint32_t status;         /* of a worker */
 };
@@ -194,8 +195,10 @@ bool shard_in_grace(const struct shard_group *g);
 void shard_fsck_run(struct env_work *work);
 
 /* --- shard_value.c --- */
-/* Collects the answer's values into op->body; true when done at once. */
-bool shard_values_start(struct shard_op *op);
+/* DONE: op->status says how; AGAIN: read the rows once more. */
+enum shard_values { SHARD_VALUES_DONE, SHARD_VALUES_WAIT, SHARD_VALUES_AGAIN };
+/* Collects the answer's values into op->body. */
+enum shard_values shard_values_start(struct shard_op *op);
 /*
  * Reads what v wants to out; worker, or with VFS_NOWAIT. 0, -EAGAIN, -EBADMSG,
  * -EIO, -ENOENT, -ENOMEM.

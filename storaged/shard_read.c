@@ -275,9 +275,15 @@ void shard_read_step(struct shard_op *op)
 				return;
 			continue;
 		case OP_VALUES:
-			if (shard_values_start(op))
+			switch (shard_values_start(op)) {
+			case SHARD_VALUES_AGAIN:
+				continue;
+			case SHARD_VALUES_DONE:
 				shard_read_end(op, op->status);
-			return;
+				return;
+			default:
+				return;
+			}
 		case OP_SYNC:
 			if (rows_sync(op->set->rows, shard_scan_synced, op) != 0)
 				shard_read_end(op, RPC_STATUS_NOMEM);

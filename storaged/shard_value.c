@@ -5,6 +5,9 @@
  *
  * Every value from the log is read whole and compared with its hash, whatever
  * part is wanted: bytes that rotted are never handed out.
+ *
+ * A value whose segment is gone was moved by the cleaner (log_clean.c) after
+ * the rows were read: they are read again, and say where it is now.
  */
 #include "storaged/shard_impl.h"
 
@@ -14,6 +17,8 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/xxh.h"
+
+#define VALUE_TRIES 16
 
 static bool value_hash_ok(const struct ns_value *v, const uint8_t *p)
 {
@@ -68,6 +73,18 @@ static int values_read(struct shard_op *op, int flags)
 	return 0;
 }
 
+/* True when the rows are to be read again. */
+static bool values_moved(struct shard_op *op, int rv)
+{
+	if (rv != -ENOENT || op->value_tries++ == VALUE_TRIES)
+		return false;
+	body_unref(op->body);
+	op->body = NULL;
+	op->value_at = 0;
+	op->state = OP_OPEN_WAIT; /* whether it may read is asked again, too */
+	return true;
+}
+
 static void values_end(struct shard_op *op, int rv)
 {
 	const struct ns_value *v;
@@ -98,6 +115,10 @@ static void values_done(struct env_work *work)
 {
 	struct shard_op *op = CONTAINER_OF(work, struct shard_op, work);
 
+	if (values_moved(op, op->value_rv)) {
+		shard_read_step(op);
+		return;
+	}
 	values_end(op, op->value_rv);
 	if (op->status != RPC_STATUS_OK)
 		shard_op_unregister(op);
@@ -121,7 +142,7 @@ static int values_size(const struct ns_answer *a, size_t *ret_size)
 	return 0;
 }
 
-bool shard_values_start(struct shard_op *op)
+enum shard_values shard_values_start(struct shard_op *op)
 {
 	size_t size;
 	int rv = values_size(&op->answer, &size);
@@ -131,23 +152,25 @@ bool shard_values_start(struct shard_op *op)
 		log_warnx("shard=%u message=%u: values do not fit an answer",
 			  op->g->id, op->tag);
 		op->status = RPC_STATUS_IO;
-		return true;
+		return SHARD_VALUES_DONE;
 	}
 	if (size == 0)
-		return true;
+		return SHARD_VALUES_DONE;
 	op->body = body_new(size);
 	if (op->body == NULL) {
 		op->status = RPC_STATUS_NOMEM;
-		return true;
+		return SHARD_VALUES_DONE;
 	}
 	rv = values_read(op, VFS_NOWAIT);
+	if (values_moved(op, rv))
+		return SHARD_VALUES_AGAIN;
 	if (rv != -EAGAIN) {
 		values_end(op, rv);
-		return true;
+		return SHARD_VALUES_DONE;
 	}
 	/* the txn keeps borrowed bytes in place until the op is finished */
 	op->work.run = values_run;
 	op->work.done = values_done;
 	env_work(op->set->env, &op->work);
-	return false;
+	return SHARD_VALUES_WAIT;
 }
