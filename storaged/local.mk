@@ -11,7 +11,9 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
 	%D%/ns_region.c \
 	%D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c %D%/ns_rows.h \
-	%D%/ns_session.c %D%/ns_slice.c %D%/ns_slot.c %D%/ns_sum.c %D%/ns_victim.c %D%/ns_walk.c \
+	%D%/ns_session.c %D%/ns_slice.c %D%/ns_slot.c %D%/ns_sum.c \
+	%D%/ns_values.c %D%/ns_values.h \
+	%D%/ns_victim.c %D%/ns_walk.c \
 	%D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \
@@ -19,8 +21,10 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/chunk_clean.c %D%/chunk_drop.c %D%/chunk_get.c \
 	%D%/chunk_impl.h %D%/chunk_index.c \
 	%D%/compact.c %D%/compact.h %D%/compact_policy.c \
+	%D%/log_clean.c %D%/log_clean.h %D%/log_doubt.c %D%/log_doubt.h \
 	%D%/opens.c %D%/opens.h %D%/orphans.c %D%/orphans.h \
-	%D%/shard.c %D%/shard.h %D%/shard_close.c \
+	%D%/shard.c %D%/shard.h %D%/shard_clean.c %D%/shard_clean.h \
+	%D%/shard_close.c \
 	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
 	%D%/shard_fsck.c %D%/shard_merge.c %D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
@@ -76,7 +80,8 @@ NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
 	tests/lib/minienv.c tests/lib/minienv.h
 check_PROGRAMS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
-	tests/unit/test_ns_queue tests/unit/test_ns_slice
+	tests/unit/test_ns_queue tests/unit/test_ns_slice \
+	tests/unit/test_ns_values
 tests_unit_test_ns_names_SOURCES = tests/unit/test_ns_names.c $(NSH_SOURCES)
 tests_unit_test_ns_names_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_bytes_SOURCES = tests/unit/test_ns_bytes.c $(NSH_SOURCES)
@@ -98,9 +103,12 @@ tests_unit_test_ns_queue_SOURCES = tests/unit/test_ns_queue.c $(NSH_SOURCES)
 tests_unit_test_ns_queue_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_slice_SOURCES = tests/unit/test_ns_slice.c $(NSH_SOURCES)
 tests_unit_test_ns_slice_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_ns_values_SOURCES = tests/unit/test_ns_values.c
+tests_unit_test_ns_values_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
-	tests/unit/test_ns_queue tests/unit/test_ns_slice
+	tests/unit/test_ns_queue tests/unit/test_ns_slice \
+	tests/unit/test_ns_values
 
 # the shard host on simulated machines (tests/sim/planted.sh: at night)
 check_PROGRAMS += tests/sim/sim_shard
@@ -115,5 +123,7 @@ tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit \
-	-Wl,--wrap=raft_step_persisted
+	-Wl,--wrap=raft_step_persisted \
+	-Wl,--wrap=raft_check_roll -Wl,--wrap=raft_snaps_need \
+	-Wl,--wrap=log_doubt_settle
 TESTS += tests/sim/sim_shard

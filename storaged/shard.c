@@ -36,9 +36,31 @@ static int shard_put_applied(struct rows_txn *t, const struct shard_group *g,
 {
 	struct rows_applied a = {
 		.index = index, .term = term, .now = g->last_now,
+		.moved = raft_group_moved(g->raft),
 	};
 
 	return rows_applied_put(t, g->id, &a);
+}
+
+int shard_commit_moved(struct shard_group *g, struct rows_txn *t)
+{
+	bool passed = g->passed > g->applied;
+	struct rows_applied a = {
+		.index = passed ? g->passed : g->applied,
+		.term = passed ? g->passed_term : g->applied_term,
+		.now = g->last_now,
+		.moved = raft_group_next_moved(g->raft),
+	};
+	int rv = rows_applied_put(t, g->id, &a);
+
+	if (rv == 0)
+		rv = rows_txn_commit(t);
+	if (rv != 0)
+		return rv;
+	g->applied = a.index;
+	g->applied_term = a.term;
+	raft_group_set_moved(g->raft, a.moved);
+	return 0;
 }
 
 /*
@@ -61,8 +83,10 @@ static int shard_passed(void *arg, struct raft_group *raft,
 		rv = shard_put_applied(set->txn, g, p->index, p->term);
 	if (rv == 0)
 		rv = rows_txn_commit(set->txn);
-	if (rv == 0)
+	if (rv == 0) {
 		g->applied = p->index;
+		g->applied_term = p->term;
+	}
 	return rv;
 }
 
@@ -83,8 +107,10 @@ static int shard_check_begin(void *arg)
 	rv = rows_txn_commit(set->txn);
 	for (struct shard_group *g = set->groups; g != NULL && rv == 0;
 	     g = g->next)
-		if (g->passed > g->applied)
+		if (g->passed > g->applied) {
 			g->applied = g->passed;
+			g->applied_term = g->passed_term;
+		}
 	return rv;
 }
 
@@ -145,6 +171,7 @@ int shard_apply(void *arg, struct raft_group *raft,
 	if (rv != 0)
 		goto fail;
 	g->applied = cmd->index;
+	g->applied_term = cmd->term;
 	raft_check_note(set->check, cmd->len + SEG_HEADER_LEN);
 	if (answer->queued)
 		shard_queue_wake(g);
@@ -352,7 +379,9 @@ static int shard_open_group(struct shard_group *g, const uint64_t *voters,
 		return errbuf_set(e, rv, "shard %u: its rows cannot be read",
 				  g->id);
 	g->applied = a.index;
+	g->applied_term = a.term;
 	g->last_now = a.now;
+	config.moved = a.moved;
 	config.applied = a.index;
 	config.term = a.term;
 	config.conf_index = a.conf_index;
@@ -407,10 +436,13 @@ int shard_set_start(struct shard_set *set)
 		.ended = shard_tidied,
 		.arg = set,
 	};
+	struct raft_snaps *snaps = NULL;
 	int rv = raft_host_start(set->host);
 
 	if (rv == 0 && config.dir != NULL)
-		rv = raft_snaps_new(&config, &set->snaps);
+		rv = raft_snaps_new(&config, &snaps);
+	/* other loops ask it (log_clean.c) */
+	__atomic_store_n(&set->snaps, snaps, __ATOMIC_RELEASE);
 	raft_check_start(set->check);
 	return rv;
 }
@@ -433,7 +465,7 @@ struct raft_host *shard_set_host(struct shard_set *set)
 
 struct raft_snaps *shard_set_snaps(struct shard_set *set)
 {
-	return set->snaps;
+	return __atomic_load_n(&set->snaps, __ATOMIC_ACQUIRE);
 }
 
 struct rows *shard_set_rows(struct shard_set *set)

@@ -107,7 +107,7 @@ struct shard_group {
 	uint16_t id;
 	bool leader, fresh;      /* fresh: new with this process */
 	int64_t last_now;        /* of the newest command applied or proposed */
-	uint64_t applied;        /* in rows, with last_now beside it */
+	uint64_t applied, applied_term; /* in rows, with last_now beside it */
 	uint64_t passed, passed_term; /* last entry that was no command */
 	/* apply that waits for rows */
 	struct rows_txn *txn;
@@ -153,6 +153,11 @@ struct shard_set {
 struct shard_group *shard_find(struct shard_set *set, uint16_t group);
 int shard_apply(void *arg, struct raft_group *raft,
 		const struct raft_cmd *cmd);
+/*
+ * Commits t, in which positions in rows were changed without a command, with
+ * the row that tells them from the rows before. 0, -ENOMEM, -EIO.
+ */
+int shard_commit_moved(struct shard_group *g, struct rows_txn *t);
 
 /* --- shard_op.c: the life of a call --- */
 /* A txn of the op, from the pool. NULL: out of memory. */

@@ -195,8 +195,13 @@ static void store_loop_start(struct env_task *task)
 int store_start(struct store *s, void (*ready)(void *arg), void *arg,
 		struct errbuf *e)
 {
+	int rv;
+
 	if (s->started || s->loops[0].set == NULL)
 		return errbuf_set(e, -EINVAL, "the store has no raft id yet");
+	rv = store_compact_start(s, e);
+	if (rv != 0)
+		return rv;
 	s->started = true;
 	s->ready = ready;
 	s->ready_arg = arg;
@@ -421,6 +426,7 @@ void store_close(struct store *s)
 	}
 	/* its flusher reads what the shards own, so it ends first */
 	seg_head_close(s->log);
+	log_clean_free(s->log_clean);
 	for (unsigned i = 0; i < s->n_loops; i++) {
 		chunk_loop_free(s->loops[i].chunks); /* tells the shards */
 		shard_set_free(s->loops[i].set);

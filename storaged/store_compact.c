@@ -57,6 +57,28 @@ int store_compact_open(struct store *s, const struct store_config *config,
 	return config->send != NULL ? store_orphans_open(s, config, e) : 0;
 }
 
+int store_compact_start(struct store *s, struct errbuf *e)
+{
+	struct log_clean_loop *loops = mem_calloc(s->n_loops, sizeof *loops);
+	struct log_clean_config lc = {
+		.loops = loops, .n_loops = s->n_loops,
+		.log = s->log, .port = s->loops[0].log_port,
+	};
+	struct compact_head head;
+	int rv = loops == NULL ? -ENOMEM : 0;
+
+	for (unsigned i = 0; i < s->n_loops && rv == 0; i++)
+		loops[i] = (struct log_clean_loop){ s->loops[i].env,
+						    s->loops[i].set };
+	if (rv == 0)
+		rv = log_clean_new(&lc, &s->log_clean, &head);
+	mem_free(loops);
+	if (rv != 0)
+		return errbuf_set(e, rv, "out of memory");
+	compact_add_head(s->compact, &head);
+	return 0;
+}
+
 static void compact_list_heads(const struct compact *c, struct wire_vec *v)
 {
 	for (unsigned i = 0; i < compact_heads(c); i++) {

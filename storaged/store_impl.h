@@ -8,6 +8,8 @@
 #include "common/seg/super.h"
 #include "storaged/chunk.h"
 #include "storaged/compact.h"
+#include "storaged/log_clean.h"
+#include "storaged/log_doubt.h"
 #include "storaged/orphans.h"
 #include "storaged/shard.h"
 #include "storaged/store.h"
@@ -46,9 +48,11 @@ struct store {
 	char *snap_dir;
 	struct raft_start *snaps;    /* row snapshots at the start */
 	struct errbuf *open_e;       /* while the log is scanned */
+	struct log_doubt *doubt;     /* the same */
 	struct chunk_store *chunks;
 	struct seg_head *log, *bulk;
 	struct compact *compact;     /* loop 0 */
+	struct log_clean *log_clean; /* of it; from the start on */
 	struct orphans *orphans;     /* loop 0; NULL: none */
 	bool is_check;
 	struct store_loop *loops;
@@ -82,6 +86,8 @@ void store_rpc_register(struct store *s);
 /* --- store_compact.c --- */
 int store_compact_open(struct store *s, const struct store_config *config,
 		       struct errbuf *e);
+/* The sets are there; the loops may not run yet. */
+int store_compact_start(struct store *s, struct errbuf *e);
 void store_compact_rpc(void *arg, struct rpc_req *req);
 
 /* --- store.c --- */

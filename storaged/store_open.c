@@ -187,7 +187,10 @@ static int store_on_log_record(void *arg, const struct seg_rec *rec)
 {
 	struct store *s = arg;
 	struct store_loop *l = &s->loops[rec->group % s->n_loops];
+	int rv = log_doubt_record(s->doubt, rec);
 
+	if (rv != 0)
+		return rv;
 	if (rec->type == SEG_START)
 		return store_on_log_start(s, rec);
 	if (rec->type != SEG_ENTRY && rec->type != SEG_HARD &&
@@ -292,8 +295,26 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 			   e);
 	s->open_e = NULL;
 	mem_free(path);
-	if (rv == 0 && !bulk)
+	return rv;
+}
+
+static int store_open_log(struct store *s, struct errbuf *e)
+{
+	int rv = log_doubt_new(s->snaps, s->rows, &s->doubt);
+
+	if (rv != 0)
+		return errbuf_set(e, rv, "out of memory");
+	rv = store_open_head(s, false, e);
+	if (rv == 0)
 		rv = raft_start_check(s->snaps, store_knows_group, s, e);
+	if (rv == 0) {
+		rv = log_doubt_settle(s->doubt, s->log);
+		if (rv != 0)
+			errbuf_set(e, rv, "rows cannot be made again: %s",
+				   strerror(-rv));
+	}
+	log_doubt_free(s->doubt);
+	s->doubt = NULL;
 	return rv;
 }
 
@@ -332,7 +353,7 @@ int store_open_parts(struct store *s, struct errbuf *e)
 	if (rv == 0 && s->super.raft_id != 0)
 		rv = store_make_sets(s, e);
 	if (rv == 0)
-		rv = store_open_head(s, false, e);
+		rv = store_open_log(s, e);
 	if (rv == 0)
 		rv = super_check_log(&s->super, s->dir,
 				     seg_head_last_seq(s->log), e);

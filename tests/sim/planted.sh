@@ -74,6 +74,9 @@ planted sim_shard alone 3 storm
 planted sim_shard pointer 3 mix
 planted sim_shard need 1 disk
 planted sim_shard table 1 disk
+planted sim_shard unsaved 1 calm
+planted sim_shard needless 1 disk
+planted sim_shard doubtless 1 disk
 planted sim_shard nohash 3 rot
 planted sim_shard rotend 3 rot
 planted sim_shard rewrite 3 rot

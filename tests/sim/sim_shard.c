@@ -100,6 +100,8 @@ static void world_client(struct sim_cluster *c)
 		return;
 	if (p != NULL && sim_chance(s, 15))
 		(void)shard_set_checkpoint(p->set, NULL, NULL);
+	if (p != NULL && w->pinned > 0 && sim_chance(s, 3))
+		compact_start(p->compact, UINT64_MAX);
 	if (w->doubts > 0 && sim_chance(s, 2)) {
 		rows_mem_image_free(w->old_image);
 		w->old_image = rows_mem_image_copy(w->images[0]);
@@ -248,6 +250,8 @@ static void world_end(struct sim_cluster *c)
 	sim_cluster_count(c, SIM_N_UNKNOWN, w->n_unknown);
 	sim_trace(sim_cluster_sim(c), "end doubts=%llu",
 		  (unsigned long long)w->n_doubts);
+	sim_trace(sim_cluster_sim(c), "end cleaned=%llu",
+		  (unsigned long long)w->n_cleaned);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu errors=%llu reads=%llu "
 		  "dups=%llu unknown=%llu refused=%llu",
 		  (unsigned long long)w->n_writes,
@@ -329,6 +333,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 {
 	static const unsigned forgets[] = { 0, 3, 10, 50 };
 	static const unsigned doubts[] = { 0, 40, 300 };
+	static const unsigned snaps[] = { 1, 40000, 1000000 };
 	struct world *w = zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &shard_ops,
@@ -352,7 +357,8 @@ static void shard_run(uint64_t seed, unsigned nodes,
 		w->images[i] = rows_mem_image_new();
 	w->quiet = nodes > 1 && seed / 2 % 3 == 0;
 	w->doubts = nodes == 1 ? doubts[seed / 2 % 3] : 0;
-	w->snap_bytes = seed / 11 % 2 == 0 ? 1 : 40000;
+	w->snap_bytes = snaps[seed / 11 % 3];
+	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	for (unsigned i = 0; i < w->groups; i++)
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
 	sim_cluster_run(&config, ret);

@@ -12,6 +12,8 @@
  *   sim_shard_gen.c     what clients ask for
  *   sim_shard_plant.c   bugs to be found, seams
  */
+#include "storaged/log_clean.h"
+#include "storaged/log_doubt.h"
 #include "storaged/ns.h"
 #include "storaged/shard.h"
 #include "tests/lib/nsmodel.h"
@@ -113,7 +115,8 @@ struct client {
 
 enum plant {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_RETRY, PLANT_CLOCK,
-	PLANT_STALE, PLANT_ROWS, PLANT_ALONE,
+	PLANT_STALE, PLANT_ROWS, PLANT_ALONE, PLANT_UNSAVED, PLANT_NEEDLESS,
+	PLANT_DOUBTLESS,
 };
 
 struct world {
@@ -130,6 +133,8 @@ struct world {
 	unsigned doubts;
 	struct rows_mem_image *old_image;
 	uint64_t snap_bytes, n_doubts;
+	uint64_t pinned;      /* log_clean.h */
+	uint64_t n_cleaned;   /* bytes of log given back */
 	struct model models[SHARD_GROUPS];
 	struct client clients[SHARD_CLIENTS];
 	struct slot *slots;
@@ -163,6 +168,9 @@ struct proc {
 	struct rows_back *back;
 	struct shard_set *set;
 	struct raft_start *start;
+	struct log_doubt *doubt; /* while the log is scanned */
+	struct log_clean *clean;
+	struct compact *compact; /* drives it */
 	struct raft_host *host;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);

@@ -5,7 +5,9 @@
  */
 #include <string.h>
 
+#include "common/raft/raft_check.h"
 #include "common/raft/raft_impl.h"
+#include "common/raft/raft_snap.h"
 #include "common/seg/seg_int.h"
 #include "storaged/ns_impl.h"
 #include "tests/sim/sim_shard.h"
@@ -29,6 +31,9 @@ static const struct plant_row {
 	{ .name = "clock", .plant = PLANT_CLOCK },
 	{ .name = "stale", .plant = PLANT_STALE },
 	{ .name = "rows", .plant = PLANT_ROWS },
+	{ .name = "unsaved", .plant = PLANT_UNSAVED },
+	{ .name = "needless", .plant = PLANT_NEEDLESS },
+	{ .name = "doubtless", .plant = PLANT_DOUBTLESS },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -167,4 +172,28 @@ WRAP(int, rows_txn_commit, struct rows_txn *t)
 	    sim_chance(sim_cluster_sim(sim_applying->c), 2))
 		rows_txn_reset(t);
 	return __real_rows_txn_commit(t);
+}
+
+/* Segments are freed before the rows that do not name them are durable. */
+WRAP(int, raft_check_roll, struct raft_check *c,
+     void (*done)(void *arg, int status), void *arg)
+{
+	if (sim_plant != PLANT_UNSAVED)
+		return __real_raft_check_roll(c, done, arg);
+	done(arg, 0);
+	return 0;
+}
+
+/* Or while a row snapshot wants them. */
+WRAP(uint64_t, raft_snaps_need, struct raft_snaps *s)
+{
+	return sim_plant == PLANT_NEEDLESS ? UINT64_MAX
+					   : __real_raft_snaps_need(s);
+}
+
+/* Rows from before a cleaning are taken as they are. */
+WRAP(int, log_doubt_settle, struct log_doubt *d, struct seg_head *log)
+{
+	return sim_plant == PLANT_DOUBTLESS ? 0
+					    : __real_log_doubt_settle(d, log);
 }

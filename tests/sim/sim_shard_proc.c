@@ -61,7 +61,9 @@ static int proc_record(void *arg, const struct seg_rec *rec)
 {
 	struct proc *p = arg;
 
-	return shard_set_recover(p->set, rec);
+	int rv = log_doubt_record(p->doubt, rec);
+
+	return rv == 0 ? shard_set_recover(p->set, rec) : rv;
 }
 
 static void proc_rot(void *arg, const struct seg_rot *rot)
@@ -145,9 +147,16 @@ static int proc_open_log(struct proc *p, struct errbuf *e)
 		.start_body = proc_start_body,
 		.arg = p,
 	};
-	int rv = seg_head_open(p->env, &config, &p->log, e);
+	int rv = log_doubt_new(p->start, p->back, &p->doubt);
 	struct seg_stats stats;
 
+	if (rv != 0)
+		abort();
+	rv = seg_head_open(p->env, &config, &p->log, e);
+	if (rv == 0)
+		rv = log_doubt_settle(p->doubt, p->log);
+	log_doubt_free(p->doubt);
+	p->doubt = NULL;
 	if (rv != 0)
 		return rv;
 	seg_head_stats(p->log, &stats);
@@ -178,6 +187,23 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 	}
 	proc_check_rows(p);
 	return 0;
+}
+
+/* Segments of the log that nobody needs go, now and then. */
+static void proc_open_clean(struct proc *p)
+{
+	const struct log_clean_loop loop = { p->env, p->set };
+	const struct log_clean_config lc = {
+		.loops = &loop, .n_loops = 1, .log = p->log, .port = p->port,
+		.pinned = p->w->pinned,
+	};
+	const struct compact_config cc = { .env = p->env };
+	struct compact_head head;
+
+	if (compact_new(&cc, &p->compact) != 0 ||
+	    log_clean_new(&lc, &p->clean, &head) != 0)
+		abort();
+	compact_add_head(p->compact, &head);
 }
 
 /* The rows that the machine has when it starts. */
@@ -258,6 +284,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	}
 	if (shard_set_start(p->set) != 0)
 		abort();
+	proc_open_clean(p);
 	return p;
 }
 
@@ -286,6 +313,18 @@ static void proc_count(struct proc *p)
 	}
 }
 
+static void proc_close_clean(struct proc *p)
+{
+	struct compact_info info;
+
+	if (p->compact == NULL)
+		return;
+	compact_get_info(p->compact, &info);
+	p->w->n_cleaned += info.freed;
+	log_clean_free(p->clean);
+	compact_free(p->compact);
+}
+
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 {
 	struct proc *p = proc;
@@ -298,6 +337,7 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 		seg_head_abandon(p->log);
 	else
 		seg_head_close(p->log);
+	proc_close_clean(p);
 	shard_set_free(p->set);
 	seg_port_free(p->port);
 	raft_start_free(p->start);
