@@ -31,7 +31,7 @@ programs() {
 		sed -n "s|^\(tests/$1/[^.]*\)$|$top/build-check/\1|p" | paste -sd, -
 }
 scripts() {
-	find "$top/tests/$1" -maxdepth 1 -name '[0-9]*' -perm -u+x | sort |
+	find "$top/tests/$1" -maxdepth 1 -name '[0-9]*' | sort |
 		paste -sd, -
 }
 
