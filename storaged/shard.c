@@ -205,8 +205,8 @@ static void shard_on_role(void *arg, struct raft_group *raft, bool leader)
 	shard_queue_wake(g); /* what an earlier leader left */
 	g->grace_until = 0;
 	if (leader && !g->fresh) {
-		g->grace_until = env_now_ns(set->env) + SHARD_GRACE_NS;
-		shard_sweep_later(g, SHARD_GRACE_NS);
+		g->grace_until = env_now_ns(set->env) + set->config.grace_ns;
+		shard_sweep_later(g, set->config.grace_ns);
 	}
 	g->fresh = false;
 	if (set->config.role != NULL)
@@ -287,6 +287,8 @@ int shard_set_new(const struct shard_config *config,
 	if (set == NULL)
 		return -ENOMEM;
 	set->config = *config;
+	if (config->grace_ns == 0)
+		set->config.grace_ns = SHARD_GRACE_NS;
 	set->env = config->env;
 	rv = rows_new(set->env, config->back, config->rows_cache, &set->rows);
 	if (rv == 0)

@@ -68,6 +68,8 @@ struct shard_config {
 	const struct ns_merge_rules *merge;
 	/* The longest that a reader uses extents it has got; 0 = 60 s. */
 	uint64_t reader_lease_ns;
+	/* What a new leader gives clients to tell their opens; 0 = 60 s. */
+	uint64_t grace_ns;
 	void *arg;
 };
 

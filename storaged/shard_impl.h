@@ -8,7 +8,7 @@
 #include "storaged/opens.h"
 #include "storaged/shard.h"
 
-#define SHARD_GRACE_NS 60000000000u     /* clients re-assert their opens */
+#define SHARD_GRACE_NS 60000000000u     /* shard_config.grace_ns */
 #define SHARD_SWEEP_NS 5000000000u      /* after cautious decisions */
 #define SHARD_IN_FLIGHT_MAX 65536u
 #define SHARD_DIRTY_MAX ((size_t)128 << 20)

@@ -101,6 +101,7 @@ int storaged_open(const struct storaged_config *config,
 		.log_segment = config->settings.segment_size,
 		.bulk_segment = config->settings.segment_size,
 		.reader_lease_ns = config->settings.reader_lease_ms * 1000000,
+		.opens_grace_ns = config->settings.opens_grace_ms * 1000000,
 		.compact_rate = config->settings.compact_rate,
 		.compact_threshold =
 			(unsigned)config->settings.compact_threshold,

@@ -10,7 +10,7 @@ struct storaged;
 
 /* What programs let users set; rows of a settings table (conf.h). */
 struct storaged_settings {
-	uint64_t segment_size, reader_lease_ms;
+	uint64_t segment_size, reader_lease_ms, opens_grace_ms;
 	uint64_t compact_rate, compact_threshold, compact_min_dead;
 	uint64_t orphans_period_ms, orphans_grace_ms;
 };
@@ -24,6 +24,12 @@ struct storaged_settings {
 	  "ms", NULL, false, \
 	  "How long the bytes of a file that was removed or rewritten stay " \
 	  "readable for those who are reading it." }, \
+	{ "opens.grace", CONF_MS, AT(opens_grace_ms), "60s", 1000, 3600000, \
+	  "ms", NULL, false, \
+	  "Grace period after a start: how long mounts may take to say again " \
+	  "which files they hold open. Until it is over, no file that lost " \
+	  "its last name is removed. Mounts say it every 20 s: a shorter " \
+	  "period can take such a file from who still has it open." }, \
 	{ "compaction.rate", CONF_SIZE, AT(compact_rate), "64MiB", 0, \
 	  (uint64_t)1 << 40, "bytes", NULL, false, \
 	  "Bytes that compaction copies in a second; 0: as fast as it can. " \

@@ -46,6 +46,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->bulk_segment = config->bulk_segment;
 	s->snap_bytes = config->snap_bytes;
 	s->reader_lease_ns = config->reader_lease_ns;
+	s->opens_grace_ns = config->opens_grace_ns;
 	s->is_check = config->is_check;
 	s->ready_task.run = store_ready_run;
 	s->space_timer.cb = store_space_tick;

@@ -42,7 +42,7 @@ struct store {
 	char *dir;
 	size_t rows_cache, db_cache;
 	uint64_t log_segment, bulk_segment, snap_bytes;
-	uint64_t reader_lease_ns;
+	uint64_t reader_lease_ns, opens_grace_ns;
 	struct super super;
 	struct rows_back *rows;
 	char *snap_dir;

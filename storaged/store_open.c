@@ -157,6 +157,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.drop = store_on_drop,
 			.chunk = store_on_chunk,
 			.reader_lease_ns = s->reader_lease_ns,
+			.grace_ns = s->opens_grace_ns,
 			.arg = l,
 		};
 		int rv = shard_set_new(&config, &l->set);

@@ -127,12 +127,48 @@ def server_away(server, mount):
     os.close(fd)
 
 
+def grace(server, mount):
+    """What a dead mount held open without a name is kept for opens.grace after a start, and no longer."""
+    seconds = 4
+    own = Server(extra=sets(session__lease=LEASE, opens__grace=seconds))
+    eq(own.s3().put("/ses").status, 200, "the bucket")
+    m = Mount(own, "/ses")
+    fd = os.open(m.path("held"), os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"held")
+    os.fsync(fd)
+    os.unlink(m.path("held"))
+    own.kill()
+    m.kill()
+    error_of(lambda: os.close(fd))
+
+    def held():
+        return own.adm_json("fsck")["counts"]["open"]
+
+    begin = time.monotonic()
+    own.start()
+    eq(held(), 1, "held open after the start")
+    wait_for("the end of the grace", lambda: held() == 0, seconds + 4)
+    took = time.monotonic() - begin
+    assert took >= seconds, f"gone after {took:.1f} s"
+    own.stop()
+    p = run(LEOFS, "server", "--data", own.data, *sets(opens__grace=0.5), check=False)
+    eq(p.returncode, 2, "half a second")
+    assert "opens.grace: 500ms is not in 1s to 1h" in p.stderr, p.stderr
+
+
+def sets(**seconds):
+    out = []
+    for name, value in seconds.items():
+        out += ["--set", f"{name.replace('__', '.')}={int(value * 1000)}ms"]
+    return out
+
+
 def main():
     tap = Tap()
-    server = Server(extra=["--set", f"session.lease={int(LEASE * 1000)}ms"])
+    server = Server(extra=sets(session__lease=LEASE))
     eq(server.s3().put("/ses").status, 200, "the bucket")
     mount = Mount(server, "/ses")
-    for test in (shown, renewed, dies, comes_back, server_away):
+    for test in (shown, renewed, dies, comes_back, server_away, grace):
         tap.run(test.__name__, test, server, mount)
     mount.umount()
     server.stop()

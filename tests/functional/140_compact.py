@@ -14,6 +14,7 @@ SETS = {
     "compaction.rate": "0",
     "compaction.threshold": "0",  # not by itself
     # what a crash brought back, and what a dead client left
+    "opens.grace": "1s",
     "session.lease": "2s",
     "orphans.period": "1s",
     "orphans.grace": "1s",

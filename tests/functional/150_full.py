@@ -14,6 +14,7 @@ BALLAST = 32 * MIB
 SETS = {
     "segment.size": "8MiB",
     "reader.lease": "1s",
+    "opens.grace": "1s",
     "compaction.rate": "0",
     "compaction.threshold": "0",  # only when the disk is short of space
 }

@@ -103,6 +103,7 @@ void world_start(struct world *w, uint64_t seed)
 	c.role = on_role;
 	c.rot = on_rot;
 	c.drop = on_drop;
+	c.grace_ns = w->grace_ns;
 	c.arg = w;
 	assert_int_equal(shard_set_new(&c, &w->set), 0);
 	if (seg_head_open(c.env, &sc, &w->log, &e) != 0)

@@ -25,6 +25,7 @@ struct world {
 	unsigned rots;
 	bool leads;
 	uint64_t seq; /* of answer slots */
+	uint64_t grace_ns; /* of the next start; 0: the default */
 	/* slices whose chunks were to be dropped, as often as it was said */
 	struct wire_u128 *dropped;
 	unsigned n_dropped, cap_dropped;

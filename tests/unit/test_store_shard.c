@@ -460,14 +460,17 @@ static void test_object_open(void **state)
 	world_fini(&w);
 }
 
-/* A new leader gives nothing up until clients had time to come back. */
-static void test_grace(void **state)
+/*
+ * A new leader gives nothing up until clients had time to come back: grace_ns
+ * as configured, seconds as they pass.
+ */
+static void grace(uint64_t grace_ns, uint64_t seconds)
 {
 	struct world w;
 	uint64_t root, held, lost;
 
-	(void)state;
 	world_init(&w);
+	w.grace_ns = grace_ns;
 	root = world_root(&w, 1);
 	held = make_file(&w, root, "held", 77);
 	lost = make_file(&w, root, "lost", 78);
@@ -479,12 +482,26 @@ static void test_grace(void **state)
 	do_close(&w, lost, 79); /* of one that is not the last, who knows */
 	assert_int_equal(look(&w, held), 1);
 	assert_int_equal(look(&w, lost), 1);
-	minienv_advance(w.m, 70ull * SECOND);
+	minienv_advance(w.m, (seconds - 2) * SECOND);
+	assert_int_equal(look(&w, lost), 1);
+	minienv_advance(w.m, 4ull * SECOND);
 	assert_int_equal(look(&w, held), 1);
 	assert_int_equal(look(&w, lost), 0);
 	do_close(&w, held, 77);
 	assert_int_equal(look(&w, held), 0);
 	world_fini(&w);
+}
+
+static void test_grace(void **state)
+{
+	(void)state;
+	grace(0, 60);
+}
+
+static void test_grace_is_set(void **state)
+{
+	(void)state;
+	grace(7ull * SECOND, 7);
 }
 
 static void end_session(struct world *w, uint64_t session)
@@ -631,6 +648,7 @@ int main(void)
 		cmocka_unit_test(test_open_races),
 		cmocka_unit_test(test_object_open),
 		cmocka_unit_test(test_grace),
+		cmocka_unit_test(test_grace_is_set),
 		cmocka_unit_test(test_session_end),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_rot),
