@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/be.h"
 #include "gateway/s3_time.h"
 
 struct wire_bytes gw_header(const struct gw_req *r, const char *name)
@@ -61,11 +62,8 @@ int gw_upload_id(const struct gw_req *r, struct wire_u128 *ret)
 
 	if (t == NULL || s3_hex_decode(*t, raw, sizeof(raw)) != 0)
 		return -EINVAL;
-	ret->hi = ret->lo = 0;
-	for (unsigned i = 0; i < 8; i++) {
-		ret->hi = ret->hi << 8 | raw[i];
-		ret->lo = ret->lo << 8 | raw[i + 8];
-	}
+	ret->hi = be64dec(raw);
+	ret->lo = be64dec(raw + 8);
 	return 0;
 }
 
@@ -73,10 +71,8 @@ void gw_upload_text(struct wire_u128 id, char out[33])
 {
 	uint8_t raw[16];
 
-	for (unsigned i = 0; i < 8; i++) {
-		raw[i] = (uint8_t)(id.hi >> (56 - 8 * i));
-		raw[i + 8] = (uint8_t)(id.lo >> (56 - 8 * i));
-	}
+	be64enc(raw, id.hi);
+	be64enc(raw + 8, id.lo);
 	s3_hex(raw, sizeof(raw), out);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/base/be.h"
 #include "gateway/gw_mpu.h"
 #include "gateway/s3_xml.h"
 
@@ -273,12 +274,7 @@ static struct wire_u128 gw_uploads_after(const struct gw_req *r)
 
 	if (s3_hex_decode(t, raw, sizeof(raw)) != 0)
 		return id;
-	id.hi = id.lo = 0;
-	for (unsigned i = 0; i < 8; i++) {
-		id.hi = id.hi << 8 | raw[i];
-		id.lo = id.lo << 8 | raw[i + 8];
-	}
-	return id;
+	return (struct wire_u128){ be64dec(raw), be64dec(raw + 8) };
 }
 
 void gw_mpu_list(struct gw_req *r)

@@ -10,6 +10,7 @@
  */
 #include <sys/stat.h>
 
+#include "common/base/be.h"
 #include "common/wire/msgs.h"
 #include "common/wire/wire.h"
 
@@ -181,11 +182,7 @@ struct wire_bytes ns_key_queue128(struct ns_key *k, uint16_t shard,
 /* Reading keys back; p must have the bytes. */
 static inline uint64_t ns_be64(const uint8_t *p)
 {
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
+	return be64dec(p);
 }
 static inline struct wire_u128 ns_be128(const uint8_t *p)
 {

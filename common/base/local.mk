@@ -1,6 +1,6 @@
 noinst_LIBRARIES += %D%/libbase.a
 %C%_libbase_a_SOURCES = \
-	%D%/buf.c %D%/buf.h \
+	%D%/be.h %D%/buf.c %D%/buf.h \
 	%D%/conf.c %D%/conf.h \
 	%D%/conf_value.c %D%/conf_value.h \
 	%D%/conn.c %D%/conn.h \
@@ -18,8 +18,11 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/workers.c \
 	%D%/xxh.h
 
-check_PROGRAMS += tests/unit/test_base_buf tests/unit/test_base_conf \
-	tests/unit/test_base_conn tests/unit/test_base_loop
+check_PROGRAMS += tests/unit/test_base_be tests/unit/test_base_buf \
+	tests/unit/test_base_conf tests/unit/test_base_conn \
+	tests/unit/test_base_loop
+tests_unit_test_base_be_SOURCES = tests/unit/test_base_be.c
+tests_unit_test_base_be_LDADD = $(CMOCKA_LIBS)
 tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
 tests_unit_test_base_buf_LDADD = tests/lib/libfault.a $(LIB_BASE) $(CMOCKA_LIBS)
 tests_unit_test_base_conf_SOURCES = tests/unit/test_base_conf.c
@@ -28,6 +31,7 @@ tests_unit_test_base_conn_SOURCES = tests/unit/test_base_conn.c
 tests_unit_test_base_conn_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
 tests_unit_test_base_loop_SOURCES = tests/unit/test_base_loop.c
 tests_unit_test_base_loop_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_base_buf tests/unit/test_base_conf \
-	tests/unit/test_base_conn tests/unit/test_base_loop
+TESTS += tests/unit/test_base_be tests/unit/test_base_buf \
+	tests/unit/test_base_conf tests/unit/test_base_conn \
+	tests/unit/test_base_loop
 EXTRA_DIST += tests/conf

@@ -8,10 +8,10 @@
  */
 #include "common/rows/rows_stream.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "common/base/be.h"
 #include "common/base/mem.h"
 #include "common/base/xxh.h"
 
@@ -30,34 +30,6 @@ enum { STREAM_ROW = 1, STREAM_VALUE = 2 };
 	F(u128, store)
 WIRE_STRUCT(rows_stream, fields, STREAM_HEAD)
 WIRE_IMPL(rows_stream, fields, STREAM_HEAD)
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	v = htobe32(v);
-	memcpy(p, &v, 4);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htobe64(v);
-	memcpy(p, &v, 8);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, 4);
-	return be32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, 8);
-	return be64toh(v);
-}
 
 /* --- writing --- */
 
@@ -141,9 +113,9 @@ static int stream_put_head(struct rows_stream_writer *w, struct buf *out)
 	(void)rows_stream_fields_encode(&f, out);
 	if (out->err != 0)
 		return out->err;
-	put32(out->data + at + 8, (uint32_t)(out->len - at - STREAM_FIXED));
+	be32enc(out->data + at + 8, (uint32_t)(out->len - at - STREAM_FIXED));
 	w->seed = XXH3_64bits(out->data + at, out->len - at);
-	put64(sum, w->seed);
+	be64enc(sum, w->seed);
 	buf_add(out, sum, sizeof sum);
 	return out->err;
 }
@@ -152,10 +124,10 @@ static void stream_block_head(const struct rows_stream_writer *w,
 			      const struct buf *items,
 			      uint8_t out[STREAM_FIXED], uint64_t *ret_seed)
 {
-	put32(out, (uint32_t)items->len);
-	put32(out + 4, w->number);
+	be32enc(out, (uint32_t)items->len);
+	be32enc(out + 4, w->number);
 	*ret_seed = XXH3_64bits_withSeed(out, 8, w->seed);
-	put64(out + 8, XXH3_64bits_withSeed(items->data, items->len,
+	be64enc(out + 8, XXH3_64bits_withSeed(items->data, items->len,
 					    *ret_seed));
 }
 
@@ -179,8 +151,8 @@ static int stream_put_end(struct rows_stream_writer *w, struct buf *out)
 
 	buf_reset(&w->items);
 	stream_block_head(w, &w->items, fixed, &seed);
-	put64(end, w->rows);
-	put64(end + 8, XXH3_64bits_withSeed(end, 8, seed));
+	be64enc(end, w->rows);
+	be64enc(end + 8, XXH3_64bits_withSeed(end, 8, seed));
 	buf_add(out, fixed, sizeof fixed);
 	buf_add(out, end, sizeof end);
 	w->ended = true;
@@ -316,13 +288,13 @@ static int64_t stream_want(const struct rows_stream_reader *r, const uint8_t *p,
 	if (len < STREAM_FIXED)
 		return 0;
 	if (r->state == READ_HEAD) {
-		n = get32(p + 8);
+		n = be32dec(p + 8);
 		if (memcmp(p, STREAM_MAGIC, 8) != 0 || n > STREAM_FIELDS)
 			return -EBADMSG;
 		return STREAM_FIXED + (int64_t)n + STREAM_SUM;
 	}
-	n = get32(p);
-	if (n > STREAM_BLOCK_MAX || get32(p + 4) != r->number)
+	n = be32dec(p);
+	if (n > STREAM_BLOCK_MAX || be32dec(p + 4) != r->number)
 		return -EBADMSG;
 	return STREAM_FIXED + (int64_t)n;
 }
@@ -335,7 +307,7 @@ static int stream_take_head(struct rows_stream_reader *r, const uint8_t *p,
 	int rv;
 
 	r->seed = XXH3_64bits(p, len - STREAM_SUM);
-	if (get64(p + len - STREAM_SUM) != r->seed ||
+	if (be64dec(p + len - STREAM_SUM) != r->seed ||
 	    rows_stream_fields_decode(&f, p + STREAM_FIXED,
 				      len - STREAM_FIXED - STREAM_SUM) != 0 ||
 	    f.index == 0)
@@ -407,7 +379,7 @@ static int stream_take_block(struct rows_stream_reader *r, const uint8_t *p,
 	};
 	int rv = 0;
 
-	if (get64(p + 8) != XXH3_64bits_withSeed(in.p, in.left, seed))
+	if (be64dec(p + 8) != XXH3_64bits_withSeed(in.p, in.left, seed))
 		return -EBADMSG;
 	if (in.left == 0) {
 		r->end_seed = seed;
@@ -439,8 +411,8 @@ static int stream_take(struct rows_stream_reader *r, const uint8_t *p,
 		return stream_take_block(r, p, len);
 	default:
 		r->state = READ_OVER;
-		if (get64(p) != r->rows ||
-		    get64(p + 8) != XXH3_64bits_withSeed(p, 8, r->end_seed))
+		if (be64dec(p) != r->rows ||
+		    be64dec(p + 8) != XXH3_64bits_withSeed(p, 8, r->end_seed))
 			return -EBADMSG;
 		return 0;
 	}

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/base/be.h"
 #include "common/base/buf.h"
 #include "common/base/mem.h"
 #include "common/base/xxh.h"
@@ -15,25 +16,10 @@
 
 static const char super_magic[8] = "LEOFSSUP";
 
-static uint64_t super_be64(const uint8_t *p)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
-static void super_put(uint8_t *p, uint64_t v, int len)
-{
-	for (int i = len - 1; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
-}
-
 static int super_decode(const uint8_t *p, const char *path, struct super *ret,
 			struct errbuf *e)
 {
-	uint32_t format = (uint32_t)(super_be64(p + 8) >> 32);
+	uint32_t format = be32dec(p + 8);
 
 	if (memcmp(p, super_magic, sizeof(super_magic)) != 0)
 		return errbuf_set(e, -EINVAL, "%s is no super block", path);
@@ -42,7 +28,7 @@ static int super_decode(const uint8_t *p, const char *path, struct super *ret,
 				  "%s has format version %u, this program "
 				  "knows version %u only",
 				  path, format, SUPER_FORMAT);
-	if (super_be64(p + SUPER_SUM) != XXH3_64bits(p, SUPER_SUM))
+	if (be64dec(p + SUPER_SUM) != XXH3_64bits(p, SUPER_SUM))
 		return errbuf_set(e, -EBADMSG, "%s is damaged (checksum)",
 				  path);
 	if (p[12] != SUPER_ROLE_STORE && p[12] != SUPER_ROLE_MANAGER)
@@ -50,11 +36,10 @@ static int super_decode(const uint8_t *p, const char *path, struct super *ret,
 				  p[12]);
 	ret->role = p[12];
 	ret->begun = (p[13] & SUPER_BEGUN) != 0;
-	ret->store = (struct wire_u128){ super_be64(p + 16),
-					 super_be64(p + 24) };
-	ret->cluster = (struct wire_u128){ super_be64(p + 32),
-					   super_be64(p + 40) };
-	ret->raft_id = super_be64(p + 48);
+	ret->store = (struct wire_u128){ be64dec(p + 16), be64dec(p + 24) };
+	ret->cluster = (struct wire_u128){ be64dec(p + 32),
+					   be64dec(p + 40) };
+	ret->raft_id = be64dec(p + 48);
 	return 0;
 }
 
@@ -118,8 +103,8 @@ static int super_replace(struct vfs *vfs, const char *dir, const char *path,
 
 void super_store_bytes(const struct super *s, uint8_t ret_id[16])
 {
-	super_put(ret_id, s->store.hi, 8);
-	super_put(ret_id + 8, s->store.lo, 8);
+	be64enc(ret_id, s->store.hi);
+	be64enc(ret_id + 8, s->store.lo);
 }
 
 int super_write(struct vfs *vfs, const char *dir, const struct super *s)
@@ -130,14 +115,14 @@ int super_write(struct vfs *vfs, const char *dir, const struct super *s)
 	int rv = -ENOMEM;
 
 	memcpy(data, super_magic, sizeof(super_magic));
-	super_put(data + 8, SUPER_FORMAT, 4);
+	be32enc(data + 8, SUPER_FORMAT);
 	data[12] = s->role;
 	data[13] = s->begun ? SUPER_BEGUN : 0;
 	super_store_bytes(s, data + 16);
-	super_put(data + 32, s->cluster.hi, 8);
-	super_put(data + 40, s->cluster.lo, 8);
-	super_put(data + 48, s->raft_id, 8);
-	super_put(data + SUPER_SUM, XXH3_64bits(data, SUPER_SUM), 8);
+	be64enc(data + 32, s->cluster.hi);
+	be64enc(data + 40, s->cluster.lo);
+	be64enc(data + 48, s->raft_id);
+	be64enc(data + SUPER_SUM, XXH3_64bits(data, SUPER_SUM));
 	if (path != NULL && temp != NULL)
 		rv = super_replace(vfs, dir, path, temp, data);
 	mem_free(path);

@@ -8,6 +8,7 @@
 
 #include <xxhash.h>
 
+#include "common/base/be.h"
 #include "common/rows/rows_stream.h"
 
 struct got {
@@ -50,40 +51,30 @@ static int got_value(void *arg, struct wire_u128 hash, struct wire_bytes bytes)
 	return 0;
 }
 
-static uint32_t be32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-	       (uint32_t)p[2] << 8 | p[3];
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	for (int i = 7; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
-}
-
 /* Checksums of the head, of the blocks, of the end, as far as they go. */
 static void fix(uint8_t *p, size_t len)
 {
 	uint64_t head, seed;
 	size_t at;
 
-	if (len < 16 || be32(p + 8) > len - 16 || len - 16 - be32(p + 8) < 8)
+	if (len < 16 || be32dec(p + 8) > len - 16 ||
+	    len - 16 - be32dec(p + 8) < 8)
 		return;
 	memcpy(p, "LEOROWS1", 8);
-	at = 16 + be32(p + 8);
+	at = 16 + be32dec(p + 8);
 	head = XXH3_64bits(p, at);
-	put64(p + at, head);
+	be64enc(p + at, head);
 	for (at += 8; len - at >= 16;) {
-		uint32_t n = be32(p + at);
+		uint32_t n = be32dec(p + at);
 
 		if (n > len - at - 16)
 			return;
 		seed = XXH3_64bits_withSeed(p + at, 8, head);
-		put64(p + at + 8, XXH3_64bits_withSeed(p + at + 16, n, seed));
+		be64enc(p + at + 8, XXH3_64bits_withSeed(p + at + 16, n, seed));
 		at += 16 + n;
 		if (n == 0 && len - at >= 16)
-			put64(p + at + 8, XXH3_64bits_withSeed(p + at, 8, seed));
+			be64enc(p + at + 8,
+				XXH3_64bits_withSeed(p + at, 8, seed));
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #include <xxhash.h>
 
+#include "common/base/be.h"
 #include "common/seg/seg_int.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
@@ -50,21 +51,6 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return 0;
 }
 
-static uint64_t get_be(const uint8_t *p)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
-static void put_be(uint8_t *p, uint64_t v)
-{
-	for (int i = 7; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
-}
-
 /*
  * Makes every header that begins with our magic a valid one. Sequences stay
  * small: each that is missing is reported alone.
@@ -79,21 +65,21 @@ static void fix(uint8_t *p, size_t len, uint64_t gen, uint8_t how)
 
 		if (memcmp(h, "LSR1", 4) != 0)
 			continue;
-		put_be(h + 24, gen);
-		put_be(h + 32, get_be(h + 32) & 0xfff);
-		put_be(h + 48, get_be(h + 48) & 0xfff);
-		put_be(h + 104, at);
-		put_be(h + 112, get_be(h + 112) & 0xfff);
-		n = get_be(h + 16);
+		be64enc(h + 24, gen);
+		be64enc(h + 32, be64dec(h + 32) & 0xfff);
+		be64enc(h + 48, be64dec(h + 48) & 0xfff);
+		be64enc(h + 104, at);
+		be64enc(h + 112, be64dec(h + 112) & 0xfff);
+		n = be64dec(h + 16);
 		if ((how & HOW_FIX_BODY) != 0 &&
 		    n <= len - at - SEG_HEADER_LEN) {
 			struct wire_u128 x = seg_hash(h + SEG_HEADER_LEN,
 						      (size_t)n);
 
-			put_be(h + 88, x.hi);
-			put_be(h + 96, x.lo);
+			be64enc(h + 88, x.hi);
+			be64enc(h + 96, x.lo);
 		}
-		put_be(h + 120, XXH3_64bits_withSeed(h, 120, seed));
+		be64enc(h + 120, XXH3_64bits_withSeed(h, 120, seed));
 	}
 }
 
