@@ -1,29 +1,57 @@
 #!/bin/sh
 # All tests: installs what they need, builds with ASan and UBSan, runs unit,
 # fault, simulation, functional and interop suites, ends with the counts.
-#   ./check.sh [SUITE...]     unit fault sim functional interop tsan
+#   ./check.sh [--loops N] [--tsan] [SUITE...]
+#     SUITE      unit fault sim functional interop tsan; all of them
+#     --loops N  event loops of the servers in functional and interop; 2
+#     --tsan     functional (or interop) with servers and mounts under TSan
 set -eu
 
 top=$(cd "$(dirname "$0")" && pwd -P)
 cd "$top"
 begin=$(date +%s)
-suites=${*:-unit fault sim functional interop tsan}
+usage() { sed -n 's/^# \{0,1\}//p' check.sh | sed -n '2,7p'; }
+suites='' tsan=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--loops)
+		LEO_LOOPS=${2-}
+		case $LEO_LOOPS in "" | *[!0-9]* | 0*) usage >&2; exit 2 ;; esac
+		export LEO_LOOPS
+		shift
+		;;
+	--tsan) tsan=yes ;;
+	-h | --help) usage; exit 0 ;;
+	unit | fault | sim | functional | interop | tsan) suites="$suites $1" ;;
+	*) echo "$0: what is $1?" >&2; usage >&2; exit 2 ;;
+	esac
+	shift
+done
+if [ -n "$tsan" ]; then
+	suites=${suites:-functional}
+	case $suites in
+	*unit* | *fault* | *sim* | *tsan*)
+		echo "$0: --tsan is for functional and interop" >&2
+		exit 2
+		;;
+	esac
+fi
+suites=${suites:-unit fault sim functional interop tsan}
 has() { case " $suites " in *" $1 "*) return 0 ;; esac; return 1; }
 
 "$top/dist/packages.sh" test
 
 builds=check
 if has sim || has fault; then builds="$builds fast"; fi
+if [ -n "$tsan" ]; then builds=tsan; fi
 # shellcheck disable=SC2086 # a list of words
 tests/build.sh $builds || exit 1
 echo "built in $(($(date +%s) - begin)) s"
 
-export LEO_BUILD="$top/build-check"
-export LEO_SLOW=3
-export top_srcdir="$top" top_builddir="$top/build-check"
-export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1
-export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export PYTHONDONTWRITEBYTECODE=1
+build=build-check
+if [ -n "$tsan" ]; then build=build-tsan; fi
+# shellcheck source=tests/env.sh
+. "$top/tests/env.sh"
 
 # programs KIND: what automake built for that kind, comma separated
 programs() {
@@ -50,6 +78,6 @@ if has interop; then set -- "$@" "interop=$(scripts interop)"; fi
 if has tsan; then set -- "$@" "tsan=$top/tests/tsan.sh"; fi
 
 status=0
-python3 tests/runner.py "$top/build-check/logs" "$@" || status=$?
+python3 tests/runner.py "$top/$build/logs" "$@" || status=$?
 echo "all of it took $(($(date +%s) - begin)) s"
 exit $status

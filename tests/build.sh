@@ -66,7 +66,8 @@ for kind in "$@"; do
 		build build-fast list-fast '' --enable-werror CFLAGS='-O2 -g'
 		;;
 	tsan)
-		build build-tsan all '' --enable-werror \
+		build build-tsan 'all tests/posix/exercise tests/lib/baddisk.so' \
+			'' --enable-werror \
 			--enable-sanitize=thread CFLAGS='-O1 -g'
 		;;
 	fuzz)

@@ -28,7 +28,7 @@ check_PROGRAMS += %D%/posix/exercise
 	%D%/posix/exercise_file.c
 
 EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/bench/table.sh \
-	%D%/bench/mount.py %D%/build.sh %D%/nightly.sh \
+	%D%/bench/mount.py %D%/build.sh %D%/env.sh %D%/nightly.sh \
 	%D%/nightly.tab %D%/fault/states.sh %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
 
 # Programs that tests/build.sh makes without sanitizers, for their speed.

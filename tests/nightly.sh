@@ -22,13 +22,11 @@ commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 JOBS=$(nproc)
 # fresh seeds each night: no other night's, and never the fixed ones
 FIRST=$(($(date +%s) * 1000))
-CHECK=$top/build-check FAST=$top/build-fast TSAN=$top/build-tsan
-LEO_BUILD=$CHECK LEO_SLOW=3 PYTHONDONTWRITEBYTECODE=1
-ASAN_OPTIONS=abort_on_error=1:detect_leaks=1
-UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export JOBS FIRST CHECK FAST TSAN LEO_BUILD LEO_SLOW PYTHONDONTWRITEBYTECODE
-export ASAN_OPTIONS UBSAN_OPTIONS
-export top_srcdir="$top" top_builddir="$CHECK"
+CHECK=$top/build-check FAST=$top/build-fast
+export JOBS FIRST CHECK FAST
+build=build-check
+# shellcheck source=tests/env.sh
+. "$top/tests/env.sh"
 summary=$out/summary.md
 {
 	echo "Nightly run of $(date -u +%Y-%m-%d), commit $commit," \
@@ -38,9 +36,12 @@ summary=$out/summary.md
 	echo '|---|---|---|---|'
 } >"$summary"
 
-# what LOG: the row's own summary, else counts of its TAP
+# what LOG: the row's own summary, else the runner's, else counts of its TAP
 what() {
 	s=$(sed -n 's/^# summary: //p' "$1" | paste -sd'|' | sed 's/|/; /g')
+	if [ -z "$s" ]; then
+		s=$(grep -E '^[0-9]+ passed, [0-9]+ failed, ' "$1" | tail -n 1)
+	fi
 	if [ -z "$s" ]; then
 		s="$(grep -c '^ok ' "$1") ok, $(grep -c '^not ok ' "$1") not ok"
 	fi
@@ -70,7 +71,7 @@ while read -r name builds command; do
 	echo "$name: $result, $took s: $(what "$log")"
 	if [ "$result" != ok ]; then
 		status=1
-		grep -E '^(not ok|# (failed|seed))|FOUND' "$log" | head -n 10 |
+		grep -E '^(not ok|# (failed|seed)|  FAILED)|FOUND' "$log" | head -n 10 |
 			sed 's/^/  | /'
 		echo "  all of it: $log"
 	fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The thread test in a build with TSan.
+# The thread test in a build with TSan; the whole suite: ./check.sh --tsan.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 if ! "$top/tests/build.sh" tsan >"$top/build-tsan.out" 2>&1; then
@@ -9,7 +9,8 @@ if ! "$top/tests/build.sh" tsan >"$top/build-tsan.out" 2>&1; then
 	exit 1
 fi
 rm -f "$top/build-tsan.out"
-export LEO_BUILD="$top/build-tsan" LEO_SLOW=6 LEO_THREAD_SHAPES='1 3'
-# any report ends the program with this status
-export TSAN_OPTIONS="halt_on_error=1:exitcode=66:suppressions=$top/tests/tsan.supp"
+build=build-tsan
+# shellcheck source=tests/env.sh
+. "$top/tests/env.sh"
+export LEO_THREAD_SHAPES='1 3'
 exec python3 "$top/tests/functional/010_thread.py"

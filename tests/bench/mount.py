@@ -100,7 +100,7 @@ class Mounted:
         os.makedirs(self.base)
         leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
         leo.MOUNT = os.path.join(self.build, "fuse", "leo-mount")
-        self.server = leo.Server(base=self.base)
+        self.server = leo.Server(loops=os.cpu_count(), base=self.base)
         leo.eq(self.server.s3().put("/bench").status, 200, "bucket")
         self.mount = leo.Mount(self.server, "/bench")
         self.opened()

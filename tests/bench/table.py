@@ -150,7 +150,7 @@ class Leofs:
     def start(self):
         os.makedirs(self.base, exist_ok=True)
         leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
-        self.server = leo.Server(base=self.base)
+        self.server = leo.Server(loops=os.cpu_count(), base=self.base)
         self.port, self.pids = self.server.port, [self.server.procs[0].pid]
         access, secret = self.server.credentials()
         self.auth = ["--access", access, "--secret", secret]
@@ -158,7 +158,7 @@ class Leofs:
     def start_only(self):
         os.makedirs(self.base, exist_ok=True)
         leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
-        self.server = self.server or leo.Server(base=self.base, start=False)
+        self.server = self.server or leo.Server(loops=os.cpu_count(), base=self.base, start=False)
         self.server.fsck_wanted = False
         self.server.start(wait=False)
 

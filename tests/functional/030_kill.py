@@ -35,7 +35,7 @@ def rounds(rng, server, n, kill):
 
 
 def kills(rng):
-    server = Server(loops=2)
+    server = Server()
 
     def kill():
         server.restart()
@@ -45,7 +45,7 @@ def kills(rng):
 
 
 def kill_daemons(rng):
-    server = Server(loops=1, shape="daemons")
+    server = Server(shape="daemons")
     rounds(rng, server, max(ROUNDS // 5, 2), lambda: server.kill_one(rng))
 
 

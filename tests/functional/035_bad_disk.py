@@ -30,7 +30,7 @@ def wait_end(server, seconds=20):
 def failing_syncs(rng):
     """The process ends at once; the next one has everything."""
     bad = BadDisk()
-    server = Server(loops=2, env=bad.env())
+    server = Server(env=bad.env())
     eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
     mount = Mount(server) if os.path.exists("/dev/fuse") else None
     for i in range(SYNCS):
@@ -52,7 +52,7 @@ def failing_syncs(rng):
 def full_disk(rng):
     """Writes that find no space for a while: whatever was acknowledged stays."""
     bad = BadDisk()
-    server = Server(loops=2, env=bad.env())
+    server = Server(env=bad.env())
     eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
     ended = 0
     for i in range(max(SYNCS // 2, 2)):
@@ -74,7 +74,7 @@ def full_disk(rng):
 def flipped_reads(rng):
     """Reads give a wrong bit now and then; nobody ever gets it."""
     bad = BadDisk()
-    server = Server(loops=2, env=bad.env())
+    server = Server(env=bad.env())
     eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
     work = load.Load(server, None, "r/", rng.random())
     time.sleep(2)
@@ -150,7 +150,7 @@ class Image:
 
     def __init__(self, rng, clean):
         self.rng = rng
-        server = Server(loops=2)
+        server = Server()
         eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
         mount = Mount(server) if os.path.exists("/dev/fuse") else None
         self.work = load.Load(server, mount, "r/", rng.random())

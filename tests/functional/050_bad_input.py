@@ -183,7 +183,7 @@ def admin_port(server, rng):
 
 def main():
     rng = random.Random(seed_from_argv())
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/alive-bucket").status, 200, "bucket")
     t = Tap()
     for fn in (garbage, smuggling, signatures, nothing_ignored, xml_bombs, upload_cut, admin_port):

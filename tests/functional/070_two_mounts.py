@@ -195,7 +195,7 @@ def waits_through_a_restart(server, a, b):
 
 
 def main():
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/two").status, 200, "bucket")
     t = Tap()
     try:

@@ -71,7 +71,7 @@ def main():
     if os.geteuid() != 0:
         t.run("posix", lambda: (_ for _ in ()).throw(Skip("other users: this needs root")))
         t.end()
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/posix").status, 200, "bucket")
     try:
         mount = Mount(server, "/posix", "allow_other,dev,suid")

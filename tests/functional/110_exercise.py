@@ -32,7 +32,7 @@ def same_in_s3(server, mounts):
 def main():
     seed = seed_from_argv()
     t = Tap()
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/exercise").status, 200, "bucket")
     try:
         mounts = [Mount(server, "/exercise"), Mount(server, "/exercise")]

@@ -127,7 +127,7 @@ def damaged_value(server):
 
 def main():
     t = Tap()
-    server = Server(loops=2)
+    server = Server()
     try:
         Mount(server).umount()
     except Skip as why:

@@ -93,7 +93,7 @@ def main():
     global seed
     seed = seed_from_argv()
     t = Tap()
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/small").status, 200, "bucket")
     try:
         mount = Mount(server, "/small")

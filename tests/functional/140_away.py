@@ -197,7 +197,7 @@ def restarts_under_load(server):
 
 def main():
     t = Tap()
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/away").status, 200, "bucket")
     try:
         Mount(server).umount()

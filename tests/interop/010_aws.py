@@ -12,7 +12,7 @@ def main():
     if run("which", "aws", check=False).returncode != 0:
         print("1..0 # SKIP no aws command here")
         sys.exit(77)
-    server = Server(loops=2)
+    server = Server()
     env = server.env()
     d = tmpdir()
     t = Tap()

@@ -12,7 +12,7 @@ def main():
     if run("which", "s3cmd", check=False).returncode != 0:
         print("1..0 # SKIP no s3cmd here")
         sys.exit(77)
-    server = Server(loops=2)
+    server = Server()
     access, secret = server.credentials()
     d = tmpdir()
     conf = os.path.join(d, "s3cfg")

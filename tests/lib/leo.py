@@ -30,10 +30,14 @@ MOUNT = os.path.join(BUILD, "fuse", "leo-mount")
 ADM = os.path.join(BUILD, "adm", "leofs-adm")
 # sanitized builds are several times slower
 SLOW = float(os.environ.get("LEO_SLOW", "1"))
+LOOPS = int(os.environ.get("LEO_LOOPS", "2"))  # of servers that do not say
 REGION = "us-east-1"
 
 _cleanup = []
 _servers = []  # all that were started
+_logs = []  # of all processes
+# how reports of sanitizers begin
+REPORTS = ("WARNING: ThreadSanitizer", "ERROR: AddressSanitizer", "ERROR: LeakSanitizer", ": runtime error: ")
 
 
 def _run_cleanup():
@@ -84,8 +88,21 @@ class Tap:
     def end(self):
         for server in _servers:
             self.run("fsck", server.fsck)
+        self.run("no reports of sanitizers", no_reports)
         print(f"1..{self.n}", flush=True)
         sys.exit(1 if self.failed else 0)
+
+
+def no_reports():
+    """A process that died of one may have been killed, and missed, by the test."""
+    found = []
+    for log in dict.fromkeys(_logs):
+        with open(log, errors="replace") as f:
+            lines = f.readlines()
+        for i, line in enumerate(lines):
+            if any(report in line for report in REPORTS):
+                found.append(f"{os.path.basename(log)}:\n" + "".join(lines[i : i + 60]))
+    assert not found, f"{len(found)} reports\n" + "\n".join(found[:5])
 
 
 def seed_from_argv():
@@ -169,6 +186,7 @@ class Process:
     def __init__(self, name, cmd, log, env=None):
         self.name = name
         self.log = log
+        _logs.append(log)
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
                 [str(c) for c in cmd], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env
@@ -209,7 +227,7 @@ class Server:
         self.base = base or tmpdir()
         self.data = os.path.join(self.base, "data")
         self.shape = shape
-        self.loops = loops
+        self.loops = loops or LOOPS
         self.extra = list(extra)
         self.env_ = env  # of the processes; None: ours
         self.port = free_port()
@@ -228,7 +246,6 @@ class Server:
         return p
 
     def _start_daemons(self):
-        loops = self.loops or 1
         os.makedirs(self.data, exist_ok=True)
         manager = f"unix:{self.data}/rpc.sock"
         confs = {
@@ -241,12 +258,12 @@ class Server:
                 "data": os.path.join(self.data, "storage"),
                 "rpc": f"unix:{self.data}/storage.sock",
                 "manager": manager,
-                "loops": loops,
+                "loops": self.loops,
             },
             "leo-gateway": {
                 "listen": f"127.0.0.1:{self.port}",
                 "manager": manager,
-                "loops": loops,
+                "loops": self.loops,
             },
         }
         where = {"leo-managerd": "managerd", "leo-storaged": "storaged", "leo-gateway": "gateway"}
@@ -265,8 +282,7 @@ class Server:
             cmd = [LEOFS, "server", "--data", self.data]
             cmd += ["--s3", f"127.0.0.1:{self.port}"]
             cmd += ["--admin", f"127.0.0.1:{self.admin_port}"]
-            if self.loops:
-                cmd += ["--loops", self.loops]
+            cmd += ["--loops", self.loops]
             self._spawn("server", cmd + self.extra)
         if wait:
             self.wait_ready()

@@ -31,7 +31,7 @@ def main():
     where = os.path.abspath(args.directory)
     if os.geteuid() != 0 or shutil.which("prove") is None or not os.access(os.path.join(where, "pjdfstest"), os.X_OK):
         p.error(f"needs root, prove, and the program pjdfstest in {where}")
-    server = Server(loops=2)
+    server = Server()
     eq(server.s3().put("/pjdfstest").status, 200, "bucket")
     mount = Mount(server, "/pjdfstest", "allow_other")
     top = mount.path("top")
