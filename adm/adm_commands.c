@@ -291,7 +291,9 @@ static void adm_fsck_print(json_t *answer)
 			{ "extents", "extents" }, { "values", "values" },
 			{ "bytes of values", "value_bytes" },
 			{ "chunks", "chunks" },
-			{ "copies of chunks", "copies" }));
+			{ "copies of chunks", "copies" },
+			{ "chunks without name", "unnamed" },
+			{ "bytes of these", "unnamed_bytes" }));
 	adm_print_fields(answer,
 			 COLUMNS({ "bytes read", "read" },
 				 { "seconds", "seconds" },

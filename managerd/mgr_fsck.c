@@ -1,11 +1,15 @@
 /*
- *   SHARD -> ROWS -> PAGE -> CHUNKS -> AGAIN -> PAGE ... -> SHARD ... -> END
+ *   SHARD -> ROWS -> PAGE -> CHUNKS -> AGAIN -> PAGE ... -> SHARD ...
+ *         -> STORE -> STATES -> STORE ... -> END
  *
  * ROWS: the shard recounts its rows. PAGE: what some of its rows say of bytes;
  * values are looked for by the shard itself. CHUNKS: each copy of the chunks
  * they name is asked for at its store, FSCK_PARALLEL at a time. AGAIN: a chunk
  * that was not there counts only if its row still names it: a file may have
- * been rewritten or removed meanwhile.
+ * been rewritten or removed meanwhile. STORE: some of the slices that a store
+ * has chunks of, those old enough for its sweep. STATES: what their home shard
+ * knows of them. What nothing names is counted: it waits for the sweep
+ * (storaged/orphans.h). It is a finding where a sweep must have taken it.
  *
  * Failure modes: a shard or a store that does not answer within the client's
  * timeout ends the run as FAILED: "could not look" is not "nothing found".
@@ -23,8 +27,19 @@
 #define FSCK_PARALLEL 16u
 #define FSCK_ROWS_TIMEOUT_MS (3600u * 1000)
 #define FSCK_COPIES_MAX 8u
+#define FSCK_SLICES_MAX 256u
+/* Seconds, as in orphans.c: nobody can commit a slice that is older. */
+#define FSCK_SLICE_DAY (25u * 3600)
 
-enum fsck_step { STEP_SHARD, STEP_ROWS, STEP_PAGE, STEP_CHUNKS, STEP_AGAIN };
+enum fsck_step {
+	STEP_SHARD,
+	STEP_ROWS,
+	STEP_PAGE,
+	STEP_CHUNKS,
+	STEP_AGAIN,
+	STEP_STORE,
+	STEP_STATES,
+};
 
 /* One copy of a chunk of the page. */
 struct fsck_copy {
@@ -39,6 +54,13 @@ struct fsck_copy {
 	bool bad;
 };
 
+/* A slice that a store has chunks of. */
+struct fsck_slice {
+	struct wire_u128 id;
+	uint32_t chunks;
+	uint64_t bytes;
+};
+
 struct fsck_run {
 	struct manager *m;
 	struct client *client;
@@ -47,6 +69,11 @@ struct fsck_run {
 	struct buf next;         /* PAGE: go on behind this row */
 	struct fsck_copy *copies;
 	size_t n_copies, at, under_way;
+	unsigned store;          /* STORE: which one ... */
+	struct wire_u128 from;   /* ... and from which slice on */
+	struct fsck_slice slices[FSCK_SLICES_MAX];
+	unsigned n_slices;
+	uint32_t swept;          /* the store's: msgs.h */
 	bool ended;
 	struct env_task begin;
 	void (*done)(void *arg, const struct fsck_result *result);
@@ -391,6 +418,125 @@ static bool fsck_again(struct fsck_run *f)
 	return false;
 }
 
+/* --- what nothing names --- */
+
+static const struct cluster_store *fsck_store(const struct fsck_run *f)
+{
+	return &f->cluster->stores[f->store];
+}
+
+static int fsck_take_slices(struct fsck_run *f, struct wire_bytes list)
+{
+	struct wire_reader r;
+	uint32_t n;
+
+	r = wire_vec_reader(list, &n);
+	if (r.err != 0 || n > FSCK_SLICES_MAX)
+		return -EBADMSG;
+	for (f->n_slices = 0; f->n_slices < n; f->n_slices++) {
+		struct fsck_slice *s = &f->slices[f->n_slices];
+
+		wire_get_u128(&r, &s->id);
+		wire_get_u32(&r, &s->chunks);
+		wire_get_u64(&r, &s->bytes);
+		if (r.err != 0 ||
+		    slice_home(s->id) != slice_home(f->slices[0].id))
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static void fsck_on_slices(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_run *f = arg;
+	struct rpc_store_slices_rsp rsp;
+	int rv = rpc_store_slices_rsp_decode(&rsp, reply->payload, reply->len);
+
+	if (rv == 0 && reply->status == RPC_STATUS_OK)
+		rv = fsck_take_slices(f, rsp.slices);
+	if (fsck_reply(f, reply, rv) != 0)
+		return;
+	f->from = rsp.next;
+	f->swept = rsp.swept;
+	f->step = STEP_STATES;
+	fsck_step(f);
+}
+
+static void fsck_send_slices(struct fsck_run *f)
+{
+	struct rpc_store_slices req = { .from = f->from };
+	struct buf payload;
+	struct client_send send = {
+		.tag = RPC_TAG_store_slices, .store = fsck_store(f)->id,
+		.payload = &payload, .done = fsck_on_slices, .arg = f,
+	};
+
+	buf_init(&payload, 0);
+	(void)rpc_store_slices_encode(&req, &payload);
+	fsck_sent(f, client_send(f->client, &send));
+}
+
+/* A sweep saw it when nobody could commit it any more, and left it. */
+static bool fsck_is_left(const struct fsck_run *f, const struct fsck_slice *s)
+{
+	return f->swept > FSCK_SLICE_DAY &&
+	       slice_second(s->id) < f->swept - FSCK_SLICE_DAY;
+}
+
+static void fsck_unnamed(struct fsck_run *f, const struct fsck_slice *s)
+{
+	f->result.n.unnamed += s->chunks;
+	f->result.n.unnamed_bytes += s->bytes;
+	if (!fsck_is_left(f, s))
+		return;
+	fsck_find(f, mem_printf("store %llu: nothing names slice %016llx%016llx"
+				", and the sweep left it here: %u chunks, %llu "
+				"bytes",
+				(unsigned long long)fsck_store(f)->raft_id,
+				(unsigned long long)s->id.hi,
+				(unsigned long long)s->id.lo, s->chunks,
+				(unsigned long long)s->bytes));
+}
+
+static void fsck_on_states(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_run *f = arg;
+	struct rpc_slice_ask_rsp rsp;
+	int rv = rpc_slice_ask_rsp_decode(&rsp, reply->payload, reply->len);
+
+	if (rv == 0 && reply->status == RPC_STATUS_OK &&
+	    rsp.states.len != f->n_slices)
+		rv = -EBADMSG;
+	if (fsck_reply(f, reply, rv) != 0)
+		return;
+	for (unsigned i = 0; i < f->n_slices; i++)
+		if (rsp.states.p[i] != RPC_SLICE_ALIVE)
+			fsck_unnamed(f, &f->slices[i]);
+	f->n_slices = 0;
+	fsck_step(f);
+}
+
+static void fsck_send_states(struct fsck_run *f)
+{
+	struct rpc_slice_ask req;
+	struct wire_vec v;
+
+	wire_vec_init(&v);
+	for (unsigned i = 0; i < f->n_slices; i++) {
+		struct wire_writer w = wire_vec_add(&v);
+
+		wire_put_u128(&w, &f->slices[i].id);
+	}
+	req.slices = wire_vec_bytes(&v);
+	if (v.buf.err != 0)
+		fsck_end(f, RPC_STATUS_NOMEM);
+	else
+		fsck_sent(f, CLIENT_SEND(f->client, slice_ask,
+					 slice_home(f->slices[0].id), &req,
+					 fsck_on_states, f));
+	wire_vec_fini(&v);
+}
+
 /* --- the run --- */
 
 static void fsck_step(struct fsck_run *f)
@@ -399,8 +545,8 @@ static void fsck_step(struct fsck_run *f)
 		switch (f->step) {
 		case STEP_SHARD:
 			if (f->result.shards_done == f->result.shards) {
-				fsck_end(f, RPC_STATUS_OK);
-				return;
+				f->step = STEP_STORE;
+				continue;
 			}
 			f->step = STEP_ROWS;
 			fsck_send_rows(f);
@@ -424,6 +570,24 @@ static void fsck_step(struct fsck_run *f)
 				f->result.shards_done++;
 				f->step = STEP_SHARD;
 			}
+			continue;
+		case STEP_STORE:
+			if (f->store == f->cluster->n_stores)
+				fsck_end(f, RPC_STATUS_OK);
+			else
+				fsck_send_slices(f);
+			return; /* fsck_on_slices() goes on */
+		case STEP_STATES:
+			if (f->n_slices > 0) {
+				fsck_send_states(f);
+				return; /* fsck_on_states() goes on */
+			}
+			if (f->from.hi == UINT64_MAX &&
+			    f->from.lo == UINT64_MAX) {
+				f->from = (struct wire_u128){ 0, 0 };
+				f->store++;
+			}
+			f->step = STEP_STORE;
 			continue;
 		case STEP_ROWS:
 			assert(false);

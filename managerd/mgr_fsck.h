@@ -1,9 +1,10 @@
 #ifndef MANAGERD_MGR_FSCK_H
 #define MANAGERD_MGR_FSCK_H
 /*
- * Recounting everything: the rows of each shard among themselves, and what
- * they say of bytes against logs and chunk stores. One run at a time, kept in
- * memory until the next one begins; loop 0 only. Nothing is changed.
+ * Recounting everything: the rows of each shard among themselves, what they say
+ * of bytes against logs and chunk stores, and what chunk stores have that no row
+ * names. One run at a time, kept in memory until the next one begins; loop 0
+ * only. Nothing is changed.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +22,9 @@ struct manager;
 	C(values, "values in the log") \
 	C(value_bytes, "bytes of values") \
 	C(chunks, "chunks that files name") \
-	C(copies, "copies of chunks found")
+	C(copies, "copies of chunks found") \
+	C(unnamed, "chunks that nothing names") \
+	C(unnamed_bytes, "bytes of these")
 #define FSCK_COUNT_DECL(name, what) uint64_t name;
 
 enum fsck_state { FSCK_NEVER, FSCK_RUNNING, FSCK_DONE, FSCK_FAILED };

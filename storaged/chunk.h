@@ -65,6 +65,9 @@ int chunk_store_check(struct chunk_store *cs,
 int chunk_store_slices(struct chunk_store *cs, struct wire_u128 from,
 		       uint32_t second, unsigned max, struct wire_u128 *ret,
 		       unsigned *ret_n, struct wire_u128 *ret_next);
+/* How many chunks of a slice are here, and their bytes. Blocks: worker. */
+int chunk_store_slice(struct chunk_store *cs, struct wire_u128 slice,
+		      uint32_t *ret_chunks, uint64_t *ret_bytes);
 
 /* port: of the bulk head on env's loop; borrowed. */
 int chunk_loop_new(struct chunk_store *cs, struct env *env,

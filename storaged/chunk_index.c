@@ -360,6 +360,30 @@ int chunk_store_slices(struct chunk_store *cs, struct wire_u128 from,
 	return rv == -ENOENT ? 0 : rv;
 }
 
+int chunk_store_slice(struct chunk_store *cs, struct wire_u128 slice,
+		      uint32_t *ret_chunks, uint64_t *ret_bytes)
+{
+	struct chunk_row row;
+	struct rows_iter *it;
+	struct chunk_id id;
+	uint32_t chunks = 0;
+	uint64_t bytes = 0;
+	int rv = chunk_index_iter(cs, slice, &it);
+
+	if (rv != 0)
+		return rv;
+	while ((rv = chunk_index_next(it, &id, &row)) == 0) {
+		chunks++;
+		bytes += row.len;
+	}
+	rows_iter_free(it);
+	if (rv != -ENOENT)
+		return rv;
+	*ret_chunks = chunks;
+	*ret_bytes = bytes;
+	return 0;
+}
+
 /* --- a recount --- */
 
 static int check_count(struct chunk_store *cs, struct chunk_segments *found)

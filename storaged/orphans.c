@@ -39,6 +39,7 @@ struct orphans {
 	struct env_work work;
 	struct wire_u128 from, next; /* of this batch, of the one behind it */
 	int64_t now;                 /* of the batch, seconds */
+	uint32_t began;              /* old enough when the sweep began */
 	struct wire_u128 slices[ORPHANS_BATCH];
 	uint8_t states[ORPHANS_BATCH]; /* RPC_SLICE_* */
 	unsigned n;
@@ -76,10 +77,12 @@ static void orphans_end(struct orphans *o)
 			 (unsigned long long)o->found);
 	o->found = 0;
 	o->from = (struct wire_u128){ 0, 0 };
-	if (!o->failed)
+	if (!o->failed) {
 		o->stats.sweeps++;
-	else if (wait > ORPHANS_RETRY_NS)
+		o->stats.swept = o->began;
+	} else if (wait > ORPHANS_RETRY_NS) {
 		wait = ORPHANS_RETRY_NS;
+	}
 	o->failed = false;
 	orphans_later(o, wait);
 }
@@ -306,18 +309,25 @@ static void orphans_ask(struct orphans *o)
 
 /* --- collecting --- */
 
+/* Those made before it are old enough at `now`. */
+static uint32_t orphans_old(const struct orphans *o, int64_t now)
+{
+	int64_t grace = (int64_t)(o->config.grace_ns / 1000000000);
+
+	return now > grace ? (uint32_t)(now - grace) : 0;
+}
+
 static void orphans_collect_run(struct env_work *work)
 {
 	struct orphans *o = CONTAINER_OF(work, struct orphans, work);
-	int64_t second = o->now - (int64_t)(o->config.grace_ns / 1000000000);
+	uint32_t second = orphans_old(o, o->now);
 
 	o->n = 0;
 	o->next = (struct wire_u128){ UINT64_MAX, UINT64_MAX };
-	o->rv = second <= 0 ? 0
+	o->rv = second == 0 ? 0
 			    : chunk_store_slices(o->config.store, o->from,
-						 (uint32_t)second,
-						 ORPHANS_BATCH, o->slices,
-						 &o->n, &o->next);
+						 second, ORPHANS_BATCH,
+						 o->slices, &o->n, &o->next);
 }
 
 static void orphans_collected(struct env_work *work)
@@ -340,6 +350,8 @@ static void orphans_collected(struct env_work *work)
 static void orphans_collect(struct orphans *o)
 {
 	o->now = env_wall_ns(o->config.env) / 1000000000;
+	if (o->from.hi == 0 && o->from.lo == 0)
+		o->began = orphans_old(o, o->now);
 	o->work.run = orphans_collect_run;
 	o->work.done = orphans_collected;
 	env_work(o->config.env, &o->work);
@@ -383,4 +395,5 @@ void orphans_free(struct orphans *o)
 void orphans_stats(const struct orphans *o, struct orphans_stats *ret)
 {
 	*ret = o->stats;
+	ret->old = orphans_old(o, env_wall_ns(o->config.env) / 1000000000);
 }

@@ -45,6 +45,12 @@ struct orphans_stats {
 	uint64_t sweeps;  /* that went through all slices */
 	uint64_t slices;  /* asked about */
 	uint64_t dropped; /* slices */
+	/*
+	 * Slices made before this second are old enough for a sweep that would
+	 * begin now; those made before that one have been looked at by a whole
+	 * sweep, 0: there was none.
+	 */
+	uint32_t old, swept;
 };
 
 int orphans_new(const struct orphans_config *config,

@@ -90,6 +90,9 @@ int store_compact_open(struct store *s, const struct store_config *config,
 int store_compact_start(struct store *s, struct errbuf *e);
 void store_compact_rpc(void *arg, struct rpc_req *req);
 
+/* --- store_slices.c --- */
+void store_slices_rpc(void *arg, struct rpc_req *req);
+
 /* --- store.c --- */
 void store_on_role(void *arg, uint16_t group, bool leader);
 struct body *store_on_chunk(void *arg, struct wire_u128 slice,

@@ -241,6 +241,7 @@ void store_rpc_register(struct store *s)
 			  s);
 	rpc_server_handle(s->server, RPC_TAG_store_compact, store_compact_rpc,
 			  s);
+	rpc_server_handle(s->server, RPC_TAG_store_slices, store_slices_rpc, s);
 	rpc_server_route(s->server, 'R', store_route, s);
 	rpc_server_route(s->server, 'W', store_route, s);
 	rpc_server_route(s->server, 'C', store_route, s);

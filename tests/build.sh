@@ -66,7 +66,7 @@ for kind in "$@"; do
 		build build-fast list-fast '' --enable-werror CFLAGS='-O2 -g'
 		;;
 	tsan)
-		build build-tsan 'all tests/posix/exercise tests/lib/baddisk.so' \
+		build build-tsan 'all tests/posix/exercise tests/lib/putchunk tests/lib/baddisk.so' \
 			'' --enable-werror \
 			--enable-sanitize=thread CFLAGS='-O1 -g'
 		;;

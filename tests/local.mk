@@ -27,6 +27,11 @@ check_PROGRAMS += %D%/posix/exercise
 %C%_posix_exercise_SOURCES = %D%/posix/exercise.c %D%/posix/exercise.h \
 	%D%/posix/exercise_file.c
 
+# run by tests/functional/125_unnamed.py
+check_PROGRAMS += %D%/lib/putchunk
+%C%_lib_putchunk_SOURCES = %D%/lib/putchunk.c
+%C%_lib_putchunk_LDADD = $(LIB_RPC)
+
 EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/bench/table.sh \
 	%D%/bench/mount.py %D%/build.sh %D%/env.sh %D%/nightly.sh \
 	%D%/nightly.tab %D%/fault/states.sh %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh

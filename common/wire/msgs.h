@@ -325,6 +325,15 @@ enum {
 /* Is it in this store? read: the bytes are compared with their hash (IO) */
 #define RPC_CHUNK_CHECK_REQ(F) F(u128, slice) F(u32, index) F(u8, read)
 #define RPC_CHUNK_CHECK_RSP(F) F(u32, len)
+/*
+ * Slices that have chunks in this store, the first at or behind `from` and all
+ * of its home shard, and that are older than the grace of the sweep: (u128
+ * slice, u32 chunks, u64 bytes). next: where to go on, all ones at the end.
+ * swept: the second before which all that there was has been looked at by a
+ * whole sweep since the store started; 0: none was.
+ */
+#define RPC_STORE_SLICES_REQ(F) F(u128, from)
+#define RPC_STORE_SLICES_RSP(F) F(u128, next) F(u32, swept) F(list, slices)
 
 /* --- raft between members of a group: a batch of frames, see common/raft --- */
 #define RPC_RAFT_REQ(F) F(u64, from) F(blob, frames)
@@ -379,7 +388,7 @@ enum {
 	M(0x51, root_remove, RPC_ROOT_REMOVE_REQ, empty_rsp, MANAGER, W) \
 	M(0x52, usage, RPC_USAGE_REQ, usage_rsp, CLIENT, R) \
 	M(0x53, whereis, RPC_WHEREIS_REQ, whereis_rsp, MANAGER, R) \
-	M(0x57, slice_ask, RPC_SLICE_ASK_REQ, slice_ask_rsp, STORAGE, R) \
+	M(0x57, slice_ask, RPC_SLICE_ASK_REQ, slice_ask_rsp, SERVER, R) \
 	M(0x58, queue_work, RPC_QUEUE_WORK_REQ, queue_work_rsp, STORAGE, W) \
 	M(0x59, slice_reap, RPC_SLICE_REAP_REQ, slice_reap_rsp, STORAGE, W) \
 	M(0x5a, slice_done, RPC_SLICE_DONE_REQ, empty_rsp, STORAGE, W) \
@@ -393,7 +402,8 @@ enum {
 	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P) \
 	M(0x7a, check_rows, RPC_CHECK_ROWS_REQ, check_rows_rsp, MANAGER, R) \
 	M(0x7b, check_bytes, RPC_CHECK_BYTES_REQ, check_bytes_rsp, MANAGER, R) \
-	M(0x7c, chunk_check, RPC_CHUNK_CHECK_REQ, chunk_check_rsp, MANAGER, C)
+	M(0x7c, chunk_check, RPC_CHUNK_CHECK_REQ, chunk_check_rsp, MANAGER, C) \
+	M(0x7d, store_slices, RPC_STORE_SLICES_REQ, store_slices_rsp, MANAGER, S)
 
 #define RPC_RESPONSES(M) \
 	M(error_rsp, RPC_ERROR_RSP) \
@@ -437,7 +447,8 @@ enum {
 	M(store_compact_rsp, RPC_STORE_COMPACT_RSP) \
 	M(check_rows_rsp, RPC_CHECK_ROWS_RSP) \
 	M(check_bytes_rsp, RPC_CHECK_BYTES_RSP) \
-	M(chunk_check_rsp, RPC_CHUNK_CHECK_RSP)
+	M(chunk_check_rsp, RPC_CHUNK_CHECK_RSP) \
+	M(store_slices_rsp, RPC_STORE_SLICES_RSP)
 
 /* a reserved byte, so that the struct is not empty */
 #define RPC_EMPTY_RSP(F) F(u8, reserved)
@@ -460,7 +471,8 @@ struct rpc_info {
 enum {
 	RPC_ROLE_GATEWAY = 1, RPC_ROLE_MOUNT = 2, RPC_ROLE_STORAGE = 4,
 	RPC_ROLE_MANAGER = 8, RPC_ROLE_ADMIN = 16,
-	RPC_ROLE_CLIENT = 1 | 2 | 8 | 16, RPC_ROLE_ANY = 31,
+	RPC_ROLE_CLIENT = 1 | 2 | 8 | 16, RPC_ROLE_SERVER = 4 | 8,
+	RPC_ROLE_ANY = 31,
 };
 /* NULL for an unknown tag. */
 const struct rpc_info *rpc_info(uint16_t tag);

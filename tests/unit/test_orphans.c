@@ -255,7 +255,8 @@ static void on_check(void *arg, uint32_t status, uint32_t len)
 
 static bool world_has(struct world *w, const struct slice *s)
 {
-	uint32_t first = 99, second = 99;
+	uint32_t first = 99, second = 99, n = 99;
+	uint64_t bytes;
 
 	assert_int_equal(chunk_check(w->cl, s->id, 0, false, on_check, &first),
 			 0);
@@ -263,6 +264,8 @@ static bool world_has(struct world *w, const struct slice *s)
 				     &second), 0);
 	minienv_run(w->m);
 	assert_int_equal(first, second);
+	assert_int_equal(chunk_store_slice(w->cs, s->id, &n, &bytes), 0);
+	assert_int_equal(n, first == RPC_STATUS_OK ? 2 : 0);
 	return first == RPC_STATUS_OK;
 }
 
@@ -317,6 +320,14 @@ static struct orphans_stats stats_of(struct world *w)
 	return s;
 }
 
+/* Seconds since the last whole sweep began; -1: there was none. */
+static int since_sweep(struct world *w)
+{
+	struct orphans_stats s = stats_of(w);
+
+	return s.swept == 0 ? -1 : (int)(s.old - s.swept);
+}
+
 /* --- tests --- */
 
 /* Each of the rules, on both sides of its limit. */
@@ -337,9 +348,11 @@ static void test_rules(void **state)
 	day = world_put(&w, 9, 25 * 3600 - 300, ALIVE, UNKNOWN);
 	late = world_put(&w, UINT16_MAX, 4000, OVER, UNKNOWN);
 	w.commit = (unsigned)(late - w.slices) + 1;
+	assert_int_equal(since_sweep(&w), -1);
 	orphans_start(w.o);
 	minienv_advance(w.m, HOUR / 10 + 10 * SECOND);
 	assert_int_equal(stats_of(&w).sweeps, 1);
+	assert_in_range(since_sweep(&w), 9, 11);
 	assert_int_equal(stats_of(&w).dropped, 3);
 	assert_true(world_has(&w, named));
 	assert_false(world_has(&w, dead));
@@ -408,9 +421,11 @@ static void test_failures(void **state)
 			orphans_start(w.o);
 			minienv_advance(w.m, HOUR / 10 + 10 * SECOND);
 			assert_int_equal(stats_of(&w).sweeps, 0);
+			assert_int_equal(since_sweep(&w), -1);
 			w.fail_at = 0;
 			minienv_advance(w.m, 61 * SECOND);
 			assert_int_equal(stats_of(&w).sweeps, 1);
+			assert_in_range(since_sweep(&w), 1, 61);
 			for (unsigned i = 0; i < w.n; i++)
 				assert_int_equal(world_has(&w, &w.slices[i]),
 						 i % 2 != 0);
