@@ -46,6 +46,7 @@ int adm_compact_start(struct adm *a);
 int adm_compact_suspend(struct adm *a);
 int adm_compact_resume(struct adm *a);
 int adm_compact_status(struct adm *a);
+int adm_du_stores(struct adm *a); /* bytes in use of each head */
 
 /* --- adm_print.c --- */
 

@@ -241,12 +241,16 @@ static int adm_dump_ring(struct adm *a)
 
 static int adm_du(struct adm *a)
 {
-	char *bucket = adm_encode(a->argv[0]);
-	char *path = mem_printf("/v1/du?bucket=%s", bucket);
-	int rv = adm_show(a, path,
-			  COLUMNS({ "bytes", "bytes" }, { "files", "files" },
-				  { "directories", "directories" }));
+	char *bucket, *path;
+	int rv;
 
+	if (a->argc == 0)
+		return adm_du_stores(a);
+	bucket = adm_encode(a->argv[0]);
+	path = mem_printf("/v1/du?bucket=%s", bucket);
+	rv = adm_show(a, path,
+		      COLUMNS({ "bytes", "bytes" }, { "files", "files" },
+			      { "directories", "directories" }));
 	mem_free(bucket);
 	mem_free(path);
 	return rv;
@@ -348,7 +352,8 @@ const struct adm_command adm_commands[] = {
 	{ "whereis", "BUCKET/KEY", 1, 1, adm_whereis,
 	  "where an object lies" },
 	{ "dump-ring", "", 0, 0, adm_dump_ring, "epoch, checksum and shards" },
-	{ "du", "BUCKET", 1, 1, adm_du, "bytes, files and directories" },
+	{ "du", "[BUCKET]", 0, 1, adm_du,
+	  "bytes, files and directories; of stores: bytes in use and not" },
 	{ "compact-start", "[STORE [all | N]] [--wait]", 0, 2,
 	  adm_compact_start, "give back the space of what was deleted" },
 	{ "compact-suspend", "[STORE]", 0, 1, adm_compact_suspend, "hold it" },

@@ -21,6 +21,30 @@ static void compact_time(json_t *store, const char *from, const char *to)
 	json_object_set_new(store, to, json_string(text));
 }
 
+static void compact_print_heads(json_t *store)
+{
+	static const struct adm_column heads[] = {
+		{ "head", "head" },	     { "segments", "segments" },
+		{ "total", "bytes_total" },  { "live", "bytes_live" },
+		{ "dead", "bytes_dead" },    { "live %", "ratio" },
+	};
+	json_t *list = json_object_get(store, "heads"), *head;
+	size_t i;
+
+	json_array_foreach(list, i, head) {
+		double total = json_number_value(
+			json_object_get(head, "bytes_total"));
+		double live = json_number_value(
+			json_object_get(head, "bytes_live"));
+
+		json_object_set_new(head, "ratio",
+				    json_real(total > 0 ? live * 100 / total
+							: 100));
+	}
+	puts("");
+	adm_print_table(list, heads, sizeof heads / sizeof heads[0]);
+}
+
 static void compact_print(json_t *store)
 {
 	static const struct adm_column fields[] = {
@@ -39,29 +63,20 @@ static void compact_print(json_t *store)
 		{ "bytes copied", "bytes_copied" },
 		{ "bytes freed", "bytes_freed" },
 	};
-	static const struct adm_column heads[] = {
-		{ "head", "head" },	     { "segments", "segments" },
-		{ "total", "bytes_total" },  { "live", "bytes_live" },
-		{ "dead", "bytes_dead" },    { "live %", "ratio" },
-	};
-	json_t *list = json_object_get(store, "heads"), *head;
-	size_t i;
 
 	compact_time(store, "started", "start_text");
 	compact_time(store, "ended", "end_text");
 	adm_print_fields(store, fields, sizeof fields / sizeof fields[0]);
-	json_array_foreach(list, i, head) {
-		double total = json_number_value(
-			json_object_get(head, "bytes_total"));
-		double live = json_number_value(
-			json_object_get(head, "bytes_live"));
+	compact_print_heads(store);
+}
 
-		json_object_set_new(head, "ratio",
-				    json_real(total > 0 ? live * 100 / total
-							: 100));
-	}
-	puts("");
-	adm_print_table(list, heads, sizeof heads / sizeof heads[0]);
+static void compact_print_space(json_t *store)
+{
+	static const struct adm_column fields[] = { { "store", "store" },
+						    { "host", "host" } };
+
+	adm_print_fields(store, fields, sizeof fields / sizeof fields[0]);
+	compact_print_heads(store);
 }
 
 static const char *compact_text(json_t *store, const char *name)
@@ -77,8 +92,12 @@ static void compact_complain(json_t *store, const char *text)
 		compact_text(store, "store"), text);
 }
 
-/* Does every store answer? Takes the answer; NULL is none. */
-static int compact_result(struct adm *a, json_t *answer, bool print)
+/*
+ * Does every store answer? Takes the answer; NULL is none. print: of each that
+ * does; NULL: OK is all there is to say.
+ */
+static int compact_result(struct adm *a, json_t *answer,
+			  void (*print)(json_t *store))
 {
 	json_t *store;
 	size_t i;
@@ -92,13 +111,13 @@ static int compact_result(struct adm *a, json_t *answer, bool print)
 		if (json_object_get(store, "error") != NULL) {
 			rv = 1;
 			compact_complain(store, compact_text(store, "error"));
-		} else if (print && !a->json) {
+		} else if (print != NULL && !a->json) {
 			if (i > 0)
 				puts("");
-			compact_print(store);
+			print(store);
 		}
 	}
-	if (rv == 0 && !print && !a->json)
+	if (rv == 0 && print == NULL && !a->json)
 		puts("OK");
 	json_decref(answer);
 	return rv;
@@ -186,7 +205,7 @@ static int compact_wait(struct adm *a, json_t *answer)
 	json_array_foreach(json_object_get(answer, "stores"), i, store)
 		rv |= compact_verdict(store);
 	if (rv == 0)
-		return compact_result(a, answer, false);
+		return compact_result(a, answer, NULL);
 	json_decref(answer);
 	return rv;
 }
@@ -211,7 +230,7 @@ int adm_compact_start(struct adm *a)
 	}
 	answer = compact_post(a, "/v1/compaction/start", body);
 	return a->wait ? compact_wait(a, answer)
-		       : compact_result(a, answer, false);
+		       : compact_result(a, answer, NULL);
 }
 
 /* --- the others --- */
@@ -219,16 +238,21 @@ int adm_compact_start(struct adm *a)
 int adm_compact_suspend(struct adm *a)
 {
 	return compact_result(a, compact_post(a, "/v1/compaction/suspend",
-					      json_object()), false);
+					      json_object()), NULL);
 }
 
 int adm_compact_resume(struct adm *a)
 {
 	return compact_result(a, compact_post(a, "/v1/compaction/resume",
-					      json_object()), false);
+					      json_object()), NULL);
+}
+
+int adm_du_stores(struct adm *a)
+{
+	return compact_result(a, compact_get(a), compact_print_space);
 }
 
 int adm_compact_status(struct adm *a)
 {
-	return compact_result(a, compact_get(a), true);
+	return compact_result(a, compact_get(a), compact_print);
 }

@@ -99,12 +99,43 @@ static void admin_status_get(struct admin_req *r)
 	admin_with_cluster(r, admin_status_ready);
 }
 
+static void admin_metric_head(const struct manager *m,
+			      const struct mgr_head *h, const char *state,
+			      uint64_t bytes, struct buf *out)
+{
+	buf_printf(out, "leofs_store_segment_bytes{store=\"%016llx%016llx\","
+			"head=\"%s\",state=\"%s\"} %llu\n",
+		   (unsigned long long)m->beat_store.hi,
+		   (unsigned long long)m->beat_store.lo, h->name, state,
+		   (unsigned long long)bytes);
+}
+
+/* What stores say of themselves in their heartbeats. */
+static void admin_metrics_stores(const struct manager *m, struct buf *out)
+{
+	if (m->n_heads == 0)
+		return;
+	buf_puts(out, "# HELP leofs_store_segment_bytes Bytes of segments on "
+		      "the disk of a store: in use, or given back by "
+		      "compaction.\n"
+		      "# TYPE leofs_store_segment_bytes gauge\n");
+	for (unsigned i = 0; i < m->n_heads; i++) {
+		const struct mgr_head *h = &m->heads[i];
+
+		admin_metric_head(m, h, "live", h->live, out);
+		admin_metric_head(m, h, "dead",
+				  h->bytes > h->live ? h->bytes - h->live : 0,
+				  out);
+	}
+}
+
 static void admin_metrics(struct admin_req *r)
 {
 	struct buf b;
 
 	buf_init(&b, 0);
 	metrics_write(&b);
+	admin_metrics_stores(r->m, &b);
 	http_reply_begin(r->http, 200);
 	(void)http_reply_header(r->http, "Content-Type",
 				wire_cstr("text/plain; version=0.0.4"));

@@ -40,6 +40,13 @@ struct mgr_waiter {
 typedef void (*mgr_done_fn)(void *arg, uint32_t status,
 			    struct wire_bytes payload);
 
+/* What a heartbeat says of a head of its store. */
+#define MGR_HEADS 4
+struct mgr_head {
+	char name[16]; /* lower case letters */
+	uint64_t segments, bytes, live;
+};
+
 struct manager {
 	struct env *env;
 	struct loop *loop;
@@ -87,6 +94,9 @@ struct manager {
 	uint64_t started_ns;
 	uint64_t store_total, store_avail; /* last heartbeat */
 	uint64_t beat_ns;
+	struct wire_u128 beat_store; /* whose; zero: none yet */
+	struct mgr_head heads[MGR_HEADS];
+	unsigned n_heads;
 };
 
 /* --- mgr_apply.c --- */

@@ -265,6 +265,40 @@ static void mgr_rpc_store_join(void *arg, struct rpc_req *req)
 	MGR_SUBMIT(m, store_join, &cmd, mgr_rpc_done, req);
 }
 
+static bool mgr_head_name(struct wire_bytes name, char *out, size_t size)
+{
+	if (name.len == 0 || name.len >= size)
+		return false;
+	for (size_t i = 0; i < name.len; i++)
+		if (name.p[i] < 'a' || name.p[i] > 'z')
+			return false;
+	memcpy(out, name.p, name.len);
+	out[name.len] = '\0';
+	return true;
+}
+
+/* What does not fit, or is no head, is left out. */
+static void mgr_take_heads(struct manager *m, struct wire_bytes list)
+{
+	struct wire_reader r;
+	uint32_t n;
+
+	m->n_heads = 0;
+	for (r = wire_vec_reader(list, &n); n > 0; n--) {
+		struct mgr_head h;
+		struct wire_bytes name;
+
+		wire_get_str(&r, &name);
+		wire_get_u64(&r, &h.segments);
+		wire_get_u64(&r, &h.bytes);
+		wire_get_u64(&r, &h.live);
+		if (r.err != 0 || m->n_heads == MGR_HEADS)
+			return;
+		if (mgr_head_name(name, h.name, sizeof h.name))
+			m->heads[m->n_heads++] = h;
+	}
+}
+
 static void mgr_rpc_store_beat(void *arg, struct rpc_req *req)
 {
 	struct manager *m = arg;
@@ -281,6 +315,8 @@ static void mgr_rpc_store_beat(void *arg, struct rpc_req *req)
 	m->store_total = h.total;
 	m->store_avail = h.avail;
 	m->beat_ns = env_now_ns(m->env);
+	m->beat_store = h.store;
+	mgr_take_heads(m, h.heads);
 	rsp.epoch = h.epoch;
 	buf_init(&b, 0);
 	(void)rpc_store_beat_rsp_encode(&rsp, &b);

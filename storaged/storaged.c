@@ -148,7 +148,7 @@ static void storaged_up(void *arg)
 	struct storaged *s = arg;
 
 	s->state = STORAGED_UP;
-	env_timer_set(s->env, &s->timer, STORAGED_BEAT_NS);
+	env_timer_set(s->env, &s->timer, 0);
 	s->ready(s->ready_arg);
 }
 
@@ -237,11 +237,17 @@ static void storaged_beat(struct storaged *s)
 {
 	struct rpc_store_beat req = { .store = store_id(s->store),
 				      .epoch = s->epoch };
+	struct wire_vec heads;
 	struct buf b;
 
 	store_space(s->store, &req.total, &req.avail);
+	wire_vec_init(&heads);
+	store_heads(s->store, &heads);
+	if (heads.buf.err == 0)
+		req.heads = wire_vec_bytes(&heads);
 	buf_init(&b, 0);
 	(void)rpc_store_beat_encode(&req, &b);
+	wire_vec_fini(&heads);
 	storaged_send(s, RPC_TAG_store_beat, &b, storaged_on_beat);
 }
 

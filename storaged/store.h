@@ -62,6 +62,8 @@ int store_start(struct store *s, void (*ready)(void *arg), void *arg,
 void store_checkpoint(struct store *s);
 /* As seen within the last second; any thread. */
 void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail);
+/* Appends (str name, u64 segments, u64 bytes, u64 alive) of each head; loop 0. */
+void store_heads(struct store *s, struct wire_vec *v);
 struct store_stats {
 	uint64_t rot; /* values, records and chunks without their hash */
 	uint64_t chunk_puts, chunk_gets, chunk_put_bytes, chunk_get_bytes;

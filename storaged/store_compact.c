@@ -79,8 +79,10 @@ int store_compact_start(struct store *s, struct errbuf *e)
 	return 0;
 }
 
-static void compact_list_heads(const struct compact *c, struct wire_vec *v)
+void store_heads(struct store *s, struct wire_vec *v)
 {
+	const struct compact *c = s->compact;
+
 	for (unsigned i = 0; i < compact_heads(c); i++) {
 		struct compact_stat st;
 		struct wire_writer w;
@@ -131,7 +133,7 @@ void store_compact_rpc(void *arg, struct rpc_req *req)
 	compact_act(s->compact, &m);
 	compact_get_info(s->compact, &info);
 	wire_vec_init(&v);
-	compact_list_heads(s->compact, &v);
+	store_heads(s, &v);
 	rsp.state = (uint8_t)info.state;
 	rsp.why = (uint8_t)info.why;
 	rsp.started = info.started;
