@@ -26,7 +26,7 @@ def rounds(rng, server, n, kill):
         work.stop()
         ops += work.check()
         acked += work.acked()
-        print(f"# {i}: killed {what}; {acked} acknowledged, {ops} in histories", flush=True)
+        print(f"# {i}: killed {what}; {acked} acknowledged, {ops} in histories, {work.unknown()} with no outcome", flush=True)
     assert acked > 4 * n, f"only {acked} writes were acknowledged"
     listed = server.s3().list(load.BUCKET)
     eq(listed, sorted(listed), "LIST in order")

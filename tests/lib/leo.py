@@ -516,7 +516,7 @@ class S3:
         url = quoted + ("?" + q if q else "")
         for attempt in (0, 1):
             if self.conn is None:
-                self.conn = http.client.HTTPConnection(self.host, self.port, timeout=60 * SLOW)
+                self.connect()
                 fresh = True
             else:
                 fresh = False
@@ -532,6 +532,13 @@ class S3:
         if r.will_close:
             self.close()
         return Response(r.status, {k.lower(): v for k, v in r.getheaders()}, data)
+
+    def connect(self):
+        """Now, not with the next request: nothing was asked for when this fails."""
+        self.close()
+        conn = http.client.HTTPConnection(self.host, self.port, timeout=60 * SLOW)
+        conn.connect()
+        self.conn = conn
 
     def close(self):
         if self.conn is not None:

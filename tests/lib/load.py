@@ -58,7 +58,7 @@ class S3Client(threading.Thread):
         self.facts = {}  # key -> name of the value
         self.etags = {}  # ETag -> name of the value
         self.wrong = None
-        self.s3 = None
+        self.s3 = None  # connected, or None
 
     def fresh(self):
         self.n += 1
@@ -154,8 +154,11 @@ class S3Client(threading.Thread):
                 self.swap(key)
 
     def connect(self):
-        self.s3 = self.load.server.s3()
-        self.s3.once = True
+        """A server that is away is no request whose outcome nobody knows."""
+        s3 = self.load.server.s3()
+        s3.once = True
+        s3.connect()
+        self.s3 = s3
 
     def run(self):
         while not self.load.halt.is_set():
@@ -317,6 +320,9 @@ class Load:
 
     def acked(self):
         return sum(len(c.facts) for c in self.everybody()) + (len(self.files.lines) if self.files else 0)
+
+    def unknown(self):
+        return sum(op.end == history.NEVER for c in self.everybody() for op in c.rec.ops)
 
     def check_facts(self):
         s3 = self.server.s3()
