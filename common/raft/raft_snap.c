@@ -7,8 +7,12 @@
  * then is put into the back, with the index of the last entry: it may have been
  * no command, and `need` is behind it. BEGIN: a worker takes a snapshot of the back; it
  * has those rows at least, its head says how far it is. STEP: a worker writes
- * some MiB; the last one syncs, renames, syncs the directory, and only then the
- * old file's part of the log may go.
+ * some MiB; the last one makes those rows durable, syncs, renames, syncs the
+ * directory, and only then the old file's part of the log may go.
+ *
+ * The rows are durable first because positions in them change without an entry:
+ * a power cut would take them back to places of before, the cleaner of the log
+ * would ask them what is alive, and the file would name what it freed.
  *
  * Failure modes: no memory, a disk that is full or broken: the temporary file
  * goes, the group keeps its old snapshot, the round goes on with the next one.
@@ -241,6 +245,8 @@ static int snap_end(struct raft_snaps *s)
 	char *to = snaps_path(s, s->now->g->id, "");
 	int rv = from == NULL || to == NULL ? -ENOMEM : 0;
 
+	if (rv == 0)
+		rv = rows_back_checkpoint(s->config.back);
 	if (rv == 0 && raft_mutation != RAFT_MUTATE_SNAP_NO_SYNC)
 		rv = s->file->vfs->ops->fdatasync(s->file);
 	if (rv == 0)

@@ -10,8 +10,8 @@
  * then the other rows, then the file's rows are put, `applied` last, then a
  * checkpoint; a crash in between leaves rows that are behind, and the load
  * begins again. The log is read from where the snapshot says, or all of it.
- * (Rows behind a snapshot alone say nothing: it is made of rows that need not
- * be durable, and a crash takes those.)
+ * (Rows behind a snapshot alone are good: the log has what lies between, and
+ * what they name is freed only when a START says so.)
  *
  * Failure modes: a file that is no snapshot, or turns out to be none while it is
  * loaded, is named and counts as missing: then all of the log is read, and the
