@@ -518,32 +518,31 @@ static void lc_tick(struct env_timer *timer)
 		lc_call(lc, lc->loop);
 }
 
-/* The walk of this loop goes on, with a pause for what it copied. */
-static void lc_walk_more(struct log_clean *lc)
+/* What the step copied; ns to wait before the next one. */
+static uint64_t lc_copied(struct log_clean *lc)
 {
-	uint64_t bytes = lc->count.bytes - lc->last.bytes, wait = 0;
+	uint64_t bytes = lc->count.bytes - lc->last.bytes;
 
 	lc->last = lc->count;
-	if (bytes > 0)
-		wait = compact_wait_ns(lc->run, bytes);
-	/* by a timer: none comes once the loops stop */
-	env_timer_set(lc->loops[0].env, &lc->timer, wait);
+	return bytes == 0 ? 0 : compact_wait_ns(lc->run, bytes);
 }
 
 static void lc_step_walk(struct log_clean *lc)
 {
+	uint64_t wait = lc_copied(lc);
 	int rv = lc->rv;
 
 	if (rv == 1) {
 		lc->drop = lc->state == LC_MOVE && compact_stopped(lc->run);
 		if (lc->drop)
 			lc_call(lc, lc->loop);
-		else
-			lc_walk_more(lc);
+		else /* by a timer: none comes once the loops stop */
+			env_timer_set(lc->loops[0].env, &lc->timer, wait);
 		return;
 	}
 	lc->found |= lc->count.found > 0;
 	lc->drop = false;
+	memset(&lc->count, 0, sizeof lc->count);
 	memset(&lc->last, 0, sizeof lc->last);
 	if (rv == 0 && lc->loop + 1 < lc->config.n_loops)
 		lc_call(lc, lc->loop + 1);
