@@ -128,3 +128,15 @@ tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=raft_check_roll -Wl,--wrap=raft_snaps_need \
 	-Wl,--wrap=log_doubt_settle
 TESTS += tests/sim/sim_shard
+
+# crash states of the log's cleaner (tests/fault/states.sh: many)
+check_PROGRAMS += tests/fault/crash_clean
+tests_fault_crash_clean_SOURCES = tests/fault/crash_clean.c
+tests_fault_crash_clean_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
+tests_fault_crash_clean_LDFLAGS = -Wl,--wrap=raft_check_roll \
+	-Wl,--wrap=seg_append -Wl,--wrap=shard_commit_moved \
+	-Wl,--wrap=raft_snaps_need \
+	-Wl,--wrap=log_doubt_settle -Wl,--wrap=raft_group_durable_moved \
+	-Wl,--wrap=raft_group_next_moved -Wl,--wrap=raft_snaps_hold \
+	-Wl,--wrap=raft_snaps_release -Wl,--wrap=shard_clean_count
+TESTS += tests/fault/crash_clean

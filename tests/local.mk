@@ -38,7 +38,8 @@ EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/bench/table.sh \
 
 # Programs that tests/build.sh makes without sanitizers, for their speed.
 FAST_LIST = tests/sim/sim_raft tests/sim/sim_shard \
-	tests/fault/crash_raft tests/fault/crash_seg tests/bench/bench_groups
+	tests/fault/crash_clean tests/fault/crash_raft tests/fault/crash_seg \
+	tests/bench/bench_groups
 list-fast:
 	@echo $(FAST_LIST)
 

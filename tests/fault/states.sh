@@ -30,10 +30,12 @@ run() {
 	rm -f "states.$$"
 }
 
-echo 1..4
+echo 1..6
 run crash_seg 1 "$states"
 run crash_seg $((0x$commit)) "$states" -m
 run crash_raft 1 $((states / 6))
 run crash_raft $((0x$commit)) $((states / 6)) -m
+run crash_clean 1 $((states / 6))
+run crash_clean $((0x$commit)) $((states / 6)) -m
 echo "# summary: $total crash states"
 exit $failed
