@@ -170,6 +170,8 @@ struct vfs_ops {
 	int (*fdatasync)(struct vfs_file *f);
 	int (*fsync)(struct vfs_file *f);
 	int (*truncate)(struct vfs_file *f, uint64_t size);
+	/* Makes it len bytes at least, all of them taken from the disk. */
+	int (*allocate)(struct vfs_file *f, uint64_t len);
 	int (*size)(struct vfs_file *f, uint64_t *ret_size);
 	void (*close)(struct vfs_file *f);
 	int (*rename)(struct vfs *vfs, const char *from, const char *to);

@@ -139,6 +139,17 @@ static int posix_truncate(struct vfs_file *f, uint64_t size)
 	return ftruncate(posix_fd(f), (off_t)size) == 0 ? 0 : -errno;
 }
 
+/* Unlike posix_fallocate() it writes nothing where that is not supported. */
+static int posix_allocate(struct vfs_file *f, uint64_t len)
+{
+	int rv;
+
+	do
+		rv = fallocate(posix_fd(f), 0, 0, (off_t)len);
+	while (rv != 0 && errno == EINTR);
+	return rv == 0 ? 0 : -errno;
+}
+
 static int posix_size(struct vfs_file *f, uint64_t *ret_size)
 {
 	struct stat st;
@@ -237,6 +248,7 @@ static const struct vfs_ops posix_ops = {
 	.fdatasync = posix_fdatasync,
 	.fsync = posix_fsync,
 	.truncate = posix_truncate,
+	.allocate = posix_allocate,
 	.size = posix_size,
 	.close = posix_close,
 	.rename = posix_rename,

@@ -128,6 +128,12 @@ struct seg_config {
 	 * May be NULL.
 	 */
 	void (*start_body)(void *arg, uint64_t gen, struct buf *buf);
+	/*
+	 * The disk is full: the owner gives back what it keeps for that. True:
+	 * it did, the write is tried once more. Called by the flusher, as often
+	 * as it takes; false ends the head. May be NULL.
+	 */
+	bool (*no_space)(void *arg);
 	void *arg;
 };
 

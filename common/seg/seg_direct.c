@@ -47,44 +47,55 @@ static size_t seg_direct_len(const struct seg_head *head,
 	return len;
 }
 
-static int seg_write_cached(struct seg_head *head, int from, int to,
-			    uint64_t off)
+/*
+ * From run[from], without its first skip bytes, to before run[to]; at off. The
+ * run stays as it is: on a full disk it may be written again.
+ */
+static int seg_write_cached(struct seg_head *head, int from, size_t skip,
+			    int to, uint64_t off)
 {
+	struct iovec *first = &head->run[from], whole = *first;
+	int rv;
+
 	if (from == to)
 		return 0;
-	return head->vfs->ops->pwritev(head->cur, &head->run[from], to - from,
-				       off);
+	first->iov_base = (char *)first->iov_base + skip;
+	first->iov_len -= skip;
+	rv = head->vfs->ops->pwritev(head->cur, first, to - from, off);
+	*first = whole;
+	return rv;
 }
 
 int seg_write(struct seg_head *head)
 {
 	uint64_t off = head->run_off, start = off;
-	int from = 0, rv; /* run[from] is the first one not written, at start */
+	/* run[from] is the first one not written, but for skip bytes; at start */
+	size_t skip = 0;
+	int from = 0, rv;
 
 	for (int i = 0; i < head->n_run; i++) {
-		struct iovec *iov = &head->run[i];
-		struct iovec part = *iov;
+		struct iovec part = head->run[i];
+		size_t len = part.iov_len;
 
-		part.iov_len = seg_direct_len(head, iov, off);
+		part.iov_len = seg_direct_len(head, &part, off);
 		if (part.iov_len == 0) {
-			off += iov->iov_len;
+			off += len;
 			continue;
 		}
 		rv = head->vfs->ops->pwritev(head->direct, &part, 1, off);
 		if (rv == -EINVAL) {
 			seg_direct_close(head);
-			off += iov->iov_len;
+			off += len;
 			continue;
 		}
 		if (rv == 0)
-			rv = seg_write_cached(head, from, i, start);
+			rv = seg_write_cached(head, from, skip, i, start);
 		if (rv != 0)
 			return rv;
-		iov->iov_base = (char *)iov->iov_base + part.iov_len;
-		iov->iov_len -= part.iov_len;
 		from = i;
+		skip = part.iov_len;
 		start = off + part.iov_len;
-		off = start + iov->iov_len;
+		off += len;
 	}
-	return seg_write_cached(head, from, head->n_run, start);
+	return seg_write_cached(head, from, skip, head->n_run, start);
 }

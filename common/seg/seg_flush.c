@@ -6,7 +6,9 @@
  * port. While that goes on new appends queue up: group commit without a timer.
  * When nothing came for 10 ms, one MARK.
  *
- * Failure modes: anything that fails (write, sync, a new segment, memory)
+ * Failure modes: on a full disk writes go on in what was written in advance (the
+ * rest of the segment, the pool), then the owner is asked for what it keeps
+ * (no_space). Anything else that fails (write, sync, a new segment, memory)
  * goes to seg_fatal_hook, which aborts; what the page cache holds afterwards
  * is not trusted by the next process either (seg_recover.c writes it again).
  */
@@ -37,6 +39,13 @@ static int seg_fail(struct seg_head *head, const char *what, int err)
 	return err;
 }
 
+/* True when err is a full disk and the owner gave something: try again. */
+static bool seg_got_space(struct seg_head *head, int err)
+{
+	return err == -ENOSPC && head->config.no_space != NULL &&
+	       head->config.no_space(head->config.arg);
+}
+
 /* --- gathering one contiguous run of bytes --- */
 
 static int seg_run_write(struct seg_head *head)
@@ -45,7 +54,9 @@ static int seg_run_write(struct seg_head *head)
 
 	if (head->n_run == 0)
 		return 0;
-	rv = seg_write(head);
+	do
+		rv = seg_write(head);
+	while (seg_got_space(head, rv));
 	if (rv != 0)
 		return seg_fail(head, "write to segment", rv);
 	head->run_off += head->run_bytes;
@@ -310,7 +321,9 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 	need = seg_rec_size(SEG_START_FIXED + head->start_buf.len);
 	need += seg_bulk_gap(head, need, len) + seg_rec_size(len) +
 		SEG_HEADER_LEN;
-	rv = seg_take(head, need);
+	do
+		rv = seg_take(head, need);
+	while (seg_got_space(head, rv));
 	if (rv != 0)
 		return seg_fail(head, "new segment", rv);
 	rv = seg_put_start(head, n_ranges);

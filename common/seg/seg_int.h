@@ -73,7 +73,9 @@ enum seg_pool_state { SEG_POOL_EMPTY, SEG_POOL_FILLING, SEG_POOL_READY };
 struct seg_pool_slot {
 	enum seg_pool_state state; /* lock */
 	struct vfs_file *f;        /* owner: by state */
-	uint64_t filled;           /* pool thread while FILLING */
+	/* pool thread while FILLING; READY: its size, less where the disk was
+	 * full */
+	uint64_t filled;
 };
 
 /*

@@ -85,10 +85,11 @@ void seg_pool_close(struct seg_head *head)
 }
 
 /* One step of filling slot i; true when it is ready or given up. */
-static bool seg_pool_fill(struct seg_head *head, unsigned i)
+static bool seg_pool_fill(struct seg_head *head, unsigned i, bool *ret_ready)
 {
 	struct seg_pool_slot *slot = &head->pool[i];
 	uint64_t left, step;
+	int rv;
 
 	if (slot->f == NULL) {
 		char name[SEG_NAME_MAX];
@@ -103,13 +104,18 @@ static bool seg_pool_fill(struct seg_head *head, unsigned i)
 	}
 	left = head->config.segment_size - slot->filled;
 	step = left < SEG_POOL_STEP ? left : SEG_POOL_STEP;
-	if (seg_write_zeros(slot->f, slot->filled, step) != 0)
-		return true; /* disk full, say; segments are made small then */
+	rv = seg_write_zeros(slot->f, slot->filled, step);
+	if (rv == -ENOSPC && slot->filled > 0)
+		/* what there is serves on the full disk, as a small segment */
+		*ret_ready = head->vfs->ops->fdatasync(slot->f) == 0;
+	if (rv != 0)
+		return true;
 	slot->filled += step;
 	/* in parts, so that no flush waits for a long one */
 	if (slot->filled % (8 * SEG_POOL_STEP) == 0 || step == left)
 		if (head->vfs->ops->fdatasync(slot->f) != 0)
 			return true;
+	*ret_ready = step == left;
 	return step == left;
 }
 
@@ -117,8 +123,8 @@ uint64_t seg_pool_run(void *arg)
 {
 	struct seg_head *head = arg;
 	struct seg_pool_slot *slot = NULL;
+	bool ready = false;
 	unsigned i;
-	bool end;
 
 	(void)pthread_mutex_lock(&head->lock);
 	for (i = 0; i < head->config.pool; i++)
@@ -130,10 +136,9 @@ uint64_t seg_pool_run(void *arg)
 	(void)pthread_mutex_unlock(&head->lock);
 	if (slot == NULL)
 		return ENV_THREAD_IDLE;
-	end = seg_pool_fill(head, i);
-	if (!end)
+	if (!seg_pool_fill(head, i, &ready))
 		return 0;
-	if (slot->filled == head->config.segment_size) {
+	if (ready) {
 		(void)pthread_mutex_lock(&head->lock);
 		slot->state = SEG_POOL_READY;
 		(void)pthread_mutex_unlock(&head->lock);
@@ -142,9 +147,10 @@ uint64_t seg_pool_run(void *arg)
 	return ENV_THREAD_IDLE; /* tried again after the next take */
 }
 
-/* Renames a ready pool file; -EAGAIN when there is none. */
+/* Renames a ready pool file of need bytes; -EAGAIN when there is none. */
 static int seg_pool_rename(struct seg_head *head, const char *to,
-			   struct vfs_file **ret_file)
+			   uint64_t need, struct vfs_file **ret_file,
+			   uint64_t *ret_size)
 {
 	struct vfs_file *f = NULL;
 	char name[SEG_NAME_MAX];
@@ -154,8 +160,10 @@ static int seg_pool_rename(struct seg_head *head, const char *to,
 
 	(void)pthread_mutex_lock(&head->lock);
 	for (i = 0; i < head->config.pool; i++)
-		if (head->pool[i].state == SEG_POOL_READY) {
+		if (head->pool[i].state == SEG_POOL_READY &&
+		    head->pool[i].filled >= need) {
 			f = head->pool[i].f;
+			*ret_size = head->pool[i].filled;
 			head->pool[i].f = NULL;
 			head->pool[i].filled = 0;
 			break;
@@ -197,6 +205,8 @@ static int seg_pool_make(struct seg_head *head, const char *path,
 		rv = head->vfs->ops->fdatasync(f);
 	if (rv != 0) {
 		head->vfs->ops->close(f);
+		/* else it could not be made once more, when there is room */
+		(void)head->vfs->ops->unlink(head->vfs, path);
 		return rv;
 	}
 	*ret_file = f;
@@ -217,7 +227,7 @@ int seg_pool_take(struct seg_head *head, uint64_t gen, uint64_t need,
 	if (path == NULL)
 		return -ENOMEM;
 	if (need <= size)
-		rv = seg_pool_rename(head, path, &f);
+		rv = seg_pool_rename(head, path, need, &f, &size);
 	if (rv == -EAGAIN && need <= size && !head->config.bulk &&
 	    head->cur_flushes == 0) {
 		size = need > head->config.first_size ? need

@@ -738,6 +738,26 @@ static int crashfs_truncate(struct vfs_file *file, uint64_t size)
 	return 0;
 }
 
+static int crashfs_allocate(struct vfs_file *file, uint64_t len)
+{
+	struct crashfs *fs = fs_of(file->vfs);
+	struct node *n = node_of(file);
+	int rv = 0;
+
+	fs_lock_change(fs);
+	if (!n->dead && !fs->frozen && len > n->len) {
+		if (fs->faults.capacity > 0 &&
+		    fs_used(fs) + (len - n->len) > fs->faults.capacity) {
+			fs->stats.faults++;
+			rv = -ENOSPC;
+		} else {
+			node_truncate(n, len);
+		}
+	}
+	fs_unlock(fs);
+	return rv;
+}
+
 static int crashfs_size(struct vfs_file *file, uint64_t *ret_size)
 {
 	struct crashfs *fs = fs_of(file->vfs);
@@ -892,6 +912,7 @@ static const struct vfs_ops crashfs_ops = {
 	.fdatasync = crashfs_fsync,
 	.fsync = crashfs_fsync,
 	.truncate = crashfs_truncate,
+	.allocate = crashfs_allocate,
 	.size = crashfs_size,
 	.close = crashfs_close,
 	.rename = crashfs_rename,

@@ -373,6 +373,122 @@ static void test_disk_full(void **state)
 	run_fault(*state, &(struct crashfs_faults){ .capacity = 1 });
 }
 
+/* --- a disk that becomes full --- */
+
+static struct {
+	struct crashfs *fs;
+	unsigned left, given; /* times that the owner can help, has helped */
+} owner;
+
+static uint64_t fs_capacity(uint64_t add)
+{
+	struct crashfs_faults faults = { 0 };
+	struct crashfs_stats st;
+
+	crashfs_get_stats(owner.fs, &st);
+	faults.capacity = st.used + add;
+	crashfs_set_faults(owner.fs, &faults);
+	return faults.capacity;
+}
+
+static bool owner_gives(void *arg)
+{
+	(void)arg;
+	if (owner.left == 0)
+		return false;
+	owner.left--;
+	owner.given++;
+	(void)fs_capacity(40000);
+	return true;
+}
+
+/* Appends until the head gives up, or max; how many. */
+static unsigned fill_disk(struct fixture *f, unsigned max)
+{
+	unsigned n = 0;
+
+	while (n < max && fatal_calls == 0) {
+		seglog_append(&f->l, 900);
+		minienv_run(f->m);
+		n += fatal_calls == 0;
+	}
+	return n;
+}
+
+/*
+ * Wherever the disk becomes full, the owner is asked before anything fails, as
+ * often as it can help; then the head stops, and nothing acknowledged is lost.
+ */
+static void full_at(struct fixture *f, uint64_t left, size_t segment)
+{
+	size_t acked;
+	unsigned n;
+
+	owner.left = 3;
+	owner.given = 0;
+	fatal_calls = 0;
+	f->l.config.no_space = owner_gives;
+	f->l.config.segment_size = segment;
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	(void)fs_capacity(left);
+	seg_fatal_hook = note_fatal;
+	n = fill_disk(f, 1000);
+	assert_int_equal(fatal_calls, 1);
+	assert_int_equal(owner.given, 3);
+	assert_true(n >= 3 * 40000 / 2048); /* 1028 each, and new segments */
+	acked = f->l.acked;
+	seglog_abandon(&f->l);
+	crashfs_set_faults(f->fs, &(struct crashfs_faults){ 0 });
+	crashfs_crash(f->fs, left + 7);
+	f_open(f);
+	assert_true(f->l.n >= acked);
+	f_read_all(f);
+	seglog_close(&f->l);
+}
+
+static void test_owner_helps_a_full_disk(void **state)
+{
+	struct fixture *f = *state;
+
+	owner.fs = f->fs;
+	for (uint64_t left = 1; left < 20000; left += 611)
+		full_at(f, left, left % 2 == 0 ? 16384 : 30000);
+}
+
+static void test_bulk_on_a_full_disk(void **state)
+{
+	struct fixture *f = *state;
+
+	owner.fs = f->fs;
+	f->l.config.bulk = true;
+	for (uint64_t left = 1; left < 20000; left += 1777)
+		full_at(f, left, 16384);
+}
+
+/* A pool file that could not be filled is a segment as large as it became. */
+static void test_part_of_a_pool_file(void **state)
+{
+	struct fixture *f = *state;
+
+	owner.fs = f->fs;
+	owner.left = 0;
+	f->l.config.segment_size = 3u << 20;
+	f_open(f);
+	(void)fs_capacity((2u << 20) + 9000);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	(void)fs_capacity(0);
+	seg_fatal_hook = note_fatal;
+	assert_true(fill_disk(f, 5000) > (2u << 20) / 1100);
+	assert_int_equal(fatal_calls, 1);
+	seglog_abandon(&f->l);
+	crashfs_set_faults(f->fs, &(struct crashfs_faults){ 0 });
+	f_open(f);
+	f_read_all(f);
+}
+
 static void test_failed_read(void **state)
 {
 	struct fixture *f = *state;
@@ -1075,6 +1191,9 @@ int main(void)
 		T(test_failed_sync),
 		T(test_failed_write),
 		T(test_disk_full),
+		T(test_owner_helps_a_full_disk),
+		T(test_bulk_on_a_full_disk),
+		T(test_part_of_a_pool_file),
 		T(test_failed_read),
 		T(test_pool_is_used),
 		T(test_rot_in_the_middle),
