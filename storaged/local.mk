@@ -29,7 +29,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/shard_fsck.c %D%/shard_merge.c %D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_compact.c %D%/store_impl.h %D%/store_open.c \
-	%D%/store_slices.c \
+	%D%/store_slices.c %D%/store_space.c \
 	%D%/storaged.c %D%/storaged.h \
 	%D%/store_rpc.c
 

@@ -15,17 +15,8 @@
 #include "common/base/mem.h"
 
 #define STORE_DRAIN_NS 200000
-/*
- * How often free space is looked at, and what is kept free. Between two looks
- * both heads may each open a segment and pre-write the next one (64 MiB), and
- * a fast disk takes some 200 MiB more.
- */
-#define STORE_SPACE_NS 100000000u
-#define STORE_RESERVE_MIN ((uint64_t)256 << 20)
-#define STORE_RESERVE_MAX ((uint64_t)1 << 30)
 
 static void store_ready_run(struct env_task *task);
-static void store_space_tick(struct env_timer *timer);
 static void store_loop_start(struct env_task *task);
 static void store_loop_tidy(struct env_task *task);
 
@@ -49,7 +40,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->opens_grace_ns = config->opens_grace_ns;
 	s->is_check = config->is_check;
 	s->ready_task.run = store_ready_run;
-	s->space_timer.cb = store_space_tick;
+	store_space_init(s);
 	s->dir = mem_strdup(config->dir);
 	s->loops = mem_calloc(n, sizeof *s->loops);
 	rv = s->dir == NULL || s->loops == NULL
@@ -185,7 +176,7 @@ static void store_loop_start(struct env_task *task)
 	l->serving = true;
 	if (l->index == 0) {
 		chunk_loop_start_saving(l->chunks);
-		env_timer_set(l->env, &s->space_timer, STORE_SPACE_NS);
+		store_space_start(s);
 		if (!s->is_check)
 			compact_start_watching(s->compact);
 		if (!s->is_check && s->orphans != NULL)
@@ -253,64 +244,7 @@ void store_checkpoint(struct store *s)
 			env_post(s->loops[i].env, &s->loops[i].tidy);
 }
 
-/* --- space and rot --- */
-
-/*
- * Deletes, checkpoints and Raft state must stay possible on a full disk. Half
- * of a disk that is no larger than a few segments.
- */
-uint64_t store_reserve(uint64_t total)
-{
-	uint64_t reserve = total / 50;
-
-	if (reserve > STORE_RESERVE_MAX)
-		return STORE_RESERVE_MAX;
-	if (reserve < STORE_RESERVE_MIN)
-		reserve = STORE_RESERVE_MIN;
-	return reserve < total / 2 ? reserve : total / 2;
-}
-
-void store_space_look(struct store *s)
-{
-	struct vfs *vfs = s->loops[0].env->vfs;
-	uint64_t total, avail;
-	bool full;
-
-	if (vfs->ops->space(vfs, s->dir, &total, &avail) != 0)
-		return;
-	full = avail < store_reserve(total);
-	if (full != s->full)
-		log_warnx(full ? "disk is full: writes are refused, %llu of "
-				 "%llu bytes are free"
-			       : "disk has room again: %llu of %llu bytes are "
-				 "free",
-			  (unsigned long long)avail,
-			  (unsigned long long)total);
-	s->total = total;
-	s->avail = avail;
-	s->full = full;
-}
-
-static void store_space_tick(struct env_timer *timer)
-{
-	struct store *s = CONTAINER_OF(timer, struct store, space_timer);
-
-	store_space_look(s);
-	env_timer_set(s->loops[0].env, timer, STORE_SPACE_NS);
-}
-
-void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail)
-{
-	*ret_total = s->total;
-	*ret_avail = s->avail;
-}
-
-void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail)
-{
-	struct store_loop *l = arg;
-
-	store_space(l->store, ret_total, ret_avail);
-}
+/* --- what shards ask for --- */
 
 /* This store is the only one: the managers refuse a second. */
 int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
@@ -414,8 +348,7 @@ void store_close(struct store *s)
 	if (s->orphans != NULL)
 		orphans_stop(s->orphans);
 	store_drain(s);
-	if (s->n_loops > 0)
-		env_timer_cancel(s->loops[0].env, &s->space_timer);
+	store_space_stop(s);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		if (s->loops[i].set != NULL)
 			shard_set_stop(s->loops[i].set);
@@ -442,6 +375,7 @@ void store_close(struct store *s)
 	}
 	rows_back_close(s->rows);
 	raft_start_free(s->snaps);
+	store_space_fini(s);
 	mem_free(s->snap_dir);
 	mem_free(s->loops);
 	mem_free(s->shards);

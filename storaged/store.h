@@ -4,7 +4,8 @@
  * A store: one data directory (super block, log head, bulk head, rows and
  * chunks databases), the shards it hosts, and the RPC handlers for them.
  *
- *   DIR/super  DIR/log/  DIR/bulk/  DIR/rows/  DIR/chunks/
+ *   DIR/super  DIR/log/  DIR/bulk/  DIR/rows/  DIR/chunks/  DIR/snap/
+ *   DIR/reserve
  *
  * Shard s lives on loop s % loops. Happy path of a mutation: handler ->
  * victim/decisions -> raft_submit -> flush -> apply (rows, answer slot) ->

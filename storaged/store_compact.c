@@ -13,7 +13,7 @@ static void compact_on_space(void *arg, uint64_t *ret_avail,
 {
 	struct store *s = arg;
 
-	*ret_avail = s->avail;
+	*ret_avail = s->avail + s->kept; /* which is of the reserve */
 	*ret_reserve = store_reserve(s->total);
 }
 

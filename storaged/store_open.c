@@ -284,6 +284,7 @@ static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 		.on_rot = bulk ? store_on_bulk_rot : store_on_log_rot,
 		.scan_from = bulk ? NULL : store_on_log_from,
 		.start_body = bulk ? NULL : store_start_body,
+		.no_space = store_on_no_space,
 		.arg = s,
 	};
 	int rv;
@@ -344,7 +345,9 @@ int store_open_parts(struct store *s, struct errbuf *e)
 	if (rv != 0 && rv != -EEXIST)
 		return errbuf_set(e, rv, "cannot make %s: %s", s->dir,
 				  strerror(-rv));
-	rv = store_open_super(s, e);
+	rv = store_space_open(s, e);
+	if (rv == 0)
+		rv = store_open_super(s, e);
 	if (rv == 0)
 		rv = store_open_rows(s, e);
 	if (rv == 0)

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -121,9 +122,56 @@ def killed_when_full(server, facts):
     eq(facts.put("still", 1000), 507, "still full")
 
 
+def kept(server):
+    """The file of the reserve."""
+    return os.path.join(server.data, "store", "reserve")
+
+
+def take_all(path):
+    """Every byte that is left."""
+    size = 0
+    with open(path, "wb") as f:
+        for step in (8 * MIB, 256 << 10, 4096):
+            while True:
+                try:
+                    os.posix_fallocate(f.fileno(), size, step)
+                except OSError as err:
+                    eq(err.errno, errno.ENOSPC, "taking all")
+                    break
+                size += step
+    return size
+
+
+def taken_by_others(server, facts):
+    """Somebody takes what is left: what was kept serves deletes and the cleaner, which make room."""
+    hog = os.path.join(server.data, "hog")
+    process = server.procs[0]
+    assert os.path.getsize(kept(server)) > 16 * MIB, "nothing is kept"
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        size = take_all(hog)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    print(f"# {size >> 20} MiB taken, {avail(server) >> 20} MiB are free")
+    wait_for("what was kept to be free", lambda: not os.path.exists(kept(server)))
+    for key in [k for k, n in facts.sizes.items() if n < MIB][:40]:
+        facts.delete(key)
+    for key in [k for k, n in facts.sizes.items() if n >= MIB][:12]:
+        facts.delete(key)
+    eq(facts.put("no", 1), 507, "still full")
+    facts.check()
+    before = avail(server)
+    wait_for("the cleaner", lambda: avail(server) > before + 8 * MIB, 60)
+    assert process.alive(), process.tail()
+    facts.check()
+    os.remove(hog)
+    os.remove(ballast(server))
+    # what was kept is kept again once the disk is not full
+    wait_for("room", lambda: facts.put("room", 100) == 200, 60)
+
+
 def room_again(server, facts):
     """Deletes, and cleaning that nobody asked for, make room; several times."""
-    os.remove(ballast(server))
     for turn in "bc":
         for key in list(facts.sizes):
             if facts.sizes[key] >= MIB and random.random() < 0.6:
@@ -147,6 +195,7 @@ def gone(server, facts):
     wait_for("the space of all", empty, 60)
     eq(facts.put("last", 4 * MIB), 200, "PUT")
     facts.check()
+    wait_for("the reserve", lambda: os.path.exists(kept(server)))
 
 
 def main():
@@ -164,7 +213,7 @@ def main():
     if "server" in state:
         server = state["server"]
         facts = Facts(server)
-        for test in (refuses, through_the_mount, killed_when_full, room_again, gone):
+        for test in (refuses, through_the_mount, killed_when_full, taken_by_others, room_again, gone):
             tap.run(test.__name__, test, server, facts)
         server.stop()
     tap.end()
