@@ -34,7 +34,8 @@ CALLS = {
     "read of an open file": "os.pread(fd4, 100000, 4000000)",
 }
 CHILD = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 os.chdir(sys.argv[1])
 fd = os.open('w1', os.O_RDWR | os.O_CREAT)
 fd2 = os.open('w2' + sys.argv[2], os.O_RDWR | os.O_CREAT)
