@@ -2,7 +2,8 @@
 # The long tests (`make check-nightly`): the rows of tests/nightly.tab, one
 # after the other; hours. Ends with a table for docs/STATUS.md; all output is
 # in build-nightly/.
-#   tests/nightly.sh [-l] [ROW...]      -l: lists the rows
+#   tests/nightly.sh [-l] [-q] [ROW...]
+#     -l: lists the rows; -q: with a hundredth of their counts, to try them out
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top" || exit 1
@@ -11,24 +12,31 @@ tab=tests/nightly.tab
 # rows: NAME BUILDS COMMAND of each, without comments
 rows() { sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]*$/d' "$tab"; }
 
-if [ "${1-}" = -l ]; then
-	rows
-	exit 0
-fi
+SHORT=1
+while [ $# -gt 0 ]; do
+	case $1 in
+	-l) rows; exit 0 ;;
+	-q) SHORT=100 ;;
+	-*) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '2,6p' >&2; exit 2 ;;
+	*) break ;;
+	esac
+	shift
+done
 
 out=build-nightly
 mkdir -p "$out"
 commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-JOBS=$(nproc)
+JOBS=${JOBS:-$(nproc)}
 # fresh seeds each night: no other night's, and never the fixed ones
 FIRST=$(($(date +%s) * 1000))
 CHECK=$top/build-check FAST=$top/build-fast
-export JOBS FIRST CHECK FAST
+export JOBS FIRST CHECK FAST SHORT
 build=build-check
 # shellcheck source=tests/env.sh
 . "$top/tests/env.sh"
 summary=$out/summary.md
 {
+	[ $SHORT -eq 1 ] || echo "Shortened, counts divided by $SHORT:"
 	echo "Nightly run of $(date -u +%Y-%m-%d), commit $commit," \
 		"$JOBS cores, seeds from $FIRST:"
 	echo
