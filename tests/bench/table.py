@@ -14,7 +14,8 @@ directory of its own; where it is missing, the rows say so.
 PART: rows (the S3 rows), names (cost from 10^3 to 10^6 names), idle, memory,
 ready, written (bytes written per byte stored), hostile (10,000 idle
 connections); or names of rows. Without one: all. --quick makes all of it short,
-to try it out.
+to try it out. --keys N... (behind PART): with how many names `ready` starts again;
+100000 and 1000000 are those that have a goal.
 
 Everything lies in a fresh directory below --dir (default: the system's) and is
 removed; up to 30 GB are needed at a time, about 45 minutes for all.
@@ -486,7 +487,7 @@ class Bench:
             shutil.rmtree(t.base)
         self.boot_print("first start, nothing there", empty)
         t = self.targets(nginx=False)[0]
-        for keys in (0, 1000) if self.args.quick else (0, 100000):
+        for keys in [0] + ([1000] if self.args.quick else self.args.keys):
             if keys:
                 self.start(t)
                 self.fill(t, f"r{keys}-", "1K", keys)
@@ -607,6 +608,7 @@ def main():
     p.add_argument("--dir")
     p.add_argument("--no-nginx", action="store_true")
     p.add_argument("--quick", action="store_true")
+    p.add_argument("--keys", type=int, nargs="*", default=[100000])
     p.add_argument("part", nargs="*")
     args = p.parse_args()
     args.build = args.build or [leo.BUILD]
