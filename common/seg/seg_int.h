@@ -20,6 +20,7 @@
 #define SEG_MARK_DELAY_NS 10000000ull
 #define SEG_POOL_MAX 8
 #define SEG_POOL_STEP (1u << 20)
+#define SEG_POOL_REST_NS 200000000ull /* after the first segment of a process */
 #define SEG_POOL_WORTH (128u << 10) /* bytes a flush; above no zeros */
 #define SEG_STAGE (256u << 10)   /* headers and small bodies of one write */
 #define SEG_COPY_MAX 4096u       /* bodies up to this are copied to it */
@@ -109,6 +110,7 @@ struct seg_head {
 	pthread_mutex_t lock;
 	struct seg_port *ports;  /* lock */
 	struct env_thread *flusher, *filler;
+	bool filler_rested;      /* filler */
 
 	/* segments that count, by generation; under files_lock */
 	pthread_mutex_t files_lock;

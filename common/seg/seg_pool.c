@@ -8,6 +8,10 @@
  * the flushes of a growing file. From about 128 KiB a flush on the zeros cost
  * more than they save (64 KiB x 16: half the throughput), so the filler rests
  * then, and bulk heads have no pool.
+ *
+ * It rests a while after the first segment of a process as well: whoever starts
+ * waits for flushes, and they for the zeros on the same disk. The next segment
+ * wakes it, if that is earlier.
  */
 #include "common/seg/seg_int.h"
 
@@ -126,6 +130,10 @@ uint64_t seg_pool_run(void *arg)
 	bool ready = false;
 	unsigned i;
 
+	if (!head->filler_rested) {
+		head->filler_rested = true;
+		return SEG_POOL_REST_NS;
+	}
 	(void)pthread_mutex_lock(&head->lock);
 	for (i = 0; i < head->config.pool; i++)
 		if (head->pool[i].state != SEG_POOL_READY) {

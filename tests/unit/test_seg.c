@@ -286,10 +286,10 @@ static void test_idle_mark(void **state)
 	assert_int_equal(seg_head_last_seq(f->l.head), seq);
 	minienv_advance(f->m, 2000000);
 	assert_int_equal(seg_head_last_seq(f->l.head), seq + 1);
-	minienv_advance(f->m, 1000000000);
-	assert_int_equal(seg_head_last_seq(f->l.head), seq + 1);
 	crashfs_get_stats(f->fs, &b);
 	assert_int_equal(a.syncs, b.syncs);
+	minienv_advance(f->m, 1000000000);
+	assert_int_equal(seg_head_last_seq(f->l.head), seq + 1);
 }
 
 static void test_one_sync_for_many(void **state)
@@ -479,6 +479,7 @@ static void test_part_of_a_pool_file(void **state)
 	(void)fs_capacity((2u << 20) + 9000);
 	seglog_append(&f->l, 10);
 	f_run(f);
+	minienv_advance(f->m, SEG_POOL_REST_NS);
 	(void)fs_capacity(0);
 	seg_fatal_hook = note_fatal;
 	assert_true(fill_disk(f, 5000) > (2u << 20) / 1100);
@@ -525,6 +526,24 @@ static void test_pool_is_used(void **state)
 	seglog_close(&f->l);
 	f_open(f);
 	assert_int_equal(f->l.n, 41);
+}
+
+/* A process that starts is not made to wait for zeros. */
+static void test_pool_is_filled_later(void **state)
+{
+	struct fixture *f = *state;
+	struct vfs *vfs = crashfs_vfs(f->fs);
+	struct vfs_file *pool;
+
+	f_open(f);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	assert_int_equal(vfs->ops->open(vfs, "log/pool-0.tmp", O_RDONLY, 0,
+					&pool), -ENOENT);
+	minienv_advance(f->m, SEG_POOL_REST_NS);
+	assert_int_equal(vfs->ops->open(vfs, "log/pool-0.tmp", O_RDONLY, 0,
+					&pool), 0);
+	vfs->ops->close(pool);
 }
 
 /* --- rot --- */
@@ -1196,6 +1215,7 @@ int main(void)
 		T(test_part_of_a_pool_file),
 		T(test_failed_read),
 		T(test_pool_is_used),
+		T(test_pool_is_filled_later),
 		T(test_rot_in_the_middle),
 		T(test_flips_while_recovering),
 		T(test_lost_segment_and_leftovers),
