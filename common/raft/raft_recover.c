@@ -74,11 +74,17 @@ static void raft_recover_adopt(struct raft_group *g)
 		rlog_init(run);
 	} else {
 		for (uint64_t i = 0; i < run->n; i++) {
+			const struct rlog_ent *copy = &run->ents[i];
 			struct rlog_ent *e = rlog_at(log, run->first + i);
 
-			if (e != NULL && rlog_type(e) != 0 &&
-			    e->term == run->ents[i].term)
-				*e = run->ents[i];
+			if (e == NULL || rlog_type(e) == 0 ||
+			    e->term != copy->term)
+				continue;
+			if (e->info != copy->info || e->hash != copy->hash)
+				g->damage = "its log has a copy of an entry "
+					    "that is not the entry";
+			else
+				*e = *copy;
 		}
 	}
 	raft_recover_no_run(g);

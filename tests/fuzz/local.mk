@@ -10,6 +10,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz_ns \
 	%D%/fuzz_ns_rows \
 	%D%/fuzz_raft_frame \
+	%D%/fuzz_replay \
 	%D%/fuzz_rows_stream \
 	%D%/fuzz_s3_auth \
 	%D%/fuzz_s3_chunked \
@@ -42,6 +43,8 @@ FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_ns_rows_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
 %C%_fuzz_raft_frame_SOURCES = %D%/fuzz_raft_frame.c $(FUZZ_DRIVER)
 %C%_fuzz_raft_frame_LDADD = $(LIB_RAFT)
+%C%_fuzz_replay_SOURCES = %D%/fuzz_replay.c $(FUZZ_DRIVER)
+%C%_fuzz_replay_LDADD = tests/lib/libcrash.a $(LIB_RAFT)
 %C%_fuzz_rows_stream_SOURCES = %D%/fuzz_rows_stream.c $(FUZZ_DRIVER)
 %C%_fuzz_rows_stream_LDADD = $(LIB_ROWS)
 %C%_fuzz_s3_auth_SOURCES = %D%/fuzz_s3_auth.c $(FUZZ_DRIVER)
