@@ -12,6 +12,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz_raft_frame \
 	%D%/fuzz_replay \
 	%D%/fuzz_rows_stream \
+	%D%/fuzz_rpc \
 	%D%/fuzz_s3_auth \
 	%D%/fuzz_s3_chunked \
 	%D%/fuzz_s3_headers \
@@ -47,6 +48,8 @@ FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_replay_LDADD = tests/lib/libcrash.a $(LIB_RAFT)
 %C%_fuzz_rows_stream_SOURCES = %D%/fuzz_rows_stream.c $(FUZZ_DRIVER)
 %C%_fuzz_rows_stream_LDADD = $(LIB_ROWS)
+%C%_fuzz_rpc_SOURCES = %D%/fuzz_rpc.c $(FUZZ_DRIVER)
+%C%_fuzz_rpc_LDADD = $(LIB_RPC)
 %C%_fuzz_s3_auth_SOURCES = %D%/fuzz_s3_auth.c $(FUZZ_DRIVER)
 %C%_fuzz_s3_auth_LDADD = $(LIB_GATEWAY)
 %C%_fuzz_s3_chunked_SOURCES = %D%/fuzz_s3_chunked.c $(FUZZ_DRIVER)
