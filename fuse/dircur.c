@@ -56,9 +56,10 @@ static void dircur_read_entry(struct wire_reader *r, bool plus,
 	wire_get_u32(r, &ret_entry->mode);
 	wire_get_u8(r, &shadowed);
 	ret_entry->shadowed = shadowed != 0;
-	ret_entry->has_attr = plus;
 	if (plus)
 		wire_get_attr(r, &ret_entry->attr);
+	/* 0: of another shard, which a look-up asks */
+	ret_entry->has_attr = plus && ret_entry->attr.ino != 0;
 }
 
 static void dircur_page_entry(const struct dircur_page *p, unsigned i,

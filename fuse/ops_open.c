@@ -227,6 +227,7 @@ static void open_send(struct fop *op)
 {
 	struct finode *f = op->f;
 	struct rpc_open q;
+	bool named;
 
 	if (f->closing) {
 		fop_queue_add(&f->open_queue, op);
@@ -240,7 +241,10 @@ static void open_send(struct fop *op)
 		finode_unref(f);
 	}
 	open_fill(f, op->held, &q);
-	op->call = FOP_CALL(op, open, f->ino, &q, open_on_reply);
+	/* the shard of the name looks at it first */
+	named = q.parent != 0 && !q.held;
+	op->call = FOP_CALL(op, open, named ? q.parent : q.ino, &q,
+			    open_on_reply);
 	if (op->call == NULL) {
 		ops_close(f);
 		fop_reply_err(op, -ENOMEM);

@@ -52,6 +52,7 @@ struct server {
 	/* options */
 	const char *data, *s3, *admin, *rpc, *pid_file, *domain, *region;
 	unsigned loops;
+	uint64_t spread_names;
 	bool debug;
 	bool is_fsck;
 	struct fsck fsck;
@@ -76,6 +77,8 @@ static const char usage_text[] =
 	"  --loops N         event loops           (one per core)\n"
 	"  --domain NAME     also serve BUCKET.NAME (virtual-host style)\n"
 	"  --region NAME     region of a new cluster (us-east-1)\n"
+	"  --spread-names N  names in a shard from which on its new directories\n"
+	"                    go to shards with fewer (1000000; 1: to any shard)\n"
 	"  --pid-file PATH   write the process id there\n"
 	"  --set NAME=VALUE  a setting, see leofs(8)\n"
 	"  --debug           log more\n"
@@ -92,6 +95,7 @@ enum {
 	OPT_LOOPS,
 	OPT_DOMAIN,
 	OPT_REGION,
+	OPT_SPREAD,
 	OPT_PID,
 	OPT_SET,
 	OPT_DEBUG,
@@ -135,6 +139,18 @@ static void server_set(struct server *s, char *text)
 	}
 }
 
+static uint64_t server_parse_spread(const char *text)
+{
+	char *end;
+	unsigned long long n = strtoull(text, &end, 10);
+
+	if (*end != '\0' || n < 1) {
+		fprintf(stderr, "leofs: --spread-names takes a number > 0\n");
+		exit(2);
+	}
+	return n;
+}
+
 static void server_option(struct server *s, int opt)
 {
 	switch (opt) {
@@ -158,6 +174,9 @@ static void server_option(struct server *s, int opt)
 		break;
 	case OPT_REGION:
 		s->region = optarg;
+		break;
+	case OPT_SPREAD:
+		s->spread_names = server_parse_spread(optarg);
 		break;
 	case OPT_PID:
 		s->pid_file = optarg;
@@ -191,6 +210,7 @@ static void server_parse(struct server *s, int argc, char **argv)
 		{ "loops", required_argument, NULL, OPT_LOOPS },
 		{ "domain", required_argument, NULL, OPT_DOMAIN },
 		{ "region", required_argument, NULL, OPT_REGION },
+		{ "spread-names", required_argument, NULL, OPT_SPREAD },
 		{ "pid-file", required_argument, NULL, OPT_PID },
 		{ "set", required_argument, NULL, OPT_SET },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
@@ -291,6 +311,7 @@ static int server_open(struct server *s, struct errbuf *e)
 		.manager_is_local = true,
 		.settings = s->conf.store,
 		.is_check = s->is_fsck,
+		.spread_names = s->spread_names,
 	};
 	struct client_config cc = {
 		.loops = s->set,

@@ -483,35 +483,30 @@ static void admin_whereis(struct admin_req *r)
 	admin_with_cluster(r, admin_whereis_ready);
 }
 
-static void admin_du_done(void *arg, const struct rpc_reply *reply)
+static void admin_du_done(void *arg, uint32_t status,
+			  const struct rpc_usage_rsp *u)
 {
 	struct admin_req *r = arg;
-	struct rpc_usage_rsp u;
 
-	if (reply->status != RPC_STATUS_OK)
-		admin_status(r, reply->status);
-	else if (rpc_usage_rsp_decode(&u, reply->payload, reply->len) != 0)
-		admin_status(r, RPC_STATUS_BADMSG);
+	if (status != RPC_STATUS_OK)
+		admin_status(r, status);
 	else
 		admin_reply(r, 200,
 			    json_pack("{s:I, s:I, s:I}", "bytes",
-				      (json_int_t)u.bytes, "files",
-				      (json_int_t)u.files, "directories",
-				      (json_int_t)u.dirs));
+				      (json_int_t)u->bytes, "files",
+				      (json_int_t)u->files, "directories",
+				      (json_int_t)u->dirs));
 	admin_release(r);
 }
 
 static void admin_du_ready(struct admin_req *r)
 {
 	const struct cluster_bucket *b = admin_bucket_of(r);
-	struct rpc_usage req;
 
 	if (b == NULL)
 		return;
-	req.ino = b->root;
 	admin_hold(r);
-	if (CLIENT_SEND(client_of(r->m->clients, r->m->loop), usage,
-			ino_shard(b->root), &req, admin_du_done, r) == NULL) {
+	if (mgr_usage(r->m, b->root, b->id, admin_du_done, r) != 0) {
 		admin_status(r, RPC_STATUS_NOMEM);
 		admin_release(r);
 	}

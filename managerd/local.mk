@@ -18,6 +18,7 @@ noinst_LIBRARIES += %D%/libmanagerd.a
 	%D%/mgr_snapshot.c \
 	%D%/mgr_state.c \
 	%D%/mgr_state.h \
+	%D%/mgr_usage.c \
 	%D%/mgr_watch.c
 
 check_PROGRAMS += tests/unit/test_mgr_state

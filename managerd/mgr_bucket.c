@@ -89,6 +89,18 @@ static void mgr_bucket_ready(struct mgr_bucket_op *op)
 	}
 }
 
+static void mgr_bucket_undo(struct mgr_bucket_op *op, uint32_t status)
+{
+	struct mgr_bucket_restore cmd = {
+		.name = wire_cstr(op->name),
+		.id = op->step.id,
+	};
+
+	op->state = MGR_BUCKET_S_UNDO;
+	op->undo_status = status;
+	MGR_SUBMIT(op->m, bucket_restore, &cmd, mgr_bucket_on_cmd, op);
+}
+
 static void mgr_bucket_on_shard(void *arg, const struct rpc_reply *reply)
 {
 	struct mgr_bucket_op *op = arg;
@@ -97,13 +109,7 @@ static void mgr_bucket_on_shard(void *arg, const struct rpc_reply *reply)
 	if (op->remove && reply->status == RPC_STATUS_NOENT) {
 		mgr_bucket_ready(op); /* an earlier try removed it */
 	} else if (op->remove && reply->status == RPC_STATUS_NOTEMPTY) {
-		struct mgr_bucket_restore cmd = {
-			.name = wire_cstr(op->name),
-			.id = op->step.id,
-		};
-		op->state = MGR_BUCKET_S_UNDO;
-		op->undo_status = reply->status;
-		MGR_SUBMIT(op->m, bucket_restore, &cmd, mgr_bucket_on_cmd, op);
+		mgr_bucket_undo(op, reply->status);
 	} else if (reply->status != RPC_STATUS_OK) {
 		mgr_bucket_finish(op, reply->status, wire_bytes(NULL, 0));
 	} else if (op->remove) {
@@ -117,6 +123,30 @@ static void mgr_bucket_on_shard(void *arg, const struct rpc_reply *reply)
 	}
 }
 
+static void mgr_bucket_remove(struct mgr_bucket_op *op)
+{
+	struct client *c = client_of(op->m->clients, op->m->loop);
+	struct rpc_root_remove req = { .ino = op->step.root };
+
+	if (CLIENT_SEND(c, root_remove, op->step.shard, &req,
+			mgr_bucket_on_shard, op) == NULL)
+		mgr_bucket_finish(op, RPC_STATUS_NOMEM, wire_bytes(NULL, 0));
+}
+
+/* Empty directories go one by one: not before it is known that all do. */
+static void mgr_bucket_on_usage(void *arg, uint32_t status,
+				const struct rpc_usage_rsp *sum)
+{
+	struct mgr_bucket_op *op = arg;
+
+	if (status != RPC_STATUS_OK && status != RPC_STATUS_STALE)
+		mgr_bucket_finish(op, status, wire_bytes(NULL, 0));
+	else if (sum->files > 0)
+		mgr_bucket_undo(op, RPC_STATUS_NOTEMPTY);
+	else
+		mgr_bucket_remove(op); /* STALE: an earlier try removed it */
+}
+
 static void mgr_bucket_shard(struct mgr_bucket_op *op)
 {
 	struct client *c = client_of(op->m->clients, op->m->loop);
@@ -124,10 +154,10 @@ static void mgr_bucket_shard(struct mgr_bucket_op *op)
 
 	op->state = MGR_BUCKET_S_SHARD;
 	if (op->remove) {
-		struct rpc_root_remove req = { .ino = op->step.root };
-
-		call = CLIENT_SEND(c, root_remove, op->step.shard, &req,
-				   mgr_bucket_on_shard, op);
+		if (mgr_usage(op->m, op->step.root, op->step.id,
+			      mgr_bucket_on_usage, op) == 0)
+			return;
+		call = NULL;
 	} else {
 		struct rpc_root_create req = {
 			.bucket = op->step.id,

@@ -130,6 +130,14 @@ void mgr_watch_wait(struct manager *m, struct mgr_waiter *w, uint64_t version,
 		    uint64_t wait_ms);
 void mgr_watch_stop(struct manager *m);
 
+/* --- mgr_usage.c --- */
+
+typedef void (*mgr_usage_fn)(void *arg, uint32_t status,
+			     const struct rpc_usage_rsp *sum);
+/* What a bucket holds in all shards; done once, not inside. 0 or -ENOMEM. */
+int mgr_usage(struct manager *m, uint64_t root, uint64_t bucket,
+	      mgr_usage_fn done, void *arg);
+
 /* --- mgr_bucket.c: multi-step, resumable --- */
 
 /* done(arg, status, encoded bucket_create_rsp / bucket_delete_rsp) */

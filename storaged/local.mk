@@ -2,17 +2,16 @@ noinst_LIBRARIES += %D%/libstoraged.a
 %C%_libstoraged_a_SOURCES =
 # the namespace: state machine of a shard
 %C%_libstoraged_a_SOURCES += \
-	%D%/ns.c %D%/ns.h %D%/ns_check.c %D%/ns_complete.c %D%/ns_cond.c \
-	%D%/ns_ctx.c %D%/ns_dir.c %D%/ns_extent.c %D%/ns_file.c \
-	%D%/ns_fsck.c %D%/ns_hash.c \
-	%D%/ns_impl.h %D%/ns_inode.c %D%/ns_ledger.c %D%/ns_ledger.h \
-	%D%/ns_list.c %D%/ns_merge.c %D%/ns_mpu.c %D%/ns_mpu.h \
-	%D%/ns_mpu_scan.c \
+	%D%/ns.c %D%/ns.h %D%/ns_check.c %D%/ns_check_far.c \
+	%D%/ns_complete.c %D%/ns_cond.c %D%/ns_ctx.c %D%/ns_dir.c \
+	%D%/ns_extent.c %D%/ns_far.c %D%/ns_file.c %D%/ns_fsck.c \
+	%D%/ns_hash.c %D%/ns_impl.h %D%/ns_inode.c %D%/ns_ledger.c \
+	%D%/ns_ledger.h %D%/ns_list.c %D%/ns_locks.c %D%/ns_locks.h \
+	%D%/ns_merge.c %D%/ns_mpu.c %D%/ns_mpu.h %D%/ns_mpu_scan.c \
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
-	%D%/ns_region.c \
-	%D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c %D%/ns_rows.h \
-	%D%/ns_session.c %D%/ns_slice.c %D%/ns_slot.c %D%/ns_sum.c \
-	%D%/ns_values.c %D%/ns_values.h \
+	%D%/ns_region.c %D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c \
+	%D%/ns_rows.h %D%/ns_session.c %D%/ns_slice.c %D%/ns_slot.c \
+	%D%/ns_sum.c %D%/ns_txn.c %D%/ns_values.c %D%/ns_values.h \
 	%D%/ns_victim.c %D%/ns_walk.c \
 	%D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
@@ -24,14 +23,16 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/log_clean.c %D%/log_clean.h %D%/log_doubt.c %D%/log_doubt.h \
 	%D%/opens.c %D%/opens.h %D%/orphans.c %D%/orphans.h \
 	%D%/shard.c %D%/shard.h %D%/shard_clean.c %D%/shard_clean.h \
-	%D%/shard_close.c \
-	%D%/shard_impl.h %D%/shard_op.c %D%/shard_open.c %D%/shard_queue.c \
-	%D%/shard_fsck.c %D%/shard_merge.c %D%/shard_read.c \
+	%D%/shard_close.c %D%/shard_far.c %D%/shard_fsck.c \
+	%D%/shard_impl.h %D%/shard_merge.c %D%/shard_op.c \
+	%D%/shard_open.c %D%/shard_party.c %D%/shard_queue.c \
+	%D%/shard_read.c \
 	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
-	%D%/store.c %D%/store.h %D%/store_compact.c %D%/store_impl.h %D%/store_open.c \
+	%D%/store.c %D%/store.h %D%/store_call.c %D%/store_compact.c \
+	%D%/store_impl.h \
+	%D%/store_open.c %D%/store_place.c %D%/store_rpc.c \
 	%D%/store_slices.c %D%/store_space.c \
-	%D%/storaged.c %D%/storaged.h \
-	%D%/store_rpc.c
+	%D%/storaged.c %D%/storaged.h
 
 noinst_PROGRAMS += tests/bench/bench_groups
 tests_bench_bench_groups_SOURCES = tests/bench/bench_groups.c

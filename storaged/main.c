@@ -10,7 +10,7 @@
 
 struct storaged_conf {
 	char *data, *rpc, *manager, *pid_file;
-	uint64_t loops, log_level;
+	uint64_t loops, spread_names, log_level;
 	struct storaged_settings store;
 };
 
@@ -25,6 +25,10 @@ static const struct conf_setting settings[] = {
 	  "Where the manager listens: unix:PATH." },
 	{ "loops", CONF_U64, ROW(loops), "1", 1, 64, "", NULL, false,
 	  "Event loops (threads) that serve requests." },
+	{ "spread_names", CONF_U64, ROW(spread_names), "1000000", 1,
+	  INT64_MAX, "", NULL, false,
+	  "Names in a shard from which on its new directories go to shards "
+	  "with fewer; 1: to any shard, from the first one on." },
 	{ "pid_file", CONF_STR, ROW(pid_file), "", 0, 3900, "", NULL, false,
 	  "File to write the process id to; empty for none." },
 	STORAGED_SETTINGS(STORE_ROW)
@@ -71,7 +75,9 @@ int main(int argc, char **argv)
 						      .dir = c.data,
 						      .addr = c.rpc,
 						      .manager = c.manager,
-						      .settings = c.store },
+						      .settings = c.store,
+						      .spread_names =
+							      c.spread_names },
 			   &s, &e);
 	if (rv == 0) {
 		rv = rpc_server_listen(server, c.rpc);

@@ -15,19 +15,24 @@
 
 #define NS_CMD_VERSION 1
 
-int ns_cmd_encode(struct buf *out, uint16_t tag, uint32_t decisions,
-		  int64_t now, uint64_t seed, const void *payload, size_t len)
+int ns_cmd_encode(struct buf *out, const struct ns_cmd *c)
 {
 	struct wire_writer w = { out };
 	const uint8_t version = NS_CMD_VERSION;
 
 	wire_put_u8(&w, &version);
-	wire_put_u16(&w, &tag);
-	wire_put_u32(&w, &decisions);
-	wire_put_i64(&w, &now);
-	wire_put_u64(&w, &seed);
-	if (len > 0)
-		buf_add(out, payload, len);
+	wire_put_u16(&w, &c->tag);
+	wire_put_u32(&w, &c->decisions);
+	wire_put_i64(&w, &c->now);
+	wire_put_u64(&w, &c->seed);
+	if (c->decisions & NS_DECIDE_PLACE)
+		wire_put_u16(&w, &c->place);
+	if (c->decisions & NS_DECIDE_FAR) {
+		wire_put_u128(&w, &c->txn);
+		wire_put_blob(&w, &c->far);
+	}
+	if (c->len > 0)
+		buf_add(out, c->payload, c->len);
 	return out->err;
 }
 
@@ -47,22 +52,30 @@ int ns_cmd_decode(struct ns_cmd *c, const uint8_t *data, size_t len,
 	wire_get_u32(&r, &c->decisions);
 	wire_get_i64(&r, &c->now);
 	wire_get_u64(&r, &c->seed);
-	c->payload = data + NS_CMD_HEADER;
-	c->len = len - NS_CMD_HEADER;
-	c->payload_off = data_off + NS_CMD_HEADER;
-	return 0;
+	if (c->decisions & NS_DECIDE_PLACE)
+		wire_get_u16(&r, &c->place);
+	if (c->decisions & NS_DECIDE_FAR) {
+		wire_get_u128(&r, &c->txn);
+		wire_get_blob(&r, &c->far);
+	}
+	c->payload = r.p;
+	c->len = r.left;
+	c->payload_off = data_off + (len - r.left);
+	return r.err;
 }
 
 void ns_answer_init(struct ns_answer *a)
 {
 	memset(a, 0, sizeof(*a));
 	buf_init(&a->payload, 0);
+	wire_vec_init(&a->far);
 }
 
 void ns_answer_fini(struct ns_answer *a)
 {
 	mem_free(a->values);
 	buf_fini(&a->payload);
+	wire_vec_fini(&a->far);
 	a->values = NULL;
 	a->n_values = 0;
 }
@@ -74,6 +87,7 @@ static void ns_answer_reset(struct ns_answer *a, uint32_t status)
 	a->queued = false;
 	a->grown.n = 0;
 	a->status = status;
+	a->repeated = a->txn = false;
 }
 
 /* --- dispatch --- */
@@ -120,23 +134,75 @@ static int ns_slot_of(const struct ns_cmd *c, struct ns_slot *s)
 	wire_get_u64(&r, &s->client);
 	wire_get_u32(&r, &s->slot);
 	wire_get_u64(&r, &s->seq);
+	s->again = s->seq & RPC_SEQ_AGAIN;
+	s->seq &= ~RPC_SEQ_AGAIN;
 	return 0;
+}
+
+/*
+ * What a run comes to: all that it misses of this shard is loaded first, so
+ * that the rest is the same on all replicas.
+ */
+static int ns_outcome(struct ns_ctx *x, int rv)
+{
+	if (rows_txn_needs(x->t) || (rv < 0 && rv != -EAGAIN))
+		return rv < 0 ? rv : -EAGAIN;
+	if (x->blocked)
+		return RPC_STATUS_LOCKED;
+	if (ns_far_needs(x))
+		return RPC_STATUS_FAR;
+	return rv;
+}
+
+/* The answer of a refused or diverted run. 0 or -ENOMEM. */
+static int ns_answer_status(struct ns_ctx *x, int status)
+{
+	ns_answer_reset(x->a, (uint32_t)status);
+	switch (status) {
+	case RPC_STATUS_LOCKED:
+		x->a->holder = x->holder;
+		return 0;
+	case RPC_STATUS_FAR:
+		return x->far == NULL ? 0 : ns_far_needs_move(x, &x->a->far);
+	case RPC_STATUS_ELSEWHERE:
+		return rpc_error_rsp_encode(&x->where, &x->a->payload);
+	default:
+		return 0;
+	}
 }
 
 /* Runs op and writes; a refusal leaves no writes behind. */
 static int ns_run(struct ns_ctx *x, const struct ns_op *op)
 {
-	int rv = op->run(x, x->cmd->payload, x->cmd->len);
+	int rv;
+
+	/* of another term: its locks may have been given back meanwhile */
+	if (x->cmd->decisions & NS_DECIDE_FAR &&
+	    ((x->txn.hi ^ x->cmd->term) & NS_TXN_TERM_MASK) != 0)
+		return ns_answer_status(x, RPC_STATUS_FAR);
+	rv = op->run(x, x->cmd->payload, x->cmd->len);
 
 	if (rv == 0)
 		rv = ns_ctx_flush(x);
-	if (rv < 0 || rows_txn_needs(x->t))
-		return rv < 0 ? rv : -EAGAIN;
-	if (rv > 0) {
-		rows_txn_reset(x->t);
-		ns_answer_reset(x->a, (uint32_t)rv);
+	rv = ns_outcome(x, rv);
+	if (rv <= 0)
+		return rv;
+	rows_txn_reset(x->t);
+	return ns_answer_status(x, rv);
+}
+
+/* Of what leaves no trace the slot knows nothing. */
+static bool ns_is_kept(const struct ns_ctx *x, const struct ns_slot *slot)
+{
+	switch (x->a->status) {
+	case RPC_STATUS_LOCKED:
+	case RPC_STATUS_FAR:
+		return false;
+	case RPC_STATUS_ELSEWHERE:
+		return slot->again;
+	default:
+		return true;
 	}
-	return 0;
 }
 
 static int ns_apply_slot(struct ns_ctx *x, const struct ns_op *op,
@@ -154,7 +220,7 @@ static int ns_apply_slot(struct ns_ctx *x, const struct ns_op *op,
 	if (rv != 0 || done)
 		return rv;
 	rv = ns_run(x, op);
-	return rv != 0 ? rv : ns_slot_save(x, slot);
+	return rv != 0 || !ns_is_kept(x, slot) ? rv : ns_slot_save(x, slot);
 }
 
 int ns_apply(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a)
@@ -184,10 +250,10 @@ int ns_apply(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a)
 
 /* --- reads --- */
 
-int ns_read(struct rows_txn *t, uint16_t shard, uint16_t tag,
-	    const void *payload, size_t len, struct ns_answer *a)
+int ns_read(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a)
 {
-	const struct ns_op *op = ns_op_find(ns_ops_r, NS_COUNT(ns_ops_r), tag);
+	const struct ns_op *op = ns_op_find(ns_ops_r, NS_COUNT(ns_ops_r),
+					    c->tag);
 	struct ns_ctx x;
 	int rv;
 
@@ -196,14 +262,15 @@ int ns_read(struct rows_txn *t, uint16_t shard, uint16_t tag,
 		a->status = RPC_STATUS_UNKNOWN_MSG;
 		return 0;
 	}
-	ns_ctx_init(&x, t, shard, NULL, a);
-	rv = op->run(&x, payload, len);
-	if (rv >= 0 && rows_txn_needs(t))
-		rv = -EAGAIN;
+	ns_ctx_init(&x, t, c->shard, NULL, a);
+	x.locks = c->locks;
+	rv = ns_outcome(&x, op->run(&x, c->payload, c->len));
+	if (rv > 0)
+		rv = ns_answer_status(&x, rv);
+	else if (rv < 0)
+		ns_answer_reset(a, RPC_STATUS_IO);
 	ns_ctx_fini(&x);
-	if (rv != 0)
-		ns_answer_reset(a, rv > 0 ? (uint32_t)rv : RPC_STATUS_IO);
-	return rv > 0 ? 0 : rv;
+	return rv;
 }
 
 /* --- pages --- */

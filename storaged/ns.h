@@ -15,17 +15,21 @@
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
 
+struct ns_locks;
+
 /*
  * Entry body in the log: version u8 = 1, tag u16, decisions u32, now i64 (ns
- * since 1970, of the leader), seed u64 (random, of the leader), then the
- * request's payload verbatim.
+ * since 1970, of the leader), seed u64 (random, of the leader), with PLACE
+ * place u16, with FAR txn u128 and far blob, then the request's payload
+ * verbatim.
  */
 #define NS_CMD_HEADER 23
 enum {
 	/* The leader's soft state, decided before the entry was made: */
 	NS_DECIDE_OPEN = 1,  /* the inode that loses its name is held open */
 	NS_DECIDE_LAST = 2,  /* close: no other open is left */
-	NS_DECIDE_OPEN2 = 4, /* spare */
+	NS_DECIDE_PLACE = 8, /* new directories belong into another shard */
+	NS_DECIDE_FAR = 16,  /* rows of other shards, locked for txn */
 };
 struct ns_cmd {
 	uint16_t shard;
@@ -33,14 +37,21 @@ struct ns_cmd {
 	uint32_t decisions;
 	int64_t now;
 	uint64_t seed;
+	uint16_t place;
+	struct wire_u128 txn;
+	struct wire_bytes far; /* rows of TXN_LOCK answers */
 	const uint8_t *payload;
 	size_t len;
 	/* Where payload[0] lies in this store's log: values point there. */
 	uint64_t gen;
 	uint64_t payload_off;
+	uint64_t term; /* of the entry */
+	/* Who holds what in this shard; borrowed, not of the entry. May be
+	 * NULL: nobody holds anything. */
+	const struct ns_locks *locks;
 };
-int ns_cmd_encode(struct buf *out, uint16_t tag, uint32_t decisions,
-		  int64_t now, uint64_t seed, const void *payload, size_t len);
+/* All but shard, gen, payload_off, term and locks. 0 or -ENOMEM. */
+int ns_cmd_encode(struct buf *out, const struct ns_cmd *c);
 /* data borrowed; gen and data_off as in raft_cmd. 0 or -EBADMSG. */
 int ns_cmd_decode(struct ns_cmd *c, const uint8_t *data, size_t len,
 		  uint64_t gen, uint64_t data_off);
@@ -54,6 +65,14 @@ struct ns_value {
 	uint32_t from, want;   /* the part of it that is wanted */
 };
 
+/*
+ * Three statuses are for the host, not for who asked (only ELSEWHERE goes on
+ * to it); they leave no trace in rows, but ELSEWHERE in the slot of a request
+ * that came AGAIN:
+ *   ELSEWHERE  payload is an error_rsp that says where to go on
+ *   LOCKED     holder has what is needed: try again when it has ended
+ *   FAR        lock the rows in `far` in their shards, run again with them
+ */
 struct ns_answer {
 	uint32_t status;      /* RPC_STATUS_* */
 	struct buf payload;   /* rsp encoded when status is OK */
@@ -64,6 +83,10 @@ struct ns_answer {
 		uint64_t ino, region;
 		uint32_t n; /* extents of it now; 0: none grew */
 	} grown;              /* the longest list that grew: ns_merge.c */
+	bool repeated;        /* from the answer slot: nothing was done */
+	bool txn;             /* other shards have steps to do now */
+	struct wire_u128 holder;
+	struct wire_vec far;  /* (u8 mode, str key) */
 };
 void ns_answer_init(struct ns_answer *a);
 void ns_answer_fini(struct ns_answer *a);
@@ -74,16 +97,21 @@ void ns_answer_fini(struct ns_answer *a);
  * cannot be decoded): the process must stop.
  */
 int ns_apply(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a);
-/* now: of the reading loop, for nothing but answers that carry a time. */
-int ns_read(struct rows_txn *t, uint16_t shard, uint16_t tag,
-	    const void *payload, size_t len, struct ns_answer *a);
+/* Of c only shard, tag, payload and locks. */
+int ns_read(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a);
 /*
- * The inode that command would take a last name from (unlink, rename over,
- * put over, delete), so that the leader can decide NS_DECIDE_OPEN; 0 = none.
- * 0, -EAGAIN.
+ * The inode of this shard that command would take a last name from (unlink,
+ * rename over, put over, delete), so that the leader can decide
+ * NS_DECIDE_OPEN; 0 = none. 0, -EAGAIN.
  */
-int ns_victim(struct rows_txn *t, uint16_t shard, uint16_t tag,
-	      const void *payload, size_t len, uint64_t *ret_ino);
+int ns_victim(struct rows_txn *t, const struct ns_cmd *c, uint64_t *ret_ino);
+
+/*
+ * What a committed transaction has to do in other shards: (u16 shard, blob
+ * list of steps) each, borrowed from t. 0, -ENOENT, -EAGAIN, -EIO.
+ */
+int ns_txn_own(struct rows_txn *t, uint16_t shard, struct wire_u128 txn,
+	       struct wire_bytes *ret_parts);
 
 /* Page reads: list, readdir, mpu_list, mpu_parts. Worker thread. 0 or -EIO. */
 int ns_scan(struct rows_back *back, uint16_t shard, uint16_t tag,
@@ -170,6 +198,13 @@ const struct ns_merge_run *ns_merge_runs(const struct ns_merge *m,
 /* There may be more to merge after these. */
 bool ns_merge_more(const struct ns_merge *m);
 void ns_merge_free(struct ns_merge *m); /* NULL is fine */
+
+/*
+ * What this shard's names say of other shards and the reverse; the back has
+ * all shards, and no transaction is under way (that is a finding, too).
+ */
+int ns_check_far(struct rows_back *back, uint16_t shard,
+		 void (*report)(void *arg, const char *text), void *arg);
 
 /* xxh3-128 over a shard's rows without store-local fields, for comparing
  * replicas. Worker. */

@@ -64,6 +64,12 @@ ns_check_say(struct ns_checker *c, const char *fmt, ...)
 	c->report(c->arg, text);
 }
 
+/* Names in other shards are for ns_check_far(). */
+static bool ns_check_is_far(const struct ns_checker *c, uint64_t ino)
+{
+	return ino_shard(ino) != c->shard;
+}
+
 static int ns_book(struct ns_checker *c, enum ns_book book, uint64_t id,
 		   int64_t delta)
 {
@@ -212,7 +218,8 @@ static int ns_check_inode_dir(struct ns_checker *c, uint64_t ino,
 		ns_check_say(c, "implicit directory %lx is empty",
 			     (unsigned long)ino);
 	if (!(r->flags & NS_INODE_ROOT)) {
-		rv = ns_book(c, NS_BOOK_LINKS, ino, 1);
+		rv = ns_book(c, NS_BOOK_LINKS, ino,
+			     ns_check_is_far(c, r->parent) ? 0 : 1);
 		if (rv == 0)
 			rv = ns_book(c, NS_BOOK_DIRS, r->project, 1);
 	}
@@ -240,7 +247,8 @@ static int ns_check_inode_file(struct ns_checker *c, uint64_t ino,
 				     (unsigned long)ino);
 		return 0;
 	}
-	rv = ns_book(c, NS_BOOK_LINKS, ino, r->nlink);
+	rv = ns_book(c, NS_BOOK_LINKS, ino,
+		     (int64_t)r->nlink - ns_check_is_far(c, r->parent));
 	if (rv == 0)
 		rv = ns_book(c, NS_BOOK_FURTHER, ino, (int64_t)r->nlink - 1);
 	if (rv == 0)
@@ -296,6 +304,28 @@ static bool ns_check_first(const struct ns_row_inode *r, uint64_t dir,
 			   struct wire_bytes name)
 {
 	return r->parent == dir && wire_bytes_eq(r->name, name);
+}
+
+/* The entry of an inode of another shard says nothing that may change. */
+static int ns_check_dent_far(struct ns_checker *c, uint64_t dir,
+			     struct wire_bytes name,
+			     const struct ns_row_dent *d,
+			     struct wire_bytes value)
+{
+	struct ns_row_dent want;
+	int rv;
+
+	ns_dent_far(d->ino, d->generation, d->mode, &want);
+	buf_reset(&c->x.scratch);
+	rv = ns_row_dent_encode(&want, &c->x.scratch);
+	if (rv == 0 &&
+	    (!wire_bytes_eq(wire_bytes(c->x.scratch.data, c->x.scratch.len),
+			    value) ||
+	     S_ISDIR(d->mode) != ns_row_is_dir(name)))
+		ns_check_say(c, "entry %.*s of %lx: more than is known of %lx",
+			     (int)name.len, (const char *)name.p,
+			     (unsigned long)dir, (unsigned long)d->ino);
+	return rv;
 }
 
 /* What the entry says must be what the inode would write there. */
@@ -358,6 +388,8 @@ static int ns_check_dent(struct ns_checker *c, struct wire_bytes value)
 		rv = ns_book(c, NS_BOOK_SUBDIRS, dir, -1);
 	if (rv == 0 && name.len == 0)
 		rv = ns_book(c, NS_BOOK_MARKER, dir, -1);
+	if (rv == 0 && ns_check_is_far(c, d.ino))
+		return ns_check_dent_far(c, dir, name, &d, value);
 	if (rv == 0)
 		rv = ns_book(c, NS_BOOK_LINKS, d.ino, -1);
 	return rv != 0 ? rv : ns_check_dent_inode(c, dir, name, d.ino, value);
@@ -448,7 +480,10 @@ static int ns_check_link(struct ns_checker *c, struct wire_bytes value)
 
 	if (rv != 0 || !ns_rest_at_least(c, 16, 'B'))
 		return rv;
-	return ns_book(c, NS_BOOK_FURTHER, ns_rest64(c, 0), -1);
+	rv = ns_book(c, NS_BOOK_FURTHER, ns_rest64(c, 0), -1);
+	if (rv == 0 && ns_check_is_far(c, ns_rest64(c, 8)))
+		rv = ns_book(c, NS_BOOK_LINKS, ns_rest64(c, 0), -1);
+	return rv;
 }
 
 static int ns_check_open(struct ns_checker *c, struct wire_bytes value)
@@ -476,6 +511,18 @@ static int ns_check_usage(struct ns_checker *c, struct wire_bytes value)
 	if (rv == 0)
 		rv = ns_book(c, NS_BOOK_DIRS, id, (int64_t)(0 - row.dirs));
 	return rv;
+}
+
+static int ns_check_txn(struct ns_checker *c, struct wire_bytes value)
+{
+	struct ns_row_partner partner;
+	struct ns_row_own own;
+
+	if (!ns_rest_at_least(c, 17, 'T'))
+		return 0;
+	return c->rest.p[0] == NS_TXN_OWN
+		       ? ns_row_own_load(&own, value)
+		       : ns_row_partner_load(&partner, value);
 }
 
 static int ns_check_next(struct ns_checker *c, struct wire_bytes value)
@@ -506,6 +553,8 @@ static int ns_check_row(struct ns_checker *c, uint8_t type,
 		return ns_check_slice(c, value);
 	case NS_T_UPLOAD:
 		return ns_check_upload(c, value);
+	case NS_T_TXN:
+		return ns_check_txn(c, value);
 	case NS_T_NEXT:
 		return ns_check_next(c, value);
 	case NS_T_PART:

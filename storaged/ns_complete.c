@@ -373,6 +373,9 @@ static int ns_complete_answer(struct ns_ctx *x, const struct ns_inode *ip)
 
 int ns_do_mpu_complete(struct ns_ctx *x, const struct rpc_mpu_complete *m)
 {
+	/* parts and the whole stay in the shard of the upload */
+	const struct ns_way way = { .root = m->root, .key = m->key,
+				    .max = NS_KEY_BYTES, .stay = true };
 	struct ns_owner owner = { m->uid, m->gid, m->umask };
 	struct ns_complete c = { .m = m };
 	struct ns_inode *ip;
@@ -388,7 +391,7 @@ int ns_do_mpu_complete(struct ns_ctx *x, const struct rpc_mpu_complete *m)
 	if (rv == 0)
 		rv = ns_complete_sum(x, &c);
 	if (rv == 0)
-		rv = ns_walk(x, m->root, m->key, NS_KEY_BYTES, &w);
+		rv = ns_walk(x, &way, &w);
 	if (rv == 0)
 		rv = ns_cond_write(NS_COND(m), w.target);
 	if (rv == 0)

@@ -24,11 +24,16 @@ void ns_ctx_init(struct ns_ctx *x, struct rows_txn *t, uint16_t shard,
 	x->shard = shard;
 	x->cmd = cmd;
 	x->a = a;
+	if (cmd != NULL) {
+		x->locks = cmd->locks;
+		x->txn = cmd->txn;
+	}
 	buf_init(&x->scratch, 0);
 }
 
 void ns_ctx_fini(struct ns_ctx *x)
 {
+	ns_far_fini(x);
 	while (x->blocks != NULL) {
 		struct ns_block *b = x->blocks;
 
@@ -170,13 +175,15 @@ static int ns_usage_flush(struct ns_ctx *x, const struct ns_usage *u)
 		return 0;
 	ns_key_id(&k, x->shard, NS_T_USAGE, u->project);
 	rv = ns_get_usage(x, ns_key_get(&k), &row);
-	if (rv == -ENOENT)
-		return -EIO; /* made with the root, goes with it */
-	if (rv != 0)
+	if (rv == -ENOENT) /* the root is in another shard */
+		row = (struct ns_row_usage){ .root = 0 };
+	else if (rv != 0)
 		return rv;
 	row.bytes += (uint64_t)u->bytes;
 	row.files += (uint64_t)u->files;
 	row.dirs += (uint64_t)u->dirs;
+	if (row.root == 0 && row.bytes == 0 && row.files == 0 && row.dirs == 0)
+		return rows_del(x->t, ns_key_get(&k));
 	return ns_put_usage(x, ns_key_get(&k), &row);
 }
 
@@ -189,6 +196,8 @@ static int ns_inode_flush(struct ns_ctx *x, struct ns_inode *ip)
 	struct ns_key k;
 	int rv;
 
+	if (ip->far)
+		return 0; /* its own shard does the steps */
 	ns_key_id(&k, x->shard, NS_T_INODE, ip->ino);
 	if (ip->gone)
 		return ip->fresh ? 0 : rows_del(x->t, ns_key_get(&k));
@@ -199,7 +208,7 @@ static int ns_inode_flush(struct ns_ctx *x, struct ns_inode *ip)
 		return rv;
 	rv = ns_put_inode(x, ns_key_get(&k), &ip->r);
 	if (rv != 0 || !ip->dent_dirty || ip->r.nlink == 0 ||
-	    ip->r.flags & NS_INODE_ROOT)
+	    ip->r.flags & NS_INODE_ROOT || ns_is_far(x, ip->r.parent))
 		return rv;
 	ns_dent_of(ip->ino, &ip->r, &d, etag);
 	ns_key_dent(&k, x->shard, ip->r.parent, ip->r.name);
@@ -225,6 +234,7 @@ int ns_ctx_flush(struct ns_ctx *x)
 	ns_flush_note(&rv, ns_next_flush(x));
 	for (struct ns_inode *ip = x->inodes; ip != NULL; ip = ip->next)
 		ns_flush_note(&rv, ns_inode_flush(x, ip));
+	ns_flush_note(&rv, ns_far_save(x));
 	return rv;
 }
 

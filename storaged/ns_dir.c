@@ -33,13 +33,47 @@ struct wire_bytes ns_row_name(struct ns_ctx *x, struct wire_bytes name,
 	return wire_bytes(p, name.len + dir);
 }
 
+/* 0, -ENOENT, -EAGAIN. Of another shard: the name is ours to change then. */
+static int ns_dent_row(struct ns_ctx *x, struct wire_bytes key,
+		       struct ns_row_dent *ret)
+{
+	uint64_t dir = ns_be64(key.p + NS_KEY_REST);
+
+	if (ns_is_far(x, dir))
+		return x->cmd == NULL
+			       ? ns_elsewhere(x, ino_shard(dir), 0, 0)
+			       : ns_far_dent(x, key, RPC_LOCK_ALL, ret);
+	if (ns_is_held(x, key, RPC_LOCK_ALL))
+		return -EAGAIN;
+	return ns_get_dent(x, key, ret);
+}
+
+/* An entry is about to change that nobody may have asked for. */
+static int ns_dent_claim(struct ns_ctx *x, uint64_t dir,
+			 struct wire_bytes row_name)
+{
+	struct ns_row_dent d;
+	struct ns_key k;
+	int rv = 0;
+
+	if (!ns_is_far(x, dir) && !ns_any_held(x))
+		return 0;
+	ns_key_dent(&k, ino_shard(dir), dir, row_name);
+	if (ns_is_far(x, dir))
+		rv = ns_far_dent(x, ns_key_get(&k), RPC_LOCK_ALL, &d);
+	else if (ns_is_held(x, ns_key_get(&k), RPC_LOCK_ALL))
+		rv = -EAGAIN;
+	return rv == -ENOENT ? 0 : rv;
+}
+
 int ns_dent_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes row_name,
 		struct ns_row_dent *ret)
 {
 	struct ns_key k;
 	int rv;
 
-	rv = ns_get_dent(x, ns_key_dent(&k, x->shard, dir, row_name), ret);
+	ns_key_dent(&k, ino_shard(dir), dir, row_name);
+	rv = ns_dent_row(x, ns_key_get(&k), ret);
 	return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
 }
 
@@ -53,9 +87,10 @@ int ns_pair_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
 	rv = ns_name_check(name);
 	if (rv != 0)
 		return rv;
-	rv = ns_get_dent(x, ns_key_dent(&k, x->shard, dir, name), &ret->file);
+	ns_key_dent(&k, ino_shard(dir), dir, name);
+	rv = ns_dent_row(x, ns_key_get(&k), &ret->file);
 	ns_key_u8(&k, '/');
-	rv2 = ns_get_dent(x, ns_key_get(&k), &ret->dir);
+	rv2 = ns_dent_row(x, ns_key_get(&k), &ret->dir);
 	ret->has_file = rv == 0;
 	ret->has_dir = rv2 == 0;
 	if (rv != 0 && rv != -ENOENT)
@@ -105,16 +140,86 @@ int ns_pair_free(const struct ns_pair *p, uint8_t how, bool dir)
 	return 0;
 }
 
-void ns_dir_change(struct ns_ctx *x, struct ns_inode *dp)
+/* --- the directory's side of an entry --- */
+
+static void ns_dir_count(struct ns_ctx *x, struct ns_inode *dp,
+			 struct wire_bytes row_name, const struct ns_inode *ip,
+			 int n)
 {
 	ns_inode_touch(x, dp);
 	dp->r.mtime = x->cmd->now;
+	dp->r.entries += (uint64_t)n;
+	if (ns_is_dir(ip))
+		dp->r.nlink += (uint32_t)n;
+	if (row_name.len > 0)
+		return;
+	if (n > 0)
+		dp->r.flags |= NS_INODE_MARKER;
+	else
+		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
 }
 
-/* --- links of an inode --- */
+static int ns_dir_far(struct ns_ctx *x, uint8_t op, uint64_t dir,
+		      struct wire_bytes row_name, const struct ns_inode *ip)
+{
+	struct ns_step s = { .op = op, .dir = dir, .name = row_name,
+			     .ino = ip->ino, .mode = ip->r.mode,
+			     .generation = ip->r.generation };
 
-/* A further name: a link row and an entry that says "ask the inode". */
-static int ns_link_add(struct ns_ctx *x, struct ns_inode *ip, uint64_t parent,
+	return ns_far_step(x, ino_shard(dir), &s);
+}
+
+int ns_dir_enter(struct ns_ctx *x, struct ns_inode *dp,
+		 struct wire_bytes row_name, struct ns_inode *ip)
+{
+	struct ns_row_dent d;
+	struct ns_key k;
+
+	ns_dir_count(x, dp, row_name, ip, 1);
+	if (dp->far)
+		return ns_dir_far(x, NS_STEP_ENTER, dp->ino, row_name, ip);
+	if (!ip->far)
+		return 0; /* the inode's side writes the row */
+	ns_dent_far(ip->ino, ip->r.generation, ip->r.mode, &d);
+	ns_key_dent(&k, x->shard, dp->ino, row_name);
+	return ns_put_dent(x, ns_key_get(&k), &d);
+}
+
+int ns_dir_leave(struct ns_ctx *x, struct ns_inode *dp,
+		 struct wire_bytes row_name, struct ns_inode *ip)
+{
+	struct ns_key k;
+
+	ns_dir_count(x, dp, row_name, ip, -1);
+	if (dp->far)
+		return ns_dir_far(x, NS_STEP_LEAVE, dp->ino, row_name, ip);
+	return rows_del(x->t, ns_key_dent(&k, x->shard, dp->ino, row_name));
+}
+
+/* --- the inode's side: its names --- */
+
+static void ns_usage_link(struct ns_ctx *x, const struct ns_inode *ip, int n)
+{
+	if (ns_is_dir(ip))
+		ns_usage_add(x, ip->r.project, 0, 0, n);
+	else
+		ns_usage_add(x, ip->r.project, n * (int64_t)ip->r.size, n, 0);
+}
+
+static int ns_link_far(struct ns_ctx *x, uint8_t op, uint64_t ino,
+		       uint64_t dir, struct wire_bytes row_name, bool keep)
+{
+	struct ns_step s = { .op = op, .ino = ino, .dir = dir,
+			     .name = row_name, .mode = keep };
+
+	return ns_far_step(x, ino_shard(ino), &s);
+}
+
+/*
+ * A further name: a link row, and in a directory of this shard an entry that
+ * says "ask the inode".
+ */
+static int ns_link_row(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
 		       struct wire_bytes row_name)
 {
 	struct ns_row_link link = { 0 };
@@ -123,17 +228,35 @@ static int ns_link_add(struct ns_ctx *x, struct ns_inode *ip, uint64_t parent,
 	struct ns_key k;
 	int rv;
 
-	if (ip->r.nlink >= NS_LINK_MAX)
-		return RPC_STATUS_MLINK;
-	ip->r.nlink++;
-	ip->dent_dirty = true; /* the first one asks from now on, too */
-	ns_key_link(&k, x->shard, ip->ino, parent, row_name);
+	ns_key_link(&k, x->shard, ip->ino, dir, row_name);
 	rv = ns_put_link(x, ns_key_get(&k), &link);
-	if (rv != 0)
+	if (rv != 0 || ns_is_far(x, dir))
 		return rv;
 	ns_dent_of(ip->ino, &ip->r, &d, etag);
-	ns_key_dent(&k, x->shard, parent, row_name);
+	ns_key_dent(&k, x->shard, dir, row_name);
 	return ns_put_dent(x, ns_key_get(&k), &d);
+}
+
+int ns_link_in(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
+	       struct wire_bytes row_name)
+{
+	bool first = ip->r.nlink == 0;
+
+	if (ip->r.nlink >= NS_LINK_MAX)
+		return RPC_STATUS_MLINK;
+	if (!first)
+		ns_inode_touch(x, ip);
+	ip->r.nlink += first && ns_is_dir(ip) ? 2 : 1;
+	if (ip->far)
+		return ns_link_far(x, NS_STEP_LINK, ip->ino, dir, row_name,
+				   false);
+	ip->dirty = ip->dent_dirty = true; /* of the first name */
+	if (!first)
+		return ns_link_row(x, ip, dir, row_name);
+	ip->r.parent = dir;
+	ip->r.name = row_name;
+	ns_usage_link(x, ip, 1);
+	return 0;
 }
 
 /* The first name goes: the first link row takes its place. */
@@ -168,81 +291,92 @@ static bool ns_is_first_name(const struct ns_inode *ip, uint64_t parent,
 	return ip->r.parent == parent && wire_bytes_eq(ip->r.name, row_name);
 }
 
-static int ns_link_remove(struct ns_ctx *x, struct ns_inode *ip,
-			  uint64_t parent, struct wire_bytes row_name)
+/* A directory that others rely on stays where it is. */
+static int ns_link_claim(struct ns_ctx *x, const struct ns_inode *ip)
 {
 	struct ns_key k;
 
-	ip->r.nlink--;
-	ip->dent_dirty = true;
-	if (ip->r.nlink == 0)
+	if (!ns_is_dir(ip) || x->locks == NULL)
 		return 0;
-	if (ns_is_first_name(ip, parent, row_name))
+	ns_key_id(&k, x->shard, NS_T_INODE, ip->ino);
+	return ns_is_held(x, ns_key_get(&k), RPC_LOCK_ALL) ? -EAGAIN : 0;
+}
+
+int ns_link_out(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
+		struct wire_bytes row_name, bool keep)
+{
+	bool open = keep && x->cmd->decisions & NS_DECIDE_OPEN;
+	struct ns_key k;
+	int rv;
+
+	ns_inode_touch(x, ip);
+	ip->r.nlink = ns_is_dir(ip) ? 0 : ip->r.nlink - 1;
+	if (ip->far)
+		return ns_link_far(x, NS_STEP_UNLINK, ip->ino, dir, row_name,
+				   keep);
+	rv = ns_link_claim(x, ip);
+	if (rv != 0)
+		return rv;
+	ip->dent_dirty = true;
+	if (ip->r.nlink == 0) {
+		ns_usage_link(x, ip, -1);
+		return ns_inode_drop(x, ip, open);
+	}
+	if (ns_is_first_name(ip, dir, row_name))
 		return ns_link_promote(x, ip);
-	ns_key_link(&k, x->shard, ip->ino, parent, row_name);
+	ns_key_link(&k, x->shard, ip->ino, dir, row_name);
 	return rows_del(x->t, ns_key_get(&k));
 }
 
-/* --- entries --- */
-
-static void ns_usage_link(struct ns_ctx *x, const struct ns_inode *ip, int n)
-{
-	if (ns_is_dir(ip))
-		ns_usage_add(x, ip->r.project, 0, 0, n);
-	else
-		ns_usage_add(x, ip->r.project, n * (int64_t)ip->r.size, n, 0);
-}
-
-int ns_entry_add(struct ns_ctx *x, struct ns_inode *dp,
-		 struct wire_bytes row_name, struct ns_inode *ip)
-{
-	int rv = 0;
-
-	if (ip->r.nlink == 0) {
-		ip->r.nlink = ns_is_dir(ip) ? 2 : 1;
-		ip->r.parent = dp->ino;
-		ip->r.name = row_name;
-		ip->dirty = ip->dent_dirty = true;
-		ns_usage_link(x, ip, 1);
-	} else {
-		ns_inode_touch(x, ip);
-		rv = ns_link_add(x, ip, dp->ino, row_name);
-	}
-	if (rv != 0)
-		return rv;
-	dp->r.entries++;
-	if (ns_is_dir(ip))
-		dp->r.nlink++;
-	if (row_name.len == 0)
-		dp->r.flags |= NS_INODE_MARKER;
-	ns_dir_change(x, dp);
-	return 0;
-}
-
-int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
-		    struct wire_bytes row_name, struct ns_inode *ip, bool open)
+int ns_link_move(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
+		 struct wire_bytes row_name, uint64_t dir2,
+		 struct wire_bytes row_name2)
 {
 	struct ns_key k;
 	int rv;
 
-	rv = rows_del(x->t, ns_key_dent(&k, x->shard, dp->ino, row_name));
+	ns_inode_touch(x, ip);
+	if (ip->far) {
+		struct ns_step s = { .op = NS_STEP_MOVE, .ino = ip->ino,
+				     .dir = dir, .name = row_name,
+				     .dir2 = dir2, .name2 = row_name2 };
+
+		return ns_far_step(x, ino_shard(ip->ino), &s);
+	}
+	rv = ns_link_claim(x, ip);
 	if (rv != 0)
 		return rv;
-	dp->r.entries--;
-	if (row_name.len == 0)
-		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
-	ns_dir_change(x, dp);
-	ns_inode_touch(x, ip);
-	if (ns_is_dir(ip)) {
-		dp->r.nlink--;
-		ip->r.nlink = 0;
-	} else {
-		rv = ns_link_remove(x, ip, dp->ino, row_name);
+	if (ns_is_first_name(ip, dir, row_name)) {
+		ip->r.parent = dir2;
+		ip->r.name = row_name2;
+		ip->dent_dirty = true;
+		return 0;
 	}
-	if (rv != 0 || ip->r.nlink > 0)
-		return rv;
-	ns_usage_link(x, ip, -1);
-	return ns_inode_drop(x, ip, open);
+	ns_key_link(&k, x->shard, ip->ino, dir, row_name);
+	rv = rows_del(x->t, ns_key_get(&k));
+	return rv != 0 ? rv : ns_link_row(x, ip, dir2, row_name2);
+}
+
+/* --- entries --- */
+
+int ns_entry_add(struct ns_ctx *x, struct ns_inode *dp,
+		 struct wire_bytes row_name, struct ns_inode *ip)
+{
+	int rv = ns_dent_claim(x, dp->ino, row_name);
+
+	if (rv == 0)
+		rv = ns_link_in(x, ip, dp->ino, row_name);
+	return rv != 0 ? rv : ns_dir_enter(x, dp, row_name, ip);
+}
+
+int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
+		    struct wire_bytes row_name, struct ns_inode *ip, bool keep)
+{
+	int rv = ns_dent_claim(x, dp->ino, row_name);
+
+	if (rv == 0)
+		rv = ns_dir_leave(x, dp, row_name, ip);
+	return rv != 0 ? rv : ns_link_out(x, ip, dp->ino, row_name, keep);
 }
 
 /* --- empty directories --- */
@@ -260,7 +394,7 @@ int ns_dir_empty(struct ns_ctx *x, struct ns_inode *dp, bool *ret_empty)
 	if (rv == 0)
 		rv = ns_inode_of_dent(x, &d, &ip);
 	if (rv != 0)
-		return rv == RPC_STATUS_NOENT ? -EIO : rv;
+		return rv == RPC_STATUS_NOENT ? ns_lost(x, dp->ino) : rv;
 	*ret_empty = S_ISREG(ip->r.mode) && ip->r.size == 0 &&
 		     !(ip->r.flags & NS_INODE_USER);
 	return 0;
@@ -278,7 +412,7 @@ int ns_dir_drop_marker(struct ns_ctx *x, struct ns_inode *dp)
 	if (rv == 0)
 		rv = ns_inode_of_dent(x, &d, &ip);
 	if (rv != 0)
-		return rv == RPC_STATUS_NOENT ? -EIO : rv;
+		return rv == RPC_STATUS_NOENT ? ns_lost(x, dp->ino) : rv;
 	return ns_entry_remove(x, dp, wire_bytes(NULL, 0), ip, false);
 }
 
@@ -287,10 +421,11 @@ int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp)
 {
 	while (dp->r.entries == 0 && dp->r.flags & NS_INODE_IMPLICIT) {
 		struct ns_inode *up;
-		int rv = ns_dir_get(x, dp->r.parent, &up);
+		/* it may be the next one to go */
+		int rv = ns_dir_hold(x, dp->r.parent, RPC_LOCK_ALL, &up);
 
 		if (rv != 0)
-			return rv > 0 ? -EIO : rv;
+			return rv > 0 ? ns_lost(x, dp->r.parent) : rv;
 		rv = ns_entry_remove(x, up, dp->r.name, dp, false);
 		if (rv != 0)
 			return rv;
@@ -299,8 +434,13 @@ int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp)
 	return 0;
 }
 
-void ns_dir_settle(struct ns_inode *dp)
+int ns_dir_settle(struct ns_ctx *x, struct ns_inode *dp)
 {
+	struct ns_step s = { .op = NS_STEP_SETTLE, .dir = dp->ino };
+
+	if (dp->far && dp->r.flags & NS_INODE_IMPLICIT)
+		return ns_far_step(x, ino_shard(dp->ino), &s);
 	if (dp->r.entries == 0)
 		dp->r.flags &= ~(uint32_t)NS_INODE_IMPLICIT;
+	return 0;
 }

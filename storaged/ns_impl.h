@@ -13,10 +13,12 @@
  * alone and never leaves the function that called it.
  */
 #include "storaged/ns.h"
+#include "storaged/ns_locks.h"
 #include "storaged/ns_rows.h"
 
 struct ns_extent;
 struct ns_extents;
+struct ns_far;
 
 /* --- the context --- */
 
@@ -48,6 +50,12 @@ struct ns_ctx {
 	struct buf scratch;        /* row values on their way out */
 	struct wire_u128 data_hash; /* of the command's inline data */
 	bool have_hash;
+	const struct ns_locks *locks; /* borrowed; NULL: none */
+	struct wire_u128 txn;      /* whose locks are ours; 0: nobody's */
+	bool blocked;              /* somebody else's are in the way: holder */
+	struct wire_u128 holder;
+	struct ns_far *far;        /* ns_far.c; NULL at first */
+	struct rpc_error_rsp where; /* of ELSEWHERE */
 	struct ns_block *blocks;   /* memory of this command */
 	size_t used;
 	uint64_t first[256];       /* the first of it */
@@ -91,6 +99,8 @@ struct ns_inode {
 	struct ns_inode *next;
 	uint64_t ino;
 	struct ns_row_inode r;
+	bool far;        /* of another shard: written by steps, not here */
+	uint8_t held;    /* far: RPC_LOCK_* */
 	bool fresh;      /* made by this command */
 	bool touched;    /* change was raised by this command */
 	bool dirty;
@@ -103,13 +113,35 @@ enum { NS_LINK_MAX = 65000, NS_DEPTH_MAX = 10000, NS_KEY_BYTES = 1024 };
 #define NS_SIZE_MAX (UINT64_C(1) << 62)
 #define NS_ETAG_MAX 64
 
-/* Any inode of this shard. STALE when there is none, NOTSUP when foreign. */
-int ns_inode_load(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret);
+/*
+ * Any inode; of another shard: held in that mode (RPC_LOCK_*), for commands
+ * only, a read goes on ELSEWHERE. STALE when there is none.
+ */
+int ns_inode_hold(struct ns_ctx *x, uint64_t ino, uint8_t mode,
+		  struct ns_inode **ret);
+/* The same, to be changed in whatever way. */
+static inline int ns_inode_load(struct ns_ctx *x, uint64_t ino,
+				struct ns_inode **ret)
+{
+	return ns_inode_hold(x, ino, RPC_LOCK_ALL, ret);
+}
 /* One that a name or an open leads to; else STALE. */
 int ns_inode_get(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret);
 /* A linked directory: NOENT, NOTDIR. */
-int ns_dir_get(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret);
-/* The inode an entry names: its absence is -EIO, not an answer. */
+int ns_dir_hold(struct ns_ctx *x, uint64_t ino, uint8_t mode,
+		struct ns_inode **ret);
+/* The same, to change its entries but not whether and where it is. */
+static inline int ns_dir_get(struct ns_ctx *x, uint64_t ino,
+			     struct ns_inode **ret)
+{
+	return ns_dir_hold(x, ino, RPC_LOCK_PIN, ret);
+}
+/* What must be there is not: of this shard's rows that cannot be true. */
+static inline int ns_lost(const struct ns_ctx *x, uint64_t ino)
+{
+	return ino_shard(ino) == x->shard ? -EIO : RPC_STATUS_IO;
+}
+/* The inode an entry names: its absence is no answer. */
 int ns_inode_of_dent(struct ns_ctx *x, const struct ns_row_dent *d,
 		     struct ns_inode **ret);
 /* A new inode without a name; ino 0 = a fresh number. */
@@ -147,6 +179,13 @@ int ns_queue_put(struct ns_ctx *x, struct wire_bytes key,
 
 void ns_attr_of(uint64_t ino, const struct ns_row_inode *r,
 		struct wire_attr *ret);
+/* Of a directory of another shard nothing: others change it as well. */
+static inline void ns_dir_attr(const struct ns_inode *dp,
+			       struct wire_attr *ret)
+{
+	if (!dp->far)
+		ns_attr_of(dp->ino, &dp->r, ret);
+}
 /* The ETag as S3 shows it: stored, or made from the data_version. */
 struct wire_bytes ns_etag_of(uint64_t ino, const struct ns_row_inode *r,
 			     char buf[NS_ETAG_MAX]);
@@ -155,9 +194,80 @@ static inline bool ns_etag_valid(const struct ns_row_inode *r)
 {
 	return r->etag.len > 0 && r->etag_version == r->data_version;
 }
-/* The entry row of an inode under its first name. */
+/* The entry row of an inode in a directory of its shard. */
 void ns_dent_of(uint64_t ino, const struct ns_row_inode *r,
 		struct ns_row_dent *ret, char etag[NS_ETAG_MAX]);
+/* All that LIST says, whatever the entry itself holds. */
+void ns_dent_full(uint64_t ino, const struct ns_row_inode *r,
+		  struct ns_row_dent *ret, char etag[NS_ETAG_MAX]);
+/* The same in one of another shard: nothing that may change. */
+void ns_dent_far(uint64_t ino, uint64_t generation, uint32_t mode,
+		 struct ns_row_dent *ret);
+
+/* --- rows of other shards (ns_far.c) --- */
+
+/*
+ * A command that meets a row of another shard ends with FAR; the host has it
+ * locked there and runs the command again with the row. What the command then
+ * changes there it notes as steps, which are saved with the command and done
+ * by the other shard afterwards, while its locks still hold.
+ */
+static inline bool ns_is_far(const struct ns_ctx *x, uint64_t ino)
+{
+	return ino_shard(ino) != x->shard;
+}
+/* The rows as they were answered. 0, -ENOENT, -EAGAIN (noted as needed). */
+int ns_far_inode(struct ns_ctx *x, uint64_t ino, uint8_t mode,
+		 struct ns_row_inode *ret, uint8_t *ret_held);
+int ns_far_dent(struct ns_ctx *x, struct wire_bytes key, uint8_t mode,
+		struct ns_row_dent *ret);
+/* Something is needed that the command did not bring. */
+bool ns_far_needs(const struct ns_ctx *x);
+int ns_far_needs_move(struct ns_ctx *x, struct wire_vec *ret);
+int ns_far_step(struct ns_ctx *x, uint16_t shard, const struct ns_step *s);
+/* Saves the steps; a->txn is set when there are any. */
+int ns_far_save(struct ns_ctx *x);
+void ns_far_fini(struct ns_ctx *x);
+/* Does one of another shard's (ns_txn.c). */
+int ns_step_run(struct ns_ctx *x, const struct ns_step *s);
+/* How to read a list of them: 0, -EIO. */
+int ns_step_next(struct wire_reader *r, struct ns_step *ret);
+
+/* Does anybody hold anything of this shard? */
+static inline bool ns_any_held(const struct ns_ctx *x)
+{
+	return x->locks != NULL && x->locks->n > 0;
+}
+/*
+ * Is a row of this shard held by somebody else, in a way that is not
+ * compatible with mode? Then the command ends LOCKED.
+ */
+static inline bool ns_is_held(struct ns_ctx *x, struct wire_bytes key,
+			      uint8_t mode)
+{
+	const struct ns_lock *k;
+
+	if (!ns_any_held(x))
+		return false;
+	k = ns_locks_find(x->locks, key, mode, x->txn);
+	if (k == NULL)
+		return false;
+	x->blocked = true;
+	x->holder = k->txn;
+	return true;
+}
+/*
+ * New directories below dir, of this shard, may belong into another one: then
+ * that one goes on. Else 0.
+ */
+int ns_place(struct ns_ctx *x, uint64_t dir, uint64_t at, uint32_t skip);
+/* The status ELSEWHERE: which shard goes on, with what (see RPC_WALK). */
+int ns_elsewhere(struct ns_ctx *x, uint16_t shard, uint64_t at, uint32_t skip);
+static inline int ns_elsewhere_ino(struct ns_ctx *x, uint64_t at,
+				   uint32_t skip)
+{
+	return ns_elsewhere(x, ino_shard(at), at, skip);
+}
 
 /* --- names (ns_dir.c) --- */
 
@@ -184,15 +294,29 @@ int ns_pair_pick(struct ns_ctx *x, const struct ns_pair *p, uint8_t how,
 /* May a new row be made under this name? EXIST when not. */
 int ns_pair_free(const struct ns_pair *p, uint8_t how, bool dir);
 
-/* Its entries change. */
-void ns_dir_change(struct ns_ctx *x, struct ns_inode *dp);
+/*
+ * An entry has two sides. The directory's: its rows and counts.
+ */
+int ns_dir_enter(struct ns_ctx *x, struct ns_inode *dp,
+		 struct wire_bytes row_name, struct ns_inode *ip);
+int ns_dir_leave(struct ns_ctx *x, struct ns_inode *dp,
+		 struct wire_bytes row_name, struct ns_inode *ip);
+/* The inode's: its names, of which the first stands in its own row. */
+int ns_link_in(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
+	       struct wire_bytes row_name);
+/* keep: should that be the last name, and the leader says it is open. */
+int ns_link_out(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
+		struct wire_bytes row_name, bool keep);
+int ns_link_move(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
+		 struct wire_bytes row_name, uint64_t dir2,
+		 struct wire_bytes row_name2);
 /* Enters ip under row_name, which must be free. */
 int ns_entry_add(struct ns_ctx *x, struct ns_inode *dp,
 		 struct wire_bytes row_name, struct ns_inode *ip);
 /* Takes the name away; ip loses a link, and its bytes with the last one. */
 int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
 		    struct wire_bytes row_name, struct ns_inode *ip,
-		    bool open);
+		    bool keep);
 /* No rows but a marker without body and user metadata? */
 int ns_dir_empty(struct ns_ctx *x, struct ns_inode *dp, bool *ret_empty);
 /* Removes that marker, even from who holds it open: it has no bytes. */
@@ -200,7 +324,7 @@ int ns_dir_drop_marker(struct ns_ctx *x, struct ns_inode *dp);
 /* S3 took the last row: removes implicit empty directories upward. */
 int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp);
 /* The mount took the last row: the directory is now explicit. */
-void ns_dir_settle(struct ns_inode *dp);
+int ns_dir_settle(struct ns_ctx *x, struct ns_inode *dp);
 
 /* --- bytes (ns_extent.c, ns_region.c, ns_file.c) --- */
 
@@ -306,9 +430,10 @@ int ns_part_range(struct ns_ctx *x, struct ns_inode *ip, uint32_t part,
 
 /* Where a key leads. */
 struct ns_walk {
-	struct ns_inode *root;
+	uint64_t project;         /* commands only */
 	struct ns_inode *dir;     /* deepest directory that exists */
 	struct wire_bytes rest;   /* of the key, below dir */
+	uint32_t walked;          /* bytes of the key before that */
 	struct wire_bytes leaf;   /* last component; may be empty */
 	bool whole;               /* dir holds the leaf: rest == leaf */
 	bool is_dir;              /* target is dir itself: empty, explicit */
@@ -319,10 +444,23 @@ struct ns_walk {
 int ns_object_key_check(struct wire_bytes key, size_t max);
 /* A bucket's root; NO_BUCKET. */
 int ns_root_get(struct ns_ctx *x, uint64_t root, struct ns_inode **ret);
-/* NO_BUCKET, INVAL, NAMETOOLONG (max > 0 and longer); a missing key is 0
- * with target NULL. */
-int ns_walk(struct ns_ctx *x, uint64_t root, struct wire_bytes key, size_t max,
-	    struct ns_walk *ret);
+/* What a walk is asked for; at, skip: see RPC_WALK. */
+struct ns_way {
+	uint64_t root;
+	struct wire_bytes key;
+	size_t max;   /* bytes of the key; 0: any */
+	uint64_t at;
+	uint32_t skip;
+	bool stay;    /* a command: looks into other shards, goes nowhere */
+};
+#define NS_WAY(m, max_) \
+	(&(struct ns_way){ .root = (m)->root, .key = (m)->key, .max = (max_), \
+			   .at = (m)->at, .skip = (m)->skip })
+/*
+ * NO_BUCKET, INVAL, NAMETOOLONG; ELSEWHERE when the way leaves the shard; a
+ * missing key is 0 with target NULL.
+ */
+int ns_walk(struct ns_ctx *x, const struct ns_way *way, struct ns_walk *ret);
 /* Who owns what S3 makes. */
 struct ns_owner {
 	uint32_t uid, gid, umask;
@@ -389,6 +527,7 @@ struct ns_slot {
 	uint64_t client;
 	uint32_t slot;
 	uint64_t seq;
+	bool again; /* RPC_SEQ_AGAIN */
 };
 /* 0 with *ret_done when a was set from the slot. BADMSG. */
 int ns_slot_find(struct ns_ctx *x, struct ns_slot *s, bool *ret_done);
@@ -409,11 +548,11 @@ int ns_work_session(struct ns_ctx *x, uint64_t session,
 	M(removexattr) M(write) M(put) M(delete) M(mpu_create) \
 	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove) \
 	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop) M(session_end) \
-	M(merge)
+	M(merge) M(txn_lock) M(txn_end) M(txn_forget)
 #define NS_OPS_R(M) \
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \
-	M(whereis)
+	M(whereis) M(summary) M(txn_ask)
 #define NS_OPS_SCAN(M) \
 	M(list) M(readdir) M(mpu_list) M(mpu_parts) M(check_rows) M(slice_ask)
 

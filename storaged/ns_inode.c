@@ -12,29 +12,56 @@
 /* Directories have one size for everybody: rows have no useful one. */
 #define NS_DIR_SIZE 4096
 
-int ns_inode_load(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret)
+/* From the row; -EAGAIN also when somebody else holds it. */
+static int ns_inode_read(struct ns_ctx *x, struct ns_inode *ip, uint8_t mode)
+{
+	struct ns_key k;
+
+	if (ip->far)
+		return ns_far_inode(x, ip->ino, mode, &ip->r, &ip->held);
+	ns_key_id(&k, x->shard, NS_T_INODE, ip->ino);
+	if (ns_is_held(x, ns_key_get(&k), RPC_LOCK_LOOK))
+		return -EAGAIN;
+	return ns_get_inode(x, ns_key_get(&k), &ip->r);
+}
+
+/* One that this command has already, but maybe not held well enough. */
+static int ns_inode_again(struct ns_ctx *x, struct ns_inode *ip, uint8_t mode)
+{
+	struct ns_row_inode same;
+	uint8_t held;
+
+	if (ip->gone)
+		return RPC_STATUS_STALE;
+	if (!ip->far || mode <= ip->held)
+		return 0;
+	return ns_far_inode(x, ip->ino, mode, &same, &held);
+}
+
+int ns_inode_hold(struct ns_ctx *x, uint64_t ino, uint8_t mode,
+		  struct ns_inode **ret)
 {
 	struct ns_inode *ip = x->inodes;
-	struct ns_key k;
 	int rv;
 
-	if (ino_shard(ino) != x->shard)
-		return RPC_STATUS_NOTSUP;
 	while (ip != NULL && ip->ino != ino)
 		ip = ip->next;
 	if (ip != NULL) {
-		if (ip->gone)
-			return RPC_STATUS_STALE;
-		*ret = ip;
-		return 0;
+		rv = ns_inode_again(x, ip, mode);
+		if (rv == 0)
+			*ret = ip;
+		return rv;
 	}
+	if (ns_is_far(x, ino) && x->cmd == NULL)
+		return ns_elsewhere_ino(x, ino, 0);
 	ip = ns_alloc(x, sizeof(*ip));
 	if (ip == NULL)
 		return -ENOMEM;
-	rv = ns_get_inode(x, ns_key_id(&k, x->shard, NS_T_INODE, ino), &ip->r);
+	ip->ino = ino;
+	ip->far = ns_is_far(x, ino);
+	rv = ns_inode_read(x, ip, mode);
 	if (rv != 0)
 		return rv == -ENOENT ? RPC_STATUS_STALE : rv;
-	ip->ino = ino;
 	ip->next = x->inodes;
 	x->inodes = ip;
 	*ret = ip;
@@ -54,10 +81,11 @@ int ns_inode_get(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret)
 	return 0;
 }
 
-int ns_dir_get(struct ns_ctx *x, uint64_t ino, struct ns_inode **ret)
+int ns_dir_hold(struct ns_ctx *x, uint64_t ino, uint8_t mode,
+		struct ns_inode **ret)
 {
 	struct ns_inode *ip;
-	int rv = ns_inode_load(x, ino, &ip);
+	int rv = ns_inode_hold(x, ino, mode, &ip);
 
 	if (rv != 0)
 		return rv == RPC_STATUS_STALE ? RPC_STATUS_NOENT : rv;
@@ -74,7 +102,7 @@ int ns_inode_of_dent(struct ns_ctx *x, const struct ns_row_dent *d,
 {
 	int rv = ns_inode_get(x, d->ino, ret);
 
-	return rv == RPC_STATUS_STALE ? -EIO : rv;
+	return rv == RPC_STATUS_STALE ? ns_lost(x, d->ino) : rv;
 }
 
 int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
@@ -443,20 +471,28 @@ static struct wire_bytes ns_first_sum(struct wire_bytes sums)
 	return name;
 }
 
-void ns_dent_of(uint64_t ino, const struct ns_row_inode *r,
-		struct ns_row_dent *ret, char etag[NS_ETAG_MAX])
+void ns_dent_far(uint64_t ino, uint64_t generation, uint32_t mode,
+		 struct ns_row_dent *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->v = NS_ROW_VERSION;
 	ret->ino = ino;
-	ret->generation = r->generation;
+	ret->generation = generation;
+	ret->mode = mode & S_IFMT;
+	ret->flags = NS_DENT_ASK;
+}
+
+void ns_dent_of(uint64_t ino, const struct ns_row_inode *r,
+		struct ns_row_dent *ret, char etag[NS_ETAG_MAX])
+{
+	ns_dent_far(ino, r->generation, r->mode, ret);
+	ret->flags = 0;
 	if (S_ISDIR(r->mode)) {
 		ret->mode = r->mode;
 		ret->uid = r->uid;
 		ret->gid = r->gid;
 		return;
 	}
-	ret->mode = r->mode & S_IFMT;
 	if (r->nlink > 1) {
 		ret->flags = NS_DENT_ASK;
 		return;
@@ -471,4 +507,17 @@ void ns_dent_of(uint64_t ino, const struct ns_row_inode *r,
 	ret->parts = r->parts;
 	ret->sum_alg = ns_first_sum(r->sums);
 	ret->sum_type = r->sum_type;
+}
+
+void ns_dent_full(uint64_t ino, const struct ns_row_inode *r,
+		  struct ns_row_dent *ret, char etag[NS_ETAG_MAX])
+{
+	struct ns_row_inode one = *r;
+
+	one.nlink = 1;
+	ns_dent_of(ino, &one, ret, etag);
+	ret->etag = ns_etag_of(ino, r, etag);
+	ret->mtime = r->mtime;
+	if (S_ISDIR(r->mode))
+		ret->size = 0;
 }

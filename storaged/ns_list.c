@@ -42,6 +42,9 @@ struct ns_lister {
 	struct buf skip;          /* scratch: where to go on */
 	unsigned placed;          /* how often the walk was placed anew */
 	bool truncated, done;
+	uint64_t at;              /* it goes on there, below l->path */
+	bool below;               /* all below the directory asked for is done */
+	uint32_t asks;            /* entries that only other shards can describe */
 };
 
 static struct wire_bytes ns_buf_bytes(const struct buf *b)
@@ -133,17 +136,56 @@ static struct wire_bytes ns_list_component(struct wire_bytes rest)
 							      1);
 }
 
+/* The walk came to a directory of another shard, l->path: that one goes on. */
+static bool ns_list_leaves(struct ns_lister *l, uint64_t dir)
+{
+	if (ino_shard(dir) == l->shard)
+		return false;
+	l->at = dir;
+	l->truncated = l->done = true;
+	return true;
+}
+
+/*
+ * The directory that the walk begins in, and what of key lies below it;
+ * -ENOENT when key lies behind it.
+ */
+static int ns_list_top(struct ns_lister *l, struct wire_bytes *key,
+		       uint64_t *ret_dir)
+{
+	struct wire_bytes path = l->m->path;
+
+	*ret_dir = l->m->root;
+	buf_reset(&l->path);
+	if (l->m->at == 0)
+		return 0;
+	*ret_dir = l->m->at;
+	buf_add(&l->path, path.p, path.len);
+	if (ns_has_prefix(*key, path))
+		*key = wire_bytes(key->p + path.len, key->len - path.len);
+	else if (wire_bytes_cmp(*key, path) < 0)
+		*key = wire_bytes(NULL, 0);
+	else
+		return -ENOENT;
+	return l->path.err;
+}
+
 /* Places the walk before the first key >= key. */
 static int ns_list_seek(struct ns_lister *l, struct wire_bytes key)
 {
-	uint64_t dir = l->m->root;
 	struct wire_bytes comp;
+	uint64_t dir;
 	int rv;
 
 	l->n = 0;
 	l->placed++;
-	buf_reset(&l->path);
-	rv = ns_list_push(l, dir, true);
+	rv = ns_list_top(l, &key, &dir);
+	if (rv == -ENOENT) {
+		l->below = l->done = true;
+		return 0;
+	}
+	if (rv == 0)
+		rv = ns_list_push(l, dir, l->m->at == 0 || key.len > 0);
 	while (rv == 0) {
 		comp = ns_list_component(key);
 		if (comp.len == 0)
@@ -155,6 +197,8 @@ static int ns_list_seek(struct ns_lister *l, struct wire_bytes key)
 			return rv;
 		buf_add(&l->path, comp.p, comp.len);
 		key = wire_bytes(key.p + comp.len, key.len - comp.len);
+		if (ns_list_leaves(l, dir))
+			return l->path.err;
 		/* from its start: then it may turn out to be empty */
 		rv = ns_list_push(l, dir, key.len > 0);
 	}
@@ -175,15 +219,15 @@ static bool ns_list_room(struct ns_lister *l)
 	return false;
 }
 
+/* is_prefix: see RPC_LIST_RSP. */
 static int ns_list_emit(struct ns_lister *l, struct wire_bytes key,
-			bool is_prefix, const struct ns_row_dent *d)
+			uint8_t is_prefix, const struct ns_row_dent *d)
 {
-	uint8_t prefix = is_prefix;
 	struct wire_writer w;
 
 	w = wire_vec_add(&l->out);
 	wire_put_str(&w, &key);
-	wire_put_u8(&w, &prefix);
+	wire_put_u8(&w, &is_prefix);
 	wire_put_u64(&w, &d->size);
 	wire_put_i64(&w, &d->mtime);
 	wire_put_str(&w, &d->etag);
@@ -200,7 +244,7 @@ static int ns_list_emit_prefix(struct ns_lister *l, struct wire_bytes prefix)
 
 	if (wire_bytes_cmp(prefix, l->m->after) <= 0 || !ns_list_room(l))
 		return 0;
-	return ns_list_emit(l, prefix, true, &none);
+	return ns_list_emit(l, prefix, 1, &none);
 }
 
 /* A key whose entry does not say it all: the inode does. */
@@ -209,29 +253,24 @@ static int ns_list_emit_inode(struct ns_lister *l, struct wire_bytes key,
 {
 	char etag[NS_ETAG_MAX];
 	struct ns_row_inode r;
-	struct ns_row_dent d;
+	struct ns_row_dent d = { .size = ino };
 	struct ns_key k;
 	uint8_t *value;
 	size_t len;
 	int rv;
 
-	if (ino_shard(ino) != l->shard)
-		return RPC_STATUS_NOTSUP;
+	if (ino_shard(ino) != l->shard) {
+		l->asks++;
+		return ns_list_emit(l, key, 2, &d);
+	}
 	ns_key_id(&k, l->shard, NS_T_INODE, ino);
 	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
 	if (rv != 0)
 		return rv == -ENOENT ? 0 : rv; /* gone since the walk began */
 	rv = ns_row_inode_load(&r, wire_bytes(value, len));
 	if (rv == 0) {
-		bool dir = S_ISDIR(r.mode);
-
-		r.nlink = 1;
-		ns_dent_of(ino, &r, &d, etag);
-		d.etag = ns_etag_of(ino, &r, etag);
-		d.mtime = r.mtime;
-		if (dir)
-			d.size = 0;
-		rv = ns_list_emit(l, key, false, &d);
+		ns_dent_full(ino, &r, &d, etag);
+		rv = ns_list_emit(l, key, 0, &d);
 	}
 	mem_free(value);
 	return rv;
@@ -245,7 +284,7 @@ static int ns_list_emit_key(struct ns_lister *l, struct wire_bytes key,
 		return 0;
 	if (d->flags & NS_DENT_ASK || S_ISDIR(d->mode))
 		return ns_list_emit_inode(l, key, d->ino);
-	return ns_list_emit(l, key, false, d);
+	return ns_list_emit(l, key, 0, d);
 }
 
 /* Where the delimiter ends in a key behind the prefix; 0 = it is not there. */
@@ -319,16 +358,17 @@ static int ns_list_pop(struct ns_lister *l)
 	struct wire_bytes name;
 	int rv = 0;
 
-	if (l->n == 1) {
-		l->done = true;
-		return 0;
-	}
 	if (!f->any) {
 		unsigned placed = l->placed;
 
 		rv = ns_list_key(l, ns_buf_bytes(&l->path), &d);
 		if (rv != 0 || l->done || l->placed != placed)
 			return rv;
+	}
+	if (l->n == 1) {
+		l->below = l->m->at != 0;
+		l->done = true;
+		return 0;
 	}
 	name = wire_bytes(l->path.data + up->path_len,
 			  f->path_len - up->path_len);
@@ -346,13 +386,17 @@ static int ns_list_enter(struct ns_lister *l, struct wire_bytes name,
 
 	if (len + name.len > NS_LIST_KEY_MAX)
 		return 0; /* only keys that no message can carry */
-	if (ino_shard(d->ino) != l->shard)
-		return RPC_STATUS_NOTSUP;
 	buf_add(&l->path, name.p, name.len);
-	if (l->path.err == 0 && ns_list_beyond(l)) {
+	if (l->path.err != 0)
+		return l->path.err;
+	if (ns_list_beyond(l)) {
 		l->done = true;
 		return 0;
 	}
+	if (ino_shard(d->ino) != l->shard && !ns_list_room(l))
+		return 0;
+	if (ns_list_leaves(l, d->ino))
+		return 0;
 	rv = ns_list_push(l, d->ino, false);
 	if (rv == 0)
 		ns_list_seek_row(l, d->ino, wire_bytes(NULL, 0), false);
@@ -389,6 +433,8 @@ static int ns_list_deep(struct ns_lister *l)
 
 	if (wire_bytes_cmp(l->m->after, from) > 0)
 		from = l->m->after;
+	if (wire_bytes_cmp(l->m->from, from) > 0)
+		from = l->m->from;
 	rv = ns_list_seek(l, from);
 	while (rv == 0 && !l->done)
 		rv = ns_list_step(l);
@@ -402,11 +448,10 @@ static int ns_list_base(struct ns_lister *l, struct wire_bytes *ret_rest,
 			uint64_t *ret_dir)
 {
 	struct wire_bytes rest = l->m->prefix, comp;
-	uint64_t dir = l->m->root;
+	uint64_t dir;
+	int rv = ns_list_top(l, &rest, &dir);
 
-	for (;;) {
-		int rv;
-
+	while (rv == 0 && !l->done) {
 		comp = ns_list_component(rest);
 		if (comp.len == 0)
 			break;
@@ -414,11 +459,12 @@ static int ns_list_base(struct ns_lister *l, struct wire_bytes *ret_rest,
 		if (rv != 0)
 			return rv;
 		rest = wire_bytes(rest.p + comp.len, rest.len - comp.len);
+		buf_add(&l->path, comp.p, comp.len);
+		(void)ns_list_leaves(l, dir);
 	}
-	buf_add(&l->path, l->m->prefix.p, l->m->prefix.len - rest.len);
 	*ret_rest = rest;
 	*ret_dir = dir;
-	return l->path.err;
+	return rv != 0 ? rv : l->path.err;
 }
 
 static int ns_list_flat_rows(struct ns_lister *l, uint64_t dir,
@@ -461,7 +507,7 @@ static int ns_list_flat(struct ns_lister *l)
 	uint64_t dir;
 	int rv = ns_list_base(l, &rest, &dir);
 
-	if (rv != 0)
+	if (rv != 0 || l->done)
 		return rv == -ENOENT ? 0 : rv;
 	from = rest;
 	if (ns_has_prefix(after, ns_buf_bytes(&l->path))) {
@@ -482,25 +528,34 @@ static int ns_list_flat(struct ns_lister *l)
 
 /* --- the message --- */
 
+/* Of a directory that went away meanwhile there is nothing to list. */
 static int ns_list_root_check(struct ns_lister *l)
 {
+	uint64_t top = l->m->at != 0 ? l->m->at : l->m->root;
 	struct ns_row_inode r;
 	struct ns_key k;
 	uint8_t *value;
 	size_t len;
 	int rv;
 
-	if (ino_shard(l->m->root) != l->shard)
+	if (ino_shard(top) != l->shard)
 		return RPC_STATUS_NOTSUP;
-	ns_key_id(&k, l->shard, NS_T_INODE, l->m->root);
+	ns_key_id(&k, l->shard, NS_T_INODE, top);
 	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
-	if (rv != 0)
-		return rv == -ENOENT ? RPC_STATUS_NO_BUCKET : rv;
-	rv = ns_row_inode_load(&r, wire_bytes(value, len));
-	mem_free(value);
-	if (rv != 0)
-		return rv;
-	return r.flags & NS_INODE_ROOT ? 0 : RPC_STATUS_NO_BUCKET;
+	if (rv == 0) {
+		rv = ns_row_inode_load(&r, wire_bytes(value, len));
+		mem_free(value);
+	}
+	if (l->m->at == 0)
+		return rv == -ENOENT || (rv == 0 &&
+					 !(r.flags & NS_INODE_ROOT))
+			       ? RPC_STATUS_NO_BUCKET
+			       : rv;
+	if (rv == -ENOENT || (rv == 0 && (!S_ISDIR(r.mode) || r.nlink == 0))) {
+		l->below = l->done = true;
+		rv = 0;
+	}
+	return rv;
 }
 
 static int ns_list_run(struct ns_lister *l)
@@ -509,7 +564,7 @@ static int ns_list_run(struct ns_lister *l)
 	struct ns_key from, to;
 	int rv = ns_list_root_check(l);
 
-	if (rv != 0 || l->max == 0)
+	if (rv != 0 || l->max == 0 || l->done)
 		return rv;
 	ns_key_start(&from, l->shard, NS_T_DENT);
 	to = from;
@@ -540,9 +595,14 @@ int ns_scan_list(struct rows_back *back, uint16_t shard,
 	rv = ns_list_run(&l);
 	if (rv == 0) {
 		rsp.entries = wire_vec_bytes(&l.out);
-		rsp.truncated = l.truncated;
-		if (l.truncated)
+		rsp.truncated = l.truncated || l.below;
+		if (rsp.truncated)
 			rsp.next = ns_buf_bytes(&l.last);
+		rsp.below = l.below;
+		rsp.asks = l.asks;
+		rsp.at = l.at;
+		if (l.at != 0)
+			rsp.path = ns_buf_bytes(&l.path);
 		rv = rpc_list_rsp_encode(&rsp, &a->payload);
 	}
 	rows_iter_free(l.it);

@@ -53,6 +53,23 @@ static int ns_put_bytes(struct ns_ctx *x, struct ns_inode *ip,
 	return ns_file_put(x, ip, m->extents, m->data, 0, m->size, &end);
 }
 
+/* The inode is made where its slices are counted. */
+static int ns_put_home(struct ns_ctx *x, const struct rpc_put *m,
+		       const struct ns_walk *w)
+{
+	struct wire_extent e = { .kind = 0 };
+	struct wire_reader r;
+	uint32_t n;
+
+	r = wire_vec_reader(m->extents, &n);
+	if (n > 0)
+		wire_get_extent(&r, &e);
+	if (r.err != 0 || e.kind != WIRE_EXT_CHUNKS ||
+	    slice_home(e.slice) == x->shard)
+		return 0;
+	return ns_elsewhere(x, slice_home(e.slice), w->dir->ino, w->walked);
+}
+
 int ns_do_put(struct ns_ctx *x, const struct rpc_put *m)
 {
 	struct ns_meta meta = { m->headers, m->user, m->sums, m->sum_type };
@@ -63,11 +80,13 @@ int ns_do_put(struct ns_ctx *x, const struct rpc_put *m)
 
 	if (m->etag.len > NS_ETAG_LEN_MAX)
 		return RPC_STATUS_INVAL;
-	rv = ns_walk(x, m->root, m->key, NS_KEY_BYTES, &w);
+	rv = ns_walk(x, NS_WAY(m, NS_KEY_BYTES), &w);
 	if (rv == 0)
 		rv = ns_cond_write(NS_COND(m), w.target);
 	if (rv == 0)
-		rv = ns_inode_new(x, 0, S_IFREG, w.root->r.project, &ip);
+		rv = ns_put_home(x, m, &w);
+	if (rv == 0)
+		rv = ns_inode_new(x, 0, S_IFREG, w.project, &ip);
 	if (rv == 0)
 		rv = ns_put_bytes(x, ip, m);
 	if (rv == 0)
@@ -85,10 +104,9 @@ int ns_do_put(struct ns_ctx *x, const struct rpc_put *m)
 
 int ns_do_delete(struct ns_ctx *x, const struct rpc_delete *m)
 {
-	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
 	struct ns_inode *dp;
 	struct ns_walk w;
-	int rv = ns_walk(x, m->root, m->key, 0, &w);
+	int rv = ns_walk(x, NS_WAY(m, 0), &w);
 
 	if (rv == 0)
 		rv = ns_cond_write(NS_COND(m), w.target);
@@ -98,12 +116,12 @@ int ns_do_delete(struct ns_ctx *x, const struct rpc_delete *m)
 		return rv;
 	dp = w.dir;
 	if (w.is_dir) {
-		rv = ns_dir_get(x, w.dir->r.parent, &dp);
+		rv = ns_dir_hold(x, w.dir->r.parent, RPC_LOCK_ALL, &dp);
 		if (rv != 0)
-			return rv > 0 ? -EIO : rv;
-		rv = ns_entry_remove(x, dp, w.dir->r.name, w.dir, open);
+			return rv > 0 ? ns_lost(x, w.dir->r.parent) : rv;
+		rv = ns_entry_remove(x, dp, w.dir->r.name, w.dir, true);
 	} else {
-		rv = ns_entry_remove(x, dp, w.leaf, w.target, open);
+		rv = ns_entry_remove(x, dp, w.leaf, w.target, true);
 		/* with its marker goes the empty directory, who ever made it:
 		 * else the key would still be there */
 		if (w.leaf.len == 0 && dp->r.entries == 0)
@@ -186,7 +204,7 @@ int ns_do_object(struct ns_ctx *x, const struct rpc_object *m)
 
 	if (m->flags & RPC_OBJECT_OPEN)
 		rv = ns_session_check(x, m->session);
-	rv2 = ns_walk(x, m->root, m->key, 0, &w); /* one load for both */
+	rv2 = ns_walk(x, NS_WAY(m, 0), &w); /* one load for both */
 	if (rv != 0 || rv2 != 0)
 		return rv != 0 ? rv : rv2;
 	if (w.target == NULL)
@@ -216,7 +234,7 @@ int ns_do_prepare(struct ns_ctx *x, const struct rpc_prepare *m)
 {
 	struct rpc_prepare_rsp rsp = { .home = x->shard };
 	struct ns_walk w;
-	int rv = ns_walk(x, m->root, m->key, NS_KEY_BYTES, &w);
+	int rv = ns_walk(x, NS_WAY(m, NS_KEY_BYTES), &w);
 
 	if (rv == 0)
 		rv = ns_cond_write(NS_COND(m), w.target);
@@ -230,7 +248,7 @@ int ns_do_whereis(struct ns_ctx *x, const struct rpc_whereis *m)
 	struct ns_region *rg;
 	struct ns_inode *ip;
 	struct ns_walk w;
-	int rv = ns_walk(x, m->root, m->key, 0, &w);
+	int rv = ns_walk(x, NS_WAY(m, 0), &w);
 
 	if (rv != 0)
 		return rv;

@@ -10,6 +10,22 @@
 
 /* --- reads --- */
 
+/* The name was found in another shard; here is what it led to. */
+static int ns_lookup_found(struct ns_ctx *x, const struct rpc_lookup *m)
+{
+	struct rpc_lookup_rsp rsp = { .kind = m->skip & 255,
+				      .shadowed = m->skip >> 8 & 1 };
+	struct ns_inode *ip;
+	int rv = ns_inode_load(x, m->at, &ip);
+
+	if (rv == RPC_STATUS_STALE || (rv == 0 && ip->r.nlink == 0))
+		return ns_elsewhere(x, ino_shard(m->dir), 0, 0);
+	if (rv != 0)
+		return rv;
+	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
+	return NS_ANSWER(x, lookup_rsp, &rsp);
+}
+
 int ns_do_lookup(struct ns_ctx *x, const struct rpc_lookup *m)
 {
 	struct wire_bytes row_name;
@@ -19,20 +35,24 @@ int ns_do_lookup(struct ns_ctx *x, const struct rpc_lookup *m)
 	struct ns_pair p;
 	int rv, rv2;
 
-	if (ino_shard(m->dir) != x->shard)
-		return RPC_STATUS_NOTSUP;
+	if (m->at != 0)
+		return ns_lookup_found(x, m);
 	rv = ns_pair_get(x, m->dir, m->name, &p);
 	rv2 = ns_dir_get(x, m->dir, &ip); /* even if: one load for both */
 	if (rv != 0 || rv2 != 0)
 		return rv2 != 0 ? rv2 : rv;
 	rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
-	if (rv == 0)
-		rv = ns_inode_of_dent(x, &d, &ip);
+	if (rv != 0)
+		return rv;
+	rsp.kind = ns_row_is_dir(row_name) ? RPC_NAME_DIR : RPC_NAME_FILE;
+	rsp.shadowed = p.has_file && p.has_dir;
+	if (ns_is_far(x, d.ino))
+		return ns_elsewhere_ino(x, d.ino, rsp.kind +
+						  (rsp.shadowed ? 256u : 0));
+	rv = ns_inode_of_dent(x, &d, &ip);
 	if (rv != 0)
 		return rv;
 	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
-	rsp.kind = ns_row_is_dir(row_name) ? RPC_NAME_DIR : RPC_NAME_FILE;
-	rsp.shadowed = p.has_file && p.has_dir;
 	return NS_ANSWER(x, lookup_rsp, &rsp);
 }
 
@@ -45,27 +65,40 @@ int ns_do_getattr(struct ns_ctx *x, const struct rpc_getattr *m)
 }
 
 /* STALE unless the name last looked up still leads to the inode. */
-int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
+static int ns_open_name(struct ns_ctx *x, const struct rpc_open *m)
 {
 	struct wire_bytes row_name;
 	struct ns_row_dent d;
-	struct ns_inode *ip;
 	struct ns_pair p;
-	int rv2 = ns_session_check(x, m->session);
-	int rv = ns_inode_get(x, m->ino, &ip);
+	int rv = ns_pair_get(x, m->parent, m->name, &p);
 
-	if (rv2 != 0 || rv != 0)
-		return rv2 != 0 ? rv2 : rv;
-	if (m->held || m->parent == 0)
-		return ns_answer_attr(x, ip);
-	if (ino_shard(m->parent) != x->shard)
-		return RPC_STATUS_NOTSUP;
-	rv = ns_pair_get(x, m->parent, m->name, &p);
 	if (rv == 0)
 		rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
 	if (rv != 0)
 		return rv > 0 ? RPC_STATUS_STALE : rv;
-	return d.ino == m->ino ? ns_answer_attr(x, ip) : RPC_STATUS_STALE;
+	return d.ino == m->ino ? 0 : RPC_STATUS_STALE;
+}
+
+/* at: the name was looked at in its shard, then the open comes here. */
+int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
+{
+	bool name = !m->held && m->parent != 0 && m->at == 0;
+	struct ns_inode *ip;
+	int rv, rv2;
+
+	if (name && ns_is_far(x, m->parent))
+		return ns_elsewhere(x, ino_shard(m->parent), 0, 0);
+	if (ns_is_far(x, m->ino)) {
+		rv = name ? ns_open_name(x, m) : 0;
+		return rv != 0 ? rv : ns_elsewhere_ino(x, m->ino, 0);
+	}
+	rv2 = ns_session_check(x, m->session);
+	rv = ns_inode_get(x, m->ino, &ip); /* one load for both */
+	if (rv2 != 0 || rv != 0)
+		return rv2 != 0 ? rv2 : rv;
+	if (name)
+		rv = ns_open_name(x, m);
+	return rv != 0 ? rv : ns_answer_attr(x, ip);
 }
 
 int ns_do_readlink(struct ns_ctx *x, const struct rpc_readlink *m)
@@ -181,13 +214,15 @@ int ns_do_setattr(struct ns_ctx *x, const struct rpc_setattr *m)
 
 /* --- mknod --- */
 
+/* dp: NULL when it is not known. */
 static int ns_mknod_answer(struct ns_ctx *x, const struct ns_inode *ip,
 			   const struct ns_inode *dp, bool created)
 {
 	struct rpc_mknod_rsp rsp = { .created = created };
 
 	ns_attr_of(ip->ino, &ip->r, &rsp.attr);
-	ns_attr_of(dp->ino, &dp->r, &rsp.dir);
+	if (dp != NULL)
+		ns_dir_attr(dp, &rsp.dir);
 	return NS_ANSWER(x, mknod_rsp, &rsp);
 }
 
@@ -223,8 +258,21 @@ static int ns_mknod_existing(struct ns_ctx *x, const struct rpc_mknod *m,
 		return rv == RPC_STATUS_NOENT ? RPC_STATUS_EXIST : rv;
 	if (ns_row_is_dir(row_name))
 		return RPC_STATUS_ISDIR;
+	if (ns_is_far(x, d.ino)) /* the open is to be known there */
+		return ns_elsewhere_ino(x, d.ino, 0);
 	rv = ns_inode_of_dent(x, &d, &ip);
 	return rv != 0 ? rv : ns_mknod_answer(x, ip, dp, false);
+}
+
+/* What the name led to is an inode of this shard. */
+static int ns_mknod_found(struct ns_ctx *x, const struct rpc_mknod *m)
+{
+	struct ns_inode *ip;
+	int rv = ns_inode_load(x, m->at, &ip);
+
+	if (rv == RPC_STATUS_STALE || (rv == 0 && ip->r.nlink == 0))
+		return ns_elsewhere(x, ino_shard(m->dir), 0, 0);
+	return rv != 0 ? rv : ns_mknod_answer(x, ip, NULL, false);
 }
 
 static int ns_mknod_make(struct ns_ctx *x, const struct rpc_mknod *m,
@@ -262,8 +310,8 @@ int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
 	struct ns_pair p;
 	int rv, rv2;
 
-	if (ino_shard(m->dir) != x->shard)
-		return RPC_STATUS_NOTSUP;
+	if (m->at != 0 && !ns_is_far(x, m->at))
+		return ns_mknod_found(x, m);
 	rv2 = ns_pair_get(x, m->dir, m->name, &p);
 	rv = ns_dir_get(x, m->dir, &dp);
 	if (rv != 0 || rv2 != 0)
@@ -273,7 +321,8 @@ int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
 		return rv;
 	if (ns_pair_free(&p, m->how, S_ISDIR(m->mode)) != 0)
 		return ns_mknod_existing(x, m, dp, &p);
-	return ns_mknod_make(x, m, dp);
+	rv = S_ISDIR(m->mode) ? ns_place(x, dp->ino, 0, 0) : 0;
+	return rv != 0 ? rv : ns_mknod_make(x, m, dp);
 }
 
 /* --- close, unlink, link --- */
@@ -314,16 +363,13 @@ static int ns_rmdir(struct ns_ctx *x, struct ns_inode *ip)
 
 int ns_do_unlink(struct ns_ctx *x, const struct rpc_unlink *m)
 {
-	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
-	struct rpc_unlink_rsp rsp;
+	struct rpc_unlink_rsp rsp = { 0 };
 	struct wire_bytes row_name;
 	struct ns_inode *dp, *ip;
 	struct ns_row_dent d;
 	struct ns_pair p;
 	int rv, rv2;
 
-	if (ino_shard(m->dir) != x->shard)
-		return RPC_STATUS_NOTSUP;
 	rv2 = ns_pair_get(x, m->dir, m->name, &p);
 	rv = ns_dir_get(x, m->dir, &dp);
 	if (rv != 0 || rv2 != 0)
@@ -337,13 +383,14 @@ int ns_do_unlink(struct ns_ctx *x, const struct rpc_unlink *m)
 	if (rv == 0 && m->rmdir)
 		rv = ns_rmdir(x, ip);
 	if (rv == 0)
-		rv = ns_entry_remove(x, dp, row_name, ip, open);
+		rv = ns_entry_remove(x, dp, row_name, ip, true);
+	if (rv == 0)
+		rv = ns_dir_settle(x, dp);
 	if (rv != 0)
 		return rv;
-	ns_dir_settle(dp);
 	rsp.ino = ip->ino;
 	rsp.nlink = ip->r.nlink;
-	ns_attr_of(dp->ino, &dp->r, &rsp.dir);
+	ns_dir_attr(dp, &rsp.dir);
 	return NS_ANSWER(x, unlink_rsp, &rsp);
 }
 
@@ -354,15 +401,13 @@ int ns_do_link(struct ns_ctx *x, const struct rpc_link *m)
 	struct ns_pair p;
 	int rv, rv2;
 
-	if (ino_shard(m->dir) != x->shard)
-		return RPC_STATUS_NOTSUP;
 	rv2 = ns_pair_get(x, m->dir, m->name, &p);
 	rv = ns_dir_get(x, m->dir, &dp);
 	if (rv != 0 || rv2 != 0)
 		return rv != 0 ? rv : rv2;
 	rv = ns_inode_get(x, m->ino, &ip);
 	if (rv != 0)
-		return rv == RPC_STATUS_NOTSUP ? RPC_STATUS_XDEV : rv;
+		return rv;
 	if (ns_is_dir(ip))
 		return RPC_STATUS_PERM;
 	if (ip->r.nlink == 0)

@@ -89,7 +89,7 @@ static void ns_reader_add(struct ns_reader *l, struct wire_bytes name,
 			  const struct ns_row_dent *d, uint8_t shadowed,
 			  const struct ns_row_inode *r)
 {
-	struct wire_attr attr;
+	struct wire_attr attr = { .ino = 0 };
 	struct wire_writer w;
 	uint32_t mode = d->mode;
 
@@ -98,16 +98,17 @@ static void ns_reader_add(struct ns_reader *l, struct wire_bytes name,
 	wire_put_u64(&w, &d->ino);
 	wire_put_u32(&w, &mode);
 	wire_put_u8(&w, &shadowed);
-	if (r != NULL) {
+	if (r != NULL)
 		ns_attr_of(d->ino, r, &attr);
+	if (l->m->plus)
 		wire_put_attr(&w, &attr);
-	}
 }
 
 static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
 			   const struct ns_row_dent *d)
 {
 	bool marker = name.len == 0;
+	bool far = ino_shard(d->ino) != l->shard;
 	struct ns_row_inode r;
 	uint8_t *value = NULL;
 	uint8_t shadowed;
@@ -124,14 +125,15 @@ static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
 	rv = ns_reader_shadowed(l, name, &shadowed);
 	if (rv != 0)
 		return rv;
-	if (l->m->plus || marker) {
+	if (!far && (l->m->plus || marker)) {
 		rv = ns_reader_inode(l, d->ino, &r, &value);
 		if (rv != 0) /* gone since the walk began: no entry */
 			return rv == -ENOENT ? 0 : rv;
 	}
-	if (!marker || r.size > 0 || r.flags & NS_INODE_USER ||
+	if (!marker || far || r.size > 0 || r.flags & NS_INODE_USER ||
 	    !S_ISREG(r.mode)) {
-		ns_reader_add(l, name, d, shadowed, l->m->plus ? &r : NULL);
+		ns_reader_add(l, name, d, shadowed,
+			      l->m->plus && !far ? &r : NULL);
 		/* the empty name is no cursor: a page never ends on it */
 		l->n += !marker;
 	}

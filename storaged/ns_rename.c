@@ -21,8 +21,6 @@ static int ns_move_load(struct ns_ctx *x, const struct rpc_rename *m,
 {
 	int rv, rv2, rv3, rv4;
 
-	if (ino_shard(m->dir) != x->shard || ino_shard(m->dir2) != x->shard)
-		return RPC_STATUS_NOTSUP;
 	rv3 = ns_pair_get(x, m->dir, m->name, &v->from);
 	rv4 = ns_pair_get(x, m->dir2, m->name2, &v->to);
 	rv = ns_dir_get(x, m->dir, &v->dp);
@@ -53,13 +51,15 @@ static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v,
 	if (ip->r.nlink == 2) /* without directories it is above none */
 		return 0;
 	for (int depth = 0; !(p->r.flags & NS_INODE_ROOT); depth++) {
+		uint64_t up;
 		int rv;
 
 		if (depth > NS_DEPTH_MAX)
 			return RPC_STATUS_LOOP;
-		rv = ns_dir_get(x, p->r.parent, &p);
+		up = p->r.parent;
+		rv = ns_dir_hold(x, up, RPC_LOCK_UP, &p);
 		if (rv != 0)
-			return rv > 0 && rv != RPC_STATUS_NOTSUP ? -EIO : rv;
+			return rv > 0 ? ns_lost(x, up) : rv;
 		if (p == ip)
 			return RPC_STATUS_INVAL;
 	}
@@ -92,80 +92,22 @@ static int ns_move_target(struct ns_ctx *x, const struct rpc_rename *m,
 	return empty ? 0 : RPC_STATUS_NOTEMPTY;
 }
 
-/* An inode of the move leaves its name; *ret_first: it was its first one. */
-static int ns_name_take(struct ns_ctx *x, struct ns_inode *dp,
-			struct wire_bytes name, struct ns_inode *ip,
-			bool *ret_first)
-{
-	struct ns_key k;
-	int rv;
-
-	*ret_first = ip->r.parent == dp->ino && wire_bytes_eq(ip->r.name, name);
-	rv = rows_del(x->t, ns_key_dent(&k, x->shard, dp->ino, name));
-	if (rv != 0)
-		return rv;
-	ns_dir_change(x, dp);
-	dp->r.entries--;
-	if (ns_is_dir(ip))
-		dp->r.nlink--;
-	if (name.len == 0)
-		dp->r.flags &= ~(uint32_t)NS_INODE_MARKER;
-	if (*ret_first)
-		return 0;
-	ns_key_link(&k, x->shard, ip->ino, dp->ino, name);
-	return rows_del(x->t, ns_key_get(&k));
-}
-
-/* It gets another one in its place: the link moves, none is made. */
-static int ns_name_give(struct ns_ctx *x, struct ns_inode *dp,
-			struct wire_bytes name, struct ns_inode *ip,
-			bool first)
-{
-	struct ns_row_link link = { 0 };
-	char etag[NS_ETAG_MAX];
-	struct ns_row_dent d;
-	struct ns_key k;
-	int rv;
-
-	ns_inode_touch(x, ip);
-	ns_dir_change(x, dp);
-	dp->r.entries++;
-	if (ns_is_dir(ip))
-		dp->r.nlink++;
-	if (name.len == 0)
-		dp->r.flags |= NS_INODE_MARKER;
-	if (first) {
-		ip->r.parent = dp->ino;
-		ip->r.name = name;
-		ip->dent_dirty = true;
-		return 0;
-	}
-	ns_key_link(&k, x->shard, ip->ino, dp->ino, name);
-	rv = ns_put_link(x, ns_key_get(&k), &link);
-	if (rv != 0)
-		return rv;
-	ns_dent_of(ip->ino, &ip->r, &d, etag);
-	ns_key_dent(&k, x->shard, dp->ino, name);
-	return ns_put_dent(x, ns_key_get(&k), &d);
-}
-
 static int ns_move_apply(struct ns_ctx *x, struct ns_move *v)
 {
-	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
-	bool first;
 	int rv = 0;
 
 	if (v->old != NULL && ns_is_dir(v->old))
 		rv = ns_dir_drop_marker(x, v->old);
 	if (rv == 0 && v->old != NULL)
-		rv = ns_entry_remove(x, v->dp2, v->name2, v->old, open);
+		rv = ns_entry_remove(x, v->dp2, v->name2, v->old, true);
 	if (rv == 0)
-		rv = ns_name_take(x, v->dp, v->name, v->ip, &first);
+		rv = ns_dir_leave(x, v->dp, v->name, v->ip);
 	if (rv == 0)
-		rv = ns_name_give(x, v->dp2, v->name2, v->ip, first);
+		rv = ns_dir_enter(x, v->dp2, v->name2, v->ip);
 	if (rv == 0)
-		ns_dir_settle(v->dp);
-	return rv;
+		rv = ns_link_move(x, v->ip, v->dp->ino, v->name, v->dp2->ino,
+				  v->name2);
+	return rv != 0 ? rv : ns_dir_settle(x, v->dp);
 }
 
 /* --- exchange --- */
@@ -202,18 +144,23 @@ static int ns_swap_apply(struct ns_ctx *x, const struct rpc_rename *m,
 {
 	struct wire_bytes name = ns_row_name(x, m->name, ns_is_dir(v->old));
 	struct wire_bytes name2 = ns_row_name(x, m->name2, ns_is_dir(v->ip));
-	bool first, first2;
 	int rv;
 
 	if (name.p == NULL || name2.p == NULL)
 		return -ENOMEM;
-	rv = ns_name_take(x, v->dp, v->name, v->ip, &first);
+	rv = ns_dir_leave(x, v->dp, v->name, v->ip);
 	if (rv == 0)
-		rv = ns_name_take(x, v->dp2, v->name2, v->old, &first2);
+		rv = ns_dir_leave(x, v->dp2, v->name2, v->old);
 	if (rv == 0)
-		rv = ns_name_give(x, v->dp2, name2, v->ip, first);
+		rv = ns_dir_enter(x, v->dp2, name2, v->ip);
 	if (rv == 0)
-		rv = ns_name_give(x, v->dp, name, v->old, first2);
+		rv = ns_dir_enter(x, v->dp, name, v->old);
+	if (rv == 0)
+		rv = ns_link_move(x, v->ip, v->dp->ino, v->name, v->dp2->ino,
+				  name2);
+	if (rv == 0)
+		rv = ns_link_move(x, v->old, v->dp2->ino, v->name2, v->dp->ino,
+				  name);
 	return rv;
 }
 
@@ -255,8 +202,8 @@ int ns_do_rename(struct ns_ctx *x, const struct rpc_rename *m)
 	if (rv != 0)
 		return rv;
 	ns_attr_of(v.ip->ino, &v.ip->r, &rsp.attr);
-	ns_attr_of(v.dp->ino, &v.dp->r, &rsp.dir);
-	ns_attr_of(v.dp2->ino, &v.dp2->r, &rsp.dir2);
+	ns_dir_attr(v.dp, &rsp.dir);
+	ns_dir_attr(v.dp2, &rsp.dir2);
 	rsp.replaced = v.old == NULL || same ? 0 : v.old->ino;
 	return NS_ANSWER(x, rename_rsp, &rsp);
 }

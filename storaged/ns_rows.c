@@ -14,6 +14,7 @@
 		return row->v == NS_ROW_VERSION ? 0 : -EIO; \
 	}
 NS_ROWS(NS_ROW_DEFINE)
+WIRE_IMPL(ns, step, NS_STEP)
 
 void ns_key_bytes(struct ns_key *k, struct wire_bytes b)
 {
@@ -175,5 +176,14 @@ struct wire_bytes ns_key_queue128(struct ns_key *k, uint16_t shard,
 	ns_key_start(k, shard, NS_T_QUEUE);
 	ns_key_u8(k, kind);
 	ns_key_u128(k, id);
+	return ns_key_get(k);
+}
+
+struct wire_bytes ns_key_txn(struct ns_key *k, uint16_t shard, uint8_t kind,
+			     struct wire_u128 txn)
+{
+	ns_key_start(k, shard, NS_T_TXN);
+	ns_key_u8(k, kind);
+	ns_key_u128(k, txn);
 	return ns_key_get(k);
 }

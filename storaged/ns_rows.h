@@ -35,7 +35,7 @@ enum ns_row_type {
 	NS_T_QUEUE = 'Q',   /* kind u8 | id */
 	NS_T_SLOT = 'R',    /* client u64 | slot u32 */
 	NS_T_OPEN = 'S',    /* ino */
-	NS_T_TXN = 'T',     /* transaction id: reserved */
+	NS_T_TXN = 'T',     /* kind u8 | transaction u128 */
 	NS_T_USAGE = 'U',   /* project u64 */
 	NS_T_VERSION = 'V', /* dir | row name | 0x00 | version u64: reserved */
 	NS_T_REGION = 'X',  /* body | region u64 */
@@ -51,6 +51,23 @@ enum ns_queue_kind {
 	NS_Q_SLICE = 'S',   /* slice u128: no reference is left */
 	NS_Q_UPLOAD = 'U',  /* upload u128: its parts; value = numbers bitmap */
 };
+
+/* kind of a transaction row */
+enum ns_txn_kind {
+	NS_TXN_OWN = 'C',  /* committed here: what other shards must do */
+	NS_TXN_PART = 'P', /* of another shard: what it holds here */
+};
+
+/*
+ * Transaction: coordinator u16 | its leader's term 48 bits | number u64. Of
+ * one that is not known the coordinator can say, in a later term, that it will
+ * never commit.
+ */
+#define NS_TXN_TERM_MASK ((UINT64_C(1) << 48) - 1)
+static inline uint16_t ns_txn_shard(struct wire_u128 txn)
+{
+	return (uint16_t)(txn.hi >> 48);
+}
 
 /* The first inode counter given out; lower ones are reserved. */
 #define NS_FIRST_INO 1024u
@@ -121,12 +138,18 @@ enum {
 #define NS_ROW_USAGE(F) F(u8, v) F(u64, root) F(u64, bytes) F(u64, files) \
 	F(u64, dirs)
 
+/* parts: (u16 shard, list of ns_step) */
+#define NS_ROW_OWN(F) F(u8, v) F(i64, since) F(list, parts)
+/* locks: (u8 mode, str key) */
+#define NS_ROW_PARTNER(F) F(u8, v) F(i64, since) F(list, locks)
+
 #define NS_ROWS(M) \
 	M(dent, NS_ROW_DENT) M(inode, NS_ROW_INODE) M(region, NS_ROW_REGION) \
 	M(page, NS_ROW_PAGE) M(xattr, NS_ROW_XATTR) M(link, NS_ROW_LINK) \
 	M(slice, NS_ROW_SLICE) M(upload, NS_ROW_UPLOAD) M(next, NS_ROW_NEXT) \
 	M(part, NS_ROW_PART) M(queue, NS_ROW_QUEUE) M(slot, NS_ROW_SLOT) \
-	M(open, NS_ROW_OPEN) M(usage, NS_ROW_USAGE)
+	M(open, NS_ROW_OPEN) M(usage, NS_ROW_USAGE) M(own, NS_ROW_OWN) \
+	M(partner, NS_ROW_PARTNER)
 
 #define NS_ROW_DECL(name, FIELDS) \
 	WIRE_STRUCT(ns_row, name, FIELDS) \
@@ -134,6 +157,23 @@ enum {
 	int ns_row_##name##_load(struct ns_row_##name *row, \
 				 struct wire_bytes value);
 NS_ROWS(NS_ROW_DECL)
+
+/*
+ * What a shard does for a transaction of another one, in order. Names are row
+ * names. The directory's side and the inode's side of an entry are two steps:
+ * they may be of two shards.
+ */
+enum ns_step_op {
+	NS_STEP_ENTER = 1,  /* dir gets an entry: ino, generation, mode */
+	NS_STEP_LEAVE = 2,  /* dir loses it */
+	NS_STEP_SETTLE = 3, /* the mount took from dir: see ns_dir_settle() */
+	NS_STEP_LINK = 4,   /* ino gets the name (dir, name) */
+	NS_STEP_UNLINK = 5, /* ino loses it; mode 1: may be open */
+	NS_STEP_MOVE = 6,   /* ino has (dir2, name2) instead */
+};
+#define NS_STEP(F) F(u8, op) F(u64, ino) F(u64, dir) F(str, name) \
+	F(u64, dir2) F(str, name2) F(u64, generation) F(u32, mode)
+WIRE_STRUCT(ns, step, NS_STEP)
 
 /* --- keys --- */
 
@@ -178,6 +218,16 @@ struct wire_bytes ns_key_queue(struct ns_key *k, uint16_t shard, uint8_t kind,
 			       uint64_t id);
 struct wire_bytes ns_key_queue128(struct ns_key *k, uint16_t shard,
 				  uint8_t kind, struct wire_u128 id);
+struct wire_bytes ns_key_txn(struct ns_key *k, uint16_t shard, uint8_t kind,
+			     struct wire_u128 txn);
+/* An entry's key without the slash of a directory: both kinds are locked. */
+static inline struct wire_bytes ns_key_both(struct wire_bytes key)
+{
+	if (key.len > 3 + 8 && key.p[2] == NS_T_DENT &&
+	    key.p[key.len - 1] == '/')
+		key.len--;
+	return key;
+}
 
 /* Reading keys back; p must have the bytes. */
 static inline uint64_t ns_be64(const uint8_t *p)

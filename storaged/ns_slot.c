@@ -36,7 +36,7 @@ int ns_slot_find(struct ns_ctx *x, struct ns_slot *s, bool *ret_done)
 		return 0;
 	if (s->seq < row.seq)
 		return RPC_STATUS_BADMSG;
-	*ret_done = true;
+	*ret_done = x->a->repeated = true;
 	x->a->status = row.status;
 	buf_add(&x->a->payload, row.payload.p, row.payload.len);
 	return x->a->payload.err;

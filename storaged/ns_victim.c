@@ -52,11 +52,11 @@ static int ns_victim_rename(struct ns_ctx *x, const struct rpc_rename *m,
 	return 0;
 }
 
-static int ns_victim_key(struct ns_ctx *x, uint64_t root,
-			 struct wire_bytes key, bool delete, uint64_t *ret_ino)
+static int ns_victim_key(struct ns_ctx *x, const struct ns_way *way,
+			 bool delete, uint64_t *ret_ino)
 {
 	struct ns_walk w;
-	int rv = ns_walk(x, root, key, 0, &w);
+	int rv = ns_walk(x, way, &w);
 
 	if (rv != 0 || w.target == NULL || (w.is_dir && !delete))
 		return rv;
@@ -65,57 +65,87 @@ static int ns_victim_key(struct ns_ctx *x, uint64_t root,
 	return 0;
 }
 
-static int ns_victim_run(struct ns_ctx *x, uint16_t tag, const void *payload,
-			 size_t len, uint64_t *ret_ino)
+/* A transaction of another shard takes one name at most that may be open. */
+static int ns_victim_end(struct ns_ctx *x, const struct rpc_txn_end *m,
+			 uint64_t *ret_ino)
+{
+	struct ns_inode *ip;
+	struct wire_reader r;
+	struct ns_step s;
+	uint32_t n;
+	int rv = 0;
+
+	x->txn = m->txn;
+	for (r = wire_vec_reader(m->steps, &n); rv == 0 && n > 0; n--) {
+		rv = ns_step_next(&r, &s);
+		if (rv != 0 || s.op != NS_STEP_UNLINK || s.mode == 0)
+			continue;
+		rv = ns_inode_load(x, s.ino, &ip);
+		if (rv == 0 && (ns_is_dir(ip) || ip->r.nlink == 1))
+			*ret_ino = s.ino;
+	}
+	return rv;
+}
+
+static int ns_victim_run(struct ns_ctx *x, const struct ns_cmd *c,
+			 uint64_t *ret_ino)
 {
 	struct rpc_mpu_complete complete;
+	struct rpc_txn_end end;
 	struct rpc_unlink unlink;
 	struct rpc_rename rename;
 	struct rpc_delete delete;
 	struct rpc_put put;
+	struct ns_way way;
 
-	switch (tag) {
+	switch (c->tag) {
 	case RPC_TAG_unlink:
-		if (rpc_unlink_decode(&unlink, payload, len) != 0)
+		if (rpc_unlink_decode(&unlink, c->payload, c->len) != 0)
 			return RPC_STATUS_BADMSG;
 		return ns_victim_unlink(x, &unlink, ret_ino);
 	case RPC_TAG_rename:
-		if (rpc_rename_decode(&rename, payload, len) != 0)
+		if (rpc_rename_decode(&rename, c->payload, c->len) != 0)
 			return RPC_STATUS_BADMSG;
 		return ns_victim_rename(x, &rename, ret_ino);
 	case RPC_TAG_put:
-		if (rpc_put_decode(&put, payload, len) != 0)
+		if (rpc_put_decode(&put, c->payload, c->len) != 0)
 			return RPC_STATUS_BADMSG;
-		return ns_victim_key(x, put.root, put.key, false, ret_ino);
+		return ns_victim_key(x, NS_WAY(&put, 0), false, ret_ino);
 	case RPC_TAG_delete:
-		if (rpc_delete_decode(&delete, payload, len) != 0)
+		if (rpc_delete_decode(&delete, c->payload, c->len) != 0)
 			return RPC_STATUS_BADMSG;
-		return ns_victim_key(x, delete.root, delete.key, true,
-				     ret_ino);
+		return ns_victim_key(x, NS_WAY(&delete, 0), true, ret_ino);
 	case RPC_TAG_mpu_complete:
-		if (rpc_mpu_complete_decode(&complete, payload, len) != 0)
+		if (rpc_mpu_complete_decode(&complete, c->payload,
+					    c->len) != 0)
 			return RPC_STATUS_BADMSG;
-		return ns_victim_key(x, complete.root, complete.key, false,
-				     ret_ino);
+		way = (struct ns_way){ .root = complete.root,
+				       .key = complete.key, .stay = true };
+		return ns_victim_key(x, &way, false, ret_ino);
+	case RPC_TAG_txn_end:
+		if (rpc_txn_end_decode(&end, c->payload, c->len) != 0)
+			return RPC_STATUS_BADMSG;
+		return ns_victim_end(x, &end, ret_ino);
 	default:
 		return 0;
 	}
 }
 
-int ns_victim(struct rows_txn *t, uint16_t shard, uint16_t tag,
-	      const void *payload, size_t len, uint64_t *ret_ino)
+int ns_victim(struct rows_txn *t, const struct ns_cmd *c, uint64_t *ret_ino)
 {
 	uint64_t ino = 0;
 	struct ns_ctx x;
 	int rv;
 
-	ns_ctx_init(&x, t, shard, NULL, NULL);
-	rv = ns_victim_run(&x, tag, payload, len, &ino);
+	ns_ctx_init(&x, t, c->shard, c, NULL);
+	rv = ns_victim_run(&x, c, &ino);
 	ns_ctx_fini(&x);
-	if (rv < 0)
+	if (rv < 0 && rv != -EAGAIN)
 		return rv;
 	if (rows_txn_needs(t))
 		return -EAGAIN;
-	*ret_ino = rv == 0 ? ino : 0; /* what is refused takes nothing */
+	/* what is refused or has to wait takes nothing, what is far is not
+	 * ours to say */
+	*ret_ino = rv == 0 && ino_shard(ino) == c->shard ? ino : 0;
 	return 0;
 }

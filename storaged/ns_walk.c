@@ -16,8 +16,11 @@ int ns_object_key_check(struct wire_bytes key, size_t max)
 
 int ns_root_get(struct ns_ctx *x, uint64_t root, struct ns_inode **ret)
 {
-	int rv = ns_inode_load(x, root, ret);
+	int rv;
 
+	if (ns_is_far(x, root))
+		return ns_elsewhere(x, ino_shard(root), 0, 0);
+	rv = ns_inode_load(x, root, ret);
 	if (rv == RPC_STATUS_STALE)
 		return RPC_STATUS_NO_BUCKET;
 	if (rv != 0)
@@ -43,8 +46,35 @@ static struct wire_bytes ns_walk_behind(struct wire_bytes s, size_t n)
 	return wire_bytes(s.p + n, s.len - n);
 }
 
+static uint32_t ns_walked(const struct ns_way *way, const struct ns_walk *w)
+{
+	return (uint32_t)(way->key.len - w->rest.len);
+}
+
+/* Where the way was lost that led here: it begins anew. */
+static int ns_walk_anew(struct ns_ctx *x, const struct ns_way *way)
+{
+	return ns_elsewhere(x, ino_shard(way->root), 0, 0);
+}
+
+/* An entry on the way; of another shard it is looked at, not taken. */
+static int ns_walk_dent(struct ns_ctx *x, const struct ns_way *way,
+			uint64_t dir, struct wire_bytes comp,
+			struct ns_row_dent *ret)
+{
+	struct ns_key k;
+	int rv;
+
+	if (!way->stay || !ns_is_far(x, dir))
+		return ns_dent_get(x, dir, comp, ret);
+	ns_key_dent(&k, ino_shard(dir), dir, comp);
+	rv = ns_far_dent(x, ns_key_get(&k), RPC_LOCK_LOOK, ret);
+	return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
+}
+
 /* Goes down as far as directories exist. */
-static int ns_walk_down(struct ns_ctx *x, struct ns_walk *w, uint64_t *dir)
+static int ns_walk_down(struct ns_ctx *x, const struct ns_way *way,
+			struct ns_walk *w, uint64_t *dir)
 {
 	struct wire_bytes comp;
 	struct ns_row_dent d;
@@ -54,21 +84,39 @@ static int ns_walk_down(struct ns_ctx *x, struct ns_walk *w, uint64_t *dir)
 
 		if (comp.len - 1 > NS_NAME_MAX)
 			return 0;
-		rv = ns_dent_get(x, *dir, comp, &d);
+		rv = ns_walk_dent(x, way, *dir, comp, &d);
 		if (rv == RPC_STATUS_NOENT)
 			return 0;
 		if (rv != 0)
 			return rv;
-		if (ino_shard(d.ino) != x->shard)
-			return RPC_STATUS_NOTSUP;
 		*dir = d.ino;
 		w->rest = ns_walk_behind(w->rest, comp.len);
+		if (ns_is_far(x, d.ino) && !way->stay)
+			return ns_elsewhere_ino(x, d.ino, ns_walked(way, w));
 	}
 	w->whole = true;
 	return 0;
 }
 
-static int ns_walk_target(struct ns_ctx *x, struct ns_walk *w, uint64_t dir)
+/*
+ * The deepest directory, for commands and where it may be the target. A way
+ * that began here found its directories in one look: they are there. One that
+ * came from another shard may have lost them meanwhile.
+ */
+static int ns_walk_dir(struct ns_ctx *x, const struct ns_way *way,
+		       struct ns_walk *w, uint64_t dir)
+{
+	int rv = ns_dir_get(x, dir, &w->dir);
+
+	if (rv == RPC_STATUS_NOENT || rv == RPC_STATUS_NOTDIR)
+		return way->at != 0 || way->stay ? ns_walk_anew(x, way) : -EIO;
+	if (rv == 0)
+		w->project = w->dir->r.project;
+	return rv;
+}
+
+static int ns_walk_target(struct ns_ctx *x, const struct ns_way *way,
+			  struct ns_walk *w, uint64_t dir)
 {
 	struct ns_row_dent d;
 	int rv;
@@ -76,46 +124,89 @@ static int ns_walk_target(struct ns_ctx *x, struct ns_walk *w, uint64_t dir)
 	if (!w->whole || w->leaf.len > NS_NAME_MAX)
 		return 0;
 	rv = ns_dent_get(x, dir, w->leaf, &d);
+	if (rv == 0 && ns_is_far(x, d.ino) && x->cmd == NULL)
+		return ns_elsewhere_ino(x, d.ino, (uint32_t)way->key.len);
 	if (rv == 0)
 		return ns_inode_of_dent(x, &d, &w->target);
 	if (rv != RPC_STATUS_NOENT)
 		return rv;
 	/* an empty directory is the key of no bytes that ends in its slash */
-	if (w->leaf.len == 0 && w->dir != w->root && w->dir->r.entries == 0) {
+	if (w->leaf.len == 0 && !(w->dir->r.flags & NS_INODE_ROOT) &&
+	    w->dir->r.entries == 0) {
 		w->is_dir = true;
 		w->target = w->dir;
 	}
 	return 0;
 }
 
-int ns_walk(struct ns_ctx *x, uint64_t root, struct wire_bytes key, size_t max,
-	    struct ns_walk *ret)
+static int ns_walk_begin(struct ns_ctx *x, const struct ns_way *way,
+			 struct ns_walk *w, uint64_t *ret_dir)
 {
-	struct ns_walk w = { .rest = key, .leaf = key };
-	struct wire_bytes comp;
-	uint64_t dir = root;
+	struct ns_inode *ip;
+	int rv = ns_object_key_check(way->key, way->max);
+
+	if (rv != 0)
+		return rv;
+	*ret_dir = way->root;
+	if (way->at == 0)
+		return ns_root_get(x, way->root, &ip);
+	if (way->skip > way->key.len)
+		return RPC_STATUS_INVAL;
+	*ret_dir = way->at;
+	w->rest = ns_walk_behind(way->key, way->skip);
+	if (!ns_is_far(x, way->at))
+		return 0;
+	/* its new directories belong here, says its shard */
+	return x->cmd != NULL ? 0 : ns_elsewhere_ino(x, way->at, way->skip);
+}
+
+/*
+ * A read may have come for a file of this shard, under a name of another one:
+ * then all of the key lies behind it. (Or behind the directory "dir/".)
+ */
+static int ns_walk_file(struct ns_ctx *x, const struct ns_way *way,
+			struct ns_walk *w)
+{
+	struct ns_inode *ip;
 	int rv;
 
-	rv = ns_object_key_check(key, max);
+	if (x->cmd != NULL || way->at == 0 || way->skip < way->key.len)
+		return 0;
+	rv = ns_inode_load(x, way->at, &ip);
+	if (rv == RPC_STATUS_STALE || (rv == 0 && ip->r.nlink == 0))
+		return ns_walk_anew(x, way);
+	if (rv == 0 && !ns_is_dir(ip))
+		w->target = ip;
+	return rv;
+}
+
+int ns_walk(struct ns_ctx *x, const struct ns_way *way, struct ns_walk *ret)
+{
+	struct ns_walk w = { .rest = way->key, .leaf = way->key };
+	struct wire_bytes comp;
+	uint64_t dir;
+	int rv = ns_walk_begin(x, way, &w, &dir);
+
 	if (rv == 0)
-		rv = ns_root_get(x, root, &w.root);
-	if (rv != 0)
-		return rv;
+		rv = ns_walk_file(x, way, &w);
+	if (rv != 0 || w.target != NULL)
+		goto out;
 	while (ns_walk_component(w.leaf, &comp))
 		w.leaf = ns_walk_behind(w.leaf, comp.len);
-	rv = ns_walk_down(x, &w, &dir);
+	rv = ns_walk_down(x, way, &w, &dir);
+	w.walked = ns_walked(way, &w);
 	/* a read of a file does not need the inode of its directory */
-	if (rv == 0 && (x->cmd != NULL || w.leaf.len == 0)) {
-		rv = ns_dir_get(x, dir, &w.dir);
-		if (rv == RPC_STATUS_NOENT || rv == RPC_STATUS_NOTDIR)
-			rv = -EIO;
-	}
+	if (rv == 0 && (x->cmd != NULL || w.leaf.len == 0))
+		rv = ns_walk_dir(x, way, &w, dir);
 	if (rv == 0)
-		rv = ns_walk_target(x, &w, dir);
-	if (rv != 0)
-		return rv;
-	*ret = w;
-	return 0;
+		rv = ns_walk_target(x, way, &w, dir);
+	/* nothing is there: is the directory it should be in? */
+	if (rv == 0 && w.target == NULL && way->at != 0 && w.dir == NULL)
+		rv = ns_walk_dir(x, way, &w, dir);
+out:
+	if (rv == 0)
+		*ret = w;
+	return rv;
 }
 
 /* The directories of the key that are missing, all implicit. */
@@ -131,7 +222,7 @@ static int ns_publish_dirs(struct ns_ctx *x, struct ns_walk *w,
 		if (comp.len - 1 > NS_NAME_MAX)
 			return RPC_STATUS_NAMETOOLONG;
 		rv = ns_inode_new(x, 0, S_IFDIR | (02775 & ~o->umask),
-				  w->root->r.project, &dp);
+				  w->project, &dp);
 		if (rv != 0)
 			return rv;
 		dp->r.uid = o->uid;
@@ -166,17 +257,19 @@ int ns_publish(struct ns_ctx *x, struct ns_walk *w, struct ns_inode *ip,
 	       const struct ns_owner *o)
 {
 	struct ns_inode *old = w->is_dir ? NULL : w->target;
-	bool open = x->cmd->decisions & NS_DECIDE_OPEN;
-	int rv;
+	int rv = 0;
 
 	if (w->leaf.len > NS_NAME_MAX)
 		return RPC_STATUS_NAMETOOLONG;
-	rv = ns_publish_dirs(x, w, o);
+	if (!w->whole)
+		rv = ns_place(x, w->dir->ino, w->dir->ino, w->walked);
+	if (rv == 0)
+		rv = ns_publish_dirs(x, w, o);
 	if (rv != 0)
 		return rv;
 	ns_publish_owner(ip, old, o);
 	if (old != NULL)
-		rv = ns_entry_remove(x, w->dir, w->leaf, old, open);
+		rv = ns_entry_remove(x, w->dir, w->leaf, old, true);
 	if (rv == 0)
 		rv = ns_entry_add(x, w->dir, w->leaf, ip);
 	return rv;

@@ -156,6 +156,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 	if (rv != 0)
 		goto fail;
 	c.shard = g->id;
+	c.term = cmd->term;
+	c.locks = g->locks;
 	ns_answer_fini(answer);
 	ns_answer_init(answer);
 	rv = ns_apply(t, &c, answer);
@@ -168,6 +170,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 	rv = shard_put_applied(t, g, cmd->index, cmd->term);
 	if (rv == 0)
 		rv = rows_txn_commit(t);
+	if (rv == 0)
+		rv = ns_locks_applied(g->locks, &c, answer);
 	if (rv != 0)
 		goto fail;
 	g->applied = cmd->index;
@@ -181,6 +185,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 		shard_sessions_ended(g, &c);
 	if (op != NULL)
 		shard_write_applied(op);
+	if (g->locks->parties != NULL || g->locked != NULL)
+		shard_party_applied(g);
 	return 0;
 fail:
 	log_warn(rv, "shard=%u index=%llu: command cannot be applied", g->id,
@@ -209,6 +215,7 @@ static void shard_on_role(void *arg, struct raft_group *raft, bool leader)
 		shard_sweep_later(g, set->config.grace_ns);
 	}
 	g->fresh = false;
+	shard_party_role(g);
 	if (set->config.role != NULL)
 		set->config.role(set->config.arg, g->id, leader);
 }
@@ -308,6 +315,7 @@ static void shard_group_free(struct shard_group *g)
 	shard_sweep_free(g);
 	shard_queue_free(g);
 	shard_merge_free(g);
+	shard_party_free(g);
 	opens_fini(&g->opens);
 	rows_txn_free(g->txn);
 	ns_answer_fini(&g->answer);
@@ -375,8 +383,10 @@ static int shard_open_group(struct shard_group *g, const uint64_t *voters,
 		.user = g,
 	};
 	struct rows_applied a;
-	int rv = rows_applied_read(set->config.back, g->id, &a);
+	int rv = ns_locks_load(g->locks, set->config.back, g->id);
 
+	if (rv == 0)
+		rv = rows_applied_read(set->config.back, g->id, &a);
 	if (rv != 0)
 		return errbuf_set(e, rv, "shard %u: its rows cannot be read",
 				  g->id);
@@ -410,8 +420,10 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	shard_merge_init(g);
 	g->fresh = !raft_host_has_group(set->host, group);
 	g->txn = rows_txn_new(set->rows);
-	rv = g->txn != NULL ? shard_open_group(g, voters, n_voters, e)
-			    : errbuf_set(e, -ENOMEM, "out of memory");
+	g->locks = ns_locks_new();
+	rv = g->txn != NULL && g->locks != NULL
+		     ? shard_open_group(g, voters, n_voters, e)
+		     : errbuf_set(e, -ENOMEM, "out of memory");
 	if (rv != 0) {
 		shard_group_free(g);
 		return rv;

@@ -22,6 +22,10 @@
 struct ns_merge_rules;
 struct shard_set;
 
+/* status is that of the reply; payload its bytes when it is OK. */
+typedef void (*shard_called_fn)(void *arg, uint32_t status,
+				struct wire_bytes payload);
+
 struct shard_config {
 	struct env *env;        /* borrowed */
 	struct rows_back *back; /* borrowed; may be shared by several sets */
@@ -70,6 +74,21 @@ struct shard_config {
 	uint64_t reader_lease_ns;
 	/* What a new leader gives clients to tell their opens; 0 = 60 s. */
 	uint64_t grace_ns;
+	/*
+	 * A request to another shard, wherever that is, with retries for some
+	 * seconds; mutations get client, slot and seq on the way. payload is
+	 * taken. done(done_arg) once and not inside, unless it was cancelled
+	 * by its handle. 0 or -ENOMEM. NULL: there are no other shards.
+	 */
+	int (*call)(void *arg, uint16_t shard, uint16_t tag,
+		    struct buf *payload, shard_called_fn done, void *done_arg,
+		    void **ret_handle);
+	void (*call_cancel)(void *arg, void *handle);
+	/*
+	 * Where a new directory below one of this shard goes; the shard itself
+	 * when it has room. NULL: always there.
+	 */
+	uint16_t (*place)(void *arg, uint16_t shard);
 	void *arg;
 };
 
@@ -85,6 +104,9 @@ struct shard_stats {
 	uint64_t queue_rows;  /* there when they were looked at last */
 	uint64_t opens;       /* now */
 	uint64_t in_flight;   /* calls now */
+	uint64_t far;         /* commands that needed other shards */
+	uint64_t far_again;   /* that gave their locks back and began anew */
+	uint64_t lock_waits;  /* calls that waited for a transaction */
 };
 
 int shard_set_new(const struct shard_config *config,
@@ -123,8 +145,9 @@ void shard_set_stop(struct shard_set *set);
 int shard_set_flush(struct shard_set *set);
 
 /*
- * Answers: payload (struct rpc_X_rsp encoded) when status is RPC_STATUS_OK; it
- * is the callee's to take with its bytes, else it is freed after the call.
+ * Answers: payload (struct rpc_X_rsp encoded) when status is RPC_STATUS_OK, or
+ * an error_rsp with RPC_STATUS_ELSEWHERE: where to go on; it is the callee's to
+ * take with its bytes, else it is freed after the call.
  * body: a reference that is the callee's, or NULL.
  */
 typedef void (*shard_done_fn)(void *arg, uint32_t status, struct buf *payload,

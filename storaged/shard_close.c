@@ -28,6 +28,8 @@ static bool shard_close_table(struct shard_op *op)
 /* 0 with *ret_unlinked, -EAGAIN, -ENOMEM. */
 static int shard_close_look(struct shard_op *op, bool *ret_unlinked)
 {
+	/* who holds it decides by the open table, as we left it */
+	struct ns_cmd c = { .shard = op->g->id, .tag = RPC_TAG_getattr };
 	struct rpc_getattr req = { .ino = op->ino };
 	struct rpc_attr_rsp rsp;
 	struct ns_answer a;
@@ -40,9 +42,10 @@ static int shard_close_look(struct shard_op *op, bool *ret_unlinked)
 	ns_answer_init(&a);
 	*ret_unlinked = false;
 	rv = rpc_getattr_encode(&req, &b);
+	c.payload = b.data;
+	c.len = b.len;
 	if (rv == 0)
-		rv = ns_read(op->txn, op->g->id, RPC_TAG_getattr, b.data,
-			     b.len, &a);
+		rv = ns_read(op->txn, &c, &a);
 	if (rv == 0 && a.status == RPC_STATUS_OK &&
 	    rpc_attr_rsp_decode(&rsp, a.payload.data, a.payload.len) == 0)
 		*ret_unlinked = (rsp.attr.flags & WIRE_ATTR_UNLINKED) != 0;

@@ -5,6 +5,7 @@
 #include "common/rows/rows_applied.h"
 #include "storaged/ns.h"
 #include "storaged/ns_rows.h"
+#include "storaged/ns_locks.h"
 #include "storaged/opens.h"
 #include "storaged/shard.h"
 
@@ -15,6 +16,10 @@
 #define SHARD_HASH 64u
 #define SHARD_DRY_RUNS 64u  /* commands tried out after one had to wait */
 #define SHARD_DRY_ROUNDS 8u /* loads for one of them, at most */
+#define SHARD_PARTY_NS 200000000u  /* how often transactions are looked at */
+#define SHARD_ASK_NS 1000000000u   /* when their coordinator is asked */
+#define SHARD_LOCKED_NS 10000000000u /* longest wait for a lock */
+#define SHARD_FORGET 256u
 
 enum shard_op_state {
 	OP_START,     /* nothing done yet */
@@ -22,6 +27,10 @@ enum shard_op_state {
 	OP_DECIDE,    /* W: who loses a name, is it open? */
 	OP_SUBMIT,    /* W: all is decided */
 	OP_SUBMITTED, /* W: apply or failed follows */
+	OP_FAR,       /* W: shard_far.c gets what other shards have */
+	OP_FAR_PAUSE, /* W: it begins anew soon */
+	OP_LEAVE,     /* W: a barrier, then another shard goes on */
+	OP_LOCKED,    /* a transaction must end first; then `resume` */
 	OP_CLOSE_WAIT, /* close: older commands that take names must end */
 	OP_CLOSE_LOOK, /* close: is the inode without a name? */
 	OP_OPEN_WAIT, /* R with open: as OP_CLOSE_WAIT */
@@ -31,6 +40,10 @@ enum shard_op_state {
 	OP_SYNC,      /* page read: rows_sync is under way */
 	OP_SCAN,      /* page read: a worker runs ns_scan */
 };
+
+struct shard_far;
+struct shard_end;
+struct party_ask;
 
 struct shard_op {
 	struct shard_set *set;
@@ -52,6 +65,14 @@ struct shard_op {
 	uint64_t lease_term;     /* R: of the lease it reads under, 0: none */
 	unsigned dry_rounds;
 	uint32_t decisions;
+	uint16_t place;          /* NS_DECIDE_PLACE */
+	bool passed;             /* LEAVE: the barrier; SYNC: locks of others */
+	struct shard_far *far;   /* while it needs other shards */
+	/* while it waits for a transaction */
+	enum shard_op_state resume;
+	struct wire_u128 holder; /* 0: for all up to lock_number */
+	uint64_t lock_number, lock_until;
+	struct shard_op *lock_next;
 	/* a W op whose outcome decides about opens, while it is in flight */
 	uint8_t flight;          /* SHARD_FLIGHT_* */
 	bool in_flight, named;   /* named: the two fields below say which */
@@ -114,6 +135,18 @@ struct shard_group {
 	struct rows_txn *parked; /* txn or that of an op */
 	struct ns_answer answer; /* of commands of others */
 	unsigned dry;            /* commands still to be tried out */
+	/* transactions */
+	struct ns_locks *locks;
+	struct shard_op *locked; /* ops that wait, by lock_next */
+	struct shard_far *fars;  /* that this leader coordinates */
+	struct shard_end *ends;  /* what it has done elsewhere */
+	struct party_ask *asks;  /* about those of others */
+	struct wire_u128 forget[SHARD_FORGET]; /* rows that may go */
+	unsigned n_forget;
+	bool forget_lost;        /* some did not go */
+	uint64_t txns;           /* number of the last one */
+	struct env_timer party;
+	bool party_armed;
 	/* opens */
 	struct opens opens;
 	uint64_t grace_until;    /* now_ns; 0: over */
@@ -174,8 +207,50 @@ void shard_op_load(struct shard_op *op);
 void shard_write_step(struct shard_op *op);
 void shard_close_step(struct shard_op *op);
 void shard_read_step(struct shard_op *op);
-/* The command of op was applied: op->answer is set. */
+/* The command c of op was applied: op->answer is set. */
 void shard_write_applied(struct shard_op *op);
+/* The request of op as a command; nothing is decided. */
+struct ns_cmd shard_op_cmd(const struct shard_op *op);
+/* Decides and submits. */
+void shard_write_decided(struct shard_op *op);
+
+/* --- shard_far.c: a command that needs rows of other shards --- */
+/* Its first run ended FAR. */
+void shard_far_start(struct shard_op *op);
+/* The run that should commit ended as op->answer says. */
+void shard_far_applied(struct shard_op *op);
+void shard_far_failed(struct shard_op *op, uint32_t status);
+/* Runs the op with what it has of other shards. */
+void shard_far_step(struct shard_op *op);
+/* What it has, into a command. */
+void shard_far_cmd(struct shard_far *f, struct ns_cmd *c);
+/* Is it one that may still commit? */
+bool shard_far_pending(const struct shard_group *g, struct wire_u128 txn);
+void shard_far_free(struct shard_far *f);
+
+/* --- shard_party.c: transactions that others coordinate; ends of ours --- */
+/*
+ * Ends txn in shards: the steps that its own row has for each (none: locks are
+ * given back), then forgets it. A committed one goes on until that is done, or
+ * the group does not lead any more. done (may be NULL) is told once. NULL: no
+ * memory.
+ */
+struct shard_end *shard_end_start(struct shard_group *g, struct wire_u128 txn,
+				  const uint16_t *shards, unsigned n,
+				  void (*done)(void *arg), void *arg);
+void shard_end_forget(struct shard_end *e); /* done is not told; NULL is fine */
+/* A new leader, or one no more. */
+void shard_party_role(struct shard_group *g);
+/* After a command that changed who holds what. */
+void shard_party_applied(struct shard_group *g);
+void shard_party_free(struct shard_group *g);
+/*
+ * op waits until holder has ended (all zero: everybody who holds something
+ * now), then goes on in state resume.
+ */
+void shard_lock_wait(struct shard_op *op, struct wire_u128 holder,
+		     enum shard_op_state resume);
+void shard_lock_leave(struct shard_op *op); /* it ends */
 
 /* --- shard_open.c: the leader's decisions about open inodes --- */
 /* Fills flight, named and so on from the request; registers nothing. */

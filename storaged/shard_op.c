@@ -51,6 +51,9 @@ void shard_op_finish(struct shard_op *op, uint32_t status)
 	if (op->next != NULL)
 		op->next->prev = op->prev;
 	set->stats.in_flight--;
+	if (op->state == OP_LOCKED)
+		shard_lock_leave(op);
+	shard_far_free(op->far);
 	if (!set->closing)
 		shard_flight_end(op);
 	shard_op_drop_txn(op);
@@ -90,6 +93,26 @@ static void shard_op_loaded(void *arg, int status)
 			    strerror(-status));
 	else
 		shard_op_step(op);
+}
+
+struct ns_cmd shard_op_cmd(const struct shard_op *op)
+{
+	struct shard_group *g = op->g;
+	struct ns_cmd c = {
+		.shard = g->id,
+		.tag = op->tag,
+		.decisions = op->decisions,
+		.now = g->last_now,
+		.place = op->place,
+		.payload = op->payload.p,
+		.len = op->payload.len,
+		.term = raft_group_term(g->raft),
+		.locks = g->locks,
+	};
+
+	if (op->far != NULL)
+		shard_far_cmd(op->far, &c);
+	return c;
 }
 
 void shard_op_load(struct shard_op *op)

@@ -100,6 +100,9 @@ void shard_flight_fill(struct shard_op *op)
 	case RPC_TAG_root_remove:
 		op->flight = SHARD_FLIGHT_VICTIM;
 		break;
+	case RPC_TAG_txn_end: /* whatever another shard did */
+		op->flight = SHARD_FLIGHT_VICTIM | SHARD_FLIGHT_BRING;
+		break;
 	default:
 		break;
 	}
@@ -128,6 +131,7 @@ static bool shard_brought(const struct shard_op *op)
 int shard_decide(struct shard_op *op)
 {
 	struct shard_group *g = op->g;
+	struct ns_cmd c;
 	uint64_t ino = 0;
 	int rv;
 
@@ -146,8 +150,8 @@ int shard_decide(struct shard_op *op)
 		return 0;
 	if (shard_op_txn(op) == NULL)
 		return -ENOMEM;
-	rv = ns_victim(op->txn, g->id, op->tag, op->payload.p,
-		       op->payload.len, &ino);
+	c = shard_op_cmd(op);
+	rv = ns_victim(op->txn, &c, &ino);
 	if (rv == -EAGAIN)
 		return rv;
 	rows_txn_rewind(op->txn);
@@ -163,6 +167,7 @@ void shard_flight_begin(struct shard_op *op)
 	op->in_flight = true;
 	op->flight_seq = ++g->flight_seq;
 	op->flight_prev = g->flight_tail;
+	op->flight_next = NULL; /* it may fly a second time */
 	if (g->flight_tail != NULL)
 		g->flight_tail->flight_next = op;
 	else

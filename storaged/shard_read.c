@@ -9,6 +9,10 @@
  * barrier after all and reads once more. (Values never change: they may be
  * read when the lease is over.)
  *
+ * What a transaction holds may have changed already, for those who know that
+ * it committed: a read waits for its end (LOCKED), then begins again with the
+ * barrier. A page read waits for all that hold something when it begins.
+ *
  * A read that also opens (OPEN, OBJECT with RPC_OBJECT_OPEN) is registered
  * first, waits for the commands that were decided without it, then reads
  * (shard_open.c). OBJECT learns its inode from the first read, so it reads
@@ -40,9 +44,9 @@ static uint32_t shard_read_open(struct shard_op *op)
 		struct rpc_open m;
 
 		rv = rpc_open_decode(&m, op->payload.p, op->payload.len);
-		op->open = true;
+		op->open = rv == 0 && ino_shard(m.ino) == op->g->id;
 		op->session = m.session;
-		if (rv == 0)
+		if (op->open)
 			rv = shard_op_register(op, m.ino);
 	} else if (op->tag == RPC_TAG_object) {
 		struct rpc_object m;
@@ -209,9 +213,26 @@ static uint32_t shard_read_statfs(struct shard_op *op)
 	return rpc_status_from_errno(rpc_statfs_rsp_encode(&rsp, b));
 }
 
+/* The rows say committed or nothing; who is under way, this leader knows. */
+static uint32_t shard_read_txn(struct shard_op *op)
+{
+	struct buf *b = &op->answer.payload;
+	struct rpc_txn_ask_rsp rsp;
+	struct rpc_txn_ask m;
+
+	if (rpc_txn_ask_decode(&m, op->payload.p, op->payload.len) != 0 ||
+	    rpc_txn_ask_rsp_decode(&rsp, b->data, b->len) != 0 ||
+	    rsp.state != RPC_TXN_ABORTED || !shard_far_pending(op->g, m.txn))
+		return RPC_STATUS_OK;
+	rsp.state = RPC_TXN_PENDING;
+	buf_reset(b);
+	return rpc_status_from_errno(rpc_txn_ask_rsp_encode(&rsp, b));
+}
+
 /* True when the op goes on in this turn. */
 static bool shard_read_point(struct shard_op *op)
 {
+	const struct ns_cmd c = shard_op_cmd(op);
 	uint32_t status;
 	int rv;
 
@@ -221,8 +242,7 @@ static bool shard_read_point(struct shard_op *op)
 	}
 	ns_answer_fini(&op->answer);
 	ns_answer_init(&op->answer);
-	rv = ns_read(op->txn, op->g->id, op->tag, op->payload.p,
-		     op->payload.len, &op->answer);
+	rv = ns_read(op->txn, &c, &op->answer);
 	if (rv == -EAGAIN) {
 		shard_op_load(op);
 		return false;
@@ -235,12 +255,19 @@ static bool shard_read_point(struct shard_op *op)
 	}
 	if (!shard_read_current(op))
 		return false;
-	if (op->answer.status == RPC_STATUS_OK && op->open &&
-	    shard_read_reopen(op))
+	status = op->answer.status;
+	if (status == RPC_STATUS_LOCKED) {
+		rows_txn_rewind(op->txn);
+		shard_lock_wait(op, op->answer.holder, OP_OPEN_WAIT);
+		return false;
+	}
+	if (status == RPC_STATUS_OK && op->open && shard_read_reopen(op))
 		return false;
 	status = op->answer.status;
 	if (status == RPC_STATUS_OK && op->tag == RPC_TAG_statfs)
 		status = shard_read_statfs(op);
+	if (status == RPC_STATUS_OK && op->tag == RPC_TAG_txn_ask)
+		status = shard_read_txn(op);
 	if (status != RPC_STATUS_OK || op->answer.n_values == 0) {
 		shard_read_end(op, status);
 		return false;
@@ -251,6 +278,7 @@ static bool shard_read_point(struct shard_op *op)
 
 void shard_read_step(struct shard_op *op)
 {
+	const struct wire_u128 nobody = { 0, 0 }; /* that is: everybody */
 	uint32_t status;
 
 	for (;;) {
@@ -285,6 +313,11 @@ void shard_read_step(struct shard_op *op)
 				return;
 			}
 		case OP_SYNC:
+			if (!op->passed && op->g->locks->n > 0) {
+				op->passed = true;
+				shard_lock_wait(op, nobody, OP_OPEN_WAIT);
+				return;
+			}
 			if (rows_sync(op->set->rows, shard_scan_synced, op) != 0)
 				shard_read_end(op, RPC_STATUS_NOMEM);
 			return;

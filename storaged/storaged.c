@@ -112,6 +112,9 @@ int storaged_open(const struct storaged_config *config,
 			config->settings.orphans_period_ms * 1000000,
 		.orphans_grace_ns = config->settings.orphans_grace_ms * 1000000,
 		.is_check = config->is_check,
+		.manager = config->manager,
+		.addr = config->addr,
+		.spread_names = config->spread_names,
 	};
 	int rv;
 

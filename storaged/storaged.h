@@ -58,6 +58,7 @@ struct storaged_config {
 	bool manager_is_local;     /* they are in this process, on `server` */
 	struct storaged_settings settings;
 	bool is_check;             /* store.h */
+	uint64_t spread_names;     /* store_config.spread_names */
 };
 
 /* Opens the store (blocks for recovery) and registers its handlers. */

@@ -13,6 +13,7 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/client/client.h"
 
 #define STORE_DRAIN_NS 200000
 
@@ -31,6 +32,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 		return errbuf_set(e, -ENOMEM, "out of memory");
 	s->loops_set = config->loops;
 	s->server = config->server;
+	s->spread_names = config->spread_names;
 	s->rows_cache = config->rows_cache;
 	s->db_cache = config->db_cache;
 	s->log_segment = config->log_segment;
@@ -54,6 +56,8 @@ int store_open(const struct store_config *config, struct store **ret_store,
 		s->loops[i].tidy.run = store_loop_tidy;
 		s->n_loops = i + 1;
 	}
+	if (rv == 0)
+		rv = store_calls_new(s, config, e);
 	if (rv == 0)
 		rv = store_open_parts(s, e);
 	if (rv == 0)
@@ -181,6 +185,7 @@ static void store_loop_start(struct env_task *task)
 			compact_start_watching(s->compact);
 		if (!s->is_check && s->orphans != NULL)
 			orphans_start(s->orphans);
+		store_place_start(s);
 	}
 }
 
@@ -349,6 +354,7 @@ void store_close(struct store *s)
 		orphans_stop(s->orphans);
 	store_drain(s);
 	store_space_stop(s);
+	store_place_stop(s);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		if (s->loops[i].set != NULL)
 			shard_set_stop(s->loops[i].set);
@@ -367,6 +373,7 @@ void store_close(struct store *s)
 	}
 	compact_free(s->compact);
 	orphans_free(s->orphans);
+	client_set_free(s->clients);
 	chunk_store_close(s->chunks, s->clean);
 	seg_head_close(s->bulk);
 	for (unsigned i = 0; i < s->n_loops; i++) {

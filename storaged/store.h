@@ -23,6 +23,13 @@ struct store_config {
 	struct loop_set *loops;
 	struct rpc_server *server; /* handlers are registered here */
 	const char *dir;
+	const char *manager;       /* to reach other shards; NULL: none */
+	const char *addr;          /* our own, as the managers know it */
+	/*
+	 * Names in a shard from which on its new directories go to shards with
+	 * fewer; 0 = 1,000,000, 1: to any shard from the first one on.
+	 */
+	uint64_t spread_names;
 	size_t rows_cache;         /* bytes per loop; 0 = 8 MiB */
 	size_t db_cache;           /* leveldb block cache; 0 = 8 MiB */
 	uint64_t log_segment;      /* bytes of a log segment; 0 = 64 MiB */

@@ -15,6 +15,7 @@
 #include "storaged/shard.h"
 #include "storaged/store.h"
 
+struct client_set;
 struct store;
 
 /* What one event loop has of the store. */
@@ -35,6 +36,7 @@ struct store_loop {
 struct store_shard {
 	uint16_t id;
 	bool led;                    /* its loop only: led once */
+	_Atomic uint64_t names;      /* files and directories, lately */
 };
 
 struct store {
@@ -78,6 +80,14 @@ struct store {
 	struct env_work kept_work;
 	bool kept_busy;              /* loop 0 */
 	_Atomic uint64_t rot;
+	/* requests of shards to other shards */
+	struct client_set *clients;  /* NULL: there are none */
+	atomic_bool calls_started;
+	struct env_task calls_task;
+	/* where new directories go */
+	uint64_t spread_names;
+	struct env_timer names_timer;
+	struct env_work names_work;
 };
 
 /* --- store_open.c --- */
@@ -96,6 +106,17 @@ int store_compact_open(struct store *s, const struct store_config *config,
 /* The sets are there; the loops may not run yet. */
 int store_compact_start(struct store *s, struct errbuf *e);
 void store_compact_rpc(void *arg, struct rpc_req *req);
+/* --- store_call.c --- */
+int store_calls_new(struct store *s, const struct store_config *config,
+		    struct errbuf *e);
+int store_on_call(void *arg, uint16_t shard, uint16_t tag, struct buf *payload,
+		  shard_called_fn done, void *done_arg, void **ret_handle);
+void store_on_call_cancel(void *arg, void *handle);
+
+/* --- store_place.c --- */
+uint16_t store_on_place(void *arg, uint16_t shard);
+void store_place_start(struct store *s); /* loop 0 */
+void store_place_stop(struct store *s);
 
 /* --- store_slices.c --- */
 void store_slices_rpc(void *arg, struct rpc_req *req);

@@ -158,6 +158,9 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.chunk = store_on_chunk,
 			.reader_lease_ns = s->reader_lease_ns,
 			.grace_ns = s->opens_grace_ns,
+			.call = s->clients == NULL ? NULL : store_on_call,
+			.call_cancel = store_on_call_cancel,
+			.place = store_on_place,
 			.arg = l,
 		};
 		int rv = shard_set_new(&config, &l->set);

@@ -77,6 +77,10 @@ static void store_shard_done(void *arg, uint32_t status, struct buf *payload,
 		return;
 	}
 	body_unref(body);
+	if (status == RPC_STATUS_ELSEWHERE) {
+		rpc_reply_status(req, status, payload);
+		return;
+	}
 	if (status == RPC_STATUS_NOT_LEADER) {
 		struct raft_group *g = shard_group(l->set, req->group);
 

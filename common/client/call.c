@@ -18,8 +18,15 @@
  * If we have no other one yet, the managers are asked for it; a mutation that
  * was refused at its first try goes on with that, as it cannot have happened.
  * All else ends here.
+ *
+ * An answer may be that another shard goes on (follow.h): that is definite, the
+ * next request has the next number. A shard that sends a request on notes that
+ * only when the request says that it was sent there before (RPC_SEQ_AGAIN); so
+ * the answer to an earlier try must not be taken while a later one may be under
+ * way. It never is: a call waits for one try at a time.
  */
 #include "common/client/client_impl.h"
+#include "common/client/follow.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -45,6 +52,8 @@ struct client_call {
 	bool has_slot;
 	struct client_chunk chunk;
 	struct wire_u128 store; /* kind S */
+	struct client_follow *follow; /* NULL unless shards were joined */
+	unsigned sent;      /* tries at this place */
 	struct buf payload; /* empty while the rpc call has it */
 	struct body *body;  /* our reference */
 	uint32_t slot;
@@ -121,12 +130,12 @@ static void call_store(uint8_t *p, uint64_t v, unsigned n)
 /* (client, slot, seq) are the first bytes of every mutation. */
 static void call_stamp(struct client_call *call)
 {
+	bool again = call->kind == 'W' && call->sent > 0;
 	uint8_t *p = call->payload.data;
 
-	call->session = call->c->session;
 	call_store(p, call->session, 8);
 	call_store(p + 8, call->slot, 4);
-	call_store(p + 12, call->seq, 8);
+	call_store(p + 12, call->seq | (again ? RPC_SEQ_AGAIN : 0), 8);
 }
 
 /* --- ends --- */
@@ -143,6 +152,7 @@ static void call_unhook(struct client_call *call, bool definite)
 static void call_free(struct client_call *call)
 {
 	buf_fini(&call->payload);
+	client_follow_free(call->follow);
 	body_unref(call->body);
 	mem_free(call);
 }
@@ -233,9 +243,49 @@ static bool call_lost_session(struct client_call *call,
 		return false;
 	call->payload = *r->request;
 	buf_init(r->request, 0);
+	call->sent = 0;
 	call_drop_slot(call, true);
 	call_wait(call, call->session == call->c->session ? CALL_WAIT_NS : 0);
 	return true;
+}
+
+/* What comes back may be no answer yet, but where it is. */
+static void call_follow(struct client_call *call, const struct rpc_reply *r)
+{
+	struct client_hop hop = { .tag = call->tag, .shard = call->shard };
+	struct rpc_reply joined = *r;
+	struct buf answer;
+	int rv = 0;
+
+	buf_init(&hop.request, 0);
+	buf_init(&answer, 0);
+	if (r->request != NULL) {
+		hop.request = *r->request;
+		buf_init(r->request, 0);
+	}
+	if (call->kind == 'R' || call->kind == 'W')
+		rv = client_follow(&call->follow, &hop, r->status,
+				   wire_bytes(r->payload, r->len), &answer);
+	if (rv > 0) {
+		call->payload = hop.request;
+		call->tag = hop.tag;
+		call->shard = hop.shard;
+		call->sent = 0;
+		call->seq++;
+		call_try(call);
+		return;
+	}
+	if (rv < 0)
+		joined = (struct rpc_reply){
+			.status = rpc_status_from_errno(rv),
+		};
+	else if (answer.len > 0) {
+		joined.payload = answer.data;
+		joined.len = answer.len;
+	}
+	buf_fini(&hop.request);
+	call_end(call, &joined, true);
+	buf_fini(&answer);
 }
 
 static void call_on_reply(void *arg, const struct rpc_reply *r)
@@ -246,6 +296,10 @@ static void call_on_reply(void *arg, const struct rpc_reply *r)
 	call->rpc = NULL;
 	if (r->status == RPC_STATUS_SESSION && call_lost_session(call, r))
 		return;
+	if (r->status == RPC_STATUS_OK || r->status == RPC_STATUS_ELSEWHERE) {
+		call_follow(call, r);
+		return;
+	}
 	if (!call_may_retry(r->status)) {
 		call_end(call, r, r->status != RPC_STATUS_TIMEDOUT);
 		return;
@@ -296,8 +350,12 @@ static bool call_route(const struct client_call *call, struct wire_bytes *addr,
 /* A mutation without slot gets one: true, or it waits. */
 static bool call_prepare(struct client_call *call)
 {
-	if (!call_is_mutation(call) || call->has_slot)
+	if (!call_is_mutation(call))
 		return true;
+	if (call->has_slot) {
+		call_stamp(call);
+		return true;
+	}
 	if (call->c->session == 0 || call->c->session == call->session) {
 		call_wait(call, CALL_WAIT_NS);
 		return false;
@@ -308,6 +366,7 @@ static bool call_prepare(struct client_call *call)
 		env_timer_set(call->c->env, &call->timer, call_left_ns(call));
 		return false;
 	}
+	call->session = call->c->session;
 	call_stamp(call);
 	return true;
 }
@@ -341,6 +400,7 @@ static void call_try(struct client_call *call)
 		send.body = body_ref(call->body);
 	env_timer_cancel(c->env, &call->timer);
 	call->state = CALL_SENT;
+	call->sent++;
 	call->rpc = rpc_link_send(link, &send);
 	if (call->rpc == NULL)
 		call_end_soon(call, RPC_STATUS_NOMEM);

@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libclient.a
 	%D%/client.h %D%/client_impl.h \
 	%D%/cluster.c %D%/cluster.h \
 	%D%/memory.c \
+	%D%/follow.c %D%/follow.h \
 	%D%/read.c \
 	%D%/set.c \
 	%D%/slice.c

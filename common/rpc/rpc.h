@@ -79,6 +79,9 @@ void rpc_reply(struct rpc_req *req, struct buf *payload, struct body *body);
 /* Answers with a status; hint and text may be 0 and NULL. */
 void rpc_reply_error(struct rpc_req *req, uint32_t status, uint64_t hint,
 		     const char *text);
+/* The same with an error_rsp that is encoded already; payload is taken. */
+void rpc_reply_status(struct rpc_req *req, uint32_t status,
+		      struct buf *payload);
 
 /* --- links --- */
 
@@ -87,7 +90,8 @@ struct rpc_peer_link;
 
 struct rpc_reply {
 	uint32_t status;        /* RPC_STATUS_* */
-	const uint8_t *payload; /* borrowed for the callback */
+	const uint8_t *payload; /* borrowed for the callback; of an error:
+				 * an error_rsp, or nothing */
 	size_t len;
 	struct body *body;      /* borrowed for the callback; may be NULL */
 	uint64_t hint;          /* of an error */

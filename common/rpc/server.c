@@ -274,3 +274,16 @@ void rpc_reply_error(struct rpc_req *req, uint32_t status, uint64_t hint,
 	}
 	server_send_home(m);
 }
+
+void rpc_reply_status(struct rpc_req *req, uint32_t status,
+		      struct buf *payload)
+{
+	struct rpc_msg *m = req->impl;
+
+	assert(!m->replied && status != RPC_STATUS_OK);
+	m->replied = true;
+	m->status = status;
+	m->reply = *payload;
+	buf_init(payload, 0);
+	server_send_home(m);
+}

@@ -23,9 +23,23 @@ enum {
 	RPC_NAME_DIR = 2,  /* the row with slash */
 };
 
+/*
+ * RPC_SEQ_AGAIN in seq: other tries of this request may still be under way, so
+ * an answer of ELSEWHERE must be kept in the slot too.
+ */
 #define RPC_MUT(F) F(u64, client) F(u32, slot) F(u64, seq)
+#define RPC_SEQ_AGAIN (UINT64_C(1) << 63)
 
-#define RPC_ERROR_RSP(F) F(u64, hint) F(str, text)
+/*
+ * Where a request goes on that a shard could not end (status ELSEWHERE): send
+ * it to `shard` with these two (the same two fields of the error). at: the
+ * inode that was reached, skip: what of the key leads there, in bytes. LOOKUP:
+ * at is the inode found, skip its kind, + 256 when it shadows a file. Both 0:
+ * from the beginning.
+ */
+#define RPC_WALK(F) F(u64, at) F(u32, skip)
+
+#define RPC_ERROR_RSP(F) F(u64, hint) F(str, text) F(u16, shard) RPC_WALK(F)
 #define RPC_EMPTY(F)
 #define RPC_MUT_ONLY(F) RPC_MUT(F)
 
@@ -65,7 +79,7 @@ enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
 #define RPC_STORE_BEAT_RSP(F) F(u64, epoch)
 
 /* --- namespace: attributes and names (mount) --- */
-#define RPC_LOOKUP_REQ(F) F(u64, dir) F(str, name) F(u8, how)
+#define RPC_LOOKUP_REQ(F) F(u64, dir) F(str, name) F(u8, how) RPC_WALK(F)
 /* kind: the row found, RPC_NAME_FILE or _DIR; shadowed: a file row is hidden by it */
 #define RPC_LOOKUP_RSP(F) F(attr, attr) F(u8, kind) F(u8, shadowed)
 #define RPC_GETATTR_REQ(F) F(u64, ino)
@@ -81,7 +95,7 @@ enum {
 /* mode carries S_IFMT: file, dir, symlink, fifo, socket, device */
 #define RPC_MKNOD_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u32, mode) \
 	F(u32, uid) F(u32, gid) F(u64, rdev) F(str, target) F(u32, flags) F(u64, session) \
-	F(u8, how)
+	F(u8, how) RPC_WALK(F)
 enum {
 	RPC_MKNOD_EXCL = 1, /* EEXIST when there; else the existing one is returned */
 	RPC_MKNOD_OPEN = 2, /* register an open for `session` as OPEN does */
@@ -95,7 +109,7 @@ enum {
  * and however many handles it has; one CLOSE ends it.
  */
 #define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
-	F(u8, how) F(u64, change) F(u8, held)
+	F(u8, how) F(u64, change) F(u8, held) RPC_WALK(F)
 #define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
 #define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir)
 #define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink) F(attr, dir)
@@ -117,7 +131,10 @@ enum { RPC_XATTR_CREATE = 1, RPC_XATTR_REPLACE = 2 };
 #define RPC_REMOVEXATTR_REQ(F) RPC_MUT(F) F(u64, ino) F(str, name)
 /* after: raw row name (with slash for directories) to go on behind; plus: attrs wanted */
 #define RPC_READDIR_REQ(F) F(u64, dir) F(str, after) F(u32, max) F(u8, plus)
-/* entries: (str row name, u64 ino, u32 mode, u8 shadowed, attr when plus) */
+/*
+ * entries: (str row name, u64 ino, u32 mode, u8 shadowed, attr when plus); the
+ * attributes of an inode of another shard have ino 0: ask it
+ */
 #define RPC_READDIR_RSP(F) F(list, entries) F(u8, eof)
 /* Parent and name of a directory inode, for ".." and getparent */
 #define RPC_PARENT_REQ(F) F(u64, ino)
@@ -168,7 +185,7 @@ enum {
  * OBJECT_OPEN: register a soft open for `session` (long GETs).
  */
 #define RPC_OBJECT_REQ(F) F(u64, root) F(str, key) RPC_COND(F) F(u64, off) F(u64, len) \
-	F(u8, suffix) F(u32, flags) F(u64, session) F(u32, part)
+	F(u8, suffix) F(u32, flags) F(u64, session) F(u32, part) RPC_WALK(F)
 enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /*
  * headers: (lower-case name, value) of stored standard headers;
@@ -182,22 +199,37 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /* What PUT, CREATE UPLOAD store beside the bytes */
 #define RPC_META(F) F(kvs, headers) F(kvs, user) F(kvs, sums) F(str, sum_type)
 /* Early look at a PUT: conditions as they are now (no record); home = shard for slice ids */
-#define RPC_PREPARE_REQ(F) F(u64, root) F(str, key) RPC_COND(F)
+#define RPC_PREPARE_REQ(F) F(u64, root) F(str, key) RPC_COND(F) RPC_WALK(F)
 #define RPC_PREPARE_RSP(F) F(u16, home)
 /* extents cover [0, size); data = inline bytes; one record swaps the entry */
 #define RPC_PUT_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F) \
 	F(u32, uid) F(u32, gid) F(u32, umask) F(u64, size) F(str, etag) RPC_META(F) \
-	F(extents, extents) F(blob, data) F(u64, epoch)
+	F(extents, extents) F(blob, data) F(u64, epoch) RPC_WALK(F)
 /* sums: of a completed upload, made from those of its parts */
 #define RPC_PUT_RSP(F) F(attr, attr) F(str, etag) F(kvs, sums) F(str, sum_type)
-#define RPC_DELETE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F)
+#define RPC_DELETE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_COND(F) RPC_WALK(F)
 /*
  * Keys of `root` behind `after` (and >= prefix) in byte order. delimiter: any
  * string. entries: (str key, u8 is_prefix, u64 size, i64 mtime, str etag,
  * str sum_alg, str sum_type). next: go on with after = next.
+ *
+ * Over shards: from, a second bound, is inclusive. at: only what lies below
+ * this directory, whose keys begin with `path` (what the client asks next when
+ * an answer says at, path: the walk came to a directory of another shard; with
+ * at 0 when it says below: the walk under `at` has ended).
  */
-#define RPC_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, after) F(str, delimiter) F(u32, max)
-#define RPC_LIST_RSP(F) F(list, entries) F(u8, truncated) F(str, next)
+#define RPC_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, after) F(str, delimiter) F(u32, max) \
+	F(str, from) F(u64, at) F(str, path)
+/*
+ * is_prefix of an entry may be 2: size is an inode of another shard, ask it
+ * (SUMMARY); asks: how many of these there are.
+ */
+#define RPC_LIST_RSP(F) F(list, entries) F(u8, truncated) F(str, next) \
+	F(u64, at) F(str, path) F(u8, below) F(u32, asks)
+/* What LIST says of files: inos u64 each, of one shard; gone ones have size UINT64_MAX */
+#define RPC_SUMMARY_REQ(F) F(list, inos)
+/* summaries: (u64 ino, u64 size, i64 mtime, str etag, str sum_alg, str sum_type) */
+#define RPC_SUMMARY_RSP(F) F(list, summaries)
 
 /* --- multipart; the upload lives in the bucket root's shard for now --- */
 #define RPC_MPU_CREATE_REQ(F) RPC_MUT(F) F(u64, root) F(str, key) RPC_META(F) \
@@ -226,9 +258,13 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /* --- bucket roots (managers) --- */
 #define RPC_ROOT_CREATE_REQ(F) RPC_MUT(F) F(u64, bucket) F(u32, uid) F(u32, gid) F(u32, mode)
 #define RPC_ROOT_CREATE_RSP(F) F(u64, ino)
-/* NOTEMPTY when anything but empty directories is left; uploads are aborted */
-#define RPC_ROOT_REMOVE_REQ(F) RPC_MUT(F) F(u64, ino)
-#define RPC_USAGE_REQ(F) F(u64, ino)
+/*
+ * NOTEMPTY when anything but empty directories is left; uploads are aborted.
+ * at: of these only the directory `at`, which is in the way of the rest.
+ */
+#define RPC_ROOT_REMOVE_REQ(F) RPC_MUT(F) F(u64, ino) RPC_WALK(F)
+/* bucket: when ino is of another shard, what this one has of the bucket */
+#define RPC_USAGE_REQ(F) F(u64, ino) F(u64, bucket)
 #define RPC_USAGE_RSP(F) F(u64, bytes) F(u64, files) F(u64, dirs)
 /*
  * These sessions (u64 each) have expired: their opens are closed, inodes
@@ -237,7 +273,7 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
  */
 #define RPC_SESSION_END_REQ(F) RPC_MUT(F) F(blob, sessions)
 /* where: row for whereis: shard, inode, extents */
-#define RPC_WHEREIS_REQ(F) F(u64, root) F(str, key)
+#define RPC_WHEREIS_REQ(F) F(u64, root) F(str, key) RPC_WALK(F)
 #define RPC_WHEREIS_RSP(F) F(u16, shard) F(attr, attr) F(str, etag) F(u32, extents) F(u32, inlined)
 
 /* --- what the leader's host asks of its own shard --- */
@@ -278,6 +314,30 @@ enum { RPC_SLICE_UNKNOWN = 0, RPC_SLICE_ALIVE = 1, RPC_SLICE_DEAD = 2 };
  */
 #define RPC_MERGE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, pos) F(u64, len) \
 	F(u128, print) F(blob, data)
+
+/* --- transactions over shards; docs/ARCHITECTURE.md says how they run --- */
+/*
+ * Takes locks for a transaction and answers the rows. wants: (u8 mode, str row
+ * key) of inodes and entries. wait: 0 = LOCKED at once when another one has
+ * them. rows: (u8 mode, str key, u8 there, blob value); of an entry the rows
+ * of both kinds, without what only the shard itself can use of an inode.
+ */
+#define RPC_TXN_LOCK_REQ(F) RPC_MUT(F) F(u128, txn) F(list, wants) F(u8, wait)
+#define RPC_TXN_LOCK_RSP(F) F(list, rows)
+enum {
+	RPC_LOCK_LOOK = 0, /* none: only the row */
+	RPC_LOCK_PIN = 1,  /* an inode stays where it is, entries may change */
+	RPC_LOCK_UP = 2,   /* the same for all directories above, in the shard */
+	RPC_LOCK_ALL = 3,  /* nobody else reads or changes it */
+};
+/* Gives all locks back; steps (struct ns_step): what is done before */
+#define RPC_TXN_END_REQ(F) RPC_MUT(F) F(u128, txn) F(list, steps)
+/* What became of a transaction, asked at its coordinator; shard: who asks */
+#define RPC_TXN_ASK_REQ(F) F(u128, txn) F(u16, shard)
+#define RPC_TXN_ASK_RSP(F) F(u8, state) F(list, steps)
+enum { RPC_TXN_ABORTED = 0, RPC_TXN_PENDING = 1, RPC_TXN_COMMITTED = 2 };
+/* All its steps were done: txns u128 each */
+#define RPC_TXN_FORGET_REQ(F) RPC_MUT(F) F(list, txns)
 
 /* --- chunks; bytes are the frame's body --- */
 #define RPC_CHUNK_PUT_REQ(F) F(u128, slice) F(u32, index) F(u128, hash)
@@ -389,6 +449,7 @@ enum {
 	M(0x51, root_remove, RPC_ROOT_REMOVE_REQ, empty_rsp, MANAGER, W) \
 	M(0x52, usage, RPC_USAGE_REQ, usage_rsp, CLIENT, R) \
 	M(0x53, whereis, RPC_WHEREIS_REQ, whereis_rsp, MANAGER, R) \
+	M(0x54, summary, RPC_SUMMARY_REQ, summary_rsp, CLIENT, R) \
 	M(0x57, slice_ask, RPC_SLICE_ASK_REQ, slice_ask_rsp, SERVER, R) \
 	M(0x58, queue_work, RPC_QUEUE_WORK_REQ, queue_work_rsp, STORAGE, W) \
 	M(0x59, slice_reap, RPC_SLICE_REAP_REQ, slice_reap_rsp, STORAGE, W) \
@@ -396,6 +457,10 @@ enum {
 	M(0x5b, slice_drop, RPC_SLICE_DROP_REQ, empty_rsp, CLIENT, W) \
 	M(0x5c, session_end, RPC_SESSION_END_REQ, empty_rsp, MANAGER, W) \
 	M(0x5f, merge, RPC_MERGE_REQ, empty_rsp, STORAGE, W) \
+	M(0x74, txn_lock, RPC_TXN_LOCK_REQ, txn_lock_rsp, STORAGE, W) \
+	M(0x75, txn_end, RPC_TXN_END_REQ, empty_rsp, STORAGE, W) \
+	M(0x76, txn_ask, RPC_TXN_ASK_REQ, txn_ask_rsp, STORAGE, R) \
+	M(0x77, txn_forget, RPC_TXN_FORGET_REQ, empty_rsp, STORAGE, W) \
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
 	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \
@@ -449,7 +514,10 @@ enum {
 	M(check_rows_rsp, RPC_CHECK_ROWS_RSP) \
 	M(check_bytes_rsp, RPC_CHECK_BYTES_RSP) \
 	M(chunk_check_rsp, RPC_CHUNK_CHECK_RSP) \
-	M(store_slices_rsp, RPC_STORE_SLICES_RSP)
+	M(store_slices_rsp, RPC_STORE_SLICES_RSP) \
+	M(summary_rsp, RPC_SUMMARY_RSP) \
+	M(txn_lock_rsp, RPC_TXN_LOCK_RSP) \
+	M(txn_ask_rsp, RPC_TXN_ASK_RSP)
 
 /* a reserved byte, so that the struct is not empty */
 #define RPC_EMPTY_RSP(F) F(u8, reserved)

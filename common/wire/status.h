@@ -50,6 +50,9 @@
 	X(72, UNKNOWN_OUTCOME, EIO, "may or may not have happened") \
 	X(73, SESSION, ESTALE, "unknown or expired session") \
 	X(74, WRONG_STORE, EAGAIN, "not this store") \
+	X(75, ELSEWHERE, EAGAIN, "another shard goes on from here") \
+	X(76, LOCKED, EAGAIN, "a transaction holds what is needed") \
+	X(77, FAR, EAGAIN, "rows of other shards are needed") \
 	X(96, NO_BUCKET, ENOENT, "no such bucket") \
 	X(97, BUCKET_EXISTS, EEXIST, "bucket belongs to someone else") \
 	X(98, BUCKET_OWNED, EEXIST, "bucket is yours already") \

@@ -15,8 +15,8 @@ static void commands(struct wire_bytes b)
 	struct ns_cmd c;
 
 	if (ns_cmd_decode(&c, b.p, b.len, 1, 0) == 0)
-		FUZZ_MUST(c.payload == b.p + NS_CMD_HEADER &&
-			  c.len == b.len - NS_CMD_HEADER);
+		FUZZ_MUST(c.payload >= b.p + NS_CMD_HEADER &&
+			  c.payload + c.len == b.p + b.len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -36,10 +36,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (tag == SAY_OPEN && opens++ < OPENS_MAX)
 			nsh_open(h, fuzz_int(&p, 8));
-		if (info != NULL && (info->kind == 'W' || info->kind == 'R'))
+		/* the steps of TXN_END were made by a coordinator */
+		if (info != NULL && tag != RPC_TAG_txn_end &&
+		    (info->kind == 'W' || info->kind == 'R'))
 			(void)nsh_send(h, tag, &payload);
 		free(payload.data);
 	}
+	nsh_end_all(h);
 	FUZZ_MUST(nsh_free(h) == 0);
 	return 0;
 }

@@ -99,7 +99,7 @@ static void send(struct minienv *m, struct rows *rows, uint8_t tag,
 	FUZZ_MUST(t != NULL);
 	do {
 		load_status = 0;
-		rv = ns_victim(t, SHARD, tag, payload.p, payload.len, &ino);
+		rv = ns_victim(t, &c, &ino);
 		if (rv == -EAGAIN) {
 			rows_txn_load(t, on_loaded, NULL);
 			minienv_run(m);
@@ -108,7 +108,7 @@ static void send(struct minienv *m, struct rows *rows, uint8_t tag,
 	FUZZ_MUST(is_end(rv) && load_status == 0);
 	rows_txn_reset(t);
 	do {
-		rv = read ? ns_read(t, SHARD, tag, payload.p, payload.len, a) :
+		rv = read ? ns_read(t, &c, a) :
 			    ns_apply(t, &c, a);
 		if (rv == -EAGAIN) {
 			rows_txn_load(t, on_loaded, NULL);

@@ -12,9 +12,23 @@ struct nsh;
 
 /* forget: rows_set_forget() of the second replica. Aborts on any failure. */
 struct nsh *nsh_new(uint16_t shard, unsigned forget);
+/*
+ * The same over several shards, beginning with that one, in which roots are
+ * made; new directories go anywhere, as seed has it. Requests follow, and
+ * transactions run as their hosts would run them.
+ */
+struct nsh *nsh_new_spread(uint16_t shard, unsigned shards, unsigned forget,
+			   uint64_t seed);
+struct nsh_stats {
+	uint64_t hops, locks, commits, aborts;
+};
+void nsh_stats(struct nsh *h, struct nsh_stats *ret);
 /* Checks, then frees; the number of findings (printed). */
 unsigned nsh_free(struct nsh *h);
 unsigned nsh_check(struct nsh *h);
+
+/* Gives back the locks that TXN_LOCK took. */
+void nsh_end_all(struct nsh *h);
 
 /* Counts an open (what OPEN does in a leader); nsh_close() sends CLOSE. */
 void nsh_open(struct nsh *h, uint64_t ino);

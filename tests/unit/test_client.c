@@ -51,6 +51,7 @@ struct fixture {
 	uint64_t version, session;
 	uint32_t expired; /* answers to renew with SESSION */
 	unsigned open_fail; /* of the next opens */
+	uint32_t late;      /* status of a try that is older than the session */
 	unsigned opens, renews, gets;
 	struct rpc_req *polls[8];
 	unsigned n_polls;
@@ -354,6 +355,8 @@ static void on_slice_drop(void *arg, struct rpc_req *req)
 	rpc_reply(req, NULL, NULL);
 }
 
+static void on_delete(void *arg, struct rpc_req *req);
+
 static int make_server(struct fixture *f)
 {
 	int rv = rpc_server_new(f->loops, &f->server);
@@ -366,6 +369,7 @@ static int make_server(struct fixture *f)
 			  f);
 	rpc_server_handle(f->server, RPC_TAG_getattr, on_getattr, f);
 	rpc_server_handle(f->server, RPC_TAG_close, on_close, f);
+	rpc_server_handle(f->server, RPC_TAG_delete, on_delete, f);
 	rpc_server_handle(f->server, RPC_TAG_chunk_put, on_chunk_put, f);
 	rpc_server_handle(f->server, RPC_TAG_chunk_get, on_chunk_get, f);
 	rpc_server_handle(f->server, RPC_TAG_read, on_read, f);
@@ -579,8 +583,11 @@ static void test_retry(void **state)
 		for (unsigned i = 0; i < 6; i++) {
 			assert_int_equal(f->seen[i].client, 77);
 			assert_int_equal(f->seen[i].slot, f->seen[0].slot);
-			assert_int_equal(f->seen[i].seq,
+			/* the same number, but the later tries say so */
+			assert_int_equal(f->seen[i].seq & ~RPC_SEQ_AGAIN,
 					 i < 4 ? 1 : i - 2);
+			assert_int_equal(f->seen[i].seq >> 63,
+					 i > 0 && i < 4);
 		}
 		free(f);
 	}
@@ -636,8 +643,75 @@ static void test_connection_loss(void **state)
 	assert_int_equal(f->done, 1);
 	assert_int_equal(f->status[0], RPC_STATUS_OK);
 	assert_int_equal(f->n_seen, 2);
+	assert_int_equal(f->seen[1].seq, f->seen[0].seq | RPC_SEQ_AGAIN);
+	f->seen[1].seq = f->seen[0].seq;
 	assert_memory_equal(&f->seen[0], &f->seen[1], sizeof(f->seen[0]));
 	free(f);
+}
+
+/* --- other shards --- */
+
+static void on_delete(void *arg, struct rpc_req *req)
+{
+	struct rpc_error_rsp e = { .shard = 5, .at = 77, .skip = 2 };
+	struct fixture *f = arg;
+	struct rpc_delete m;
+	struct buf b;
+
+	rpc_delete_decode(&m, req->payload, req->payload_len);
+	if (f->n_seen < SEEN_MAX)
+		f->seen[f->n_seen++] =
+			(struct seen){ m.client, m.seq, m.slot };
+	if (f->n_seen == 1) {
+		f->bad += req->group != 3 || m.at != 0;
+		buf_init(&b, 0);
+		rpc_error_rsp_encode(&e, &b);
+		rpc_reply_status(req, RPC_STATUS_ELSEWHERE, &b);
+		return;
+	}
+	f->bad += req->group != 5 || m.at != 77 || m.skip != 2 ||
+		  !wire_bytes_eq(m.key, wire_cstr("a/key"));
+	if (f->n_seen == 2)
+		rpc_reply_error(req, RPC_STATUS_UNKNOWN_OUTCOME, 0, NULL);
+	else
+		rpc_reply(req, NULL, NULL);
+}
+
+static void follow_done(void *arg, const struct rpc_reply *reply)
+{
+	struct fixture *f = arg;
+
+	f->status[f->done++] = reply->status;
+	finish(f);
+}
+
+static void follow_start(struct fixture *f)
+{
+	struct rpc_delete m = { .root = INO, .key = wire_cstr("a/key") };
+
+	CLIENT_SEND(client_of(f->set, loop_set_get(f->loops, 0)), delete, 3, &m,
+		    follow_done, f);
+}
+
+/* Each place gets a number of its own, and is told when it is asked again. */
+static void test_elsewhere(void **state)
+{
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		struct fixture *f = fixture_new();
+
+		f->local = local;
+		run(f, follow_start);
+		assert_int_equal(f->bad, 0);
+		assert_int_equal(f->done, 1);
+		assert_int_equal(f->status[0], RPC_STATUS_OK);
+		assert_int_equal(f->n_seen, 3);
+		assert_int_equal(f->seen[0].seq, 1);
+		assert_int_equal(f->seen[1].seq, 2);
+		assert_int_equal(f->seen[2].seq, 2 | RPC_SEQ_AGAIN);
+		assert_int_equal(f->seen[2].slot, f->seen[0].slot);
+		free(f);
+	}
 }
 
 /* --- deadlines burn the slot --- */
@@ -848,13 +922,17 @@ static void test_session_ended(void **state)
 		assert_int_equal(f->seen[0].client, 77);
 		for (unsigned i = 1; i < 5; i++)
 			assert_int_equal(f->seen[i].client, 78);
-		assert_int_equal(f->seen[2].seq, f->seen[3].seq);
+		assert_int_equal(f->seen[3].seq,
+				 f->seen[2].seq | RPC_SEQ_AGAIN);
 		assert_true(f->opens == 2 && f->renews > 0);
 		free(f);
 	}
 }
 
-/* The shard says so when the next session has long been opened. */
+/*
+ * The first try is answered with f->late when the next session has long been
+ * opened.
+ */
 static void late_poll(struct env_timer *timer)
 {
 	struct fixture *f = CONTAINER_OF(timer, struct fixture, timer);
@@ -865,8 +943,7 @@ static void late_poll(struct env_timer *timer)
 	} else if (f->step == 1 && client_session(client0(f)) == 78) {
 		f->step = 2;
 		f->park = false;
-		rpc_reply_error(f->parked[--f->n_parked], RPC_STATUS_SESSION,
-				0, NULL);
+		rpc_reply_error(f->parked[--f->n_parked], f->late, 0, NULL);
 	}
 	env_timer_set(env0(f), timer, 1000000);
 }
@@ -887,11 +964,35 @@ static void test_session_ended_late(void **state)
 
 		f->local = local;
 		f->timeout_ms = 10000;
+		f->late = RPC_STATUS_SESSION;
 		run(f, late_start);
 		assert_int_equal(f->status[0], RPC_STATUS_OK);
 		assert_int_equal(f->n_seen, 2);
 		assert_int_equal(f->seen[0].client, 77);
 		assert_int_equal(f->seen[1].client, 78);
+		assert_int_equal(f->opens, 2);
+		free(f);
+	}
+}
+
+/* What may have happened in the old session must be asked for there. */
+static void test_session_ended_between(void **state)
+{
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		struct fixture *f = fixture_new();
+
+		f->local = local;
+		f->timeout_ms = 10000;
+		f->late = RPC_STATUS_UNKNOWN_OUTCOME;
+		run(f, late_start);
+		assert_int_equal(f->status[0], RPC_STATUS_OK);
+		assert_int_equal(f->n_seen, 2);
+		assert_int_equal(f->seen[0].client, 77);
+		assert_int_equal(f->seen[1].client, 77);
+		assert_int_equal(f->seen[1].slot, f->seen[0].slot);
+		assert_int_equal(f->seen[1].seq,
+				 f->seen[0].seq | RPC_SEQ_AGAIN);
 		assert_int_equal(f->opens, 2);
 		free(f);
 	}
@@ -1622,12 +1723,14 @@ int main(void)
 		cmocka_unit_test(test_basic),
 		cmocka_unit_test(test_retry),
 		cmocka_unit_test(test_connection_loss),
+		cmocka_unit_test(test_elsewhere),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_refresh),
 		cmocka_unit_test(test_session),
 		cmocka_unit_test(test_session_ended),
 		cmocka_unit_test(test_session_ended_late),
+		cmocka_unit_test(test_session_ended_between),
 		cmocka_unit_test(test_session_reopened),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_slice),

@@ -1,7 +1,10 @@
 /*
  * Random operations through both vocabularies against the model: every status,
- * and now and then every key, listing, directory and byte. Seeds are printed;
- * NS_MODEL_SEED=n runs one of them, NS_MODEL_SEEDS=n that many.
+ * and now and then every key, listing, directory and byte. Over one shard, and
+ * with directories spread over four.
+ *
+ * Seeds are printed; NS_MODEL_SEED=n runs one of them, NS_MODEL_SEEDS=n that
+ * many.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +21,7 @@
 #include "tests/lib/nsharness.h"
 #include "tests/lib/nsmodel.h"
 
-enum { SHARD = 1, STEPS = 400, HANDLES = 4 };
+enum { SHARD = 1, SHARDS = 4, STEPS = 400, HANDLES = 4 };
 
 struct handle {
 	uint64_t ino;
@@ -523,11 +526,11 @@ static void expect_all(struct run *r)
 	assert_int_equal(nsh_check(r->h), 0);
 }
 
-static void run_seed(uint64_t seed, int steps)
+static void run_seed(uint64_t seed, unsigned shards, int steps)
 {
 	struct run r = { .rng = (seed + 1) * 0x9e3779b97f4a7c15 };
 
-	r.h = nsh_new(SHARD, 1 + (unsigned)(seed % 7));
+	r.h = nsh_new_spread(SHARD, shards, 1 + (unsigned)(seed % 7), seed);
 	r.root = nsh_root(r.h, 5);
 	r.model = nsm_new();
 	for (int i = 0; i < steps; i++) {
@@ -558,27 +561,40 @@ static void run_seed(uint64_t seed, int steps)
 	assert_int_equal(nsh_free(r.h), 0);
 }
 
-static void test_random_operations(void **state)
+static void run_seeds(unsigned shards)
 {
 	const char *one = getenv("NS_MODEL_SEED");
 	const char *many = getenv("NS_MODEL_SEEDS");
 	uint64_t n = many == NULL ? 24 : strtoull(many, NULL, 10);
 
-	(void)state;
 	if (one != NULL) {
-		run_seed(strtoull(one, NULL, 10), STEPS);
+		run_seed(strtoull(one, NULL, 10), shards, STEPS);
 		return;
 	}
 	for (uint64_t seed = 0; seed < n; seed++) {
-		print_message("# seed %lu\n", (unsigned long)seed);
-		run_seed(seed, STEPS);
+		print_message("# seed %lu, %u shards\n", (unsigned long)seed,
+			      shards);
+		run_seed(seed, shards, STEPS);
 	}
+}
+
+static void test_random_operations(void **state)
+{
+	(void)state;
+	run_seeds(1);
+}
+
+static void test_over_shards(void **state)
+{
+	(void)state;
+	run_seeds(SHARDS);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_operations),
+		cmocka_unit_test(test_over_shards),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,191 @@
+/*
+ * The checker of names that span shards: what an entry says of an inode of
+ * another shard, and what an inode says of its names there, must be true at
+ * the other end. Needs the rows of all shards in one back, and no transaction
+ * under way: between a commit and its last step the two ends differ.
+ */
+#include "storaged/ns_impl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "common/base/mem.h"
+
+struct ns_far_check {
+	struct rows_back *back;
+	uint16_t shard;
+	void (*report)(void *arg, const char *text);
+	void *arg;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+ns_far_say(struct ns_far_check *c, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	c->report(c->arg, text);
+}
+
+/* 0 with *ret_value (mem_free), -ENOENT, -EIO. */
+static int ns_far_row(struct ns_far_check *c, const struct ns_key *k,
+		      uint8_t **ret_value, struct wire_bytes *ret)
+{
+	size_t len = 0;
+	int rv = rows_back_get(c->back, ns_key_get(k), ret_value, &len);
+
+	if (rv == 0)
+		*ret = wire_bytes(*ret_value, len);
+	return rv;
+}
+
+/* Is (dir, name) a name of ino, as its shard says? */
+static int ns_far_knows(struct ns_far_check *c, uint64_t ino, uint64_t dir,
+			struct wire_bytes name, bool *ret)
+{
+	struct ns_row_inode r;
+	struct wire_bytes b;
+	struct ns_key k;
+	uint8_t *value;
+	int rv;
+
+	ns_key_link(&k, ino_shard(ino), ino, dir, name);
+	rv = ns_far_row(c, &k, &value, &b);
+	*ret = rv == 0;
+	if (rv == 0)
+		mem_free(value);
+	if (rv != -ENOENT)
+		return rv;
+	ns_key_id(&k, ino_shard(ino), NS_T_INODE, ino);
+	rv = ns_far_row(c, &k, &value, &b);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	rv = ns_row_inode_load(&r, b);
+	*ret = rv == 0 && r.nlink > 0 && r.parent == dir &&
+	       wire_bytes_eq(r.name, name);
+	mem_free(value);
+	return rv;
+}
+
+static int ns_far_check_dent(struct ns_far_check *c, uint64_t dir,
+			     struct wire_bytes name, struct wire_bytes value)
+{
+	struct ns_row_dent d;
+	bool known;
+	int rv = ns_row_dent_load(&d, value);
+
+	if (rv != 0 || ino_shard(d.ino) == c->shard)
+		return rv;
+	rv = ns_far_knows(c, d.ino, dir, name, &known);
+	if (rv == 0 && !known)
+		ns_far_say(c, "entry %.*s of %lx: inode %lx does not know",
+			   (int)name.len, (const char *)name.p,
+			   (unsigned long)dir, (unsigned long)d.ino);
+	return rv;
+}
+
+/* The name that an inode says it has. */
+static int ns_far_check_name(struct ns_far_check *c, uint64_t ino,
+			     uint64_t dir, struct wire_bytes name)
+{
+	struct ns_row_dent d = { .ino = 0 };
+	struct wire_bytes b;
+	struct ns_key k;
+	uint8_t *value;
+	int rv;
+
+	if (ino_shard(dir) == c->shard)
+		return 0;
+	ns_key_dent(&k, ino_shard(dir), dir, name);
+	rv = ns_far_row(c, &k, &value, &b);
+	if (rv == 0) {
+		rv = ns_row_dent_load(&d, b);
+		mem_free(value);
+	}
+	if (rv != 0 && rv != -ENOENT)
+		return rv;
+	if (d.ino != ino)
+		ns_far_say(c, "inode %lx: %.*s of %lx leads to %lx",
+			   (unsigned long)ino, (int)name.len,
+			   (const char *)name.p, (unsigned long)dir,
+			   (unsigned long)d.ino);
+	return 0;
+}
+
+static int ns_far_check_inode(struct ns_far_check *c, uint64_t ino,
+			      struct wire_bytes value)
+{
+	struct ns_row_inode r;
+	int rv = ns_row_inode_load(&r, value);
+
+	if (rv != 0 || r.nlink == 0 || r.flags & NS_INODE_ROOT)
+		return rv;
+	return ns_far_check_name(c, ino, r.parent, r.name);
+}
+
+static int ns_far_check_row(struct ns_far_check *c, uint8_t type,
+			    struct wire_bytes rest, struct wire_bytes value)
+{
+	switch (type) {
+	case NS_T_DENT:
+		return rest.len < 8 ? 0
+				    : ns_far_check_dent(c, ns_be64(rest.p),
+							wire_bytes(rest.p + 8,
+								   rest.len -
+									   8),
+							value);
+	case NS_T_INODE:
+		return rest.len < 8 ? 0
+				    : ns_far_check_inode(c, ns_be64(rest.p),
+							 value);
+	case NS_T_LINK:
+		return rest.len < 16 ? 0
+				     : ns_far_check_name(
+					       c, ns_be64(rest.p),
+					       ns_be64(rest.p + 8),
+					       wire_bytes(rest.p + 16,
+							  rest.len - 16));
+	case NS_T_TXN:
+		ns_far_say(c, "a transaction of shard %u is under way",
+			   c->shard);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+int ns_check_far(struct rows_back *back, uint16_t shard,
+		 void (*report)(void *arg, const char *text), void *arg)
+{
+	struct ns_far_check c = { back, shard, report, arg };
+	struct wire_bytes key, value;
+	struct ns_key from, to;
+	struct rows_iter *it;
+	int rv;
+
+	ns_key_start(&from, shard, 0);
+	from.len = 2;
+	to = from;
+	ns_key_end(&to);
+	rv = rows_iter_new(back, ns_key_get(&from), ns_key_get(&to), &it);
+	if (rv != 0)
+		return rv;
+	while ((rv = rows_iter_next(it, &key, &value)) == 0) {
+		if (key.len < NS_KEY_REST)
+			continue;
+		rv = ns_far_check_row(&c, key.p[2],
+				      wire_bytes(key.p + NS_KEY_REST,
+						 key.len - NS_KEY_REST),
+				      value);
+		if (rv == -EIO) /* ns_check() tells */
+			rv = 0;
+		if (rv != 0)
+			break;
+	}
+	rows_iter_free(it);
+	return rv == -ENOENT ? 0 : rv;
+}
