@@ -141,3 +141,17 @@ tests_fault_crash_clean_LDFLAGS = -Wl,--wrap=raft_check_roll \
 	-Wl,--wrap=raft_group_next_moved -Wl,--wrap=raft_snaps_hold \
 	-Wl,--wrap=raft_snaps_release -Wl,--wrap=shard_clean_count
 TESTS += tests/fault/crash_clean
+
+# directories all over the shards, on simulated machines
+check_PROGRAMS += tests/sim/sim_tree
+tests_sim_sim_tree_SOURCES = \
+	tests/lib/nsmodel.c tests/lib/nsmodel.h \
+	tests/sim/sim_tree.c tests/sim/sim_tree.h \
+	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
+	tests/sim/sim_tree_ops.c tests/sim/sim_tree_proc.c
+tests_sim_sim_tree_LDADD = $(LIB_SIM) $(LIB_STORAGED)
+tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
+	-Wl,--wrap=ns_apply \
+	-Wl,--wrap=ns_locks_find -Wl,--wrap=shard_far_pending \
+	-Wl,--wrap=raft_group_term
+TESTS += tests/sim/sim_tree

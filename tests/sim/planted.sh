@@ -81,6 +81,11 @@ planted sim_shard nohash 3 rot
 planted sim_shard rotend 3 rot
 planted sim_shard rewrite 3 rot
 planted sim_shard nodir 3 rot
+planted sim_tree lock 3 mix
+planted sim_tree read 3 mix
+planted sim_tree end 3 mix
+planted sim_tree term 3 mix
+planted sim_tree again 3 mix
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
@@ -101,6 +106,8 @@ clean sim_shard 3 lease
 clean sim_shard 1 disk
 clean sim_shard 1 rot
 clean sim_shard 5 storm
+clean sim_tree 3 mix
+clean sim_tree 3 disk
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"
 exit $failed

@@ -33,14 +33,18 @@ run() {
 	rm -f "seeds.$$"
 }
 
-echo 1..4
+echo 1..6
 echo "# fresh seeds begin at $first"
 run sim_raft 'fixed seeds' -c "$fixed"
 run sim_shard 'fixed seeds' -c "$fixed"
+run sim_tree 'fixed seeds' -c $((fixed / 10))
 left=$((seconds - $(date +%s) + begin))
 [ $left -gt 10 ] || left=10
 run sim_raft 'fresh seeds' -s $first --seconds $((left / 4))
 left=$((seconds - $(date +%s) + begin))
 [ $left -gt 10 ] || left=10
-run sim_shard 'fresh seeds' -s $first --seconds $left
+run sim_shard 'fresh seeds' -s $first --seconds $((left / 2))
+left=$((seconds - $(date +%s) + begin))
+[ $left -gt 10 ] || left=10
+run sim_tree 'fresh seeds' -s $first --seconds $left
 exit $failed

@@ -1,0 +1,329 @@
+/*
+ * One namespace whose directories lie all over the shards (storaged/shard*.c
+ * as it is, each shard a group of one or three voters), on simulated machines
+ * that crash, pause and lose messages: whatever a transaction has done when
+ * its coordinator or a partner dies, somebody ends it.
+ *
+ * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
+ * nothing is done twice; the rows of a crashed machine are sound; after the
+ * heal every operation ends, within seconds no lock is left, both ends of each
+ * name agree, and listings show what the tree has.
+ *
+ * SIM_PLANT=lock|read|end|term|again plants a bug.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_tree.h"
+
+void *zalloc(size_t size)
+{
+	void *p = calloc(1, size);
+
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+void *grow(void *p, unsigned n, unsigned *cap, size_t size)
+{
+	if (n < *cap)
+		return p;
+	*cap = *cap * 2 + 16;
+	p = realloc(p, *cap * size);
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+/* --- what a process gets --- */
+
+static int tree_receive(void *proc, uint64_t from, const uint8_t *frame,
+			size_t len)
+{
+	struct proc *p = proc;
+
+	return raft_host_receive(p->host, from, frame, len);
+}
+
+static void tree_link_reset(void *proc, uint64_t peer)
+{
+	struct proc *p = proc;
+
+	raft_host_link_reset(p->host, peer);
+}
+
+static bool tree_leads(void *proc)
+{
+	struct proc *p = proc;
+
+	return p->leads[0];
+}
+
+/* --- work --- */
+
+static void tree_client(struct sim_cluster *c)
+{
+	struct tree *w = sim_cluster_arg(c);
+	struct sim *s = sim_cluster_sim(c);
+	struct proc *p = sim_cluster_proc(
+		c, (unsigned)sim_rand(s, sim_cluster_size(c)));
+
+	if (p != NULL && sim_chance(s, 20))
+		proc_check_rows(p, false);
+	if (w->heal != HEAL_NOT)
+		return;
+	if (p != NULL && sim_chance(s, 15))
+		(void)shard_set_checkpoint(p->set, NULL, NULL);
+	if (!w->asked_root) {
+		w->asked_root = true;
+		tree_root(w);
+	}
+	for (uint64_t n = sim_rand(s, 8); n > 0; n--) {
+		unsigned i = (unsigned)sim_rand(s, TREE_CLIENTS);
+
+		if (w->clients[i].busy < TREE_OPS)
+			tree_op(w, i);
+	}
+}
+
+static void tree_check(struct sim_cluster *c)
+{
+	(void)c; /* sim_shard looks at terms and leaders */
+}
+
+/* --- healing --- */
+
+static void checkpoint_done(void *arg, int status)
+{
+	struct tree *w = arg;
+
+	if (status != 0)
+		sim_fail(w->c, "a checkpoint failed: %d", status);
+	w->checkpoints--;
+}
+
+/* Everybody has everything, and nobody holds anything. */
+static bool tree_at_rest(struct tree *w)
+{
+	for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
+		struct proc *p = sim_cluster_proc(w->c, n);
+
+		if (p == NULL)
+			continue;
+		if (!proc_at_rest(p))
+			return false;
+		for (unsigned i = 0; i < w->groups; i++)
+			if (p->applied[i] < w->group[i].last)
+				return false;
+	}
+	return true;
+}
+
+static bool tree_healed(struct sim_cluster *c)
+{
+	struct tree *w = sim_cluster_arg(c);
+
+	switch (w->heal) {
+	case HEAL_NOT:
+		w->heal = HEAL_OPS;
+		return false;
+	case HEAL_OPS:
+		if (w->open > 0)
+			return false;
+		if (w->root != 0)
+			tree_last(w, true);
+		w->heal = HEAL_REST;
+		return false;
+	case HEAL_REST:
+		if (w->open > 0 || !tree_at_rest(w))
+			return false;
+		if (w->root != 0)
+			tree_last(w, false);
+		w->heal = HEAL_LOOK;
+		return false;
+	case HEAL_LOOK:
+		if (w->open > 0 || !tree_at_rest(w))
+			return false;
+		for (unsigned n = 0; n < sim_cluster_size(c); n++) {
+			struct proc *p = sim_cluster_proc(c, n);
+
+			if (p == NULL)
+				continue;
+			w->checkpoints++;
+			if (shard_set_checkpoint(p->set, checkpoint_done, w) !=
+			    0)
+				abort();
+		}
+		w->heal = HEAL_CHECKPOINT;
+		return false;
+	default:
+		return w->checkpoints == 0;
+	}
+}
+
+static void tree_end(struct sim_cluster *c)
+{
+	struct tree *w = sim_cluster_arg(c);
+
+	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
+		struct proc *p = sim_cluster_proc(c, n);
+
+		if (p == NULL)
+			continue;
+		proc_check_rows(p, true);
+		proc_count(p);
+	}
+	sim_trace(sim_cluster_sim(c), "end writes=%llu reads=%llu unknown=%llu "
+		  "hops=%llu far=%llu again=%llu waits=%llu",
+		  (unsigned long long)w->n_writes,
+		  (unsigned long long)w->n_reads,
+		  (unsigned long long)w->n_unknown,
+		  (unsigned long long)w->n_hops,
+		  (unsigned long long)w->n_far,
+		  (unsigned long long)w->n_again,
+		  (unsigned long long)w->n_waits);
+}
+
+static void tree_dump(struct sim_cluster *c)
+{
+	struct tree *w = sim_cluster_arg(c);
+
+	printf("# step %d, %u operations open\n", w->heal, w->open);
+	for (const struct op *op = w->ops; op != NULL; op = op->next)
+		if (!op->done)
+			printf("# %s client=%u shard=%u effects=%u\n",
+			       rpc_info(op->tag)->name, op->client,
+			       op->hop.shard, op->effects);
+	for (unsigned n = 0; n < sim_cluster_size(c); n++)
+		for (unsigned i = 0; i < w->groups; i++) {
+			struct proc *p = sim_cluster_proc(c, n);
+			const struct shard_group *g;
+
+			if (p == NULL)
+				continue;
+			g = shard_find(p->set, (uint16_t)(i + 1));
+			printf("# node=%u shard=%u leader=%d applied=%llu of "
+			       "%llu locks=%u\n", n, i + 1, p->leads[i],
+			       (unsigned long long)p->applied[i],
+			       (unsigned long long)w->group[i].last,
+			       g->locks->n);
+			for (const struct ns_party *y = g->locks->parties;
+			     y != NULL; y = y->next)
+				printf("#   %s %llx.%llu busy=%d\n",
+				       y->own ? "own" : "partner",
+				       (unsigned long long)y->txn.hi,
+				       (unsigned long long)y->txn.lo,
+				       y->busy);
+		}
+}
+
+/* --- the run --- */
+
+static const struct sim_ops tree_ops = {
+	.start = proc_start,
+	.stop = proc_stop,
+	.died = proc_died,
+	.receive = tree_receive,
+	.link_reset = tree_link_reset,
+	.leads = tree_leads,
+	.client = tree_client,
+	.check = tree_check,
+	.healed = tree_healed,
+	.end = tree_end,
+	.dump = tree_dump,
+};
+
+static void tree_free(struct tree *w, unsigned nodes)
+{
+	struct mail *m;
+	struct op *op;
+
+	for (unsigned i = 0; i < nodes; i++)
+		rows_mem_image_free(w->images[i]);
+	tree_model_fini(w);
+	while ((op = w->ops) != NULL) {
+		w->ops = op->next;
+		client_follow_free(op->follow);
+		buf_fini(&op->hop.request);
+		buf_fini(&op->request);
+		free(op->keys);
+		free(op);
+	}
+	while ((m = w->mails) != NULL) {
+		w->mails = m->next;
+		buf_fini(&m->payload);
+		free(m);
+	}
+	free(w);
+}
+
+static void tree_run(uint64_t seed, unsigned nodes,
+		     const struct sim_profile *profile, uint64_t fault_ms,
+		     bool tracing, struct sim_result *ret)
+{
+	static const unsigned forgets[] = { 0, 3, 10, 50 };
+	struct tree *w = zalloc(sizeof *w);
+	struct sim_config config = {
+		.ops = &tree_ops,
+		.profile = profile,
+		.nodes = nodes,
+		.fault_ms = fault_ms,
+		.heal_ms = 60000,
+		.seed = seed,
+		.tracing = tracing,
+		.pauses = seed % 4 == 1,
+		.drift_ppm = 10000,
+		.arg = w,
+	};
+
+	w->groups = 2 + (unsigned)(seed % (TREE_GROUPS - 1));
+	w->forget = forgets[seed / 3 % 4];
+	w->tiny_cache = seed / 5 % 2 != 0;
+	for (unsigned i = 0; i < nodes; i++)
+		w->images[i] = rows_mem_image_new();
+	for (unsigned i = 0; i < TREE_CLIENTS; i++)
+		w->clients[i].from.client = i + 1;
+	tree_model_init(w);
+	sim_cluster_run(&config, ret);
+	tree_free(w, nodes);
+}
+
+static int plant_set(const char *name)
+{
+	static const char *const plants[] = { "", "lock", "end", "term",
+					      "again", "read" };
+
+	for (unsigned i = 0; i < sizeof plants / sizeof *plants; i++)
+		if (strcmp(name, plants[i]) == 0) {
+			tree_plant = (enum tree_plant)i;
+			return 0;
+		}
+	fprintf(stderr, "SIM_PLANT=%s: not known\n", name);
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct sim_row rows[] = {
+		{ 1, "disk", 15 },
+		{ 1, "calm", 3 },
+		{ 3, "mix", 20 },
+		{ 3, "storm", 20 },
+		{ 3, "disk", 10 },
+		{ 3, "calm", 7 },
+		{ 0, NULL, 0 },
+	};
+	static const struct sim_program program = {
+		.name = "tests/sim/sim_tree",
+		.run = tree_run,
+		.rows = rows,
+		.fault_ms = 12000,
+	};
+	const char *plant = getenv("SIM_PLANT");
+
+	if (plant != NULL && *plant != '\0' && plant_set(plant) != 0)
+		return 2;
+	return sim_main(&program, argc, argv);
+}

@@ -1,0 +1,499 @@
+/*
+ * All shards as one tree. The first replica that applies an entry moves the
+ * model on; what was answered there must be what the model says. So the order
+ * in which entries are applied first is a witness of one order of all: if two
+ * shards disagreed about a name, no such order would fit.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "tests/sim/sim_tree.h"
+
+/* --- states --- */
+
+static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
+			    const char *path)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		const struct nsm_entry *en = &d->v[i];
+		char key[4 * TREE_KEY];
+		struct ver_row *r;
+
+		snprintf(key, sizeof key, "%s%s%s", path, en->name,
+			 en->dir ? "/" : "");
+		if (strlen(key) >= TREE_KEY)
+			continue;
+		if (v->n == *cap) {
+			*cap = *cap * 2 + 8;
+			v = realloc(v, sizeof *v + *cap * sizeof *v->rows);
+			if (v == NULL)
+				abort();
+		}
+		r = &v->rows[v->n++];
+		memset(r, 0, sizeof *r);
+		strcpy(r->key, key);
+		r->ino = en->dir != NULL ? en->dir->ino : en->file->ino;
+		r->file = en->file != NULL;
+		if (en->dir != NULL)
+			v = ver_dump(v, cap, en->dir, key);
+	}
+	return v;
+}
+
+static int ver_cmp(const void *a, const void *b)
+{
+	const struct ver_row *l = a, *r = b;
+
+	int n = strcmp(l->key, r->key);
+
+	return n != 0 ? n : l->file - r->file;
+}
+
+const struct ver *tree_now(const struct tree *w)
+{
+	return w->vers[w->n_vers - 1];
+}
+
+const struct ver_row *ver_find(const struct ver *v, const char *key, bool file)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		if (v->rows[i].file == file &&
+		    strcmp(v->rows[i].key, key) == 0)
+			return &v->rows[i];
+	return NULL;
+}
+
+const struct ver_row *ver_dir(const struct ver *v, uint64_t ino)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		if (!v->rows[i].file && v->rows[i].ino == ino)
+			return &v->rows[i];
+	return NULL;
+}
+
+/* States that no read may see any more go. */
+static void tree_prune(struct tree *w)
+{
+	uint64_t low = tree_floor(w);
+	unsigned n = 0;
+
+	for (const struct op *op = w->ops; op != NULL; op = op->next)
+		if (!op->done && !op->write && op->lo < low)
+			low = op->lo;
+	while (n + 1 < w->n_vers && w->vers[n + 1]->tick <= low)
+		free(w->vers[n++]);
+	w->n_vers -= n;
+	memmove(w->vers, w->vers + n, w->n_vers * sizeof *w->vers);
+}
+
+/* True when it is a new one. */
+static bool tree_version(struct tree *w)
+{
+	const struct ver *old = tree_now(w);
+	unsigned cap = old->n + 8;
+	struct ver *v = zalloc(sizeof *v + cap * sizeof *v->rows);
+
+	v = ver_dump(v, &cap, w->dir, "");
+	v->tick = w->tick;
+	qsort(v->rows, v->n, sizeof *v->rows, ver_cmp);
+	if (v->n == old->n &&
+	    memcmp(v->rows, old->rows, v->n * sizeof *v->rows) == 0) {
+		free(v);
+		return false;
+	}
+	if (w->n_vers >= 64)
+		tree_prune(w);
+	w->vers = grow(w->vers, w->n_vers, &w->cap_vers, sizeof *w->vers);
+	w->vers[w->n_vers++] = v;
+	return true;
+}
+
+/* --- what must be seen --- */
+
+/*
+ * An entry is applied by a follower first, now and then: until somebody was
+ * told of it (or of a later one of its shard), its leader may not have it.
+ */
+static void tree_change(struct group *g, uint64_t index, uint64_t tick)
+{
+	g->changes = grow(g->changes, g->n_changes, &g->cap_changes,
+			  sizeof *g->changes);
+	g->changes[g->n_changes++] = (struct change){ index, tick };
+}
+
+void tree_told(struct group *g, uint64_t index)
+{
+	unsigned n = 0;
+
+	while (n < g->n_changes && g->changes[n].index <= index)
+		n++;
+	if (n == 0)
+		return;
+	g->n_changes -= n;
+	memmove(g->changes, g->changes + n, g->n_changes * sizeof *g->changes);
+}
+
+uint64_t tree_floor(const struct tree *w)
+{
+	uint64_t floor = w->tick;
+
+	for (unsigned i = 0; i < w->groups; i++)
+		if (w->group[i].n_changes > 0 &&
+		    w->group[i].changes[0].tick <= floor)
+			floor = w->group[i].changes[0].tick - 1;
+	return floor;
+}
+
+void tree_model_init(struct tree *w)
+{
+	w->dir = nsm_new();
+	w->vers = grow(NULL, 0, &w->cap_vers, sizeof *w->vers);
+	w->vers[w->n_vers++] = zalloc(sizeof(struct ver));
+}
+
+void tree_model_fini(struct tree *w)
+{
+	for (unsigned i = 0; i < w->n_files; i++)
+		nsm_file_unref(w->files[i]);
+	for (unsigned i = 0; i < w->n_vers; i++)
+		free(w->vers[i]);
+	for (unsigned i = 0; i < w->groups; i++) {
+		free(w->group[i].steps);
+		free(w->group[i].changes);
+	}
+	nsm_free(w->dir);
+	free(w->files);
+	free(w->vers);
+}
+
+/* --- finding --- */
+
+static struct nsm_dir *find_dir(struct nsm_dir *d, uint64_t ino)
+{
+	if (d->ino == ino)
+		return d;
+	for (size_t i = 0; i < d->n; i++) {
+		struct nsm_dir *found = NULL;
+
+		if (d->v[i].dir != NULL)
+			found = find_dir(d->v[i].dir, ino);
+		if (found != NULL)
+			return found;
+	}
+	return NULL;
+}
+
+/* Files without a name are gone, unless the leader kept them. */
+static struct nsm_file *find_file(struct tree *w, uint64_t ino)
+{
+	for (unsigned i = 0; i < w->n_files; i++)
+		if (w->files[i]->ino == ino)
+			return w->files[i];
+	return NULL;
+}
+
+static void track(struct tree *w, struct nsm_file *f, uint64_t ino)
+{
+	f->ino = ino;
+	f->refs++;
+	w->files = grow(w->files, w->n_files, &w->cap_files,
+			sizeof *w->files);
+	w->files[w->n_files++] = f;
+}
+
+static char *str(struct wire_bytes b, char out[TREE_KEY])
+{
+	snprintf(out, TREE_KEY, "%.*s", (int)b.len, (const char *)b.p);
+	return out;
+}
+
+/* --- commands --- */
+
+/* New directories have the numbers behind that of the file. */
+static struct nsm_file *put_walk(struct nsm_dir *d, const char *key,
+				 uint64_t ino)
+{
+	const char *slash;
+
+	while ((slash = strchr(key, '/')) != NULL) {
+		char comp[TREE_KEY];
+
+		snprintf(comp, sizeof comp, "%.*s", (int)(slash - key), key);
+		d = nsm_dir_of(d, comp);
+		if (d->ino == 0)
+			d->ino = ++ino;
+		key = slash + 1;
+	}
+	return nsm_file_of(d, key);
+}
+
+/* Where a walk of S3 goes on: its directory, and what is left of the key. */
+static struct nsm_dir *walk_from(struct tree *w, uint64_t at, uint32_t skip,
+				 char *key)
+{
+	if (at == 0)
+		return w->dir;
+	memmove(key, key + skip, strlen(key + skip) + 1);
+	return find_dir(w->dir, at);
+}
+
+static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
+			  const struct ns_answer *a)
+{
+	struct rpc_put_rsp rsp = { .attr = { .ino = 0 } };
+	char key[TREE_KEY];
+	struct nsm_dir *d;
+	struct rpc_put q;
+
+	(void)rpc_put_decode(&q, c->payload, c->len);
+	d = walk_from(w, q.at, q.skip, str(q.key, key));
+	if (d == NULL)
+		return RPC_STATUS_STALE;
+	(void)nsm_put(d, key, q.data.p, q.data.len);
+	(void)rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len);
+	track(w, put_walk(d, key, rsp.attr.ino), rsp.attr.ino);
+	return 0;
+}
+
+static uint32_t model_delete(struct tree *w, const struct ns_cmd *c)
+{
+	char key[TREE_KEY];
+	struct rpc_delete q;
+	struct nsm_dir *d;
+
+	(void)rpc_delete_decode(&q, c->payload, c->len);
+	d = walk_from(w, q.at, q.skip, str(q.key, key));
+	return d == NULL ? RPC_STATUS_STALE : nsm_delete(d, key);
+}
+
+static uint32_t model_mknod(struct tree *w, const struct ns_cmd *c,
+			    const struct ns_answer *a)
+{
+	struct rpc_mknod_rsp rsp = { .attr = { .ino = 0 } };
+	char name[TREE_KEY];
+	struct rpc_mknod q;
+	struct nsm_dir *d;
+	uint32_t status;
+
+	(void)rpc_mknod_decode(&q, c->payload, c->len);
+	d = find_dir(w->dir, q.dir);
+	if (d == NULL)
+		return RPC_STATUS_NOENT;
+	status = nsm_create(d, str(q.name, name), S_ISDIR(q.mode), false);
+	if (status != 0)
+		return status;
+	(void)rpc_mknod_rsp_decode(&rsp, a->payload.data, a->payload.len);
+	if (S_ISDIR(q.mode))
+		nsm_dir_of(d, name)->ino = rsp.attr.ino;
+	else
+		track(w, nsm_file_of(d, name), rsp.attr.ino);
+	return 0;
+}
+
+static uint32_t model_unlink(struct tree *w, const struct ns_cmd *c)
+{
+	char name[TREE_KEY];
+	struct rpc_unlink q;
+	struct nsm_dir *d;
+
+	(void)rpc_unlink_decode(&q, c->payload, c->len);
+	d = find_dir(w->dir, q.dir);
+	if (d == NULL)
+		return RPC_STATUS_NOENT;
+	return q.rmdir ? nsm_rmdir(d, str(q.name, name))
+		       : nsm_unlink(d, str(q.name, name), false);
+}
+
+/* With NOREPLACE: what stands in the way, after what comes before that. */
+static uint32_t in_the_way(struct nsm_dir *d, const char *name,
+			   struct nsm_dir *d2, const char *name2)
+{
+	struct nsm_dir *c = nsm_dir_of(d, name);
+
+	if (c == NULL && nsm_file_of(d, name) == NULL)
+		return RPC_STATUS_NOENT;
+	for (struct nsm_dir *p = d2; c != NULL && d != d2 && p != NULL;
+	     p = p->up)
+		if (p == c)
+			return RPC_STATUS_INVAL;
+	return nsm_file_of(d2, name2) != NULL || nsm_dir_of(d2, name2) != NULL
+		       ? RPC_STATUS_EXIST
+		       : 0;
+}
+
+static uint32_t model_rename(struct tree *w, const struct ns_cmd *c)
+{
+	char name[TREE_KEY], name2[TREE_KEY];
+	struct nsm_dir *d, *d2;
+	struct rpc_rename q;
+	uint32_t status = 0;
+
+	(void)rpc_rename_decode(&q, c->payload, c->len);
+	d = find_dir(w->dir, q.dir);
+	d2 = find_dir(w->dir, q.dir2);
+	if (d == NULL || d2 == NULL)
+		return RPC_STATUS_NOENT;
+	str(q.name, name);
+	str(q.name2, name2);
+	if ((q.flags & RPC_RENAME_EXCHANGE) != 0)
+		return nsm_exchange(d, name, d2, name2);
+	if ((q.flags & RPC_RENAME_NOREPLACE) != 0)
+		status = in_the_way(d, name, d2, name2);
+	return status != 0 ? status : nsm_rename(d, name, d2, name2);
+}
+
+/* kept: with no name left it may be there, held by a cautious decision. */
+static uint32_t model_link(struct tree *w, const struct ns_cmd *c,
+			   const struct ns_answer *a)
+{
+	char name[TREE_KEY];
+	struct nsm_file *f;
+	struct rpc_link q;
+	struct nsm_dir *d;
+
+	(void)rpc_link_decode(&q, c->payload, c->len);
+	d = find_dir(w->dir, q.dir);
+	if (d == NULL)
+		return RPC_STATUS_NOENT;
+	f = find_file(w, q.ino);
+	if (f == NULL || (f->nlink == 0 && a->status == RPC_STATUS_STALE))
+		return RPC_STATUS_STALE;
+	return nsm_link(f, d, str(q.name, name));
+}
+
+static uint32_t model_root(struct tree *w, const struct ns_answer *a)
+{
+	struct rpc_root_create_rsp rsp = { 0 };
+
+	(void)rpc_root_create_rsp_decode(&rsp, a->payload.data,
+					 a->payload.len);
+	if (w->root == 0)
+		w->root = w->dir->ino = rsp.ino;
+	return rsp.ino == w->root && rsp.ino != 0 ? 0 : RPC_STATUS_IO;
+}
+
+static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
+			  const struct ns_answer *a)
+{
+	switch (c->tag) {
+	case RPC_TAG_root_create:
+		return model_root(w, a);
+	case RPC_TAG_put:
+		return model_put(w, c, a);
+	case RPC_TAG_delete:
+		return model_delete(w, c);
+	case RPC_TAG_mknod:
+		return model_mknod(w, c, a);
+	case RPC_TAG_unlink:
+		return model_unlink(w, c);
+	case RPC_TAG_rename:
+		return model_rename(w, c);
+	case RPC_TAG_link:
+		return model_link(w, c, a);
+	default: /* transactions, CLOSE of the sweep: nobody's names change */
+		return a->status;
+	}
+}
+
+/* --- entries --- */
+
+/* Whose operation an entry is; NULL: the host's own. */
+static struct op *op_of(struct tree *w, const struct ns_cmd *c)
+{
+	struct wire_reader r = { .p = c->payload, .left = c->len };
+	uint64_t client, seq;
+	uint32_t slot;
+
+	wire_get_u64(&r, &client);
+	wire_get_u32(&r, &slot);
+	wire_get_u64(&r, &seq);
+	seq &= ~RPC_SEQ_AGAIN;
+	if (client == 0 || client > TREE_CLIENTS)
+		return NULL;
+	for (const struct mail *m = w->mails; m != NULL; m = m->next)
+		if (m->op != NULL && m->write && m->slot == slot &&
+		    m->seq == seq && m->from->client == client)
+			return m->op;
+	sim_fail(w->c, "an operation that nobody sent");
+}
+
+static void tree_effect(struct proc *p, uint64_t index,
+			const struct ns_cmd *c, const struct ns_answer *a)
+{
+	struct tree *w = p->w;
+	struct op *op = op_of(w, c);
+	uint32_t status;
+
+	w->tick++;
+	status = model_run(w, c, a);
+	if (status != a->status)
+		sim_fail(w->c, "shard %u: %s answers %s, the model %s",
+			 c->shard, rpc_info(c->tag)->name,
+			 rpc_status_name(a->status), rpc_status_name(status));
+	if (tree_version(w))
+		tree_change(&w->group[c->shard - 1], index, w->tick);
+	if (op == NULL)
+		return;
+	if (++op->effects > 1)
+		sim_fail(w->c, "%s was done twice", rpc_info(op->tag)->name);
+	op->status = status;
+	op->group = &w->group[c->shard - 1];
+	op->index = index;
+}
+
+static void tree_first(struct proc *p, const struct raft_cmd *cmd,
+		       const struct ns_cmd *c, const struct ns_answer *a)
+{
+	sim_trace(sim_cluster_sim(p->c), "apply node=%u shard=%u index=%llu %s "
+		  "status=%s%s", p->node, c->shard,
+		  (unsigned long long)cmd->index, rpc_info(c->tag)->name,
+		  rpc_status_name(a->status), a->repeated ? " again" : "");
+	switch (a->status) {
+	case RPC_STATUS_LOCKED:
+	case RPC_STATUS_FAR:
+	case RPC_STATUS_ELSEWHERE:
+		return;
+	case RPC_STATUS_BADMSG: /* a number that is over */
+		return;
+	default:
+		if (!a->repeated)
+			tree_effect(p, cmd->index, c, a);
+	}
+}
+
+void tree_applied(struct proc *p, const struct raft_cmd *cmd,
+		  const struct ns_cmd *c, const struct ns_answer *a)
+{
+	struct group *g = &p->w->group[c->shard - 1];
+	struct step *s, now = {
+		.cmd = XXH3_64bits_withSeed(cmd->data, cmd->len, cmd->term) | 1,
+		.answer = XXH3_64bits_withSeed(a->payload.data, a->payload.len,
+					       a->status),
+	};
+
+	if (cmd->index >= g->cap) {
+		uint64_t cap = cmd->index * 2 + 256;
+
+		g->steps = realloc(g->steps, cap * sizeof *g->steps);
+		if (g->steps == NULL)
+			abort();
+		memset(g->steps + g->cap, 0, (cap - g->cap) * sizeof *s);
+		g->cap = cap;
+	}
+	p->applied[c->shard - 1] = cmd->index;
+	s = &g->steps[cmd->index];
+	if (s->cmd == 0) {
+		*s = now;
+		g->last = cmd->index;
+		tree_first(p, cmd, c, a);
+	} else if (s->cmd != now.cmd || s->answer != now.answer) {
+		sim_fail(p->c, "node %u shard %u: another %s at %llu (%s: %s)",
+			 p->node, c->shard,
+			 s->cmd != now.cmd ? "command" : "answer",
+			 (unsigned long long)cmd->index,
+			 rpc_info(c->tag)->name, rpc_status_name(a->status));
+	}
+}

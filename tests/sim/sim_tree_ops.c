@@ -1,0 +1,470 @@
+/*
+ * What clients ask for: few names in few directories, so that they meet; and
+ * what they may be told. A mutation must have been done once, with the answer
+ * that came. A LOOKUP must be true of some state between what was known when
+ * it began and what was done when it ended; a listing must have each key that
+ * was there all the while, once and in order, and no key that never was.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/sim/sim_tree.h"
+
+static const char *const keys[] = { "k0", "k1", "p/x", "p/q/y", "p/q/z",
+				    "d0/k", "d0/e/k", "d1/k", "d1/" };
+static const char *const names[] = { "k0", "k", "d0", "d1", "e", "f0", "p",
+				     "q", "x" };
+#define PICK(s, list) ((list)[sim_rand((s), sizeof(list) / sizeof *(list))])
+
+static struct sim *sim_of(const struct tree *w)
+{
+	return sim_cluster_sim(w->c);
+}
+
+/* --- ends --- */
+
+static void op_close(struct op *op)
+{
+	op->done = true;
+	op->w->open--;
+	op->w->clients[op->client].busy--;
+	client_follow_free(op->follow);
+	op->follow = NULL;
+	buf_fini(&op->hop.request);
+	buf_fini(&op->request);
+	free(op->keys);
+	op->keys = NULL;
+}
+
+static void see_write(struct op *op, uint32_t status)
+{
+	struct tree *w = op->w;
+
+	if (op->effects == 0)
+		sim_fail(w->c, "%s answered %s, but was not done",
+			 rpc_info(op->tag)->name, rpc_status_name(status));
+	if (op->status != status)
+		sim_fail(w->c, "%s answered %s, done with %s",
+			 rpc_info(op->tag)->name, rpc_status_name(status),
+			 rpc_status_name(op->status));
+	tree_told(op->group, op->index);
+	w->n_writes++;
+}
+
+/* The states that a read may have seen: those from before its beginning on. */
+static unsigned first_ver(const struct op *op)
+{
+	const struct tree *w = op->w;
+	unsigned i = w->n_vers - 1;
+
+	while (i > 0 && w->vers[i]->tick > op->lo)
+		i--;
+	return i;
+}
+
+static bool lookup_fits(const struct tree *w, const struct ver *v,
+			const struct rpc_lookup *q, uint32_t status,
+			uint64_t ino)
+{
+	const struct ver_row *dir = NULL, *r;
+	char key[2 * TREE_KEY];
+	int n;
+
+	if (q->dir != w->root) {
+		dir = ver_dir(v, q->dir);
+		if (dir == NULL)
+			return status == RPC_STATUS_NOENT;
+	}
+	n = snprintf(key, sizeof key, "%s%.*s/", dir ? dir->key : "",
+		     (int)q->name.len, (const char *)q->name.p);
+	r = ver_find(v, key, false);
+	if (r == NULL) {
+		key[n - 1] = 0;
+		r = ver_find(v, key, true);
+	}
+	if (r == NULL)
+		return status == RPC_STATUS_NOENT;
+	return status == 0 && r->ino == ino;
+}
+
+static void see_lookup(struct op *op, uint32_t status,
+		       struct wire_bytes payload)
+{
+	struct rpc_lookup_rsp rsp = { .attr = { .ino = 0 } };
+	struct rpc_lookup q;
+
+	(void)rpc_lookup_decode(&q, op->request.data, op->request.len);
+	if (status == 0)
+		(void)rpc_lookup_rsp_decode(&rsp, payload.p, payload.len);
+	for (unsigned i = first_ver(op); i < op->w->n_vers; i++)
+		if (lookup_fits(op->w, op->w->vers[i], &q, status,
+				rsp.attr.ino))
+			return;
+	for (unsigned i = first_ver(op); i < op->w->n_vers; i++) {
+		printf("# state at %llu:",
+		       (unsigned long long)op->w->vers[i]->tick);
+		for (unsigned k = 0; k < op->w->vers[i]->n; k++)
+			printf(" %s(%llx)", op->w->vers[i]->rows[k].key,
+			       (unsigned long long)
+				       op->w->vers[i]->rows[k].ino);
+		printf("\n");
+	}
+	sim_fail(op->w->c, "LOOKUP %.*s in %llx answers %s %llx: never true",
+		 (int)q.name.len, (const char *)q.name.p,
+		 (unsigned long long)q.dir, rpc_status_name(status),
+		 (unsigned long long)rsp.attr.ino);
+}
+
+/* What a listing shows of a state: files, and directories that are empty. */
+static bool is_shown(const struct ver *v, unsigned i)
+{
+	size_t n = strlen(v->rows[i].key);
+
+	if (v->rows[i].file)
+		return true;
+	for (unsigned k = 0; k < v->n; k++)
+		if (k != i && strncmp(v->rows[k].key, v->rows[i].key, n) == 0)
+			return false;
+	return true;
+}
+
+static bool has_key(const struct ver *v, const char *key)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		if (strcmp(v->rows[i].key, key) == 0 && is_shown(v, i))
+			return true;
+	return false;
+}
+
+/* Is the way to that row the same one, of the same directories? */
+static bool same_way(const struct ver *v, const struct ver *v2,
+		     const struct ver_row *r)
+{
+	const struct ver_row *r2 = ver_find(v2, r->key, r->file);
+	const char *slash = r->key;
+	char path[TREE_KEY];
+
+	if (r2 == NULL || r2->ino != r->ino)
+		return false;
+	while ((slash = strchr(slash, '/')) != NULL) {
+		const struct ver_row *d, *d2;
+
+		slash++;
+		snprintf(path, sizeof path, "%.*s", (int)(slash - r->key),
+			 r->key);
+		d = ver_find(v, path, false);
+		d2 = ver_find(v2, path, false);
+		if (d == NULL || d2 == NULL || d->ino != d2->ino)
+			return false;
+	}
+	return true;
+}
+
+static bool was_listed(const struct op *op, const char *key)
+{
+	for (unsigned i = 0; i < op->n_keys; i++)
+		if (strcmp(op->keys[i], key) == 0)
+			return true;
+	return false;
+}
+
+static void see_list(struct op *op)
+{
+	unsigned from = first_ver(op);
+	struct tree *w = op->w;
+	const struct ver *v = w->vers[from];
+
+	for (unsigned i = 0; i + 1 < op->n_keys; i++)
+		if (strcmp(op->keys[i], op->keys[i + 1]) >= 0)
+			sim_fail(w->c, "LIST shows %s before %s", op->keys[i],
+				 op->keys[i + 1]);
+	for (unsigned i = 0; i < v->n; i++) {
+		bool all = is_shown(v, i);
+
+		for (unsigned k = from; all && k < w->n_vers; k++)
+			all = has_key(w->vers[k], v->rows[i].key) &&
+			      same_way(v, w->vers[k], &v->rows[i]);
+		if (all && !was_listed(op, v->rows[i].key))
+			sim_fail(w->c, "LIST lacks %s", v->rows[i].key);
+	}
+	for (unsigned i = 0; from + 1 == w->n_vers && i < op->n_keys; i++)
+		if (!has_key(v, op->keys[i]))
+			sim_fail(w->c, "LIST has %s, which is not there",
+				 op->keys[i]);
+}
+
+static void op_sent(void *arg, uint32_t status, struct wire_bytes payload);
+
+static void op_send(struct op *op)
+{
+	struct buf b;
+
+	buf_init(&b, 0);
+	buf_add(&b, op->hop.request.data, op->hop.request.len);
+	op->w->n_hops++;
+	(void)mail_send(op->w, &op->w->clients[op->client].from, op->hop.shard,
+			op->hop.tag, &b,
+			sim_range(sim_of(op->w), 1, 8) * SIM_S, op, op_sent,
+			op);
+}
+
+/* One page of a listing; true when another one was asked for. */
+static bool list_page(struct op *op, struct wire_bytes payload)
+{
+	struct wire_bytes key, etag, alg, type;
+	struct rpc_list_rsp rsp;
+	struct wire_reader r;
+	struct rpc_list q;
+	uint8_t is_prefix;
+	uint64_t size;
+	int64_t mtime;
+	uint32_t n;
+
+	if (rpc_list_rsp_decode(&rsp, payload.p, payload.len) != 0)
+		sim_fail(op->w->c, "LIST answers nonsense");
+	for (r = wire_vec_reader(rsp.entries, &n); n > 0; n--) {
+		wire_get_str(&r, &key);
+		wire_get_u8(&r, &is_prefix);
+		wire_get_u64(&r, &size);
+		wire_get_i64(&r, &mtime);
+		wire_get_str(&r, &etag);
+		wire_get_str(&r, &alg);
+		wire_get_str(&r, &type);
+		if (key.len >= TREE_KEY)
+			continue;
+		op->keys = grow(op->keys, op->n_keys, &op->cap_keys,
+				sizeof *op->keys);
+		snprintf(op->keys[op->n_keys++], TREE_KEY, "%.*s",
+			 (int)key.len, (const char *)key.p);
+	}
+	if (!rsp.truncated)
+		return false;
+	(void)rpc_list_decode(&q, op->request.data, op->request.len);
+	q.after = rsp.next;
+	buf_reset(&op->hop.request);
+	(void)rpc_list_encode(&q, &op->hop.request);
+	op->hop.tag = RPC_TAG_list;
+	op->hop.shard = ino_shard(q.root);
+	client_follow_free(op->follow);
+	op->follow = NULL;
+	op_send(op);
+	return true;
+}
+
+static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
+{
+	struct op *op = arg;
+	struct buf joined;
+	int rv;
+
+	if (status == RPC_STATUS_UNAVAILABLE) { /* gave up */
+		op->gave_up = true;
+		op->w->n_unknown++;
+		op_close(op);
+		return;
+	}
+	buf_init(&joined, 0);
+	rv = client_follow(&op->follow, &op->hop, status, payload, &joined);
+	if (rv < 0)
+		sim_fail(op->w->c, "%s leads nowhere", rpc_info(op->tag)->name);
+	if (rv > 0) {
+		op_send(op);
+	} else {
+		if (joined.len > 0)
+			payload = wire_bytes(joined.data, joined.len);
+		sim_trace(sim_of(op->w), "done client=%u %s status=%s",
+			  op->client, rpc_info(op->tag)->name,
+			  rpc_status_name(status));
+		if (op->tag == RPC_TAG_list && status == 0 &&
+		    list_page(op, payload)) {
+			buf_fini(&joined);
+			return;
+		}
+		if (op->write)
+			see_write(op, status);
+		else if (op->tag == RPC_TAG_lookup)
+			see_lookup(op, status, payload);
+		else if (op->tag == RPC_TAG_list && status == 0)
+			see_list(op);
+		op->w->n_reads += !op->write;
+		op_close(op);
+	}
+	buf_fini(&joined);
+}
+
+/* --- beginnings --- */
+
+static void op_new(struct tree *w, unsigned client, uint16_t tag,
+		   struct buf *payload, uint16_t shard)
+{
+	struct op *op = zalloc(sizeof *op);
+
+	if (payload->err != 0)
+		abort();
+	*op = (struct op){ .w = w, .next = w->ops, .client = client,
+			   .tag = tag, .lo = tree_floor(w),
+			   .write = rpc_info(tag)->kind == 'W' };
+	buf_init(&op->request, 0);
+	buf_add(&op->request, payload->data, payload->len);
+	op->hop.tag = tag;
+	op->hop.request = *payload;
+	buf_init(payload, 0);
+	op->hop.shard = shard != 0 ? shard
+				   : client_first_shard(
+					     tag,
+					     wire_bytes(op->request.data,
+							op->request.len));
+	w->ops = op;
+	w->open++;
+	w->clients[client].busy++;
+	op_send(op);
+}
+
+#define SEND(w, client, name, q) \
+	do { \
+		struct buf b_; \
+		buf_init(&b_, 0); \
+		(void)rpc_##name##_encode((q), &b_); \
+		op_new((w), (client), RPC_TAG_##name, &b_, 0); \
+	} while (0)
+
+/* A directory (or file) of the newest state. */
+static const struct ver_row *pick_row(struct tree *w, bool dir)
+{
+	const struct ver *v = tree_now(w);
+	unsigned from;
+
+	if (v->n == 0)
+		return NULL;
+	from = (unsigned)sim_rand(sim_of(w), v->n);
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct ver_row *r = &v->rows[(from + i) % v->n];
+		size_t n = strlen(r->key);
+
+		if (r->ino != 0 && r->file != dir && n < 40)
+			return r;
+	}
+	return NULL;
+}
+
+static uint64_t pick_dir(struct tree *w)
+{
+	const struct ver_row *r = NULL;
+
+	if (sim_chance(sim_of(w), 750))
+		r = pick_row(w, true);
+	return r != NULL ? r->ino : w->root;
+}
+
+static void gen_put(struct tree *w, unsigned client, const char *key)
+{
+	struct wire_extent e = { .kind = WIRE_EXT_INLINE };
+	struct rpc_put q = { .root = w->root, .key = wire_cstr(key), .uid = 1,
+			     .etag = wire_cstr("0123456789abcdef"
+					       "0123456789abcdef") };
+	uint8_t bytes[401];
+	struct wire_vec v;
+
+	q.data = wire_bytes(bytes, 1 + sim_rand(sim_of(w), sizeof bytes));
+	memset(bytes, (int)w->tick, sizeof bytes);
+	q.size = e.len = q.data.len;
+	wire_vec_init(&v);
+	if (e.len > 0)
+		wire_vec_add_extent(&v, &e);
+	q.extents = wire_vec_bytes(&v);
+	SEND(w, client, put, &q);
+	wire_vec_fini(&v);
+}
+
+static void gen_names(struct tree *w, unsigned client, unsigned what)
+{
+	struct sim *s = sim_of(w);
+	struct rpc_mknod mk = { .dir = pick_dir(w), .mode = S_IFREG | 0644,
+				.flags = RPC_MKNOD_EXCL,
+				.name = wire_cstr(PICK(s, names)) };
+	struct rpc_unlink un = { .dir = pick_dir(w),
+				 .name = wire_cstr(PICK(s, names)),
+				 .rmdir = sim_chance(s, 500) };
+	struct rpc_rename re = { .dir = pick_dir(w), .dir2 = pick_dir(w),
+				 .name = wire_cstr(PICK(s, names)),
+				 .name2 = wire_cstr(PICK(s, names)) };
+	const struct ver_row *file = pick_row(w, false);
+	struct rpc_link ln = { .dir = pick_dir(w),
+			       .name = wire_cstr(PICK(s, names)) };
+
+	if (sim_chance(s, 500))
+		mk.mode = S_IFDIR | 0755;
+	if (sim_chance(s, 300))
+		re.flags = sim_chance(s, 300) ? RPC_RENAME_NOREPLACE
+					      : RPC_RENAME_EXCHANGE;
+	if (file != NULL)
+		ln.ino = file->ino;
+	if (what < 10)
+		SEND(w, client, mknod, &mk);
+	else if (what < 16)
+		SEND(w, client, unlink, &un);
+	else if (what < 29 || file == NULL)
+		SEND(w, client, rename, &re);
+	else
+		SEND(w, client, link, &ln);
+}
+
+static void gen_list(struct tree *w, unsigned client)
+{
+	struct rpc_list q = { .root = w->root };
+
+	q.max = 4 + (uint32_t)sim_rand(sim_of(w), 40);
+	SEND(w, client, list, &q);
+}
+
+void tree_op(struct tree *w, unsigned client)
+{
+	struct sim *s = sim_of(w);
+	unsigned x = (unsigned)sim_rand(s, 100);
+	struct rpc_delete del = { .root = w->root,
+				  .key = wire_cstr(PICK(s, keys)) };
+	struct rpc_object head = { .root = w->root,
+				   .key = wire_cstr(PICK(s, keys)) };
+	struct rpc_lookup look = { .dir = pick_dir(w),
+				   .name = wire_cstr(PICK(s, names)) };
+
+	if (w->root == 0)
+		return;
+	if (x < 22)
+		gen_put(w, client, PICK(s, keys));
+	else if (x < 34)
+		SEND(w, client, delete, &del);
+	else if (x < 68)
+		gen_names(w, client, x - 34);
+	else if (x < 74)
+		SEND(w, client, object, &head);
+	else if (x < 92)
+		SEND(w, client, lookup, &look);
+	else
+		gen_list(w, client);
+}
+
+void tree_root(struct tree *w)
+{
+	struct rpc_root_create q = { .bucket = 1, .mode = 0755 };
+	struct buf b;
+
+	buf_init(&b, 0);
+	(void)rpc_root_create_encode(&q, &b);
+	op_new(w, 0, RPC_TAG_root_create, &b, 1);
+}
+
+void tree_last(struct tree *w, bool write)
+{
+	struct rpc_list q = { .root = w->root, .max = 1000 };
+
+	if (write) {
+		gen_put(w, 0, "last");
+		return;
+	}
+	SEND(w, 0, list, &q);
+	q.max = 9;
+	SEND(w, 0, list, &q);
+}
