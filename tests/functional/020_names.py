@@ -103,7 +103,7 @@ def implicit_directories(server, mount):
 
 
 def main():
-    server = Server()
+    server = Server(spread=1)
     t = Tap()
     mount = None
     try:

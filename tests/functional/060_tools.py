@@ -230,7 +230,7 @@ def put_over_open(mount, base):
 
 
 def main():
-    server = Server()
+    server = Server(spread=1)
     eq(server.s3().put("/work").status, 200, "bucket")
     t = Tap()
     try:

@@ -34,7 +34,7 @@ def main():
     from botocore.exceptions import ClientError
 
     print(f"# boto3 {boto3.__version__}, botocore {botocore.__version__}")
-    server = Server()
+    server = Server(spread=1)
     access, secret = server.credentials()
     s3 = boto3.client("s3", endpoint_url=server.endpoint, region_name=REGION,
                       aws_access_key_id=access, aws_secret_access_key=secret)

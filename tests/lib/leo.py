@@ -31,6 +31,8 @@ ADM = os.path.join(BUILD, "adm", "leofs-adm")
 # sanitized builds are several times slower
 SLOW = float(os.environ.get("LEO_SLOW", "1"))
 LOOPS = int(os.environ.get("LEO_LOOPS", "2"))  # of servers that do not say
+# names in a shard from which on directories go elsewhere; 1: anywhere, at once
+SPREAD = int(os.environ.get("LEO_SPREAD", "0"))
 REGION = "us-east-1"
 
 _cleanup = []
@@ -223,11 +225,13 @@ class Process:
 class Server:
     """A store: `leofs server`, or the three daemons (shape="daemons")."""
 
-    def __init__(self, loops=None, shape="server", base=None, extra=(), env=None, start=True):
+    def __init__(self, loops=None, shape="server", base=None, extra=(), env=None, start=True, spread=SPREAD):
+        """spread: names in a shard from which on its directories go elsewhere."""
         self.base = base or tmpdir()
         self.data = os.path.join(self.base, "data")
         self.shape = shape
         self.loops = loops or LOOPS
+        self.spread = spread
         self.extra = list(extra)
         self.env_ = env  # of the processes; None: ours
         self.port = free_port()
@@ -259,6 +263,7 @@ class Server:
                 "rpc": f"unix:{self.data}/storage.sock",
                 "manager": manager,
                 "loops": self.loops,
+                "spread_names": self.spread or 1000000,
             },
             "leo-gateway": {
                 "listen": f"127.0.0.1:{self.port}",
@@ -283,6 +288,8 @@ class Server:
             cmd += ["--s3", f"127.0.0.1:{self.port}"]
             cmd += ["--admin", f"127.0.0.1:{self.admin_port}"]
             cmd += ["--loops", self.loops]
+            if self.spread:
+                cmd += ["--spread-names", str(self.spread)]
             self._spawn("server", cmd + self.extra)
         if wait:
             self.wait_ready()
@@ -557,8 +564,8 @@ class S3:
     def delete(self, path):
         return self.request("DELETE", path)
 
-    def list(self, bucket, prefix="", delimiter="", max_keys=None):
-        """All keys (bytes) and common prefixes in the order listed (V2)."""
+    def list(self, bucket, prefix="", delimiter="", max_keys=None, sizes=False):
+        """All keys (bytes) and common prefixes in the order listed (V2); sizes: (key, size)."""
         import xml.etree.ElementTree as ET
 
         ns = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -579,7 +586,8 @@ class S3:
             root = ET.fromstring(r.body)
             page = []
             for e in root.findall(f"{ns}Contents"):
-                page.append(urllib.parse.unquote_to_bytes(e.find(f"{ns}Key").text or ""))
+                key = urllib.parse.unquote_to_bytes(e.find(f"{ns}Key").text or "")
+                page.append((key, int(e.find(f"{ns}Size").text)) if sizes else key)
             for e in root.findall(f"{ns}CommonPrefixes"):
                 page.append(urllib.parse.unquote_to_bytes(e.find(f"{ns}Prefix").text or ""))
             out += sorted(page)
