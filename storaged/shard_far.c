@@ -31,8 +31,10 @@ enum {
 	FAR_PARTNERS = 16,
 	FAR_ROUNDS = 64,  /* of LOCK in one attempt */
 	FAR_TRIES = 40,   /* attempts */
+	FAR_WANTS = 1024, /* that are remembered */
 };
 #define FAR_PAUSE_NS 1000000u /* doubles up to 2^6 times that */
+#define FAR_PAUSE_MAX_NS 2000000000u
 
 struct far_call {
 	struct shard_far *f;
@@ -46,6 +48,8 @@ struct shard_far {
 	struct shard_far *prev, *next;
 	struct wire_u128 txn;
 	struct wire_vec rows;    /* what was locked so far */
+	struct wire_vec wants;   /* of all attempts: asked for at once */
+	uint64_t begun;          /* this attempt */
 	uint16_t partners[FAR_PARTNERS];
 	unsigned n_partners;
 	struct far_call calls[FAR_PARTNERS];
@@ -63,6 +67,7 @@ static void far_new_txn(struct shard_far *f)
 	f->txn.hi = (uint64_t)f->g->id << 48 | term;
 	f->txn.lo = ++f->g->txns;
 	f->n_partners = f->rounds = 0;
+	f->begun = env_now_ns(f->g->set->env);
 	wire_vec_fini(&f->rows);
 	wire_vec_init(&f->rows);
 }
@@ -95,6 +100,7 @@ void shard_far_free(struct shard_far *f)
 	if (f->next != NULL)
 		f->next->prev = f->prev;
 	wire_vec_fini(&f->rows);
+	wire_vec_fini(&f->wants);
 	f->op->far = NULL;
 	mem_free(f);
 }
@@ -129,17 +135,29 @@ static void far_paused(struct env_timer *timer)
 	shard_op_step(f->op);
 }
 
+/* Two that meet again and again must not take turns: as long as a try took. */
+static uint64_t far_pause(const struct shard_far *f)
+{
+	uint64_t pause = (uint64_t)FAR_PAUSE_NS
+			 << (f->tries < 6 ? f->tries : 6);
+	uint64_t took = env_now_ns(f->g->set->env) - f->begun;
+	uint64_t random;
+
+	if (took > FAR_PAUSE_MAX_NS)
+		took = FAR_PAUSE_MAX_NS;
+	if (pause < took)
+		pause = took;
+	env_random(f->g->set->env, &random, sizeof random);
+	return random % (2 * pause);
+}
+
 static void far_ended(void *arg)
 {
 	struct shard_far *f = arg;
-	uint64_t pause = (uint64_t)FAR_PAUSE_NS
-			 << (f->tries < 6 ? f->tries : 6);
-	uint64_t random;
 
 	f->end = NULL;
-	env_random(f->g->set->env, &random, sizeof random);
 	f->timer.cb = far_paused;
-	env_timer_set(f->g->set->env, &f->timer, pause / 2 + random % pause);
+	env_timer_set(f->g->set->env, &f->timer, far_pause(f));
 }
 
 /* Gives back what it has, and begins anew. */
@@ -317,14 +335,53 @@ static int far_ask(struct shard_far *f, unsigned partner,
 	return rv;
 }
 
+/*
+ * What is wanted now; at the beginning of an attempt also what earlier ones
+ * came to want, so that it is had at once and fewer others come in between.
+ */
+static int far_remember(struct shard_far *f, struct wire_bytes *wants)
+{
+	struct wire_bytes key;
+	struct wire_reader r;
+	uint8_t mode;
+	uint32_t n;
+
+	r = wire_vec_reader(*wants, &n);
+	if (f->wants.count + n > FAR_WANTS) {
+		wire_vec_fini(&f->wants);
+		wire_vec_init(&f->wants);
+		return 0;
+	}
+	for (; n > 0; n--) {
+		struct wire_writer w = wire_vec_add(&f->wants);
+
+		wire_get_u8(&r, &mode);
+		wire_get_str(&r, &key);
+		wire_put_u8(&w, &mode);
+		wire_put_str(&w, &key);
+	}
+	if (f->n_partners == 0)
+		*wants = wire_vec_bytes(&f->wants);
+	return f->wants.buf.err;
+}
+
 /* Asks every shard for what is wanted of it. */
 static void far_lock(struct shard_far *f, struct wire_bytes wants)
 {
 	bool asked[FAR_PARTNERS] = { false };
 	bool first = f->n_partners == 0;
-	unsigned n;
-	int rv = far_partners(f, wants, asked, &n);
+	struct wire_bytes all = wants;
+	unsigned n = 0;
+	int rv = far_remember(f, &all);
 
+	if (rv == 0)
+		rv = far_partners(f, all, asked, &n);
+	if (rv == -E2BIG && first) { /* not all of them are of use now */
+		memset(asked, 0, sizeof asked);
+		f->n_partners = 0;
+		all = wants;
+		rv = far_partners(f, all, asked, &n);
+	}
 	if (f->g->set->config.call == NULL) {
 		f->n_partners = 0;
 		far_finish(f, RPC_STATUS_NOTSUP);
@@ -335,7 +392,7 @@ static void far_lock(struct shard_far *f, struct wire_bytes wants)
 	f->status = RPC_STATUS_OK;
 	for (unsigned i = 0; rv == 0 && i < FAR_PARTNERS; i++)
 		if (asked[i])
-			rv = far_ask(f, i, wants, first && n == 1);
+			rv = far_ask(f, i, all, first && n == 1);
 	if (rv == 0)
 		return;
 	f->status = rpc_status_from_errno(rv == -E2BIG ? -ENOSPC : rv);
@@ -401,6 +458,7 @@ void shard_far_start(struct shard_op *op)
 	f->op = op;
 	f->g = g;
 	wire_vec_init(&f->rows);
+	wire_vec_init(&f->wants);
 	far_new_txn(f);
 	f->next = g->fars;
 	if (f->next != NULL)
