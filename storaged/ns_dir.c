@@ -291,12 +291,11 @@ static bool ns_is_first_name(const struct ns_inode *ip, uint64_t parent,
 	return ip->r.parent == parent && wire_bytes_eq(ip->r.name, row_name);
 }
 
-/* A directory that others rely on stays where it is. */
-static int ns_link_claim(struct ns_ctx *x, const struct ns_inode *ip)
+int ns_dir_claim(struct ns_ctx *x, const struct ns_inode *ip)
 {
 	struct ns_key k;
 
-	if (!ns_is_dir(ip) || x->locks == NULL)
+	if (!ns_is_dir(ip) || ip->far)
 		return 0;
 	ns_key_id(&k, x->shard, NS_T_INODE, ip->ino);
 	return ns_is_held(x, ns_key_get(&k), RPC_LOCK_ALL) ? -EAGAIN : 0;
@@ -314,7 +313,7 @@ int ns_link_out(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
 	if (ip->far)
 		return ns_link_far(x, NS_STEP_UNLINK, ip->ino, dir, row_name,
 				   keep);
-	rv = ns_link_claim(x, ip);
+	rv = ns_dir_claim(x, ip);
 	if (rv != 0)
 		return rv;
 	ip->dent_dirty = true;
@@ -343,7 +342,7 @@ int ns_link_move(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
 
 		return ns_far_step(x, ino_shard(ip->ino), &s);
 	}
-	rv = ns_link_claim(x, ip);
+	rv = ns_dir_claim(x, ip);
 	if (rv != 0)
 		return rv;
 	if (ns_is_first_name(ip, dir, row_name)) {

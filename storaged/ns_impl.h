@@ -301,6 +301,11 @@ int ns_dir_enter(struct ns_ctx *x, struct ns_inode *dp,
 		 struct wire_bytes row_name, struct ns_inode *ip);
 int ns_dir_leave(struct ns_ctx *x, struct ns_inode *dp,
 		 struct wire_bytes row_name, struct ns_inode *ip);
+/*
+ * A directory that others hold stays where it is, and its counts may lack what
+ * they are about to enter: -EAGAIN then. Of another shard: held by us.
+ */
+int ns_dir_claim(struct ns_ctx *x, const struct ns_inode *ip);
 /* The inode's: its names, of which the first stands in its own row. */
 int ns_link_in(struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
 	       struct wire_bytes row_name);

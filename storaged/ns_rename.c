@@ -44,15 +44,19 @@ static int ns_move_load(struct ns_ctx *x, const struct rpc_rename *m,
 static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v,
 			const struct ns_inode *ip, struct ns_inode *p)
 {
+	int rv;
+
 	if (!ns_is_dir(ip) || v->dp == v->dp2)
 		return 0;
 	if (p == ip)
 		return RPC_STATUS_INVAL;
+	rv = ns_dir_claim(x, ip);
+	if (rv != 0)
+		return rv;
 	if (ip->r.nlink == 2) /* without directories it is above none */
 		return 0;
 	for (int depth = 0; !(p->r.flags & NS_INODE_ROOT); depth++) {
 		uint64_t up;
-		int rv;
 
 		if (depth > NS_DEPTH_MAX)
 			return RPC_STATUS_LOOP;

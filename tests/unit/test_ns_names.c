@@ -390,6 +390,57 @@ static void test_exchange_markers(void **state)
 	assert_int_equal(nsh_check(f->h), 0);
 }
 
+/* Another shard's transaction that is about to enter something in ino. */
+static uint32_t pin(struct fix *f, uint64_t ino)
+{
+	struct rpc_txn_lock m = { .txn = { (uint64_t)(SHARD + 1) << 48, 1 } };
+	struct rpc_txn_lock_rsp rsp;
+	uint8_t mode = RPC_LOCK_PIN;
+	struct wire_vec wants;
+	struct wire_writer w;
+	struct wire_bytes key;
+	struct ns_key k;
+	uint32_t status;
+
+	wire_vec_init(&wants);
+	key = ns_key_id(&k, SHARD, NS_T_INODE, ino);
+	w = wire_vec_add(&wants);
+	wire_put_u8(&w, &mode);
+	wire_put_str(&w, &key);
+	m.wants = wire_vec_bytes(&wants);
+	status = NSH(f->h, txn_lock, txn_lock_rsp, &m, &rsp);
+	wire_vec_fini(&wants);
+	return status;
+}
+
+/*
+ * Whether a directory has others below is not known as long as somebody may
+ * enter one: it waits, also where it would be refused for another reason.
+ */
+static void test_pinned_stays(void **state)
+{
+	struct fix *f = *state;
+	uint64_t root = f->root, d, e, ino;
+
+	assert_int_equal(nsh_mknod(f->h, root, "d", DIR, &d), OK);
+	assert_int_equal(nsh_mknod(f->h, root, "e", DIR, &e), OK);
+	assert_int_equal(pin(f, d), OK);
+	assert_int_equal(nsh_exchange(f->h, root, "d", e, "none"),
+			 RPC_STATUS_LOCKED);
+	assert_int_equal(nsh_rename(f->h, root, "d", e, "d"),
+			 RPC_STATUS_LOCKED);
+	assert_int_equal(nsh_rename(f->h, root, "d", root, "d2"),
+			 RPC_STATUS_LOCKED);
+	assert_int_equal(nsh_rmdir(f->h, root, "d"), RPC_STATUS_LOCKED);
+	/* names in it come and go */
+	assert_int_equal(nsh_mknod(f->h, d, "f", REG, &ino), OK);
+	assert_int_equal(nsh_unlink(f->h, d, "f", 0), OK);
+	nsh_end_all(f->h);
+	assert_int_equal(nsh_exchange(f->h, root, "d", e, "none"),
+			 RPC_STATUS_NOENT);
+	assert_int_equal(nsh_rename(f->h, root, "d", e, "d"), OK);
+}
+
 static void test_hard_links(void **state)
 {
 	struct fix *f = *state;
@@ -748,6 +799,7 @@ int main(void)
 		T(test_posix_errors),
 		T(test_exchange),
 		T(test_exchange_markers),
+		T(test_pinned_stays),
 		T(test_hard_links),
 		T(test_open_and_unlinked),
 		T(test_open_checks_the_name),
