@@ -183,6 +183,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 		shard_merge_note(g, answer);
 	if (c.tag == RPC_TAG_session_end && answer->status == RPC_STATUS_OK)
 		shard_sessions_ended(g, &c);
+	if (c.tag == RPC_TAG_txn_end && answer->status == RPC_STATUS_OK)
+		shard_locks_ended(g, &c);
 	if (op != NULL)
 		shard_write_applied(op);
 	if (g->locks->parties != NULL || g->locked != NULL)

@@ -251,6 +251,8 @@ void shard_party_free(struct shard_group *g);
 void shard_lock_wait(struct shard_op *op, struct wire_u128 holder,
 		     enum shard_op_state resume);
 void shard_lock_leave(struct shard_op *op); /* it ends */
+/* Behind a TXN_END: nobody waits for its locks any more. */
+void shard_locks_ended(struct shard_group *g, const struct ns_cmd *c);
 
 /* --- shard_open.c: the leader's decisions about open inodes --- */
 /* Fills flight, named and so on from the request; registers nothing. */

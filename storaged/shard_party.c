@@ -467,6 +467,29 @@ static void lock_wake(struct shard_group *g, bool all)
 	}
 }
 
+/*
+ * A transaction ended: who still waits for its locks would get them for nobody,
+ * and keep them until the coordinator is asked. What was sent again waits as
+ * often as it was sent.
+ */
+void shard_locks_ended(struct shard_group *g, const struct ns_cmd *c)
+{
+	struct shard_op *op = g->locked, *next;
+	struct rpc_txn_lock m;
+	struct rpc_txn_end end;
+
+	if (rpc_txn_end_decode(&end, c->payload, c->len) != 0)
+		return;
+	for (; op != NULL; op = next) {
+		next = op->lock_next;
+		if (op->tag == RPC_TAG_txn_lock &&
+		    rpc_txn_lock_decode(&m, op->payload.p, op->payload.len) ==
+			    0 &&
+		    ns_txn_eq(m.txn, end.txn))
+			shard_op_finish(op, RPC_STATUS_LOCKED);
+	}
+}
+
 static void lock_expire(struct shard_group *g)
 {
 	uint64_t now = env_now_ns(g->set->env);
