@@ -436,10 +436,14 @@ int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp)
 int ns_dir_settle(struct ns_ctx *x, struct ns_inode *dp)
 {
 	struct ns_step s = { .op = NS_STEP_SETTLE, .dir = dp->ino };
+	int rv;
 
 	if (dp->far && dp->r.flags & NS_INODE_IMPLICIT)
 		return ns_far_step(x, ino_shard(dp->ino), &s);
-	if (dp->r.entries == 0)
+	if (dp->r.entries > 0 || !(dp->r.flags & NS_INODE_IMPLICIT))
+		return 0;
+	rv = ns_dir_claim(x, dp);
+	if (rv == 0)
 		dp->r.flags &= ~(uint32_t)NS_INODE_IMPLICIT;
-	return 0;
+	return rv;
 }

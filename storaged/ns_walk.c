@@ -135,6 +135,7 @@ static int ns_walk_target(struct ns_ctx *x, const struct ns_way *way,
 	    w->dir->r.entries == 0) {
 		w->is_dir = true;
 		w->target = w->dir;
+		return ns_dir_claim(x, w->dir);
 	}
 	return 0;
 }

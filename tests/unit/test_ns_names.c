@@ -436,6 +436,14 @@ static void test_pinned_stays(void **state)
 	assert_int_equal(nsh_mknod(f->h, d, "f", REG, &ino), OK);
 	assert_int_equal(nsh_unlink(f->h, d, "f", 0), OK);
 	nsh_end_all(f->h);
+	/* whether it stays when the last one goes is not known either */
+	PUT("s/f");
+	assert_int_equal(pin(f, ino_of(f, root, "s", 0)), OK);
+	assert_int_equal(nsh_unlink(f->h, ino_of(f, root, "s", 0), "f", 0),
+			 RPC_STATUS_LOCKED);
+	assert_int_equal(nsh_delete(f->h, root, "s/f"), RPC_STATUS_LOCKED);
+	nsh_end_all(f->h);
+	DEL("s/f");
 	assert_int_equal(nsh_exchange(f->h, root, "d", e, "none"),
 			 RPC_STATUS_NOENT);
 	assert_int_equal(nsh_rename(f->h, root, "d", e, "d"), OK);
