@@ -48,7 +48,8 @@ static void fsck_done(void *arg, const struct fsck_result *r)
 static void fsck_try(struct env_timer *timer)
 {
 	struct fsck *f = CONTAINER_OF(timer, struct fsck, timer);
-	int rv = mgr_fsck_start(f->manager, f->read, fsck_done, f);
+	unsigned flags = FSCK_ALONE | (f->read ? FSCK_READ : 0);
+	int rv = mgr_fsck_start(f->manager, flags, fsck_done, f);
 
 	if (rv == -EAGAIN && ++f->tries < FSCK_TRIES)
 		env_timer_set(f->env, timer, FSCK_WAIT_NS);

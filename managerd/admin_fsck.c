@@ -54,7 +54,7 @@ void admin_fsck_get(struct admin_req *r)
 static void admin_fsck_ready(struct admin_req *r)
 {
 	bool read = json_is_true(json_object_get(r->json, "read"));
-	int rv = mgr_fsck_start(r->m, read, NULL, NULL);
+	int rv = mgr_fsck_start(r->m, read ? FSCK_READ : 0, NULL, NULL);
 
 	if (rv == 0)
 		admin_reply(r, 202, fsck_json(r->m));

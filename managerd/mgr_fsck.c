@@ -1,15 +1,19 @@
 /*
  *   SHARD -> ROWS -> PAGE -> CHUNKS -> AGAIN -> PAGE ... -> SHARD ...
- *         -> STORE -> STATES -> STORE ... -> END
+ *         -> FAR ... -> STORE -> STATES -> STORE ... -> END
  *
  * ROWS: the shard recounts its rows. PAGE: what some of its rows say of bytes;
  * values are looked for by the shard itself. CHUNKS: each copy of the chunks
  * they name is asked for at its store, FSCK_PARALLEL at a time. AGAIN: a chunk
  * that was not there counts only if its row still names it: a file may have
- * been rewritten or removed meanwhile. STORE: some of the slices that a store
- * has chunks of, those old enough for its sweep. STATES: what their home shard
- * knows of them. What nothing names is counted: it waits for the sweep
- * (storaged/orphans.h). It is a finding where a sweep must have taken it.
+ * been rewritten or removed meanwhile. FAR, when nobody else asks for anything:
+ * each shard compares its names with other shards' rows, as often as a
+ * transaction that a crash has left behind is still being ended in one of them,
+ * and then once more: by then all rows are where the others look. STORE: some of
+ * the slices that a store has chunks of, those old enough for its sweep.
+ * STATES: what their home shard knows of them. What nothing names is counted: it
+ * waits for the sweep (storaged/orphans.h). It is a finding where a sweep must
+ * have taken it.
  *
  * Failure modes: a shard or a store that does not answer within the client's
  * timeout ends the run as FAILED: "could not look" is not "nothing found".
@@ -30,6 +34,8 @@
 #define FSCK_SLICES_MAX 256u
 /* Seconds, as in orphans.c: nobody can commit a slice that is older. */
 #define FSCK_SLICE_DAY (25u * 3600)
+#define FSCK_PAUSE_NS 200000000u
+#define FSCK_PASSES 300u /* of FAR: a minute */
 
 enum fsck_step {
 	STEP_SHARD,
@@ -37,6 +43,7 @@ enum fsck_step {
 	STEP_PAGE,
 	STEP_CHUNKS,
 	STEP_AGAIN,
+	STEP_FAR,
 	STEP_STORE,
 	STEP_STATES,
 };
@@ -69,6 +76,12 @@ struct fsck_run {
 	struct buf next;         /* PAGE: go on behind this row */
 	struct fsck_copy *copies;
 	size_t n_copies, at, under_way;
+	/* FAR */
+	bool alone;
+	bool settled;            /* a pass met no transaction: this one counts */
+	bool busy;               /* this pass did */
+	unsigned passes, far_at; /* shards of this pass that answered */
+	struct env_timer timer;
 	unsigned store;          /* STORE: which one ... */
 	struct wire_u128 from;   /* ... and from which slice on */
 	struct fsck_slice slices[FSCK_SLICES_MAX];
@@ -105,7 +118,9 @@ static void fsck_find(struct fsck_run *f, char *text)
 
 static unsigned fsck_shard(const struct fsck_run *f)
 {
-	return f->cluster->shards[f->result.shards_done].shard;
+	unsigned i = f->step == STEP_FAR ? f->far_at : f->result.shards_done;
+
+	return f->cluster->shards[i].shard;
 }
 
 static void fsck_find_list(struct fsck_run *f, struct wire_bytes list)
@@ -160,11 +175,19 @@ static int fsck_reply(struct fsck_run *f, const struct rpc_reply *reply,
 
 /* --- rows --- */
 
+static void fsck_find_all(struct fsck_run *f,
+			  const struct rpc_check_rows_rsp *rsp)
+{
+	uint64_t before = f->result.n_findings;
+
+	fsck_find_list(f, rsp->findings);
+	f->result.n_findings = before + rsp->n_findings;
+}
+
 static void fsck_on_rows(void *arg, const struct rpc_reply *reply)
 {
 	struct fsck_run *f = arg;
 	struct rpc_check_rows_rsp rsp;
-	uint64_t before;
 
 	if (fsck_reply(f, reply, rpc_check_rows_rsp_decode(
 					 &rsp, reply->payload, reply->len)) !=
@@ -176,22 +199,21 @@ static void fsck_on_rows(void *arg, const struct rpc_reply *reply)
 	f->result.n.slices += rsp.slices;
 	f->result.n.queued += rsp.queued;
 	f->result.n.open += rsp.open;
-	before = f->result.n_findings;
-	fsck_find_list(f, rsp.findings);
-	f->result.n_findings = before + rsp.n_findings;
+	fsck_find_all(f, &rsp);
 	f->step = STEP_PAGE;
 	buf_reset(&f->next);
 	fsck_step(f);
 }
 
-static void fsck_send_rows(struct fsck_run *f)
+static void fsck_send_rows(struct fsck_run *f, rpc_done_fn done)
 {
-	struct rpc_check_rows req = { .max = FSCK_FINDINGS_MAX };
+	struct rpc_check_rows req = { .max = FSCK_FINDINGS_MAX,
+				      .far = f->step == STEP_FAR };
 	struct buf payload;
 	struct client_send send = {
 		.tag = RPC_TAG_check_rows, .shard = (uint16_t)fsck_shard(f),
 		.payload = &payload, .timeout_ms = FSCK_ROWS_TIMEOUT_MS,
-		.done = fsck_on_rows, .arg = f,
+		.done = done, .arg = f,
 	};
 
 	buf_init(&payload, 0);
@@ -418,6 +440,69 @@ static bool fsck_again(struct fsck_run *f)
 	return false;
 }
 
+/* --- names over shards --- */
+
+static void fsck_far_later(struct env_timer *timer)
+{
+	fsck_step(CONTAINER_OF(timer, struct fsck_run, timer));
+}
+
+static void fsck_on_far(void *arg, const struct rpc_reply *reply)
+{
+	struct fsck_run *f = arg;
+	struct rpc_check_rows_rsp rsp;
+
+	if (fsck_reply(f, reply, rpc_check_rows_rsp_decode(
+					 &rsp, reply->payload, reply->len)) !=
+	    0)
+		return;
+	f->busy |= rsp.busy != 0;
+	if (f->settled && f->busy) { /* somebody asks for something after all */
+		fsck_end(f, RPC_STATUS_BUSY);
+		return;
+	}
+	if (f->settled) {
+		fsck_find_all(f, &rsp);
+		f->result.n.spans += rsp.spans;
+	}
+	f->far_at++;
+	fsck_step(f);
+}
+
+/* A pass is over: true when that was all. */
+static bool fsck_far_passed(struct fsck_run *f)
+{
+	if (f->settled)
+		return true;
+	f->settled = !f->busy;
+	if (f->busy && ++f->passes == FSCK_PASSES) {
+		fsck_find(f, mem_printf("transactions over shards do not end"));
+		return true;
+	}
+	f->busy = false;
+	f->far_at = 0;
+	return false;
+}
+
+/* True when it is done, or was not wanted. */
+static bool fsck_far(struct fsck_run *f)
+{
+	bool waits;
+
+	if (!f->alone || f->result.shards < 2)
+		return true;
+	if (f->far_at < f->result.shards) {
+		fsck_send_rows(f, fsck_on_far);
+		return false;
+	}
+	waits = f->busy;
+	if (fsck_far_passed(f))
+		return true;
+	f->timer.cb = fsck_far_later;
+	env_timer_set(f->m->env, &f->timer, waits ? FSCK_PAUSE_NS : 0);
+	return false;
+}
+
 /* --- what nothing names --- */
 
 static const struct cluster_store *fsck_store(const struct fsck_run *f)
@@ -545,11 +630,11 @@ static void fsck_step(struct fsck_run *f)
 		switch (f->step) {
 		case STEP_SHARD:
 			if (f->result.shards_done == f->result.shards) {
-				f->step = STEP_STORE;
+				f->step = STEP_FAR;
 				continue;
 			}
 			f->step = STEP_ROWS;
-			fsck_send_rows(f);
+			fsck_send_rows(f, fsck_on_rows);
 			return; /* fsck_on_rows() goes on */
 		case STEP_PAGE:
 			fsck_send_page(f, wire_bytes(f->next.data,
@@ -570,6 +655,11 @@ static void fsck_step(struct fsck_run *f)
 				f->result.shards_done++;
 				f->step = STEP_SHARD;
 			}
+			continue;
+		case STEP_FAR:
+			if (!fsck_far(f))
+				return; /* fsck_on_far(), fsck_far_later() */
+			f->step = STEP_STORE;
 			continue;
 		case STEP_STORE:
 			if (f->store == f->cluster->n_stores)
@@ -607,13 +697,14 @@ static void fsck_free(struct fsck_run *f)
 	for (unsigned i = 0; i < f->result.n_texts; i++)
 		mem_free(f->result.texts[i]);
 	mem_free(f->result.texts);
+	env_timer_cancel(f->m->env, &f->timer);
 	mem_free(f->copies);
 	buf_fini(&f->next);
 	cluster_unref(f->cluster);
 	mem_free(f);
 }
 
-int mgr_fsck_start(struct manager *m, bool read,
+int mgr_fsck_start(struct manager *m, unsigned flags,
 		   void (*done)(void *arg, const struct fsck_result *result),
 		   void *arg)
 {
@@ -637,7 +728,8 @@ int mgr_fsck_start(struct manager *m, bool read,
 	f->arg = arg;
 	buf_init(&f->next, 0);
 	f->result.state = FSCK_RUNNING;
-	f->result.read = read;
+	f->result.read = flags & FSCK_READ;
+	f->alone = flags & FSCK_ALONE;
 	f->result.shards = cluster->n_shards;
 	f->result.started_ns = (uint64_t)env_wall_ns(m->env);
 	f->begin.run = fsck_begin;

@@ -11,6 +11,16 @@
 
 struct manager;
 
+enum {
+	FSCK_READ = 1,  /* compare bytes with their hashes */
+	/*
+	 * Nobody else asks for anything: then the ends of names that span
+	 * shards can be compared, once those are done with what a crash has
+	 * left behind.
+	 */
+	FSCK_ALONE = 2,
+};
+
 #define FSCK_COUNTS(C) \
 	C(rows, "rows of shards") \
 	C(inodes, "files and directories") \
@@ -24,7 +34,8 @@ struct manager;
 	C(chunks, "chunks that files name") \
 	C(copies, "copies of chunks found") \
 	C(unnamed, "chunks that nothing names") \
-	C(unnamed_bytes, "bytes of these")
+	C(unnamed_bytes, "bytes of these") \
+	C(spans, "ends of names that span shards")
 #define FSCK_COUNT_DECL(name, what) uint64_t name;
 
 enum fsck_state { FSCK_NEVER, FSCK_RUNNING, FSCK_DONE, FSCK_FAILED };
@@ -50,7 +61,7 @@ struct fsck_result {
  * manager is closed first). 0, -EBUSY (one runs), -ENOMEM, -EAGAIN (the
  * cluster is not known yet).
  */
-int mgr_fsck_start(struct manager *m, bool read,
+int mgr_fsck_start(struct manager *m, unsigned flags,
 		   void (*done)(void *arg, const struct fsck_result *result),
 		   void *arg);
 /* Of the run under way, or the last one; borrowed for this callback. */

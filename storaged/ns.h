@@ -201,10 +201,12 @@ void ns_merge_free(struct ns_merge *m); /* NULL is fine */
 
 /*
  * What this shard's names say of other shards and the reverse; the back has
- * all shards, and no transaction is under way (that is a finding, too).
+ * all shards. -EBUSY: a transaction is under way, the ends of a name differ
+ * until it is over. *ret_n: how many there were.
  */
 int ns_check_far(struct rows_back *back, uint16_t shard,
-		 void (*report)(void *arg, const char *text), void *arg);
+		 void (*report)(void *arg, const char *text), void *arg,
+		 uint64_t *ret_n);
 
 /* xxh3-128 over a shard's rows without store-local fields, for comparing
  * replicas. Worker. */

@@ -17,6 +17,7 @@ struct ns_far_check {
 	uint16_t shard;
 	void (*report)(void *arg, const char *text);
 	void *arg;
+	uint64_t n;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -80,6 +81,7 @@ static int ns_far_check_dent(struct ns_far_check *c, uint64_t dir,
 
 	if (rv != 0 || ino_shard(d.ino) == c->shard)
 		return rv;
+	c->n++;
 	rv = ns_far_knows(c, d.ino, dir, name, &known);
 	if (rv == 0 && !known)
 		ns_far_say(c, "entry %.*s of %lx: inode %lx does not know",
@@ -100,6 +102,7 @@ static int ns_far_check_name(struct ns_far_check *c, uint64_t ino,
 
 	if (ino_shard(dir) == c->shard)
 		return 0;
+	c->n++;
 	ns_key_dent(&k, ino_shard(dir), dir, name);
 	rv = ns_far_row(c, &k, &value, &b);
 	if (rv == 0) {
@@ -150,18 +153,17 @@ static int ns_far_check_row(struct ns_far_check *c, uint8_t type,
 					       wire_bytes(rest.p + 16,
 							  rest.len - 16));
 	case NS_T_TXN:
-		ns_far_say(c, "a transaction of shard %u is under way",
-			   c->shard);
-		return 0;
+		return -EBUSY;
 	default:
 		return 0;
 	}
 }
 
 int ns_check_far(struct rows_back *back, uint16_t shard,
-		 void (*report)(void *arg, const char *text), void *arg)
+		 void (*report)(void *arg, const char *text), void *arg,
+		 uint64_t *ret_n)
 {
-	struct ns_far_check c = { back, shard, report, arg };
+	struct ns_far_check c = { back, shard, report, arg, 0 };
 	struct wire_bytes key, value;
 	struct ns_key from, to;
 	struct rows_iter *it;
@@ -187,5 +189,6 @@ int ns_check_far(struct rows_back *back, uint16_t shard,
 			break;
 	}
 	rows_iter_free(it);
+	*ret_n = c.n;
 	return rv == -ENOENT ? 0 : rv;
 }

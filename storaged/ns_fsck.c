@@ -31,18 +31,23 @@ int ns_scan_check_rows(struct rows_back *back, uint16_t shard,
 {
 	struct ns_findings f = { .max = m->max };
 	struct rpc_check_rows_rsp rsp;
-	struct ns_counts n;
+	struct ns_counts n = { 0 };
+	uint64_t spans = 0;
 	int rv;
 
 	wire_vec_init(&f.list);
-	rv = ns_count(back, shard, ns_finding_add, &f, &n);
-	if (rv == 0) {
+	if (m->far)
+		rv = ns_check_far(back, shard, ns_finding_add, &f, &spans);
+	else
+		rv = ns_count(back, shard, ns_finding_add, &f, &n);
+	if (rv == 0 || rv == -EBUSY) {
 		rsp = (struct rpc_check_rows_rsp){
 			.rows = n.rows, .inodes = n.inodes,
 			.names = n.names, .slices = n.slices,
 			.queued = n.queued, .open = n.open,
 			.n_findings = f.n,
 			.findings = wire_vec_bytes(&f.list),
+			.busy = rv == -EBUSY, .spans = spans,
 		};
 		rv = f.list.buf.err;
 	}

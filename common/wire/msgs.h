@@ -367,12 +367,14 @@ enum {
 /* --- checking (fsck): asked by the managers --- */
 /*
  * Recounts all rows of a shard as they are now. findings: str each, at most
- * `max` of n_findings.
+ * `max` of n_findings. far: nothing of that, but what its names say of other
+ * shards and the reverse (spans: how many); busy: transactions are under way,
+ * nothing was looked at.
  */
-#define RPC_CHECK_ROWS_REQ(F) F(u32, max)
+#define RPC_CHECK_ROWS_REQ(F) F(u32, max) F(u8, far)
 #define RPC_CHECK_ROWS_RSP(F) F(u64, rows) F(u64, inodes) F(u64, names) \
 	F(u64, slices) F(u64, queued) F(u64, open) F(u64, n_findings) \
-	F(list, findings)
+	F(list, findings) F(u8, busy) F(u64, spans)
 /*
  * What rows say of bytes, a page of rows behind the row `after` (empty: from
  * the start; exact: that row alone). Values are looked for in the leader's

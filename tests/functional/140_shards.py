@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -174,6 +175,11 @@ def killed_moves(server, mount):
         for i in range(6):
             time.sleep(0.15 + 0.1 * (i % 3))  # load for a while: there is no condition to wait for
             server.kill()
+            if i % 2:  # what was under way is ended, then both ends of each name agree
+                p = run(LEOFS, "fsck", "--data", server.data, "--read", check=False)
+                eq(p.returncode, 0, f"leofs fsck: {p.stdout} {p.stderr}")
+                spans = re.search(r"ends of names that span shards +(\d+)", p.stdout)
+                assert int(spans[1]) >= len(dirs), p.stdout
             server.start()
             for c in children:
                 assert c.poll() is None, "a move failed"

@@ -155,12 +155,13 @@ static void nsh_check_shard(struct nsh *h, unsigned i)
 {
 	uint16_t shard = (uint16_t)(h->shard + i);
 	struct wire_u128 hash[2];
+	uint64_t n;
 
 	for (unsigned j = 0; j < 2; j++) {
 		struct nsh_replica *r = &h->rep[j];
 
 		NSH_MUST(ns_check(r->back, shard, nsh_say, h) == 0);
-		NSH_MUST(ns_check_far(r->back, shard, nsh_say, h) == 0);
+		NSH_MUST(ns_check_far(r->back, shard, nsh_say, h, &n) == 0);
 		NSH_MUST(ns_hash(r->back, shard, &hash[j]) == 0);
 		nsh_check_locks(h, r, i);
 	}

@@ -106,9 +106,11 @@ void proc_check_rows(struct proc *p, bool whole)
 {
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		uint16_t g = (uint16_t)(i + 1);
+		uint64_t n;
 
 		if (ns_check(p->back, g, on_finding, p) != 0 ||
-		    (whole && ns_check_far(p->back, g, on_finding, p) != 0))
+		    (whole && ns_check_far(p->back, g, on_finding, p, &n) !=
+				      0))
 			sim_fail(p->c, "node %u: rows cannot be read",
 				 p->node);
 	}

@@ -1,6 +1,7 @@
 /*
  * The recount sees damage: every row that goes, and every row that is made up,
- * is found; and what rows say of bytes is handed out, once, page by page.
+ * is found, also when its other end lies in another shard; and what rows say of
+ * bytes is handed out, once, page by page.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@
 #include "storaged/ns_impl.h"
 #include "tests/lib/nsharness.h"
 
-enum { SHARD = 5 };
+enum { SHARD = 5, SHARDS = 3, DIRS = 24 };
 #define OK RPC_STATUS_OK
 
 struct fix {
@@ -278,14 +279,124 @@ static void test_refs(void **state)
 	buf_fini(&after);
 }
 
+/* --- names that span shards --- */
+
+/* Directories anywhere; files with names in all of them. */
+static int setup_spread(void **state)
+{
+	static struct fix f;
+	char name[16];
+	uint64_t dir[DIRS], ino;
+
+	f.h = nsh_new_spread(SHARD, SHARDS, 2, 1);
+	f.root = nsh_root(f.h, 7);
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(name, sizeof name, "d%u", i);
+		assert_int_equal(nsh_mknod(f.h, f.root, name, S_IFDIR | 0755,
+					   &dir[i]), OK);
+	}
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(name, sizeof name, "f%u", i);
+		assert_int_equal(nsh_mknod(f.h, dir[i], name, S_IFREG | 0644,
+					   &ino), OK);
+		assert_int_equal(nsh_link(f.h, ino, dir[(i + 1) % DIRS],
+					  "link"), OK);
+		assert_int_equal(nsh_rename(f.h, dir[i], name,
+					    dir[(i + 3) % DIRS], name), OK);
+	}
+	assert_int_equal(nsh_check(f.h), 0);
+	f.back = nsh_back(f.h);
+	*state = &f;
+	return 0;
+}
+
+static unsigned far_findings(struct fix *f)
+{
+	unsigned n = 0;
+	uint64_t ends;
+
+	for (uint16_t s = SHARD; s < SHARD + SHARDS; s++)
+		assert_int_equal(ns_check_far(f->back, s, on_finding, &n,
+					      &ends), 0);
+	return n;
+}
+
+static bool row_spans(struct wire_bytes key, struct wire_bytes value)
+{
+	unsigned shard = (unsigned)(key.p[0] << 8 | key.p[1]);
+	struct ns_row_inode i;
+	struct ns_row_dent d;
+
+	switch (key.p[2]) {
+	case NS_T_DENT:
+		assert_int_equal(ns_row_dent_load(&d, value), 0);
+		return ino_shard(d.ino) != shard;
+	case NS_T_INODE:
+		assert_int_equal(ns_row_inode_load(&i, value), 0);
+		return !(i.flags & NS_INODE_ROOT) &&
+		       ino_shard(i.parent) != shard;
+	case NS_T_LINK:
+		return ino_shard(ns_be64(key.p + NS_KEY_REST + 8)) != shard;
+	default:
+		return false;
+	}
+}
+
+static void test_missing_ends(void **state)
+{
+	struct fix *f = *state;
+	struct wire_bytes key, value;
+	unsigned seen[256] = { 0 };
+	struct rows_iter *it;
+
+	assert_int_equal(far_findings(f), 0);
+	assert_int_equal(rows_iter_new(f->back, wire_bytes(NULL, 0),
+				       wire_bytes(NULL, 0), &it), 0);
+	while (rows_iter_next(it, &key, &value) == 0) {
+		if (key.len < NS_KEY_REST || !row_spans(key, value))
+			continue;
+		seen[key.p[2]]++;
+		put_row(f, key, NULL);
+		if (far_findings(f) == 0)
+			fail_msg("a missing %c row is not found", key.p[2]);
+		put_row(f, key, &value);
+	}
+	rows_iter_free(it);
+	for (const char *t = "BDI"; *t != '\0'; t++)
+		if (seen[(uint8_t)*t] == 0)
+			fail_msg("no %c row was tried", *t);
+	assert_int_equal(far_findings(f), 0);
+}
+
+/* While a transaction is under way the ends of a name may differ. */
+static void test_far_busy(void **state)
+{
+	struct fix *f = *state;
+	struct wire_bytes key, value = { NULL, 0 };
+	struct ns_key k;
+	unsigned n = 0;
+	uint64_t ends;
+
+	key = ns_key_txn(&k, SHARD, NS_TXN_OWN, (struct wire_u128){ 1, 1 });
+	put_row(f, key, &value);
+	assert_int_equal(ns_check_far(f->back, SHARD, on_finding, &n,
+				      &ends), -EBUSY);
+	put_row(f, key, NULL);
+	assert_int_equal(far_findings(f), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define FAR(name) \
+	cmocka_unit_test_setup_teardown(name, setup_spread, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_missing_rows),
 		T(test_stray_rows),
 		T(test_unreadable_rows),
 		T(test_refs),
+		FAR(test_missing_ends),
+		FAR(test_far_busy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
