@@ -16,7 +16,7 @@ ROUNDS = int(os.environ.get("LEO_KILLS", "20"))
 
 def rounds(rng, server, n, kill):
     eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
-    mount = Mount(server) if os.path.exists("/dev/fuse") else None
+    mount = Mount.if_any(server)
     acked = ops = 0
     for i in range(n):
         work = load.Load(server, mount, f"r{i}/", rng.random())

@@ -32,7 +32,7 @@ def failing_syncs(rng):
     bad = BadDisk()
     server = Server(env=bad.env())
     eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
-    mount = Mount(server) if os.path.exists("/dev/fuse") else None
+    mount = Mount.if_any(server)
     for i in range(SYNCS):
         kind, path = rng.choice([("sync", "/log/"), ("sync", "/bulk/"), ("write", "/log/"), ("sync", "/store/")])
         work = load.Load(server, mount, f"r{i}/", rng.random())
@@ -152,7 +152,7 @@ class Image:
         self.rng = rng
         server = Server()
         eq(server.s3().put(f"/{load.BUCKET}").status, 200, "bucket")
-        mount = Mount(server) if os.path.exists("/dev/fuse") else None
+        mount = Mount.if_any(server)
         self.work = load.Load(server, mount, "r/", rng.random())
         time.sleep(1.5)
         self.work.stop()
@@ -290,8 +290,7 @@ def gone(rng, images):
         for path, same in cases:
             image.copy()
             where = image.path(path)
-            if not os.path.exists(where):
-                continue
+            assert os.path.exists(where), f"there is no {path}"
             if os.path.isdir(where):
                 shutil.rmtree(where)
             else:

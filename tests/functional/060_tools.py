@@ -233,11 +233,7 @@ def main():
     server = Server(spread=1)
     eq(server.s3().put("/work").status, 200, "bucket")
     t = Tap()
-    try:
-        mount = Mount(server)
-    except Skip as why:
-        t.run("mount", lambda: (_ for _ in ()).throw(Skip(str(why))))
-        t.end()
+    mount = t.mount(server)
     base = tmpdir()
     for fn in (
         posix_details, put_over_open, root_directory, editor_save, mapped, copies, git_work,

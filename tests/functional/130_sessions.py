@@ -167,7 +167,7 @@ def main():
     tap = Tap()
     server = Server(extra=sets(session__lease=LEASE))
     eq(server.s3().put("/ses").status, 200, "the bucket")
-    mount = Mount(server, "/ses")
+    mount = tap.mount(server, "/ses")
     for test in (shown, renewed, dies, comes_back, server_away, grace):
         tap.run(test.__name__, test, server, mount)
     mount.umount()

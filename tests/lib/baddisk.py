@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 
-from leo import BUILD, Skip, tmpdir
+from leo import BUILD, tmpdir
 
 KINDS = {"not": 0, "sync": 1, "write": 2, "full": 3, "read": 4, "flip": 5}
 LAYOUT = struct.Struct("=IIIII236s")
@@ -19,7 +19,7 @@ class BadDisk:
     def __init__(self):
         self.library = os.path.join(BUILD, "tests", "lib", "baddisk.so")
         if not os.path.exists(self.library):
-            raise Skip("tests/lib/baddisk.so was not built")
+            raise AssertionError("tests/lib/baddisk.so was not built")
         self.path = os.path.join(tmpdir(), "baddisk")
         with open(self.path, "wb") as f:
             f.write(bytes(LAYOUT.size))

@@ -38,6 +38,7 @@ REGION = "us-east-1"
 _cleanup = []
 _servers = []  # all that were started
 _logs = []  # of all processes
+_left_out = {}  # what could not be tested here -> why
 # how reports of sanitizers begin
 REPORTS = ("WARNING: ThreadSanitizer", "ERROR: AddressSanitizer", "ERROR: LeakSanitizer", ": runtime error: ")
 
@@ -58,6 +59,17 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 class Skip(Exception):
     """Raised in a test with the reason why it cannot run here."""
+
+
+def leave_out(what, why):
+    """A part of a test cannot run here: the end of the Tap says so, as a skipped test."""
+    _left_out[what] = why
+
+
+def skip_all(why):
+    """Ends the program before its first test."""
+    print(f"1..0 # SKIP {why}")
+    sys.exit(77)
 
 
 class Tap:
@@ -87,7 +99,21 @@ class Tap:
                 raise
         print(f"{line}\n# {time.monotonic() - start:.1f} s", flush=True)
 
+    def skip(self, name, why):
+        self.n += 1
+        print(f"ok {self.n} - {name} # SKIP {why}", flush=True)
+
+    def mount(self, *args, **kw):
+        """A Mount that all the rest needs; without it the program ends."""
+        try:
+            return Mount(*args, **kw)
+        except Skip as why:
+            self.skip("with a mount", why)
+            self.end()
+
     def end(self):
+        for what, why in _left_out.items():
+            self.skip(what, why)
         for server in _servers:
             self.run("fsck", server.fsck)
         self.run("no reports of sanitizers", no_reports)
@@ -335,7 +361,7 @@ class Server:
 
     def fsck(self):
         """Recounts everything, on the living server or what a dead one left."""
-        if not self.fsck_wanted or not os.path.exists(ADM):
+        if not self.fsck_wanted:
             return
         if self.procs and all(p.alive() for p in self.procs):
             p = self.adm("fsck", "--read", check=False)
@@ -416,6 +442,15 @@ class Mount:
         self.log = os.path.join(server.base, f"mount-{os.path.basename(os.path.dirname(self.dir))}.log")
         self.proc = None
         self.start()
+
+    @classmethod
+    def if_any(cls, *args, **kw):
+        """One, or None where there can be none: leave_out()."""
+        try:
+            return cls(*args, **kw)
+        except Skip as why:
+            leave_out("the part with a mount", why)
+            return None
 
     def mounted(self):
         with open("/proc/self/mountinfo") as f:
