@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "gateway/gw_body.h"
 #include "gateway/gw_mpu.h"
+#include "gateway/gw_upload.h"
 #include "gateway/s3_xml.h"
 
 /* --- create --- */
@@ -133,64 +133,23 @@ void gw_mpu_create(struct gw_req *r)
 /* --- part --- */
 
 struct gw_part_op {
-	struct gw_plan plan;
+	struct gw_upload up;
 	struct wire_u128 upload;
 	uint32_t number;
-	struct gw_body *body; /* NULL until it is asked for */
 	struct wire_vec sums;
-	bool small;
 };
-
-static void gw_part_data(struct gw_req *r, struct evbuffer *buf)
-{
-	struct gw_part_op *op = r->op;
-
-	if (op->body != NULL)
-		gw_body_data(op->body, buf);
-}
-
-static uint8_t *gw_part_room(struct gw_req *r, size_t *ret_len)
-{
-	struct gw_part_op *op = r->op;
-
-	return op->body == NULL ? NULL : gw_body_room(op->body, ret_len);
-}
-
-static void gw_part_direct(struct gw_req *r, size_t n)
-{
-	gw_body_direct(((struct gw_part_op *)r->op)->body, n);
-}
-
-static void gw_part_body_end(struct gw_req *r)
-{
-	struct gw_part_op *op = r->op;
-
-	if (op->body != NULL)
-		gw_body_end(op->body);
-}
-
-static void gw_part_stop(struct gw_req *r)
-{
-	gw_body_stop(((struct gw_part_op *)r->op)->body);
-}
 
 static void gw_part_free(struct gw_req *r)
 {
 	struct gw_part_op *op = r->op;
 
-	gw_body_free(op->body);
+	gw_body_free(op->up.body);
 	wire_vec_fini(&op->sums);
 	gw_req_op_free(r);
 }
 
-static const struct gw_ops gw_part_ops = {
-	.body = gw_part_data,
-	.room = gw_part_room,
-	.direct = gw_part_direct,
-	.body_end = gw_part_body_end,
-	.stop = gw_part_stop,
-	.free = gw_part_free,
-};
+static const struct gw_ops gw_part_ops = { GW_UPLOAD_OPS,
+					   .free = gw_part_free };
 
 static void gw_part_done(struct gw_req *r, const struct rpc_reply *reply)
 {
@@ -201,8 +160,8 @@ static void gw_part_done(struct gw_req *r, const struct rpc_reply *reply)
 		gw_fail_status(r, reply->status, S3_CTX_UPLOAD);
 		return;
 	}
-	gw_body_named(op->body);
-	gw_body_etag(op->body, etag);
+	gw_body_named(op->up.body);
+	gw_body_etag(op->up.body, etag);
 	gw_reply_begin(r, 200);
 	gw_reply_etag(r, wire_cstr(etag));
 	gw_reply_sums(r, wire_vec_bytes(&op->sums), wire_cstr(""));
@@ -212,13 +171,12 @@ static void gw_part_done(struct gw_req *r, const struct rpc_reply *reply)
 static void gw_part_body_done(struct gw_req *r, enum s3_err e)
 {
 	struct gw_part_op *op = r->op;
-	struct wire_extent ext = { .len = op->plan.len };
 	struct rpc_mpu_part req = {
 		.root = gw_root(r),
 		.key = r->name.key,
 		.upload = op->upload,
 		.part = op->number,
-		.size = op->plan.len,
+		.size = op->up.plan.len,
 		.epoch = r->cluster->top.epoch,
 	};
 	struct wire_vec extents;
@@ -228,18 +186,10 @@ static void gw_part_body_done(struct gw_req *r, enum s3_err e)
 		gw_fail(r, e);
 		return;
 	}
-	gw_body_etag(op->body, etag);
-	gw_body_add_sums(op->body, &op->sums);
+	gw_body_etag(op->up.body, etag);
+	gw_body_add_sums(op->up.body, &op->sums);
 	wire_vec_init(&extents);
-	if (op->small) {
-		ext.kind = WIRE_EXT_INLINE;
-		req.data = gw_body_bytes(op->body);
-	} else {
-		ext.kind = WIRE_EXT_CHUNKS;
-		ext.slice = gw_body_slice(op->body);
-	}
-	if (ext.len > 0)
-		wire_vec_add_extent(&extents, &ext);
+	gw_upload_extents(&op->up, &extents, &req.data);
 	req.etag = wire_cstr(etag);
 	req.sums = wire_vec_bytes(&op->sums);
 	req.extents = wire_vec_bytes(&extents);
@@ -284,17 +234,11 @@ static void gw_part_looked(struct gw_req *r, const struct rpc_reply *reply)
 		gw_fail(r, S3_ERR_INTERNAL);
 		return;
 	}
-	e = gw_mpu_part_alg(r, rsp.sum_alg, &op->plan);
-	if (e != S3_OK) {
+	e = gw_mpu_part_alg(r, rsp.sum_alg, &op->up.plan);
+	if (e != S3_OK)
 		gw_fail(r, e);
-		return;
-	}
-	op->body = gw_body_new(r, &op->plan, !op->small, rsp.home,
-			       gw_part_body_done);
-	if (op->body == NULL)
-		gw_fail(r, S3_ERR_OUT_OF_MEMORY);
 	else
-		gw_body_start(op->body);
+		gw_upload_begin(r, rsp.home, gw_part_body_done);
 }
 
 enum s3_err gw_mpu_part_query(const struct gw_req *r, struct wire_u128 *ret_id,
@@ -319,14 +263,11 @@ void gw_mpu_part(struct gw_req *r)
 	wire_vec_init(&op->sums);
 	e = gw_mpu_part_query(r, &op->upload, &op->number);
 	if (e == S3_OK)
-		e = gw_plan_read(r, S3_SUM_BIT_MD5, GW_OBJECT_MAX, &op->plan);
-	if (e == S3_OK && r->head->content_length < 0 && !r->head->chunked)
-		e = S3_ERR_MISSING_LENGTH;
+		e = gw_upload_plan(r);
 	if (e != S3_OK) {
 		gw_fail(r, e);
 		return;
 	}
-	op->small = op->plan.len <= r->cluster->top.inline_max;
 	req.upload = op->upload;
 	(void)GW_SEND(r, mpu_get, gw_shard(r), &req, gw_part_looked);
 }

@@ -23,6 +23,7 @@ noinst_LIBRARIES += %D%/libgateway.a
 	%D%/gw_plan.c \
 	%D%/gw_reply.c \
 	%D%/gw_subres.c \
+	%D%/gw_upload.c %D%/gw_upload.h \
 	%D%/s3_auth.c %D%/s3_auth.h %D%/s3_auth_impl.h \
 	%D%/s3_auth_v2.c \
 	%D%/s3_chunked.c %D%/s3_chunked.h \
