@@ -69,6 +69,7 @@ void seg_append(struct seg_port *port, struct seg_append *a)
 
 	assert(a->niov >= 0 && a->niov <= SEG_IOV);
 	assert(a->done != NULL);
+	assert(a->type != SEG_NONE || (a->niov == 0 && !a->roll));
 	for (int i = 0; i < a->niov; i++)
 		len += a->iov[i].iov_len;
 	assert(len <= SEG_BODY_MAX);
@@ -94,6 +95,7 @@ int seg_port_new(struct seg_head *head, struct env *env,
 	port->queue_tail = &port->queue;
 	port->pending_tail = &port->pending;
 	port->ready_tail = &port->ready;
+	port->held_tail = &port->held;
 	port->turn.run = seg_port_turn;
 	port->done.run = seg_port_done;
 	(void)pthread_mutex_lock(&head->lock);
@@ -117,7 +119,8 @@ void seg_port_free(struct seg_port *port)
 		struct seg_port **at;
 
 		(void)pthread_mutex_lock(&port->head->lock);
-		assert(port->pending == NULL && port->ready == NULL);
+		assert(port->pending == NULL && port->ready == NULL &&
+		       port->held == NULL);
 		at = &port->head->ports;
 		while (*at != port)
 			at = &(*at)->next;
@@ -261,6 +264,11 @@ void seg_head_stats(struct seg_head *head, struct seg_stats *ret)
 uint64_t seg_head_start_gen(struct seg_head *head)
 {
 	return __atomic_load_n(&head->start_gen, __ATOMIC_ACQUIRE);
+}
+
+bool seg_head_is_loose(struct seg_head *head)
+{
+	return __atomic_load_n(&head->loose, __ATOMIC_ACQUIRE);
 }
 
 uint64_t seg_head_last_seq(struct seg_head *head)

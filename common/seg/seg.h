@@ -7,8 +7,11 @@
  * A loop opens a port and posts appends; the flusher takes all that wait,
  * assigns positions, writes, fdatasyncs, and posts one completion per port;
  * `done` then runs on that port's loop, in append order. Nothing is durable
- * before its done(). A failed write or fdatasync aborts the process
- * (seg_fatal_hook in tests); a failed read is returned.
+ * before its done(), but for what was appended loosely: that is only written,
+ * survives the process, and becomes durable within SEG_LOOSE_NS, or with the
+ * next append that is not loose. What a power cut leaves is always a prefix. A
+ * failed write or fdatasync aborts the process (seg_fatal_hook in tests); a
+ * failed read is returned.
  *
  * Recovery (seg_head_open) reads segments in order, from where the owner needs
  * them, and hands each valid record to a callback. A bad record below the
@@ -34,6 +37,7 @@ struct seg_pos {
 };
 
 enum seg_type {
+	SEG_NONE = 0,       /* of an append: no record, see there */
 	SEG_PAD = 1,        /* fills up to an alignment; no body */
 	SEG_START = 2,      /* first record of a segment */
 	SEG_MARK = 3,       /* carries only a durable mark */
@@ -48,6 +52,7 @@ enum seg_type {
 
 #define SEG_HEADER_LEN 128
 #define SEG_BODY_MAX (64u << 20) /* longest body; more is our mistake */
+#define SEG_LOOSE_NS 50000000ull /* what is loose is synced so much later */
 
 /* What a record says; all but body is in its header. */
 struct seg_rec {
@@ -78,7 +83,12 @@ struct seg_rot {
 
 #define SEG_IOV 4
 
-/* One append. Embedded in its owner; owner and bytes stay until done(). */
+/*
+ * One append. Embedded in its owner; owner and bytes stay until done(). With
+ * SEG_NONE it is no record: done() when all that was appended before is
+ * durable; a loose one waits for the next sync, and later appends may end
+ * before it does.
+ */
 struct seg_append {
 	struct seg_append *next; /* private */
 	uint8_t type;
@@ -90,6 +100,7 @@ struct seg_append {
 	int niov;
 	bool has_hash;             /* hash is set by the caller already */
 	bool roll;                 /* it begins a segment */
+	bool loose;                /* done() when it is written */
 	struct wire_u128 hash;     /* xxh3-128 of the body; set by done() */
 	void (*done)(struct seg_append *a);
 	struct seg_pos pos;        /* set by done(): the record */
@@ -104,7 +115,6 @@ struct seg_config {
 	unsigned pool;            /* pre-written ones kept ready; 0 = 1;
 				   * bulk heads have none */
 	bool bulk;                /* records >= 1 MiB start and end on 4 KiB */
-	bool no_sync;             /* durability: memory (flushed by owner) */
 	/*
 	 * Recovery, in order of the log. on_record: < 0 stops, and is what
 	 * open returns. on_rot: records that are lost. Either may be NULL.
@@ -139,7 +149,7 @@ struct seg_config {
 
 struct seg_stats {
 	uint64_t segments, bytes, appended_records, appended_bytes, flushes,
-		sync_ns, rot;
+		syncs, sync_ns, rot;
 };
 
 /* env: for the flusher thread and the clock. Blocks (start-up). 0 or -errno. */
@@ -158,6 +168,8 @@ void seg_head_abandon(struct seg_head *head);
 void seg_head_stats(struct seg_head *head, struct seg_stats *ret);
 /* The newest segment whose START is durable; 0: none, or older than us. */
 uint64_t seg_head_start_gen(struct seg_head *head);
+/* True when something that was told to be written is not durable yet. */
+bool seg_head_is_loose(struct seg_head *head);
 /* Sequence number of the last record recovered or appended so far. */
 uint64_t seg_head_last_seq(struct seg_head *head);
 
@@ -223,8 +235,8 @@ int seg_scan_segment(struct seg_head *head, uint64_t gen,
  * nothing in it any more, nor anything older to recover. Embedded in its
  * owner; stays until done(), which is called on the port's loop, never inside
  * the call. status: 0, -ENOENT (not there, or being freed), -EBUSY (not
- * sealed), -ENOTSUP (no_sync), or what the unlink gave: then the space comes
- * back with the next start.
+ * sealed), or what the unlink gave: then the space comes back with the next
+ * start.
  */
 struct seg_free {
 	uint64_t gen;

@@ -6,6 +6,10 @@
  * port. While that goes on new appends queue up: group commit without a timer.
  * When nothing came for 10 ms, one MARK.
  *
+ * A batch of loose appends alone is written and completed without the sync,
+ * until SEG_LOOSE_NS later one is due. Its records carry the durable mark of
+ * the last sync, so recovery looks at all that came behind that.
+ *
  * Failure modes: on a full disk writes go on in what was written in advance (the
  * rest of the segment, the pool), then the owner is asked for what it keeps
  * (no_space). Anything else that fails (write, sync, a new segment, memory)
@@ -187,7 +191,7 @@ static int seg_sync(struct seg_head *head)
 
 	if (rv != 0)
 		return rv;
-	if (head->config.no_sync || head->durable == head->seq)
+	if (head->durable == head->seq)
 		return 0;
 	start = env_now_ns(head->env);
 	if (seg_mutation != SEG_MUTATE_NO_SYNC)
@@ -195,7 +199,10 @@ static int seg_sync(struct seg_head *head)
 	if (rv != 0)
 		return seg_fail(head, "fdatasync of segment", rv);
 	head->durable = head->seq;
+	head->loose_ns = 0;
+	__atomic_store_n(&head->loose, false, __ATOMIC_RELEASE);
 	__atomic_store_n(&head->start_gen, head->gen, __ATOMIC_RELEASE);
+	seg_stat_add(&head->stats.syncs, 1);
 	seg_stat_add(&head->stats.sync_ns, env_now_ns(head->env) - start);
 	return 0;
 }
@@ -345,6 +352,8 @@ static int seg_put_append(struct seg_head *head, struct seg_append *a)
 	uint64_t gap;
 	int rv;
 
+	if (a->type == SEG_NONE)
+		return 0;
 	for (int i = 0; i < a->niov; i++)
 		h.len += a->iov[i].iov_len;
 	if (!a->has_hash)
@@ -434,6 +443,77 @@ static void seg_batch_complete(struct seg_head *head, struct seg_port *p)
 		env_post(p->env, &p->done);
 }
 
+/* --- loose appends --- */
+
+/* What p's batch waits for a sync with goes to held; what is left of it? */
+static bool seg_batch_hold(struct seg_port *p)
+{
+	struct seg_append **at = &p->batch, *a;
+
+	while ((a = *at) != NULL) {
+		if (a->type != SEG_NONE || seg_mutation == SEG_MUTATE_NO_HOLD) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		a->next = NULL;
+		*p->held_tail = a;
+		p->held_tail = &a->next;
+	}
+	return p->batch != NULL;
+}
+
+/* After a sync: what waited for it goes before the batches, if any. */
+static void seg_held_complete(struct seg_head *head)
+{
+	struct seg_port *next;
+
+	(void)pthread_mutex_lock(&head->lock);
+	for (struct seg_port *p = head->ports; p != NULL; p = next) {
+		bool post = p->held != NULL && !p->done_posted;
+
+		next = p->next;
+		if (p->held == NULL)
+			continue;
+		*p->ready_tail = p->held;
+		p->ready_tail = p->held_tail;
+		p->held = NULL;
+		p->held_tail = &p->held;
+		p->done_posted = true;
+		if (post)
+			env_post(p->env, &p->done);
+	}
+	(void)pthread_mutex_unlock(&head->lock);
+}
+
+/* When a sync of what is loose is due, from now; 0: at once. */
+static uint64_t seg_loose_left(const struct seg_head *head)
+{
+	uint64_t since = env_now_ns(head->env) - head->loose_ns;
+
+	return since < SEG_LOOSE_NS ? SEG_LOOSE_NS - since : 0;
+}
+
+/* Makes durable what the batch needs to be, or what has waited for long. */
+static int seg_settle(struct seg_head *head, bool firm)
+{
+	int rv;
+
+	if (!firm && head->durable != head->seq) {
+		if (head->loose_ns == 0) {
+			/* told of only behind this */
+			head->loose_ns = env_now_ns(head->env);
+			__atomic_store_n(&head->loose, true, __ATOMIC_RELEASE);
+		}
+		if (seg_loose_left(head) > 0)
+			return seg_run_write(head);
+	}
+	rv = seg_sync(head);
+	if (rv == 0)
+		seg_held_complete(head);
+	return rv;
+}
+
 /* Segments that do not count go once a newer one is durable. */
 static void seg_unlink_voids(struct seg_head *head)
 {
@@ -445,20 +525,35 @@ static void seg_unlink_voids(struct seg_head *head)
 	head->voids = NULL;
 }
 
+/* Puts the batches of all busy ports; *ret_firm: one of them wants a sync. */
+static int seg_put_batches(struct seg_head *head, struct seg_port *busy,
+			   bool *ret_firm)
+{
+	*ret_firm = false;
+	for (struct seg_port *p = busy; p != NULL; p = p->next_busy)
+		for (struct seg_append *a = p->batch; a != NULL; a = a->next) {
+			int rv = seg_put_append(head, a);
+
+			if (rv != 0)
+				return rv;
+			*ret_firm |= !a->loose &&
+				     seg_mutation != SEG_MUTATE_ALL_LOOSE;
+		}
+	return 0;
+}
+
 /* One group commit. False when nothing was pending or the head failed. */
 static bool seg_flush(struct seg_head *head)
 {
 	struct seg_port *busy = head->failed ? NULL : seg_batch_take(head);
+	bool firm;
 
 	if (busy == NULL)
 		return false;
-	for (struct seg_port *p = busy; p != NULL; p = p->next_busy)
-		for (struct seg_append *a = p->batch; a != NULL; a = a->next)
-			if (seg_put_append(head, a) != 0)
-				return false;
-	if (seg_sync(head) != 0)
+	if (seg_put_batches(head, busy, &firm) != 0 ||
+	    seg_settle(head, firm) != 0)
 		return false;
-	if (head->n_voids > 0)
+	if (head->n_voids > 0 && head->durable == head->seq)
 		seg_unlink_voids(head);
 	__atomic_store_n(&head->last_seq, head->seq, __ATOMIC_RELAXED);
 	head->cur_flushes++;
@@ -467,7 +562,8 @@ static bool seg_flush(struct seg_head *head)
 		struct seg_port *p = busy;
 
 		busy = p->next_busy;
-		seg_batch_complete(head, p);
+		if (head->durable == head->seq || seg_batch_hold(p))
+			seg_batch_complete(head, p);
 	}
 	return true;
 }
@@ -479,7 +575,18 @@ uint64_t seg_flush_run(void *arg)
 
 	while (seg_flush(head))
 		worked = true;
-	if (head->failed || head->cur == NULL || head->marked == head->seq)
+	if (head->failed || head->cur == NULL)
+		return ENV_THREAD_IDLE;
+	if (head->loose_ns != 0) {
+		uint64_t left = seg_loose_left(head);
+
+		if (left > 0)
+			return left;
+		if (seg_settle(head, true) != 0)
+			return ENV_THREAD_IDLE;
+		worked = true;
+	}
+	if (head->marked == head->seq)
 		return ENV_THREAD_IDLE;
 	if (worked)
 		return SEG_MARK_DELAY_NS;
@@ -501,7 +608,6 @@ void seg_flush_close(struct seg_head *head)
 	 * nothing to search for an end. If that fails it searches.
 	 */
 	(void)head->vfs->ops->truncate(head->cur, head->off);
-	head->config.no_sync = false;
-	if (head->durable != head->seq)
-		(void)seg_sync(head);
+	if (head->durable != head->seq && seg_sync(head) == 0)
+		seg_held_complete(head);
 }

@@ -76,12 +76,7 @@ void seg_free_segment(struct seg_port *port, struct seg_free *f)
 	assert(f->done != NULL && head != NULL);
 	f->port = port;
 	port->under_way++;
-	/*
-	 * Without syncs FREED can be durable before what stands in front of
-	 * it, and then it is not part of the log.
-	 */
-	f->status = head->config.no_sync ? -ENOTSUP
-					 : seg_table_freeing(head, f->gen);
+	f->status = seg_table_freeing(head, f->gen);
 	if (f->status != 0) {
 		f->task.run = seg_free_task;
 		env_post(port->env, &f->task);

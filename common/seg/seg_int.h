@@ -61,6 +61,7 @@ struct seg_port {
 	struct seg_append *queue, **queue_tail;     /* loop */
 	struct seg_append *pending, **pending_tail; /* lock */
 	struct seg_append *batch;                   /* flusher */
+	struct seg_append *held, **held_tail; /* flusher; for the next sync */
 	struct seg_append *ready, **ready_tail;     /* lock */
 	uint64_t under_way;   /* appended, done() not called yet; loop */
 	struct env_task turn; /* end of the loop turn */
@@ -129,6 +130,7 @@ struct seg_head {
 	uint64_t seq;            /* last one assigned */
 	uint64_t durable;        /* all up to here are on disk */
 	uint64_t marked;         /* seq right after the last MARK */
+	uint64_t loose_ns;       /* since when loose appends are not durable */
 	/* the segment before: its START, its last record, its end */
 	uint64_t prev_gen, prev_first, prev_seq, prev_end;
 	uint64_t last_gen;       /* highest ever seen */
@@ -149,6 +151,7 @@ struct seg_head {
 
 	/* atomic */
 	uint64_t last_seq, start_gen;
+	bool loose; /* loose appends may be told of that are not durable */
 	struct seg_stats stats;
 };
 
@@ -169,6 +172,8 @@ enum seg_mutation {
 	SEG_MUTATE_FREE_LISTED, /* START goes on to list what was freed */
 	SEG_MUTATE_FREE_SILENT, /* no FREED record at all */
 	SEG_MUTATE_NOT_MISSED, /* nothing must be there */
+	SEG_MUTATE_ALL_LOOSE,  /* no append waits for a sync */
+	SEG_MUTATE_NO_HOLD,    /* nor does SEG_NONE */
 };
 extern enum seg_mutation seg_mutation;
 extern unsigned seg_open_max; /* SEG_OPEN_MAX; tests lower it */

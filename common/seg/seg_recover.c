@@ -150,8 +150,7 @@ static int seg_rcv_accept(struct seg_rcv *r, size_t i, const struct seg_hdr *h,
 
 	if (rv == 0 && (r->verify || h->seq <= r->dmax))
 		rv = seg_rcv_deliver(r, i, h, body);
-	if (rv == 0 && h->seq > r->dmax &&
-	    !(r->verify && r->head->config.no_sync))
+	if (rv == 0 && h->seq > r->dmax)
 		rv = seg_rcv_push(r, i, h);
 	ent->accepted++;
 	ent->end = h->off + seg_rec_size(h->len);
@@ -465,7 +464,7 @@ static int seg_rcv_settle(struct seg_rcv *r)
 {
 	struct seg_head *head = r->head;
 
-	if (head->config.no_sync || r->above_at == r->above_n ||
+	if (r->above_at == r->above_n ||
 	    seg_mutation == SEG_MUTATE_NO_REWRITE)
 		return 0;
 	for (size_t k = r->above_at; k < r->above_n;) {
@@ -483,7 +482,7 @@ static int seg_rcv_finish(struct seg_rcv *r)
 	struct seg_head *head = r->head;
 
 	head->seq = r->expect == 0 ? 0 : r->expect - 1;
-	head->durable = head->config.no_sync ? r->dmax : head->seq;
+	head->durable = head->seq;
 	head->marked = head->seq;
 	head->last_seq = head->seq;
 	if (r->n > 0) {
@@ -521,7 +520,7 @@ int seg_recover(struct seg_head *head, struct errbuf *e)
 	struct seg_rcv r = { .head = head, .e = e };
 	int rv;
 
-	r.verify = !head->config.bulk || head->config.no_sync;
+	r.verify = !head->config.bulk;
 	seg_scan_init(&r.scan, head, SEG_WINDOW);
 	errbuf_set(e, 0, "%s", "");
 	rv = seg_rcv_find(&r);

@@ -9,11 +9,12 @@
  * told to begin later; before every call that changes the disk
  * some power cuts are drawn (crashfs), each image is recovered and compared:
  * acknowledged <= recovered <= issued, in order, every byte equal, no rot
- * reported. Of some images recovery itself is cut, too; of all of them it is
- * run again and must find the same and change nothing; and some go on: append,
- * cut, recover. A life ends by a power cut, by the death of the process, by a
- * failed sync, or cleanly; what it recovered counts as acknowledged in the
- * next one.
+ * reported. What was appended loosely counts as acknowledged when a sync was
+ * waited for, or when the process alone dies. Of some images recovery itself is
+ * cut, too; of all of them it is run again and must find the same and change
+ * nothing; and some go on: append, cut, recover. A life ends by a power cut, by
+ * the death of the process, by a failed sync, or cleanly; what it recovered
+ * counts as acknowledged in the next one.
  *
  * Mutations leave out one thing of the format; each must be noticed.
  */
@@ -116,6 +117,13 @@ static void some_work(struct run *r, struct minienv *m, struct seglog *l,
 		case 2:
 			seg_port_kick(l->port);
 			(void)minienv_step(m);
+			break;
+		case 7:
+			seglog_sync(l, rng(r, 2) == 0);
+			break;
+		case 5:
+		case 6:
+			seglog_append_loose(l, some_len(r));
 			break;
 		default:
 			seglog_append(l, some_len(r));
@@ -223,6 +231,7 @@ static bool run_life(struct run *r, struct crashfs *fs, struct seglog *l)
 	some_work(r, m, l, 5 + (unsigned)rng(r, 30));
 	if (!failed && rng(r, 4) == 0) {
 		minienv_run(m);
+		minienv_advance(m, SEG_LOOSE_NS);
 		if (!failed)
 			seglog_close(l);
 	}
@@ -237,6 +246,8 @@ static bool run_life(struct run *r, struct crashfs *fs, struct seglog *l)
 	/* else the process alone died: the page cache lives on */
 	if (rng(r, 2) == 0)
 		crashfs_crash(fs, rng_next(r));
+	else if (!failed) /* what a failed sync dropped is gone */
+		l->acked = l->told;
 	minienv_free(m);
 	return good;
 }
@@ -271,6 +282,8 @@ static const struct {
 	{ "unlinked before FREED is durable", SEG_MUTATE_FREE_EARLY },
 	{ "START lists what was freed", SEG_MUTATE_FREE_LISTED },
 	{ "freed without FREED", SEG_MUTATE_FREE_SILENT },
+	{ "no append waits for a sync", SEG_MUTATE_ALL_LOOSE },
+	{ "what waits for a sync does not", SEG_MUTATE_NO_HOLD },
 };
 
 #define N_MUTATIONS (sizeof(mutations) / sizeof(mutations[0]))

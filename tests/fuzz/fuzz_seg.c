@@ -15,7 +15,7 @@
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
 
-enum { HOW_FIX_HEADER = 1, HOW_FIX_BODY = 2, HOW_BULK = 4, HOW_NO_SYNC = 8 };
+enum { HOW_FIX_HEADER = 1, HOW_FIX_BODY = 2, HOW_BULK = 4 };
 enum { FILES_MAX = 4 };
 
 static const uint8_t store_id[17] = "0123456789abcdef";
@@ -107,7 +107,6 @@ static bool recover(struct minienv *m, uint8_t how, struct found *ret)
 	struct seg_config config = {
 		.dir = "log", .segment_size = 16 << 10, .first_size = 8 << 10,
 		.bulk = (how & HOW_BULK) != 0,
-		.no_sync = (how & HOW_NO_SYNC) != 0,
 		.on_record = on_record, .arg = ret,
 	};
 	struct errbuf e = { "" };

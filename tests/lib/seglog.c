@@ -283,7 +283,7 @@ int seglog_open(struct seglog *l, struct env *env)
 		if (seglog_read(l, i) != 0)
 			seglog_bad(l, "cannot be read", l->items[i].num);
 	l->n = l->found;
-	l->acked = l->found;
+	l->acked = l->told = l->found;
 	return seg_port_new(l->head, env, &l->port);
 }
 
@@ -292,9 +292,11 @@ static void seglog_done(struct seg_append *a)
 	struct seglog_op *op = CONTAINER_OF(a, struct seglog_op, a);
 	struct seglog *l = op->l;
 
-	if (op->item != l->acked)
+	if (op->item != l->told)
 		seglog_bad(l, "acknowledged out of order", a->a);
-	l->acked = op->item + 1;
+	l->told = op->item + 1;
+	if (!a->loose)
+		l->acked = l->told;
 	l->items[op->item].pos = a->pos;
 	l->pending--;
 	if (a->body_off != a->pos.off + SEG_HEADER_LEN)
@@ -317,7 +319,33 @@ static struct seglog_op *seglog_op_new(size_t len)
 	return op;
 }
 
-void seglog_append(struct seglog *l, size_t len)
+static void seglog_on_sync(struct seg_append *a)
+{
+	struct seglog_op *op = CONTAINER_OF(a, struct seglog_op, a);
+	struct seglog *l = op->l;
+
+	if (op->item > l->told)
+		seglog_bad(l, "synced, but not written", op->item);
+	if (op->item > l->acked)
+		l->acked = op->item;
+	l->pending--;
+	free(op);
+}
+
+void seglog_sync(struct seglog *l, bool loose)
+{
+	struct seglog_op *op = seglog_op_new(0);
+
+	op->l = l;
+	op->item = l->n;
+	op->a.type = SEG_NONE;
+	op->a.loose = loose;
+	op->a.done = seglog_on_sync;
+	l->pending++;
+	seg_append(l->port, &op->a);
+}
+
+static void seglog_add(struct seglog *l, size_t len, bool loose)
 {
 	struct seglog_op *op = seglog_op_new(len);
 	size_t at = 0;
@@ -346,10 +374,21 @@ void seglog_append(struct seglog *l, size_t len)
 		op->a.has_hash = true;
 		op->a.hash = seg_hash(op->bytes, len);
 	}
+	op->a.loose = loose;
 	op->a.done = seglog_done;
 	next_num++;
 	l->pending++;
 	seg_append(l->port, &op->a);
+}
+
+void seglog_append(struct seglog *l, size_t len)
+{
+	seglog_add(l, len, false);
+}
+
+void seglog_append_loose(struct seglog *l, size_t len)
+{
+	seglog_add(l, len, true);
 }
 
 void seglog_close(struct seglog *l)
@@ -365,7 +404,7 @@ static void seglog_free_ops(struct seg_append *a)
 	while (a != NULL) {
 		struct seg_append *next = a->next;
 
-		if (a->done == seglog_done)
+		if (a->done == seglog_done || a->done == seglog_on_sync)
 			free(CONTAINER_OF(a, struct seglog_op, a));
 		a = next;
 	}
@@ -382,6 +421,7 @@ void seglog_abandon(struct seglog *l)
 		seglog_free_ops(p->queue);
 		seglog_free_ops(p->pending);
 		seglog_free_ops(p->batch);
+		seglog_free_ops(p->held);
 		seglog_free_ops(p->ready);
 	}
 	while (l->frees != NULL) {

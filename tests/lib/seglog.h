@@ -32,9 +32,12 @@ struct seglog {
 	struct seg_config config;
 	struct seg_head *head;
 	struct seg_port *port;
-	/* the model: items [0, acked) must survive, the rest may */
+	/*
+	 * The model: items [0, acked) must survive, the rest may; [0, told) if
+	 * the process alone dies.
+	 */
 	struct seglog_item *items;
-	size_t n, cap, acked;
+	size_t n, cap, acked, told;
 	struct seglog_freed *freed;
 	size_t n_freed;
 	struct seglog_free *frees; /* under way */
@@ -66,6 +69,10 @@ void seglog_copy(struct seglog *to, const struct seglog *from);
 int seglog_open(struct seglog *l, struct env *env);
 /* Appends an item of len bytes; acked in done(). */
 void seglog_append(struct seglog *l, size_t len);
+/* The same; it and all before it are only told of then. */
+void seglog_append_loose(struct seglog *l, size_t len);
+/* What was appended before is acked when it is done; SEG_NONE. */
+void seglog_sync(struct seglog *l, bool loose);
 void seglog_close(struct seglog *l);   /* port, then head */
 void seglog_abandon(struct seglog *l);
 /* Notes what is wrong, unless something was noted before. */

@@ -24,7 +24,7 @@ static const struct plant_row {
 	enum seg_mutation seg;
 	enum raft_mutation raft;
 } plants[] = {
-	{ .name = "ack", .plant = PLANT_ACK },
+	{ .name = "ack", .seg = SEG_MUTATE_ALL_LOOSE },
 	{ .name = "vote", .plant = PLANT_VOTE },
 	{ .name = "alone", .plant = PLANT_ALONE },
 	{ .name = "retry", .plant = PLANT_RETRY },

@@ -140,7 +140,6 @@ static int proc_open_log(struct proc *p, struct errbuf *e)
 		.dir = "/log",
 		.segment_size = 64u << 10,
 		.first_size = 16u << 10,
-		.no_sync = sim_plant == PLANT_ACK,
 		.on_record = proc_record,
 		.on_rot = proc_rot,
 		.scan_from = proc_scan_from,
