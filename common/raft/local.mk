@@ -3,6 +3,7 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_apply.c \
 	%D%/raft_check.c %D%/raft_check.h \
 	%D%/raft_frame.c %D%/raft_frame.h \
+	%D%/raft_gate.c %D%/raft_gate.h \
 	%D%/raft_group.c \
 	%D%/raft_host.c %D%/raft_host.h \
 	%D%/raft_impl.h \

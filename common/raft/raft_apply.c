@@ -115,6 +115,19 @@ static bool raft_batch_barrier(struct raft_group *g, unsigned *n)
 	return true;
 }
 
+/*
+ * Entries may be loose where nobody else can have seen them: not before it is
+ * durable who is a member, nor once somebody may become one.
+ */
+static bool raft_group_is_alone(const struct raft_group *g)
+{
+	if (raft_mutation == RAFT_MUTATE_LOOSE_QUORUM)
+		return true;
+	if (raft_mutation == RAFT_MUTATE_JOIN_SOON)
+		return g->one_voter;
+	return g->one_voter && g->change == NULL && raft_group_settled(g);
+}
+
 /* Takes s->data into the batch. 0 or a status to fail s with. */
 static uint32_t raft_batch_submit(struct raft_group *g, struct raft_submit *s,
 				  unsigned *n)
@@ -131,6 +144,7 @@ static uint32_t raft_batch_submit(struct raft_group *g, struct raft_submit *s,
 	b = raft_body_new(g, RAFT_COMMAND, data, len);
 	if (b == NULL)
 		return RPC_STATUS_NOMEM;
+	b->w.ap.loose = s->loose && raft_group_is_alone(g);
 	g->h->step_bodies[(*n)++] = b;
 	return 0;
 }
@@ -222,6 +236,8 @@ static void raft_group_propose(struct raft_group *g)
 	n = raft_batch_fill(g, n, &batch);
 	if (n == 0 && g->bars != NULL && g->waits == NULL &&
 	    !raft_group_can_read(g) && !raft_batch_barrier(g, &n))
+		return;
+	if (n == 0 && raft_change_wants_firm(g) && !raft_batch_barrier(g, &n))
 		return;
 	if (n == 0)
 		return;

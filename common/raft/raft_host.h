@@ -26,7 +26,7 @@
 struct raft_host;
 struct raft_group;
 
-/* A committed and locally durable command for the state machine. */
+/* A committed command for the state machine, durable here unless loose. */
 struct raft_cmd {
 	uint64_t index, term;
 	const uint8_t *data;  /* the submitted bytes; borrowed for the call */
@@ -45,6 +45,13 @@ struct raft_passed {
 /* A proposal. Embedded in its owner, lives until one of the two outcomes. */
 struct raft_submit {
 	struct buf data; /* taken over by raft_submit() */
+	/*
+	 * It may be applied when it is written, before it is durable: a power
+	 * cut may take it, and then all that came after it. Groups of one voter
+	 * only; others wait all the same. What is applied so must not be ahead
+	 * of the log on any disk: raft_gate.h.
+	 */
+	bool loose;
 	/*
 	 * Not applied by this process: status is RPC_STATUS_NOT_LEADER (was
 	 * never in the log), _UNKNOWN_OUTCOME (leadership lost), _NOSPC. When

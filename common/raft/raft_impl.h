@@ -8,6 +8,7 @@
  *   raft_install.c  snapshots that arrive, groups that go
  *   raft_link.c     frames to and from other hosts
  *   raft_lease.c    who answered when, reads without a barrier
+ *   raft_gate.c     rows wait for the log
  *   raft_group.c    effects of a step: records, messages, roles
  *   raft_apply.c    submits, barriers, applying
  *   raft_member.c   changes of the configuration
@@ -145,7 +146,9 @@ struct raft_group {
 	uint64_t gate_index;      /* or for the entry there, a change of ours */
 	struct buf gate;          /* messages that wait for them */
 	struct rlog log;
-	uint64_t stored;          /* entries up to here are durable here */
+	uint64_t stored;          /* entries up to here are durable here, */
+	uint64_t loose;           /* ... but for those from behind firm ... */
+	uint64_t firm;            /* ... to loose: written, for now */
 	uint64_t commit, applied;
 	uint64_t applied_term;    /* of entry `applied`, at the start */
 	uint64_t durable;         /* the rows are durable up to here */
@@ -302,6 +305,8 @@ enum raft_mutation {
 	RAFT_MUTATE_SNAP_NO_DIR,  /* and its name not made durable */
 	RAFT_MUTATE_SNAP_LATE,    /* the log behind it begins at its end */
 	RAFT_MUTATE_APPLY_SOON,   /* what is committed, not durable here yet */
+	RAFT_MUTATE_LOOSE_QUORUM, /* several voters, and none waits for its disk */
+	RAFT_MUTATE_JOIN_SOON,    /* others get what is not durable */
 };
 extern enum raft_mutation raft_mutation;
 
@@ -470,6 +475,8 @@ void raft_group_fail_all(struct raft_group *g, uint32_t status);
 /* In each turn. */
 void raft_change_step(struct raft_group *g);
 void raft_change_refuse(struct raft_group *g);
+/* One waits for entries to be durable, and none that will be is under way. */
+bool raft_change_wants_firm(const struct raft_group *g);
 /* Ends the one under way; status: if it is not in the log. */
 void raft_change_fail(struct raft_group *g, uint32_t status);
 

@@ -134,6 +134,8 @@ static void raft_body_written(struct seg_append *ap)
 	 */
 	if (b->in_log) {
 		g->stored = ap->a;
+		if (!ap->loose)
+			g->firm = ap->a;
 		raft_host_dirty(g->h, g);
 	}
 	raft_host_seen(g->h, ap->pos.gen);
@@ -178,6 +180,8 @@ void raft_log_append(struct raft_group *g, struct raft_body *b, uint64_t term)
 		fatal_abort("raft: out of memory for a configuration");
 	rlog_add(&g->log, &e);
 	b->in_log = true;
+	if (b->w.ap.loose)
+		g->loose = b->w.ap.a;
 	TAILQ_INSERT_TAIL(&h->cache, b, lru);
 	h->cache_bytes += sizeof *b + b->len;
 	b->w.in_flight = true;

@@ -17,6 +17,8 @@
  *   library's CATCH_UP: that one waits for ever (aborts, in truth) when the
  *   server has everything already, as only an index that moves ends it.
  * - Leadership ends: UNKNOWN_OUTCOME when the entry was in the log.
+ * - Entries of a group of one that are not durable yet: those to come would get
+ *   them, and what is committed with them. First they are made so.
  * - One voter left: raft_step.c gives it a new term before it leads.
  */
 #include "common/raft/raft_impl.h"
@@ -218,12 +220,21 @@ static void raft_change_begin(struct raft_group *g, struct raft_change *change)
 		raft_change_end(g, status);
 }
 
+bool raft_change_wants_firm(const struct raft_group *g)
+{
+	return g->change != NULL && !g->change->begun && g->lead_term != 0 &&
+	       g->loose > g->firm && g->loose == rlog_last(&g->log);
+}
+
 void raft_change_step(struct raft_group *g)
 {
 	struct raft_change *change = g->change;
 	uint32_t status;
 
 	if (change == NULL)
+		return;
+	if (!change->begun && g->loose > g->firm && g->lead_term != 0 &&
+	    raft_mutation != RAFT_MUTATE_JOIN_SOON)
 		return;
 	if (!change->begun)
 		raft_change_begin(g, change);

@@ -118,6 +118,19 @@ void rows_free(struct rows *rows);
 typedef void (*rows_sync_fn)(void *arg, int status);
 int rows_sync(struct rows *rows, rows_sync_fn done, void *arg);
 /*
+ * Rows must not be in the back before the log that made them is durable: the
+ * gate is asked before a batch is written. ask() is true when all that is
+ * committed may be; else rows_gate_open() comes when what was committed before
+ * the call may be, never inside it. hurry: somebody waits; so it may be asked
+ * once more meanwhile. None, the default: it may.
+ */
+struct rows_gate {
+	bool (*ask)(void *arg, bool hurry);
+	void *arg;
+};
+void rows_set_gate(struct rows *rows, const struct rows_gate *gate);
+void rows_gate_open(struct rows *rows);
+/*
  * Blocks: writes all that waits. Only when loop and workers have stopped, on a
  * clean way out. 0 or -errno.
  */

@@ -65,6 +65,8 @@ struct rows {
 	struct env_timer timer; /* a moment after a commit, or -ENOMEM */
 	struct env_work work;
 	bool start_posted, timer_armed, writing;
+	struct rows_gate gate;
+	bool gated;             /* the batch waits for it */
 	struct row *batch;      /* by batch_next */
 	int batch_status;       /* set by the worker */
 	uint64_t committed;     /* commits so far */

@@ -6,6 +6,7 @@
  *   in rows_sync(), all that is dirty becomes one batch. A row that was written
  *   many times since the last batch is in it once: the rows of a busy directory
  *   are, and a worker is not woken for every command.
+ * - it waits until the gate lets it pass, where there is one.
  * - a worker writes the batch; commits go on and make the next one.
  * - back on the loop its rows linger (see rows_impl.h), the waiters of
  *   rows_sync() whose commits it held are called, the next batch starts.
@@ -65,12 +66,33 @@ static void writer_gather(struct rows *rows)
 	rows->writing = true;
 }
 
+/* Is the gate open for the batch? */
+static bool writer_may_pass(struct rows *rows)
+{
+	return rows->gate.ask == NULL ||
+	       rows->gate.ask(rows->gate.arg, rows->waiters != NULL);
+}
+
 static void writer_start(struct rows *rows)
 {
 	assert(!rows->writing);
 	if (rows->dirty.head == NULL || rows->err != 0)
 		return;
 	writer_gather(rows);
+	rows->gated = !writer_may_pass(rows);
+	if (!rows->gated)
+		env_work(rows->env, &rows->work);
+}
+
+void rows_set_gate(struct rows *rows, const struct rows_gate *gate)
+{
+	rows->gate = *gate;
+}
+
+void rows_gate_open(struct rows *rows)
+{
+	assert(rows->gated);
+	rows->gated = false;
 	env_work(rows->env, &rows->work);
 }
 
@@ -206,6 +228,8 @@ int rows_sync(struct rows *rows, rows_sync_fn done, void *arg)
 		rows->sync_posted = true;
 		env_post(rows->env, &rows->sync_task);
 	}
+	if (rows->gated)
+		(void)writer_may_pass(rows); /* opens later all the same */
 	rows_writer_kick(rows);
 	return 0;
 }

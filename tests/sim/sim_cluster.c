@@ -44,6 +44,11 @@ bool sim_cluster_healing(struct sim_cluster *c)
 	return c->healing;
 }
 
+bool sim_cluster_lossy(struct sim_cluster *c, unsigned node)
+{
+	return c->nodes[node].lossy;
+}
+
 bool sim_cluster_gone(struct sim_cluster *c, unsigned node)
 {
 	return c->nodes[node].gone;
@@ -150,6 +155,7 @@ static void sim_node_power_off(struct sim_node *n)
 	struct crashfs_stats st;
 
 	crashfs_get_stats(n->fs, &st);
+	n->lossy = true;
 	n->c->counts[SIM_N_POWER]++;
 	n->c->counts[SIM_N_TORN] += st.dirty_sectors + st.pending_dir_ops > 0;
 	crashfs_crash(n->fs, sim_rand(s, UINT64_MAX));
@@ -185,6 +191,7 @@ void sim_node_start(struct sim_node *n)
 	n->cut_at = 0;
 	n->cut_now = false;
 	n->paused_until = 0;
+	n->lossy |= sim_disk_faults(n) != n->faults;
 	n->faults = sim_disk_faults(n);
 	n->why[0] = '\0';
 	n->env = simenv_new(c->s, crashfs_vfs(n->fs), n->id);
@@ -200,6 +207,7 @@ void sim_node_start(struct sim_node *n)
 		sim_node_refused(n);
 		return;
 	}
+	n->lossy = n->cut_now;
 	for (unsigned i = 0; i < c->config.nodes; i++)
 		if (i != n->id)
 			sim_conn_schedule(c, n->id, i);

@@ -107,7 +107,8 @@ struct sim_config {
 	X(DOUBTS, "rows made again") \
 	X(ROT, "lost records seen") \
 	X(MERGES, "merged extents") \
-	X(QUEUE, "queue rows done")
+	X(QUEUE, "queue rows done") \
+	X(LOSSES, "lost tails")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)
@@ -144,6 +145,11 @@ unsigned sim_cluster_node(struct sim_cluster *c, uint64_t store);
  * (keep: under its old id, which is wrong).
  */
 void sim_cluster_wipe(struct sim_cluster *c, unsigned node, bool keep);
+/*
+ * Since its last process that started, a power cut or its disk may have taken
+ * what was written and not synced. In start.
+ */
+bool sim_cluster_lossy(struct sim_cluster *c, unsigned node);
 /* Its disk lost bytes and it does not start any more; only after the heal. */
 bool sim_cluster_gone(struct sim_cluster *c, unsigned node);
 /* Its disk lost bytes for good, some time. */

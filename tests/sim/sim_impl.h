@@ -25,6 +25,7 @@ struct sim_node {
 	uint64_t paused_until;
 	struct sim_clock clock;
 	uint64_t faults;      /* of the disk when this life began */
+	bool lossy;           /* bytes that were not synced may be gone */
 	bool rotten;          /* its disk lost bytes for good */
 	bool gone;            /* and it does not start any more */
 	char why[200];        /* it refused to start, or died */

@@ -33,6 +33,7 @@ struct chain {
 	uint64_t cap;
 	uint64_t last;    /* highest index applied anywhere */
 	uint64_t acked;   /* highest index acknowledged */
+	uint64_t firm;    /* the same, of what no power cut may take */
 	uint64_t probe;   /* index of a command born after the heal, acked */
 	uint8_t owner[TERMS]; /* store that led in a term */
 	/* where the manager wants the group: nodes */
@@ -64,6 +65,7 @@ struct world {
 	bool tiny_cache, big_values, frozen_clocks;
 	bool quiet; /* mostly only new leaders are given work */
 	bool transfers;
+	bool loose; /* commands may be applied before they are durable */
 	bool moves; /* there is a manager */
 	bool lags;  /* logs are short: who lags needs a snapshot */
 	unsigned slow; /* node + 1 that applies slowly */
@@ -113,6 +115,7 @@ struct proc {
 	TAILQ_HEAD(, ask) asks;
 	struct op *ops;            /* without an outcome */
 	struct env_timer check;
+	struct seg_append check_sync;
 	struct env_work check_work;
 	struct seg_free freeing;
 };
@@ -135,6 +138,8 @@ uint64_t value_of(struct proc *p, const struct raft_cmd *cmd);
 /* p applies it there; hash: of its state before. Returns the one behind. */
 uint64_t chain_apply(struct proc *p, struct chain *ch,
 		     const struct raft_cmd *cmd, uint64_t value, uint64_t hash);
+/* Only what is up to index is left, of a group of one. */
+void chain_cut(struct world *w, struct chain *ch, uint64_t index);
 /* NULL while the node is down, or does not have the group. */
 struct replica *world_replica(struct world *w, unsigned node, unsigned gi);
 /* One that was told that it leads, from a random node on; NULL: none. */
@@ -168,7 +173,7 @@ bool member_done(struct world *w);
 enum plant {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
 	PLANT_COUNT, PLANT_TOLD, PLANT_WIPE, PLANT_TERM, PLANT_TRUNC,
-	PLANT_RESET, PLANT_LIMP,
+	PLANT_RESET, PLANT_LIMP, PLANT_AHEAD,
 };
 extern enum plant sim_plant;
 /* Reads SIM_PLANT. */

@@ -75,6 +75,7 @@ static void client_submit(struct world *w, struct replica *r)
 	op->value = w->next_value++;
 	op->group = r->gi;
 	op->submit.failed = op_failed;
+	op->submit.loose = w->loose && sim_chance(sim_cluster_sim(w->c), 700);
 	len = value_len(w, op->value);
 	buf_init(&op->submit.data, 0);
 	b = buf_reserve(&op->submit.data, len);

@@ -4,7 +4,7 @@
  * them is found. Some are mutations of the modules themselves, some are in the
  * simulator's own owner of the groups: "wipe" (a wiped store keeps its id),
  * "trunc" (entries go before the rows are durable), "limp" (the heal leaves a
- * slow machine slow).
+ * slow machine slow), "ahead" (rows do not wait for the log).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +32,10 @@ static const struct {
 	{ .name = "trunc", .plant = PLANT_TRUNC },
 	{ .name = "reset", .plant = PLANT_RESET },
 	{ .name = "limp", .plant = PLANT_LIMP },
+	{ .name = "ahead", .plant = PLANT_AHEAD },
+	{ .name = "quorum", .raft = RAFT_MUTATE_LOOSE_QUORUM },
+	{ .name = "loose", .seg = SEG_MUTATE_ALL_LOOSE },
+	{ .name = "hold", .seg = SEG_MUTATE_NO_HOLD },
 	{ .name = "need", .raft = RAFT_MUTATE_NEED_NOTHING },
 	{ .name = "free", .raft = RAFT_MUTATE_FREE_SOON },
 	{ .name = "table", .raft = RAFT_MUTATE_NO_TABLE },

@@ -2,7 +2,7 @@
  * Processes of the simulated machines.
  *
  * Rows: apply and passed change them in memory; a checkpoint, some time later,
- * makes them durable, then tells the host, then frees segments. A member that
+ * waits for the log, makes them durable, then tells the host, then frees segments. A member that
  * lags fetches the rows of its leader in two steps (it is asked, it answers),
  * keeps them, and installs them, in two steps again: durable, told.
  */
@@ -97,6 +97,8 @@ static int proc_apply(void *arg, struct raft_group *g,
 		w->acked++;
 		if (cmd->index > ch->acked)
 			ch->acked = cmd->index;
+		if (!op->submit.loose || !g->one_voter)
+			ch->firm = cmd->index;
 		if (w->heal_value != 0 && value >= w->heal_value)
 			ch->probe = cmd->index;
 		op_end(op, VALUE_ACKED);
@@ -122,6 +124,8 @@ static int proc_passed(void *arg, struct raft_group *g,
 	memcpy(r->rows.conf, passed->conf.p, passed->conf.len);
 	if (passed->index > ch->conf)
 		ch->conf = passed->index;
+	if (passed->index > ch->firm)
+		ch->firm = passed->index;
 	return 0;
 }
 
@@ -225,13 +229,29 @@ static void check_done(struct env_work *work)
 	check_arm(p);
 }
 
+static void check_synced(struct seg_append *a)
+{
+	struct proc *p = CONTAINER_OF(a, struct proc, check_sync);
+
+	env_work(p->env, &p->check_work);
+}
+
 static void check_tick(struct env_timer *timer)
 {
 	struct proc *p = CONTAINER_OF(timer, struct proc, check);
 
 	for (unsigned gi = 0; gi < p->w->groups; gi++)
 		p->replicas[gi].saved = p->replicas[gi].rows;
-	env_work(p->env, &p->check_work);
+	if (!seg_head_is_loose(p->log) || sim_plant == PLANT_AHEAD) {
+		env_work(p->env, &p->check_work);
+		return;
+	}
+	p->check_sync = (struct seg_append){
+		.type = SEG_NONE,
+		.loose = sim_chance(sim_cluster_sim(p->c), 500),
+		.done = check_synced,
+	};
+	seg_append(p->port, &p->check_sync);
 }
 
 /* --- snapshots --- */
@@ -336,6 +356,36 @@ static void proc_install(void *arg, struct raft_group *g)
 
 /* --- groups come and go --- */
 
+/* The log of a group of one ends before what was applied. */
+static void replica_cut(struct replica *r)
+{
+	struct proc *p = r->p;
+	struct chain *ch = &p->w->chains[r->gi];
+	uint64_t last = rlog_last(&r->g->log);
+
+	if (last >= ch->last || !r->g->one_voter)
+		return;
+	sim_trace(sim_of(r), "cut node=%u group=%u index=%llu of %llu",
+		  p->node, r->gi, (unsigned long long)last,
+		  (unsigned long long)ch->last);
+	if (!sim_cluster_lossy(p->c, p->node))
+		sim_fail(p->c, "node %u: a kill took entries", p->node);
+	if (last < ch->firm)
+		sim_fail(p->c, "node %u: %llu was durable, the log ends at "
+			 "%llu", p->node, (unsigned long long)ch->firm,
+			 (unsigned long long)last);
+	for (unsigned n = 0; n < sim_cluster_size(p->c); n++) {
+		struct replica *o = world_replica(p->w, n, r->gi);
+
+		if (n != p->node && ((o != NULL && o->rows.index > last) ||
+				     p->w->places[n][r->gi].rows.index > last))
+			sim_fail(p->c, "node %u has what node %u lost", n,
+				 p->node);
+	}
+	sim_cluster_count(p->c, SIM_N_LOSSES, 1);
+	chain_cut(p->w, ch, last);
+}
+
 static int proc_open_group(struct proc *p, unsigned gi, struct errbuf *e)
 {
 	struct replica *r = &p->replicas[gi];
@@ -363,6 +413,7 @@ static int proc_open_group(struct proc *p, unsigned gi, struct errbuf *e)
 	}
 	if (p->w->window != 0)
 		raft_set_max_inflight_entries(&r->g->r, p->w->window);
+	replica_cut(r);
 	r->rows = *rows;
 	r->saved = (struct rows){ 0 }; /* not of an earlier opening */
 	r->parked = r->leads = r->fetching = false;

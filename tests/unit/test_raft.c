@@ -103,6 +103,15 @@ static void fix_failed(struct raft_submit *s, uint32_t status)
 	free(op);
 }
 
+/* Nobody else is there. */
+static void fix_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
+{
+	(void)arg;
+	(void)to;
+	(void)frame;
+	(void)len;
+}
+
 static int fix_record(void *arg, const struct seg_rec *rec)
 {
 	struct fix *f = arg;
@@ -123,6 +132,7 @@ static int fix_open(struct fix *f, struct errbuf *e)
 	static const uint64_t voters[] = { 7 };
 	struct raft_host_config hc = {
 		.id = 7, .apply = fix_apply, .role = fix_role, .arg = f,
+		.send = fix_send,
 	};
 	struct seg_config sc = {
 		.dir = "/log", .on_record = fix_record, .arg = f,
@@ -191,7 +201,7 @@ static int fix_teardown(void **state)
 	return 0;
 }
 
-static void fix_submit(struct fix *f, uint64_t value)
+static void fix_submit_as(struct fix *f, uint64_t value, bool loose)
 {
 	struct op *op = calloc(1, sizeof *op);
 	uint8_t pad[32] = { 0 };
@@ -199,10 +209,16 @@ static void fix_submit(struct fix *f, uint64_t value)
 	op->f = f;
 	op->value = value;
 	op->submit.failed = fix_failed;
+	op->submit.loose = loose;
 	buf_init(&op->submit.data, 0);
 	buf_add(&op->submit.data, &value, sizeof value);
 	buf_add(&op->submit.data, pad, sizeof pad);
 	raft_submit(f->group, &op->submit);
+}
+
+static void fix_submit(struct fix *f, uint64_t value)
+{
+	fix_submit_as(f, value, false);
 }
 
 static void test_submit_applies_in_order(void **state)
@@ -349,6 +365,141 @@ static void test_power_cuts(void **state)
 		}
 		fix_stop(f, fix_rand(f, 5) != 0);
 	}
+}
+
+/* Of loose commands a power cut takes a tail, and none that was not loose. */
+static void test_loose_power_cuts(void **state)
+{
+	struct fix *f = *state;
+	unsigned firm = 0, told = 0, lost = 0;
+
+	for (int round = 0; round < 200; round++) {
+		bool cut = fix_rand(f, 4) != 0;
+
+		fix_start(f);
+		minienv_run(f->mini);
+		assert_true(f->leader);
+		assert_in_range(f->n_applied, firm, VALUES - 1);
+		lost += f->n_applied < told;
+		for (unsigned i = 0; i < f->n_applied; i++)
+			assert_int_equal(f->applied[i], i + 1);
+		told = firm = f->n_applied;
+		for (uint64_t n = fix_rand(f, 12); n > 0; n--) {
+			bool loose = fix_rand(f, 4) != 0;
+
+			f->acked = 0;
+			fix_submit_as(f, told + 1, loose);
+			minienv_run(f->mini);
+			assert_int_equal(f->acked, 1);
+			told++;
+			firm = loose ? firm : told;
+			if (fix_rand(f, 8) == 0) {
+				minienv_advance(f->mini, SEG_LOOSE_NS);
+				firm = told;
+			}
+		}
+		if (!cut)
+			firm = told;
+		fix_stop(f, cut);
+	}
+	print_message("# %u tails lost\n", lost);
+	assert_true(lost > 0);
+}
+
+/* The hard state never is; and a term is not used again by other entries. */
+static void test_loose_term(void **state)
+{
+	struct fix *f = *state;
+	uint64_t term = 0;
+
+	for (uint64_t i = 0; i < 10; i++) {
+		fix_start(f);
+		minienv_run(f->mini);
+		assert_true(raft_group_term(f->group) > term);
+		term = raft_group_term(f->group);
+		fix_submit_as(f, f->n_applied + 1, true);
+		minienv_run(f->mini);
+		fix_stop(f, true);
+	}
+}
+
+static void change_done(struct raft_change *c, uint32_t status)
+{
+	(void)c;
+	(void)status;
+}
+
+/* True: somebody else may have got what was not durable. */
+static bool fix_change(struct fix *f, struct raft_change *change)
+{
+	struct raft_member m[2];
+	bool early = false;
+
+	fix_submit_as(f, 1, true);
+	minienv_run(f->mini);
+	assert_int_equal(f->acked, 1);
+	assert_true(seg_head_is_loose(f->log));
+	raft_group_change(f->group, change);
+	fix_submit_as(f, 2, true); /* not any more */
+	do
+		early |= raft_group_members(f->group, m, 2) > 1 &&
+			 f->group->loose > f->group->firm;
+	while (minienv_step(f->mini));
+	assert_int_equal(raft_group_members(f->group, m, 2), 2);
+	return early;
+}
+
+/* Before somebody else may get entries they are made durable. */
+static void test_loose_then_a_member(void **state)
+{
+	struct raft_change change = { .id = 9, .role = RAFT_ROLE_STANDBY,
+				      .done = change_done };
+	struct fix *f = *state;
+
+	fix_start(f);
+	minienv_run(f->mini);
+	assert_false(fix_change(f, &change));
+	assert_false(f->group->one_voter);
+	assert_int_equal(f->acked, 2);
+	fix_submit_as(f, 3, true);
+	minienv_run(f->mini);
+	assert_int_equal(f->acked, 3);
+	assert_false(seg_head_is_loose(f->log));
+	fix_stop(f, true);
+}
+
+/* The test above notices. */
+static void test_loose_then_a_member_at_once(void **state)
+{
+	struct raft_change change = { .id = 9, .role = RAFT_ROLE_STANDBY,
+				      .done = change_done };
+	struct fix *f = *state;
+
+	fix_start(f);
+	minienv_run(f->mini);
+	raft_mutation = RAFT_MUTATE_JOIN_SOON;
+	assert_true(fix_change(f, &change));
+	raft_mutation = RAFT_MUTATE_NONE;
+	fix_stop(f, true);
+}
+
+/* With nothing behind it a change asks for the sync itself. */
+static void test_loose_then_a_member_alone(void **state)
+{
+	struct raft_change change = { .id = 9, .role = RAFT_ROLE_SPARE,
+				      .done = change_done };
+	struct raft_member m[2];
+	struct fix *f = *state;
+
+	fix_start(f);
+	minienv_run(f->mini);
+	fix_submit_as(f, 1, true);
+	minienv_run(f->mini);
+	raft_group_change(f->group, &change);
+	minienv_run(f->mini);
+	assert_int_equal(raft_group_members(f->group, m, 2), 2);
+	assert_true(f->group->firm > f->group->loose);
+	fix_stop(f, true);
 }
 
 static void bar_done(struct raft_barrier *b, uint32_t status)
@@ -844,6 +995,11 @@ int main(void)
 		T(test_parked_group_waits),
 		T(test_restart_applies_again),
 		T(test_power_cuts),
+		T(test_loose_power_cuts),
+		T(test_loose_term),
+		T(test_loose_then_a_member),
+		T(test_loose_then_a_member_at_once),
+		T(test_loose_then_a_member_alone),
 		T(test_barrier),
 		T(test_free_fails_what_waits),
 		T(test_rows_newer_than_log),

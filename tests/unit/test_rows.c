@@ -748,6 +748,90 @@ static void test_rest(void **state)
 	minienv_free(m);
 }
 
+/* --- the gate --- */
+
+struct gate {
+	struct rows *rows;
+	bool open;
+	unsigned asked, hurried, synced;
+};
+
+static bool gate_ask(void *arg, bool hurry)
+{
+	struct gate *g = arg;
+
+	g->asked++;
+	g->hurried += hurry;
+	return g->open;
+}
+
+static void gate_synced(void *arg, int status)
+{
+	struct gate *g = arg;
+
+	assert_int_equal(status, 0);
+	g->synced++;
+}
+
+static void gate_put(struct rows *rows, const char *key)
+{
+	struct rows_txn *t = rows_txn_new(rows);
+
+	assert_int_equal(rows_put(t, str(key), str("v")), 0);
+	assert_int_equal(rows_txn_commit(t), 0);
+	rows_txn_free(t);
+}
+
+/* No batch passes it while it is shut; the next one asks for itself. */
+static void test_gate(void **state)
+{
+	const uint64_t ms = 1000000;
+	struct minienv *m = minienv_new(NULL, 1);
+	struct rows_mem_image *image = rows_mem_image_new();
+	struct rows_back *back;
+	struct gate g = { .open = false };
+	struct rows_gate gate = { gate_ask, &g };
+
+	(void)state;
+	assert_int_equal(rows_back_mem(image, &back), 0);
+	assert_int_equal(rows_new(minienv_env(m), back, 0, &g.rows), 0);
+	rows_set_gate(g.rows, &gate);
+	gate_put(g.rows, "a");
+	minienv_advance(m, 100 * ms);
+	assert_int_equal(g.asked, 1);
+	assert_int_equal(g.hurried, 0);
+	back_expect(back, "a", NULL);
+	gate_put(g.rows, "b");
+	minienv_advance(m, 100 * ms);
+	assert_int_equal(g.asked, 1); /* its batch waits for the first */
+	assert_int_equal(rows_flush(g.rows), -EBUSY);
+
+	assert_int_equal(rows_sync(g.rows, gate_synced, &g), 0);
+	assert_int_equal(g.hurried, 1);
+	minienv_advance(m, 100 * ms);
+	assert_int_equal(g.synced, 0);
+	rows_gate_open(g.rows);
+	back_expect(back, "a", NULL); /* never inside the call */
+	minienv_run(m);
+	back_expect(back, "a", "v");
+	back_expect(back, "b", NULL);
+	assert_int_equal(g.hurried, 2); /* for the second batch */
+	assert_int_equal(g.synced, 0);
+	rows_gate_open(g.rows);
+	minienv_run(m);
+	back_expect(back, "b", "v");
+	assert_int_equal(g.synced, 1);
+
+	g.open = true;
+	gate_put(g.rows, "c");
+	minienv_advance(m, 100 * ms);
+	back_expect(back, "c", "v");
+	rows_free(g.rows);
+	rows_back_close(back);
+	rows_mem_image_free(image);
+	minienv_free(m);
+}
+
 /* --- no memory, at any allocation --- */
 
 static long fault_at, fault_count;
@@ -837,6 +921,7 @@ int main(void)
 		cmocka_unit_test(test_model_mem),
 		cmocka_unit_test(test_model_leveldb),
 		cmocka_unit_test(test_rest),
+		cmocka_unit_test(test_gate),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_get_speed),
 	};
