@@ -35,6 +35,7 @@ struct ns_cmd {
 	uint16_t shard;
 	uint16_t tag;
 	uint32_t decisions;
+	uint64_t term; /* of the entry */
 	int64_t now;
 	uint64_t seed;
 	uint16_t place;

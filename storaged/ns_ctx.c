@@ -107,7 +107,23 @@ void ns_want(struct ns_ctx *x, struct wire_bytes key)
 	}
 NS_ROWS(NS_ROW_ACCESS_IMPL)
 
-/* --- the inode counter --- */
+/*
+ * --- numbers that are given out once ---
+ *
+ * A command of a shard with durability memory may be lost after its answer, and
+ * with it the numbers in that. Whoever got them may still have them; so after
+ * such a loss, which is in another term, they begin further on.
+ */
+
+#define NS_INO_SKIP (1u << 20) /* more than are made between two syncs */
+#define NS_VERSION_TERM 32     /* versions of one term: 2^32 */
+
+uint64_t ns_next_version(const struct ns_ctx *x, uint64_t v)
+{
+	uint64_t first = x->cmd->term << NS_VERSION_TERM;
+
+	return v < first ? first : v + 1;
+}
 
 int ns_next_ino(struct ns_ctx *x, uint64_t *ret_ino)
 {
@@ -120,11 +136,14 @@ int ns_next_ino(struct ns_ctx *x, uint64_t *ret_ino)
 		ns_key_start(&k, x->shard, NS_T_NEXT);
 		rv = ns_get_next(x, ns_key_get(&k), &row);
 		if (rv == -ENOENT)
-			row.next = NS_FIRST_INO;
+			row = (struct ns_row_next){ .next = NS_FIRST_INO };
 		else if (rv != 0)
 			return rv;
 		x->have_next = true;
 		x->next = x->first_next = row.next;
+		/* for each: those of terms between are not known here */
+		if (rv == 0 && x->cmd->term > row.term)
+			x->next += (x->cmd->term - row.term) * NS_INO_SKIP;
 	}
 	if (x->next >> INO_COUNTER_BITS != 0)
 		return RPC_STATUS_NOSPC;
@@ -134,7 +153,7 @@ int ns_next_ino(struct ns_ctx *x, uint64_t *ret_ino)
 
 static int ns_next_flush(struct ns_ctx *x)
 {
-	struct ns_row_next row = { .next = x->next };
+	struct ns_row_next row = { .next = x->next, .term = x->cmd->term };
 	struct ns_key k;
 
 	if (!x->have_next || x->next == x->first_next)

@@ -410,7 +410,7 @@ static void ns_write_times(struct ns_ctx *x, struct ns_inode *ip,
 	}
 	ns_inode_touch(x, ip);
 	ip->r.mtime = m->mtime != 0 ? m->mtime : x->cmd->now;
-	ns_inode_bump(ip);
+	ns_inode_bump(x, ip);
 }
 
 int ns_do_write(struct ns_ctx *x, const struct rpc_write *m)

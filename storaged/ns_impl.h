@@ -72,6 +72,8 @@ void *ns_alloc(struct ns_ctx *x, size_t len);
 struct wire_bytes ns_copy(struct ns_ctx *x, struct wire_bytes b);
 /* A fresh inode number. */
 int ns_next_ino(struct ns_ctx *x, uint64_t *ret_ino);
+/* The version behind v; never one that was told of before. */
+uint64_t ns_next_version(const struct ns_ctx *x, uint64_t v);
 void ns_usage_add(struct ns_ctx *x, uint64_t project, int64_t bytes,
 		  int64_t files, int64_t dirs);
 /* Asks for a row early, so that one load serves several reads. */
@@ -147,13 +149,13 @@ int ns_inode_of_dent(struct ns_ctx *x, const struct ns_row_dent *d,
 /* A new inode without a name; ino 0 = a fresh number. */
 int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 		 uint64_t project, struct ns_inode **ret);
-/* Something changed: change + 1 (once per command), ctime = now. */
+/* Something changed: the next change (once per command), ctime = now. */
 void ns_inode_touch(struct ns_ctx *x, struct ns_inode *ip);
 void ns_inode_set_size(struct ns_ctx *x, struct ns_inode *ip, uint64_t size);
 /* New bytes or a new owner: set-id bits go as on any file system. */
 void ns_inode_kill_suid(struct ns_inode *ip);
 /* The bytes changed. */
-void ns_inode_bump(struct ns_inode *ip);
+void ns_inode_bump(struct ns_ctx *x, struct ns_inode *ip);
 static inline bool ns_is_dir(const struct ns_inode *ip)
 {
 	return S_ISDIR(ip->r.mode);

@@ -136,7 +136,7 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 void ns_inode_touch(struct ns_ctx *x, struct ns_inode *ip)
 {
 	if (!ip->touched)
-		ip->r.change++;
+		ip->r.change = ns_next_version(x, ip->r.change);
 	ip->touched = ip->dirty = true;
 	ip->r.ctime = x->cmd->now;
 }
@@ -160,9 +160,9 @@ void ns_inode_kill_suid(struct ns_inode *ip)
 	ip->dirty = true;
 }
 
-void ns_inode_bump(struct ns_inode *ip)
+void ns_inode_bump(struct ns_ctx *x, struct ns_inode *ip)
 {
-	ip->r.data_version++;
+	ip->r.data_version = ns_next_version(x, ip->r.data_version);
 	ip->dirty = ip->dent_dirty = true;
 }
 
@@ -390,7 +390,7 @@ int ns_inode_truncate(struct ns_ctx *x, struct ns_inode *ip, uint64_t size)
 	if (rv != 0)
 		return rv;
 	ns_inode_set_size(x, ip, size);
-	ns_inode_bump(ip);
+	ns_inode_bump(x, ip);
 	return 0;
 }
 

@@ -129,7 +129,7 @@ enum {
 #define NS_ROW_UPLOAD(F) F(u8, v) F(u64, ino) F(i64, created) F(str, owner) \
 	F(kvs, headers) F(kvs, user) F(kvs, sums) F(str, sum_alg) \
 	F(str, sum_type) F(blob, numbers)
-#define NS_ROW_NEXT(F) F(u8, v) F(u64, next)
+#define NS_ROW_NEXT(F) F(u8, v) F(u64, next) F(u64, term)
 #define NS_ROW_PART(F) F(u8, v) F(u64, ino) F(u64, size) F(u64, bytes) \
 	F(i64, mtime) F(str, etag) F(kvs, sums)
 #define NS_ROW_QUEUE(F) F(u8, v) F(i64, since) F(blob, what)

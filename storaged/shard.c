@@ -308,6 +308,7 @@ int shard_set_new(const struct shard_config *config,
 		shard_set_free(set);
 		return rv;
 	}
+	raft_gate_init(&set->gate, set->host, set->rows);
 	*ret_set = set;
 	return 0;
 }

@@ -160,10 +160,19 @@ typedef void (*shard_done_fn)(void *arg, uint32_t status, struct buf *payload,
  */
 int shard_call(struct shard_set *set, uint16_t group, uint16_t tag,
 	       struct buf *payload, shard_done_fn done, void *arg);
-/* The same with a payload that is borrowed until done(). */
-int shard_call_borrow(struct shard_set *set, uint16_t group, uint16_t tag,
-		      struct wire_bytes payload, shard_done_fn done,
-		      void *arg);
+struct shard_request {
+	uint16_t group, tag;
+	/*
+	 * Durability memory: a mutation may be answered before it is durable
+	 * (raft_submit.loose); SYNC ends when it is. A power cut takes a tail
+	 * of all that the shard did.
+	 */
+	bool loose;
+	struct wire_bytes payload; /* borrowed until done() */
+	shard_done_fn done;
+	void *arg;
+};
+int shard_call_request(struct shard_set *set, const struct shard_request *r);
 
 /*
  * Makes rows durable and notes it in the log; done(status) unless NULL. Runs

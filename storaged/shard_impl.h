@@ -2,6 +2,7 @@
 #define STORAGED_SHARD_IMPL_H
 /* Private to storaged/shard*.c. */
 #include "common/raft/raft_check.h"
+#include "common/raft/raft_gate.h"
 #include "common/rows/rows_applied.h"
 #include "storaged/ns.h"
 #include "storaged/ns_rows.h"
@@ -178,6 +179,7 @@ struct shard_set {
 	bool closing;
 	struct rows_txn *txn;    /* moves applied indexes */
 	struct raft_check *check;
+	struct raft_gate gate;
 	struct raft_snaps *snaps; /* or NULL */
 	struct shard_stats stats;
 };

@@ -201,14 +201,16 @@ static struct shard_op *shard_op_new(struct shard_set *set, uint16_t group,
 	return op;
 }
 
-int shard_call_borrow(struct shard_set *set, uint16_t group, uint16_t tag,
-		      struct wire_bytes payload, shard_done_fn done, void *arg)
+int shard_call_request(struct shard_set *set, const struct shard_request *r)
 {
-	struct shard_op *op = shard_op_new(set, group, tag, done, arg);
+	struct shard_op *op =
+		shard_op_new(set, r->group, r->tag, r->done, r->arg);
 
 	if (op == NULL)
 		return -ENOMEM;
-	op->payload = payload;
+	op->payload = r->payload;
+	/* chunks go after this one, and they do not come back */
+	op->submit.loose = r->loose && r->tag != RPC_TAG_slice_drop;
 	return 0;
 }
 

@@ -317,6 +317,9 @@ static int store_save(struct store *s)
 
 static bool store_idle(const struct store *s)
 {
+	/* rows must not be saved before the log that made them */
+	if (s->log != NULL && seg_head_is_loose(s->log))
+		return false;
 	for (unsigned i = 0; i < s->n_loops; i++) {
 		const struct store_loop *l = &s->loops[i];
 

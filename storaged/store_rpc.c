@@ -93,14 +93,19 @@ static void store_on_shard(void *arg, struct rpc_req *req)
 {
 	struct store *s = arg;
 	struct store_loop *l = store_loop_of(s, req);
+	const struct shard_request request = {
+		.group = req->group,
+		.tag = req->tag,
+		.payload = wire_bytes(req->payload, req->payload_len),
+		.done = store_shard_done,
+		.arg = req,
+	};
 	int rv;
 
 	if (store_refuse(s, l, req) != 0)
 		return;
 	req->user = l;
-	rv = shard_call_borrow(l->set, req->group, req->tag,
-			       wire_bytes(req->payload, req->payload_len),
-			       store_shard_done, req);
+	rv = shard_call_request(l->set, &request);
 	if (rv != 0)
 		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
 }

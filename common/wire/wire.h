@@ -67,8 +67,8 @@ struct wire_attr {
 	uint64_t bytes;        /* bytes stored (st_blocks * 512, rounded up) */
 	uint64_t rdev;
 	int64_t atime, mtime, ctime, btime;
-	uint64_t data_version; /* +1 whenever the bytes change */
-	uint64_t change;       /* +1 whenever anything changes */
+	uint64_t data_version; /* grows whenever the bytes change */
+	uint64_t change;       /* grows whenever anything changes */
 	uint64_t generation;
 	uint32_t flags;        /* WIRE_ATTR_* */
 };

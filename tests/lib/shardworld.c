@@ -184,6 +184,19 @@ void world_send_to(struct world *w, uint16_t group, uint16_t tag,
 	assert_int_equal(r->n, 0); /* never inside the call */
 }
 
+void world_send_loose(struct world *w, uint16_t tag, const struct buf *b,
+		      struct reply *r)
+{
+	const struct shard_request request = {
+		.group = SHARD, .tag = tag, .loose = true,
+		.payload = wire_bytes(b->data, b->len),
+		.done = on_done, .arg = r,
+	};
+
+	memset(r, 0, sizeof *r);
+	assert_int_equal(shard_call_request(w->set, &request), 0);
+}
+
 uint64_t world_root(struct world *w, uint64_t bucket)
 {
 	struct rpc_root_create req = { MUT(w), .bucket = bucket,

@@ -57,6 +57,10 @@ void reply_fini(struct reply *r);
 void world_send_to(struct world *w, uint16_t group, uint16_t tag,
 		   struct buf *b, struct reply *r);
 
+/* Durability memory; b stays until r->n is 1. */
+void world_send_loose(struct world *w, uint16_t tag, const struct buf *b,
+		      struct reply *r);
+
 #define SEND(w, name, req, r) \
 	do { \
 		struct buf send_b_; \

@@ -64,6 +64,10 @@ planted sim_raft table 3 snap
 planted sim_raft nosync 3 disk
 planted sim_raft rewrite 1 disk
 planted sim_raft rotend 3 rot
+planted sim_raft ahead 1 disk
+planted sim_raft hold 1 disk
+planted sim_raft loose 3 storm
+planted sim_raft quorum 3 disk
 planted sim_shard ack 3 disk
 planted sim_shard vote 3 storm
 planted sim_shard retry 3 mix
@@ -78,6 +82,9 @@ planted sim_shard unsaved 1 calm
 planted sim_shard needless 1 disk
 planted sim_shard doubtless 1 disk
 planted sim_shard nohash 3 rot
+planted sim_shard reuse 1 disk
+planted sim_shard hold 1 disk
+planted sim_shard quorum 3 disk
 planted sim_shard rotend 3 rot
 planted sim_shard rewrite 3 rot
 planted sim_shard nodir 3 rot

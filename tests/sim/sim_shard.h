@@ -54,6 +54,17 @@ struct step {
 	uint64_t term, cmd, answer; /* hashes; cmd 0: none seen */
 };
 
+/* A command and its answer: the model can be made again from them. */
+struct past {
+	uint64_t index;
+	struct slot_mark {
+		unsigned slot; /* UINT_MAX: the host's own */
+		uint64_t seq, answer; /* what was there before */
+	} mark;
+	struct ns_cmd cmd;     /* payload is ours */
+	struct ns_answer answer;
+};
+
 struct model {
 	struct world *w;
 	uint16_t group;
@@ -63,6 +74,10 @@ struct model {
 	uint64_t passed;       /* the same, also entries that are no commands */
 	uint64_t floor;        /* what any later answer must have seen */
 	uint64_t acked;
+	uint64_t firm;         /* of that, what no power cut may take */
+	uint64_t highest;      /* inode that was ever given out */
+	struct past *past;     /* all commands that were new, in order */
+	unsigned n_past, cap_past;
 	uint64_t root;         /* inode; 0: not made */
 	struct nsm_dir *dir;
 	struct link_to *files;
@@ -95,7 +110,7 @@ struct op {
 	unsigned client, slot;
 	uint64_t seq;
 	uint16_t tag;
-	bool write;
+	bool write, loose;
 	bool done, gave_up, refused;
 	bool maybe;           /* some try may have got through */
 	bool in_try;          /* one is under way */
@@ -116,7 +131,7 @@ struct client {
 enum plant {
 	PLANT_NONE, PLANT_VOTE, PLANT_RETRY, PLANT_CLOCK,
 	PLANT_STALE, PLANT_ROWS, PLANT_ALONE, PLANT_UNSAVED, PLANT_NEEDLESS,
-	PLANT_DOUBTLESS,
+	PLANT_DOUBTLESS, PLANT_REUSE,
 };
 
 struct world {
@@ -124,6 +139,8 @@ struct world {
 	unsigned groups, forget;
 	bool tiny_cache, slow_work;
 	bool quiet;           /* mostly only new leaders are given work */
+	unsigned loose;       /* so many of 1000 writes are */
+	unsigned cuts[SIM_NODES]; /* tails of its log that were lost */
 	uint64_t led_at[SHARD_GROUPS]; /* when the last leader began */
 	struct rows_mem_image *images[SIM_NODES];
 	/*
@@ -209,6 +226,8 @@ void model_fini(struct model *m);
 void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 		   const struct ns_answer *a);
 const struct ver *model_now(const struct model *m);
+/* Only what is up to index is left, of a group of one. */
+void model_cut(struct model *m, struct proc *p, uint64_t index);
 
 /* --- sim_shard_read.c --- */
 /* Some state between op->lo and now must give this answer. */

@@ -7,7 +7,9 @@
  *     ^                    |            |
  *     +--- backoff <-- refused, lost, process gone, timeout
  *
- * A timeout sends the next try while the last one may still be on its way.
+ * A timeout sends the next try while the last one may still be on its way. What
+ * is under way to or from a machine whose log lost its tail is lost, too: its
+ * connections did not survive.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 struct parcel {
 	struct op *op;
 	unsigned try, node;
+	unsigned cuts; /* of the machine when it was sent */
 	uint32_t status;
 	bool rot; /* a read found some, where there is some */
 	size_t len, body;
@@ -87,6 +90,8 @@ static void op_acked(struct op *op, uint32_t status, uint64_t answer)
 		m->floor = op->effect;
 	if (op->effect > m->acked)
 		m->acked = op->effect;
+	if (op->effect > m->firm && !op->loose)
+		m->firm = op->effect;
 	op->w->n_writes++;
 	if (status != 0)
 		op->w->n_errors++;
@@ -153,6 +158,8 @@ static void op_reply(void *arg)
 	struct wire_bytes body = wire_bytes(p->bytes + p->len, p->body);
 	uint64_t answer = XXH3_64bits_withSeed(p->bytes, p->len, p->status);
 
+	if (p->cuts != op->w->cuts[p->node])
+		return; /* op_lost() finds out */
 	if (p->rot && sim_cluster_healing(op->w->c)) {
 		/* it says so, and no other copy can be asked */
 		if (!op->done)
@@ -212,7 +219,9 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	struct parcel *p = zalloc(sizeof *p + len + more);
 
 	*p = (struct parcel){ .op = call->op, .try = call->try,
-			      .node = call->p->node, .status = status,
+			      .node = call->p->node,
+			      .cuts = call->op->w->cuts[call->p->node],
+			      .status = status,
 			      .len = len, .body = more };
 	p->rot = status == RPC_STATUS_IO && !call->op->write &&
 		 sim_cluster_disk_bad(call->op->w->c, call->p->node);
@@ -251,15 +260,13 @@ static void op_arrive(void *arg)
 	struct op *op = parcel->op;
 	struct proc *p = sim_cluster_proc(op->w->c, parcel->node);
 	struct call *call;
-	struct buf b;
 
-	if (p == NULL) { /* refused at the door */
+	if (p == NULL || parcel->cuts != op->w->cuts[parcel->node]) {
+		/* refused at the door */
 		if (!op->done && op->tries == parcel->try)
 			op_backoff(op);
 		return;
 	}
-	buf_init(&b, 0);
-	buf_add(&b, op->payload.data, op->payload.len);
 	call = zalloc(sizeof *call);
 	*call = (struct call){ .next = p->calls, .p = p, .op = op,
 			       .try = parcel->try };
@@ -267,7 +274,13 @@ static void op_arrive(void *arg)
 		p->calls->prev = call;
 	p->calls = call;
 	sim_cluster_enter(op->w->c, p->node);
-	if (shard_call(p->set, op->m->group, op->tag, &b, call_done, call) != 0)
+	/* ops and their payloads stay until the end of the world */
+	if (shard_call_request(p->set, &(struct shard_request){
+			.group = op->m->group, .tag = op->tag,
+			.loose = op->loose,
+			.payload = wire_bytes(op->payload.data,
+					      op->payload.len),
+			.done = call_done, .arg = call }) != 0)
 		abort();
 }
 
@@ -286,6 +299,7 @@ static void op_send(struct op *op)
 	p->node = (op->w->hint[op->m->group - 1] + op->tries - 1) % nodes;
 	if (!sim_cluster_healing(op->w->c) && sim_chance(s, 200))
 		p->node = (unsigned)sim_rand(s, nodes);
+	p->cuts = op->w->cuts[p->node];
 	sim_after_owned(s, sim_range(s, 30 * SIM_US,
 				     sim_chance(s, 20) ? 400 * SIM_MS
 						       : 5 * SIM_MS),
@@ -339,6 +353,8 @@ void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
 	*op = (struct op){ .w = w, .next = w->ops, .m = m, .client = client,
 			   .tag = tag, .lo = m->floor, .payload = *payload,
 			   .write = rpc_info(tag)->kind == 'W' };
+	op->loose = op->write && tag != RPC_TAG_root_create &&
+		    sim_chance(s, w->loose);
 	w->ops = op;
 	w->open++;
 	w->clients[client].busy++;

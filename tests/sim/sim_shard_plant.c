@@ -34,6 +34,9 @@ static const struct plant_row {
 	{ .name = "unsaved", .plant = PLANT_UNSAVED },
 	{ .name = "needless", .plant = PLANT_NEEDLESS },
 	{ .name = "doubtless", .plant = PLANT_DOUBTLESS },
+	{ .name = "reuse", .plant = PLANT_REUSE },
+	{ .name = "hold", .seg = SEG_MUTATE_NO_HOLD },
+	{ .name = "quorum", .raft = RAFT_MUTATE_LOOSE_QUORUM },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -117,6 +120,8 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 		return __real_ns_apply(t, c, a);
 	if (sim_plant == PLANT_CLOCK)
 		own.now = env_wall_ns(p->env);
+	if (sim_plant == PLANT_REUSE) /* numbers that were lost come again */
+		own.term = 0;
 	rv = __real_ns_apply(t, &own, a);
 	if (rv == 0)
 		model_applied(&p->w->models[c->shard - 1], p, c, a);

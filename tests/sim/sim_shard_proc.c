@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/raft/raft_impl.h"
 #include "tests/sim/sim_shard.h"
 
 /* --- states of replicas --- */
@@ -166,6 +167,28 @@ static int proc_open_log(struct proc *p, struct errbuf *e)
 	return 0;
 }
 
+/* The log of a group of one ends before what was applied. */
+static void proc_cut(struct proc *p, unsigned i)
+{
+	uint64_t last = rlog_last(&proc_group(p, i)->log);
+	struct model *m = &p->w->models[i];
+
+	if (sim_cluster_size(p->c) > 1 || last >= m->last)
+		return;
+	sim_trace(sim_cluster_sim(p->c), "cut node=%u group=%u index=%llu",
+		  p->node, m->group, (unsigned long long)last);
+	if (!sim_cluster_lossy(p->c, p->node))
+		sim_fail(p->c, "node %u: a kill took commands", p->node);
+	if (last < m->firm)
+		sim_fail(p->c, "node %u group %u: %llu was durable, the log "
+			 "ends at %llu", p->node, m->group,
+			 (unsigned long long)m->firm,
+			 (unsigned long long)last);
+	sim_cluster_count(p->c, SIM_N_LOSSES, 1);
+	p->w->cuts[p->node]++;
+	model_cut(m, p, last);
+}
+
 static int proc_open_groups(struct proc *p, struct errbuf *e)
 {
 	unsigned n = sim_cluster_size(p->c);
@@ -183,6 +206,7 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 		if (shard_read_applied(p->back, m->group, &p->applied[i],
 				       &now) != 0)
 			abort();
+		proc_cut(p, i);
 	}
 	proc_check_rows(p);
 	return 0;

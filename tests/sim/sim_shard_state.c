@@ -5,6 +5,7 @@
  * between what was known when it began and what was applied when it ended, and
  * no later read or write may be ordered before that one.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,13 +24,49 @@ void model_init(struct model *m, struct world *w, uint16_t group)
 	m->vers[m->n_vers++] = v;
 }
 
-void model_fini(struct model *m)
+/* --- what was done, to be done again --- */
+
+static void past_fini(struct past *p)
+{
+	free((void *)(uintptr_t)p->cmd.payload);
+	ns_answer_fini(&p->answer);
+}
+
+static void past_add(struct model *m, const struct ns_cmd *c,
+		     const struct ns_answer *a, const struct slot_mark *mark)
+{
+	struct past *p;
+	uint8_t *bytes = malloc(c->len + 1);
+
+	if (bytes == NULL)
+		abort();
+	memcpy(bytes, c->payload, c->len);
+	m->past = grow(m->past, m->n_past, &m->cap_past, sizeof *m->past);
+	p = &m->past[m->n_past++];
+	*p = (struct past){ .index = sim_entry->index, .mark = *mark,
+			    .cmd = *c };
+	p->cmd.payload = bytes;
+	ns_answer_init(&p->answer);
+	p->answer.status = a->status;
+	buf_add(&p->answer.payload, a->payload.data, a->payload.len);
+}
+
+static void model_forget(struct model *m)
 {
 	for (unsigned i = 0; i < m->n_files; i++)
 		nsm_file_unref(m->files[i].file);
+	m->n_files = 0;
+	nsm_free(m->dir);
+}
+
+void model_fini(struct model *m)
+{
 	for (unsigned i = 0; i < m->n_vers; i++)
 		free(m->vers[i]);
-	nsm_free(m->dir);
+	for (unsigned i = 0; i < m->n_past; i++)
+		past_fini(&m->past[i]);
+	model_forget(m);
+	free(m->past);
 	free(m->files);
 	free(m->vers);
 	free(m->steps);
@@ -125,12 +162,98 @@ static void model_version(struct model *m, uint64_t index)
 	m->vers[m->n_vers++] = v;
 }
 
+/* --- what a power cut took --- */
+
+static void model_unapply(struct model *m, const struct past *p)
+{
+	unsigned g = m->group - 1u;
+	struct slot *s;
+
+	if (p->mark.slot == UINT_MAX)
+		return;
+	s = &m->w->slots[p->mark.slot];
+	s->applied[g] = p->mark.seq;
+	s->answer[g] = p->mark.answer;
+}
+
+/* What those who wait for an answer have seen. */
+static void model_unsee(struct model *m, uint64_t index)
+{
+	for (struct op *op = m->w->ops; op != NULL; op = op->next) {
+		if (op->m != m)
+			continue;
+		if (op->lo > index)
+			op->lo = index;
+		if (op->effect > index)
+			op->effect = 0;
+	}
+	if (m->floor > index)
+		m->floor = index;
+	if (m->acked > index)
+		m->acked = index;
+}
+
+static void model_uncheck(struct model *m, uint64_t index)
+{
+	unsigned n = 0;
+
+	for (uint64_t i = index + 1; i <= m->last; i++)
+		m->steps[i] = (struct step){ 0 };
+	for (unsigned i = 0; i < m->n_hashes; i++)
+		if (m->hashes[i].index <= index)
+			m->hashes[n++] = m->hashes[i];
+	m->n_hashes = n;
+}
+
+void model_cut(struct model *m, struct proc *p, uint64_t index)
+{
+	while (m->n_past > 0 && m->past[m->n_past - 1].index > index) {
+		model_unapply(m, &m->past[--m->n_past]);
+		past_fini(&m->past[m->n_past]);
+	}
+	model_unsee(m, index);
+	model_uncheck(m, index);
+	m->last = index;
+	while (m->last > 0 && (m->last >= m->cap || m->steps[m->last].cmd == 0))
+		m->last--;
+	m->passed = index;
+	model_forget(m);
+	m->dir = nsm_new();
+	m->dir->ino = m->root;
+	for (unsigned i = 0; i < m->n_past; i++)
+		(void)model_command(m, p, &m->past[i].cmd,
+				    &m->past[i].answer);
+	while (m->n_vers > 1 && model_now(m)->index > index)
+		free(m->vers[--m->n_vers]);
+	if (model_now(m)->index > index) {
+		m->vers[0]->n = 0;
+		m->vers[0]->index = 0; /* of all that was until now */
+		model_version(m, 0);
+	}
+}
+
 /* --- one command --- */
 
-/* True when the command is the first with its number. */
+/* No inode number comes again, not even that of a file which was lost. */
+static void model_number(struct model *m, const struct ns_cmd *c,
+			 const struct ns_answer *a)
+{
+	struct rpc_mknod_rsp rsp;
+
+	if (c->tag != RPC_TAG_mknod || a->status != RPC_STATUS_OK ||
+	    rpc_mknod_rsp_decode(&rsp, a->payload.data, a->payload.len) != 0)
+		return;
+	if (rsp.created && rsp.attr.ino <= m->highest)
+		sim_fail(m->w->c, "group %u: inode %llx again", m->group,
+			 (unsigned long long)rsp.attr.ino);
+	if (rsp.attr.ino > m->highest)
+		m->highest = rsp.attr.ino;
+}
+
+/* True when the command is the first with its number; *ret_mark: before it. */
 static bool model_slot(struct model *m, const struct ns_cmd *c,
 		       const struct ns_answer *a, uint64_t answer,
-		       struct slot **ret_slot)
+		       struct slot **ret_slot, struct slot_mark *ret_mark)
 {
 	struct wire_reader r = { .p = c->payload, .left = c->len };
 	unsigned g = m->group - 1u;
@@ -142,6 +265,7 @@ static bool model_slot(struct model *m, const struct ns_cmd *c,
 	wire_get_u32(&r, &slot);
 	wire_get_u64(&r, &seq);
 	*ret_slot = NULL;
+	*ret_mark = (struct slot_mark){ .slot = UINT_MAX };
 	if (client == 0)
 		return true; /* the host's own */
 	if (slot >= m->w->n_slots || m->w->slots[slot].client != client)
@@ -164,6 +288,7 @@ static bool model_slot(struct model *m, const struct ns_cmd *c,
 	}
 	if (s->op == NULL || seq != s->seq || s->op->m != m)
 		sim_fail(m->w->c, "an operation that nobody sent");
+	*ret_mark = (struct slot_mark){ slot, s->applied[g], s->answer[g] };
 	s->applied[g] = seq;
 	s->answer[g] = answer;
 	*ret_slot = s;
@@ -173,6 +298,7 @@ static bool model_slot(struct model *m, const struct ns_cmd *c,
 static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
 		      const struct ns_answer *a, uint64_t answer)
 {
+	struct slot_mark mark;
 	struct slot *slot;
 	uint32_t status;
 
@@ -180,8 +306,10 @@ static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
 		  "%s status=%s", p->node, m->group,
 		  (unsigned long long)sim_entry->index, rpc_info(c->tag)->name,
 		  rpc_status_name(a->status));
-	if (!model_slot(m, c, a, answer, &slot))
+	if (!model_slot(m, c, a, answer, &slot, &mark))
 		return;
+	past_add(m, c, a, &mark);
+	model_number(m, c, a);
 	status = model_command(m, p, c, a);
 	model_version(m, sim_entry->index);
 	if (slot != NULL)
