@@ -78,6 +78,7 @@ static int adm_status(struct adm *a)
 			{ "write quorum (W)", "write_quorum" },
 			{ "read quorum (R)", "read_quorum" },
 			{ "durability", "durability" },
+			{ "buckets with durability memory", "memory_buckets" },
 			{ "store losses survived now", "losses_survived" },
 			{ "shards", "shards" }, { "buckets", "buckets" },
 			{ "users", "users" },
@@ -189,13 +190,37 @@ static int adm_get_buckets(struct adm *a)
 {
 	return adm_list(a, "/v1/buckets", "buckets",
 			COLUMNS({ "bucket", "name" }, { "owner", "owner" },
-				{ "state", "state" }, { "uid", "uid" },
+				{ "state", "state" },
+				{ "durability", "durability" },
+				{ "set", "durability_set" }, { "uid", "uid" },
 				{ "gid", "gid" }, { "shard", "shard" }));
 }
 
 static int adm_delete_bucket(struct adm *a)
 {
 	return adm_remove(a, "/v1/buckets");
+}
+
+/* bucket: NULL for the cluster. */
+static int adm_durability(struct adm *a, const char *bucket, const char *name)
+{
+	json_t *body = json_pack("{s:s, s:s*}", "durability", name, "bucket",
+				 bucket);
+	json_t *answer = adm_call(a, "POST", "/v1/durability", body);
+
+	if (answer != NULL && !adm_done(a, answer))
+		puts("OK");
+	return adm_finish(answer);
+}
+
+static int adm_set_durability(struct adm *a)
+{
+	return adm_durability(a, NULL, a->argv[0]);
+}
+
+static int adm_set_bucket_durability(struct adm *a)
+{
+	return adm_durability(a, a->argv[0], a->argv[1]);
 }
 
 /* BUCKET/KEY as the original wrote it. */
@@ -349,6 +374,10 @@ const struct adm_command adm_commands[] = {
 	{ "get-buckets", "", 0, 0, adm_get_buckets, "list buckets" },
 	{ "delete-bucket", "NAME", 1, 1, adm_delete_bucket,
 	  "delete an empty bucket" },
+	{ "set-durability", "disk | memory", 1, 1, adm_set_durability,
+	  "when changes are acknowledged: on disk, or written" },
+	{ "set-bucket-durability", "BUCKET disk | memory | default", 2, 2,
+	  adm_set_bucket_durability, "the same of one bucket" },
 	{ "whereis", "BUCKET/KEY", 1, 1, adm_whereis,
 	  "where an object lies" },
 	{ "dump-ring", "", 0, 0, adm_dump_ring, "epoch, checksum and shards" },

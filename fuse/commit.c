@@ -134,8 +134,11 @@ static int commit_send_write(struct commit *c)
 				c->bytes->ext[i].len);
 	q.data = wire_bytes(data.data, data.len);
 	if (vec.buf.err == 0 && data.err == 0)
-		call = CLIENT_SEND_BY(m->client, write, ino_shard(q.ino),
-				      c->how.deadline, &q, commit_on_write, c);
+		call = CLIENT_SEND_HOW(m->client, write, ino_shard(q.ino),
+				       (&(const struct client_how){
+					       c->how.deadline,
+					       finode_is_loose(c->f) }),
+				       &q, commit_on_write, c);
 	wire_vec_fini(&vec);
 	buf_fini(&data);
 	return call == NULL ? -ENOMEM : 0;

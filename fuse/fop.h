@@ -114,8 +114,10 @@ void fop_fill_entry(const struct mount *m, struct finode *f,
 #define FOP_SEND(op, msg, ino, request, done_) \
 	fop_sent((op), FOP_CALL(op, msg, ino, request, done_))
 #define FOP_CALL(op, msg, ino, request, done_) \
-	CLIENT_SEND_BY((op)->m->client, msg, ino_shard(ino), (op)->deadline, \
-		       (request), (done_), (op))
+	CLIENT_SEND_HOW((op)->m->client, msg, ino_shard(ino), \
+			(&(const struct client_how){ \
+				(op)->deadline, finode_is_loose((op)->f) }), \
+			(request), (done_), (op))
 /* No call: answers ENOMEM. */
 void fop_sent(struct fop *op, struct client_call *call);
 /* 0, or op was answered with the error. */

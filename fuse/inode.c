@@ -222,6 +222,28 @@ void finode_set_name(struct finode *f, const struct finode *parent,
 	f->how = how;
 }
 
+bool finode_is_loose(const struct finode *f)
+{
+	struct mount *m;
+	const struct cluster *c;
+
+	if (f == NULL || f->bucket == 0)
+		return false;
+	m = f->m;
+	c = client_cluster(m->client);
+	if (c == NULL)
+		return false;
+	if (m->loose.bucket != f->bucket ||
+	    m->loose.version != c->top.version) {
+		m->loose.bucket = f->bucket;
+		m->loose.version = c->top.version;
+		m->loose.is = cluster_is_loose(c, cluster_find_root(c,
+								    f->bucket));
+	}
+	m->was_loose |= m->loose.is;
+	return m->loose.is;
+}
+
 bool finode_is_dirty(const struct finode *f)
 {
 	return f->dirty.n > 0 || f->flushing.n > 0;

@@ -116,6 +116,8 @@ void finode_set_name(struct finode *f, const struct finode *parent,
 void finode_stat(const struct finode *f, struct stat *ret_st);
 uint64_t finode_size(const struct finode *f);
 bool finode_is_dirty(const struct finode *f);
+/* What changes in its bucket has durability memory; NULL: not. */
+bool finode_is_loose(const struct finode *f);
 void wire_attr_stat(const struct wire_attr *a, struct stat *ret_st);
 
 #endif

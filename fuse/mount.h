@@ -75,6 +75,11 @@ struct mount {
 	struct finode_table inodes;
 	struct finode *root;
 	bool all_buckets; /* root is the synthetic directory of buckets */
+	struct {
+		uint64_t version, bucket; /* of the snapshot; its root */
+		bool is;
+	} loose; /* the last answer of finode_is_loose() */
+	bool was_loose; /* it was true once: fsync asks the shard */
 	LIST_HEAD(, fhandle) handles; /* all that are open */
 	struct mount_stale stale[MOUNT_STALE_MAX];
 	unsigned stale_next;

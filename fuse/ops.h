@@ -80,6 +80,11 @@ static inline bool ops_is_buckets(const struct finode *f)
 {
 	return f->m->all_buckets && f == f->m->root;
 }
+/* May something acknowledged in its shard not be durable yet? */
+static inline bool ops_needs_sync(const struct finode *f)
+{
+	return finode_is_loose(f) || f->m->was_loose;
+}
 /* The attributes of the directory of buckets. */
 void ops_buckets_attr(const struct mount *m, struct wire_attr *ret_attr);
 /*

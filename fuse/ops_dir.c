@@ -77,13 +77,29 @@ void ops_releasedir(fuse_req_t req, fuse_ino_t node,
 }
 
 /* Names are durable when they are acknowledged. */
+static void fsyncdir_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+
+	if (fop_status(op, reply) == 0)
+		fop_reply_err(op, 0);
+}
+
 void ops_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync,
 		  struct fuse_file_info *fi)
 {
-	(void)node;
+	struct fop *op = fop_new(req, node);
+	struct rpc_sync q;
+
 	(void)datasync;
 	(void)fi;
-	fuse_reply_err(req, 0);
+	if (op == NULL)
+		return;
+	q.ino = op->f->ino;
+	if (ops_is_buckets(op->f) || !ops_needs_sync(op->f))
+		fop_reply_err(op, 0);
+	else
+		FOP_SEND(op, sync, q.ino, &q, fsyncdir_on_reply);
 }
 
 /* --- filling the buffer --- */

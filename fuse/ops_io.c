@@ -129,9 +129,37 @@ void ops_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		flush_request(req, node, fi);
 }
 
+/*
+ * With durability memory what was acknowledged may be durable only later; here
+ * it is waited for. An error of the flush is told first.
+ */
+static void fsync_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+
+	if (fop_status(op, reply) == 0)
+		flush_answer(op);
+}
+
+static void fsync_after_flush(struct fop *op)
+{
+	struct rpc_sync q = { .ino = op->f->ino };
+
+	if (fop_is_gone(op) || !ops_needs_sync(op->f))
+		flush_answer(op);
+	else
+		FOP_SEND(op, sync, q.ino, &q, fsync_on_reply);
+}
+
 void ops_fsync(fuse_req_t req, fuse_ino_t node, int datasync,
 	       struct fuse_file_info *fi)
 {
+	struct fop *op = fop_new(req, node);
+
 	(void)datasync;
-	flush_request(req, node, fi);
+	if (op == NULL)
+		return;
+	op->h = fhandle_of(fi);
+	if (!flush_wait(op->f, op, fsync_after_flush))
+		fsync_after_flush(op);
 }

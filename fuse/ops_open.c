@@ -73,8 +73,10 @@ void ops_close_send(struct mount *m)
 		idle_take(f);
 		f->closing = true;
 		m->calls++;
-		if (CLIENT_SEND(m->client, close, ino_shard(f->ino), &q,
-				close_on_reply, f) == NULL)
+		if (CLIENT_SEND_HOW(m->client, close, ino_shard(f->ino),
+				    (&(const struct client_how){
+					    .loose = finode_is_loose(f) }),
+				    &q, close_on_reply, f) == NULL)
 			close_ended(f);
 	}
 }

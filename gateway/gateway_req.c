@@ -106,8 +106,10 @@ bool gw_send(struct gw_req *r, uint16_t tag, uint16_t shard,
 {
 	assert(r->call == NULL && !r->dead);
 	r->call_done = fn;
-	r->call = client_send_encoded(r->l->client, tag, shard, encode, req,
-				      gw_call_done, r);
+	r->call = client_send_encoded_how(r->l->client, tag, shard,
+					  &(const struct client_how){
+						  .loose = gw_is_loose(r) },
+					  encode, req, gw_call_done, r);
 	if (r->call == NULL) {
 		gw_fail(r, S3_ERR_OUT_OF_MEMORY);
 		return false;
@@ -119,6 +121,7 @@ bool gw_send_buf(struct gw_req *r, struct client_send *send, gw_reply_fn fn)
 {
 	assert(r->call == NULL && !r->dead);
 	r->call_done = fn;
+	send->loose = gw_is_loose(r);
 	send->done = gw_call_done;
 	send->arg = r;
 	r->call = client_send(r->l->client, send);

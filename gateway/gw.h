@@ -181,6 +181,11 @@ static inline uint16_t gw_shard(const struct gw_req *r)
 {
 	return ino_shard(r->bucket->root);
 }
+/* What this request changes has durability memory. */
+static inline bool gw_is_loose(const struct gw_req *r)
+{
+	return r->bucket != NULL && cluster_is_loose(r->cluster, r->bucket);
+}
 /* Is the bucket in the snapshot, ready and of this user? S3_OK, NO_BUCKET,
  * ACCESS_DENIED. */
 enum s3_err gw_bucket_find(const struct gw_req *r, struct wire_bytes name,

@@ -179,9 +179,11 @@ static void gw_deletes_send(struct gw_deletes_op *op, struct gw_delete_call *c)
 	c->op = op;
 	c->at = op->next++;
 	if (e == S3_OK) {
-		c->call = CLIENT_SEND(op->r->l->client, delete,
-				      gw_shard(op->r), &req, gw_deletes_done,
-				      c);
+		c->call = CLIENT_SEND_HOW(op->r->l->client, delete,
+					  gw_shard(op->r),
+					  (&(const struct client_how){
+						  .loose = gw_is_loose(op->r) }),
+					  &req, gw_deletes_done, c);
 		if (c->call == NULL)
 			e = S3_ERR_OUT_OF_MEMORY;
 		else

@@ -32,13 +32,19 @@
 
 /* What --set knows. */
 struct server_settings {
-	uint64_t lease_ms;
+	uint64_t lease_ms, durability;
 	struct storaged_settings store;
 };
 
 #define ROW(field) offsetof(struct server_settings, field)
 #define STORE_ROW(field) ROW(store.field)
 static const struct conf_setting settings[] = {
+	{ "durability", CONF_ENUM, ROW(durability), "disk", 0, 0, "",
+	  "disk|memory", false,
+	  "Of a new cluster: when a change is acknowledged. disk: when it is on "
+	  "the disk. memory: when it is written; it is on the disk 50 ms later, "
+	  "so a power cut may take the last ones. Later: "
+	  "leofs-adm set-durability." },
 	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
 	  NULL, false,
 	  "How long a mount or gateway is known without a word from it. After "
@@ -300,6 +306,8 @@ static int server_open(struct server *s, struct errbuf *e)
 		.admin = s->is_fsck ? NULL : s->admin,
 		.rpc_addr = s->rpc_addr,
 		.region = s->region,
+		.durability = (uint8_t)(CLUSTER_DURABILITY_DISK +
+					s->conf.durability),
 		.lease_ms = (uint32_t)s->conf.lease_ms,
 	};
 	struct storaged_config sc = {

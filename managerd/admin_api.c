@@ -62,6 +62,28 @@ static json_t *admin_store_json(const struct admin_req *r,
 		(double)(env_now_ns(r->m->env) - r->m->beat_ns) / 1e9);
 }
 
+/* Buckets whose last changes a power cut may take. */
+static json_int_t admin_count_loose(const struct cluster *c)
+{
+	json_int_t n = 0;
+
+	for (unsigned i = 0; i < c->n_buckets; i++)
+		n += cluster_is_loose(c, &c->buckets[i]);
+	return n;
+}
+
+/* Of a bucket, or (NULL) of those that have none of their own. */
+static const char *admin_durability(const struct cluster *c,
+				    const struct cluster_bucket *b)
+{
+	bool loose = b != NULL ? cluster_is_loose(c, b)
+			       : c->top.durability ==
+					 CLUSTER_DURABILITY_MEMORY;
+
+	return cluster_durability_name(loose ? CLUSTER_DURABILITY_MEMORY
+					     : CLUSTER_DURABILITY_DISK);
+}
+
 static void admin_status_ready(struct admin_req *r)
 {
 	const struct cluster *c = r->cluster;
@@ -77,14 +99,16 @@ static void admin_status_ready(struct admin_req *r)
 	admin_reply(
 		r, 200,
 		json_pack("{s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:s, s:I, "
-			  "s:I, s:I, s:I, s:f, s:o}",
+			  "s:I, s:I, s:I, s:I, s:f, s:o}",
 			  "cluster", id, "version", PACKAGE_VERSION,
 			  "state_version", (json_int_t)c->top.version, "epoch",
 			  (json_int_t)c->top.epoch, "region",
 			  admin_text(c->top.region), "copies",
 			  (json_int_t)c->top.n, "write_quorum",
 			  (json_int_t)c->top.w, "read_quorum",
-			  (json_int_t)c->top.r, "durability", "disk",
+			  (json_int_t)c->top.r, "durability",
+			  admin_durability(c, NULL), "memory_buckets",
+			  admin_count_loose(c),
 			  "losses_survived", (json_int_t)0, "shards",
 			  (json_int_t)c->n_shards, "buckets",
 			  (json_int_t)c->n_buckets, "users",
@@ -353,11 +377,13 @@ static void admin_buckets_ready(struct admin_req *r)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, "
-				  "s:I}",
+			json_pack("{s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:I, "
+				  "s:I, s:I, s:I}",
 				  "name", admin_text(b->name), "owner",
 				  admin_text(b->owner), "state",
-				  admin_bucket_state(b->state), "uid",
+				  admin_bucket_state(b->state), "durability",
+				  admin_durability(c, b), "durability_set",
+				  cluster_durability_name(b->durability), "uid",
 				  (json_int_t)b->uid, "gid",
 				  (json_int_t)b->gid, "umask",
 				  (json_int_t)b->umask, "created",
@@ -416,6 +442,32 @@ static void admin_bucket_delete(struct admin_req *r)
 
 	admin_hold(r);
 	mgr_bucket_delete(r->m, &req, true, admin_on_command, r);
+}
+
+/* --- durability --- */
+
+static void admin_durability_set(struct admin_req *r)
+{
+	const char *name = admin_body_str(r, "durability");
+	const char *bucket = admin_body_str(r, "bucket");
+	struct mgr_durability cmd = { .bucket = wire_cstr(bucket) };
+
+	if (name == NULL ||
+	    cluster_durability_parse(name, &cmd.durability) != 0 ||
+	    (bucket == NULL && cmd.durability == CLUSTER_DURABILITY_DEFAULT)) {
+		admin_error(r, 400,
+			    bucket == NULL
+				    ? "\"durability\" is disk or memory"
+				    : "\"durability\" is disk, memory or "
+				      "default");
+		return;
+	}
+	if (bucket != NULL && bucket[0] == '\0') {
+		admin_status(r, RPC_STATUS_NO_BUCKET);
+		return;
+	}
+	admin_hold(r);
+	MGR_SUBMIT(r->m, durability, &cmd, admin_on_command, r);
 }
 
 /* --- where things are --- */
@@ -563,6 +615,8 @@ const struct admin_route admin_routes[] = {
 	  "{name, owner, uid, gid, umask}" },
 	{ "DELETE", "/v1/buckets/", false, admin_bucket_delete,
 	  "an empty bucket" },
+	{ "POST", "/v1/durability", false, admin_durability_set,
+	  "{durability, bucket}: when changes are acknowledged" },
 	{ "GET", "/v1/whereis", false, admin_whereis, "?bucket=&key=" },
 	{ "GET", "/v1/du", false, admin_du, "?bucket=: usage" },
 	{ "GET", "/v1/ring", false, admin_ring, "epoch, checksum, shards" },

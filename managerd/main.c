@@ -7,11 +7,12 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mem.h"
+#include "common/client/cluster.h"
 #include "managerd/manager.h"
 
 struct managerd_conf {
 	char *data, *rpc, *admin, *region, *pid_file;
-	uint64_t log_level, lease_ms;
+	uint64_t log_level, lease_ms, durability;
 };
 
 #define ROW(field) offsetof(struct managerd_conf, field)
@@ -25,6 +26,12 @@ static const struct conf_setting settings[] = {
 	  false, "Address and port of the admin API and of /metrics." },
 	{ "region", CONF_STR, ROW(region), "us-east-1", 1, 32, "", NULL, false,
 	  "S3 region name of a new cluster." },
+	{ "durability", CONF_ENUM, ROW(durability), "disk", 0, 0, "",
+	  "disk|memory", false,
+	  "Of a new cluster: when a change is acknowledged. disk: when it is on "
+	  "the disk. memory: when it is written; it is on the disk 50 ms later, "
+	  "so a power cut may take the last ones. Later: "
+	  "leofs-adm set-durability." },
 	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
 	  NULL, false,
 	  "How long a mount or gateway is known without a word from it. After "
@@ -78,6 +85,9 @@ int main(int argc, char **argv)
 						    .admin = c.admin,
 						    .rpc_addr = c.rpc,
 						    .region = c.region,
+						    .durability = (uint8_t)(
+							    CLUSTER_DURABILITY_DISK +
+							    c.durability),
 						    .lease_ms = (uint32_t)
 							    c.lease_ms },
 			  &m, &e);

@@ -307,6 +307,7 @@ int manager_open(const struct manager_config *config,
 						      : "us-east-1");
 	m->admin_addr = config->admin != NULL ? mem_strdup(config->admin)
 					      : NULL;
+	m->durability = config->durability;
 	m->started_ns = env_now_ns(m->env);
 	m->lease_ms = config->lease_ms > 0 ? config->lease_ms : MGR_LEASE_MS;
 	buf_init(&m->answer.payload, 0);

@@ -23,6 +23,7 @@ struct manager_config {
 	const char *rpc_addr;  /* our own address, "unix:PATH" */
 	const char *region;    /* default "us-east-1" */
 	uint32_t lease_ms;     /* of a session; 0 = 30 s */
+	uint8_t durability;    /* of a new cluster, CLUSTER_DURABILITY_* */
 };
 
 /* Opens or creates (first start: cluster id, first user, credentials). */

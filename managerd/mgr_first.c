@@ -231,6 +231,7 @@ void mgr_first_init(struct manager *m, mgr_done_fn done, void *arg)
 		.access = wire_cstr(access),
 		.secret = wire_cstr(secret),
 		.inline_max = 65536,
+		.durability = m->durability,
 	};
 	env_random(m->env, &cmd.cluster, sizeof cmd.cluster);
 	/* refused with EXIST by a cluster that has been made before */

@@ -54,6 +54,7 @@ struct manager {
 	struct rpc_server *server; /* borrowed */
 	char *dir, *conf_dir, *rpc_addr, *admin_addr, *region;
 	struct super super;
+	uint8_t durability;        /* of a new cluster */
 
 	struct seg_head *log;
 	struct seg_port *port;

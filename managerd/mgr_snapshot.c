@@ -29,6 +29,7 @@ static int mgr_snap_bucket(struct mgr_snap *s, struct wire_bytes id,
 		.umask = row.umask,
 		.created = row.created,
 		.state = row.state,
+		.durability = row.durability,
 	};
 	(void)wire_vec_add(&s->buckets);
 	return cluster_bucket_encode(&b, &s->buckets.buf);
@@ -138,6 +139,7 @@ static int mgr_snap_encode(struct mgr_snap *s, struct buf *out)
 		.w = s->cluster.w,
 		.r = s->cluster.r,
 		.inline_max = s->cluster.inline_max,
+		.durability = s->cluster.durability,
 		.stores = wire_vec_bytes(&s->stores),
 		.shards = wire_vec_bytes(&s->shards),
 		.buckets = wire_vec_bytes(&s->buckets),

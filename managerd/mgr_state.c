@@ -189,6 +189,7 @@ static int mgr_do_init(struct mgr_ctx *c, const struct mgr_init *m)
 		.w = 1,
 		.r = 1,
 		.inline_max = m->inline_max,
+		.durability = m->durability,
 		.next_raft_id = 1,
 		.next_bucket = 1,
 		.next_session = 1,
@@ -576,6 +577,34 @@ static int mgr_do_bucket_restore(struct mgr_ctx *c,
 	row.state = CLUSTER_BUCKET_READY;
 	rv = mgr_write_bucket(c->t, mgr_key(key, 'B', m->name.p, m->name.len),
 			      &row);
+	return rv != 0 ? rv : mgr_bump(c);
+}
+
+/* --- durability --- */
+
+static int mgr_do_durability(struct mgr_ctx *c, const struct mgr_durability *m)
+{
+	uint8_t key[MGR_KEY_MAX];
+	struct mgr_row_bucket row;
+	struct wire_bytes k;
+	int rv;
+
+	if (m->durability > CLUSTER_DURABILITY_MEMORY)
+		return mgr_refuse(c, RPC_STATUS_INVAL);
+	if (m->bucket.len == 0) {
+		c->cluster.durability = m->durability;
+		return mgr_bump(c);
+	}
+	if (mgr_check_bucket_name(m->bucket) != NULL)
+		return mgr_refuse(c, RPC_STATUS_NO_BUCKET);
+	k = mgr_key(key, 'B', m->bucket.p, m->bucket.len);
+	rv = mgr_read_bucket(c->t, k, &row);
+	if (rv == -ENOENT)
+		return mgr_refuse(c, RPC_STATUS_NO_BUCKET);
+	if (rv != 0)
+		return rv;
+	row.durability = m->durability;
+	rv = mgr_write_bucket(c->t, k, &row);
 	return rv != 0 ? rv : mgr_bump(c);
 }
 

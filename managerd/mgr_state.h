@@ -22,11 +22,12 @@
 #define MGR_ROW_CLUSTER(F) F(u128, cluster) F(u64, version) F(u64, epoch) \
 	F(str, region) F(u32, n) F(u32, w) F(u32, r) F(u32, inline_max) \
 	F(u64, next_raft_id) F(u64, next_bucket) F(u64, next_session) \
-	F(blob, ring) F(u64, feature_level)
+	F(blob, ring) F(u64, feature_level) F(u8, durability)
 #define MGR_ROW_USER(F) F(str, canonical) F(u8, admin) F(i64, created)
 #define MGR_ROW_KEY(F) F(str, secret) F(str, user) F(u8, disabled) F(i64, created)
 #define MGR_ROW_BUCKET(F) F(u64, id) F(str, owner) F(u64, root) F(u32, uid) \
-	F(u32, gid) F(u32, umask) F(i64, created) F(u8, state) F(u16, shard)
+	F(u32, gid) F(u32, umask) F(i64, created) F(u8, state) F(u16, shard) \
+	F(u8, durability)
 #define MGR_ROW_STORE(F) F(u64, raft_id) F(str, addr) F(str, host) F(u64, total) \
 	F(u64, avail) F(i64, joined)
 #define MGR_ROW_SHARD(F) F(u64, leader) F(u32, buckets)
@@ -45,7 +46,7 @@ WIRE_STRUCT(mgr_row, slot, MGR_ROW_SLOT)
 
 /* --- commands: M(number, name, fields) --- */
 #define MGR_INIT(F) F(u128, cluster) F(str, region) F(str, user) F(str, canonical) \
-	F(str, access) F(str, secret) F(u32, inline_max)
+	F(str, access) F(str, secret) F(u32, inline_max) F(u8, durability)
 #define MGR_USER_CREATE(F) F(str, name) F(str, canonical) F(u8, admin)
 #define MGR_USER_DELETE(F) F(str, name)
 #define MGR_KEY_CREATE(F) F(str, user) F(str, access) F(str, secret)
@@ -62,6 +63,9 @@ WIRE_STRUCT(mgr_row, slot, MGR_ROW_SLOT)
 #define MGR_STORE_JOIN(F) F(u128, store) F(str, addr) F(str, host) F(u64, total) \
 	F(u64, avail) F(u16, shards)
 
+/* bucket: empty for the cluster; durability: CLUSTER_DURABILITY_* */
+#define MGR_DURABILITY(F) F(str, bucket) F(u8, durability)
+
 #define MGR_COMMANDS(M) \
 	M(1, init, MGR_INIT) \
 	M(2, user_create, MGR_USER_CREATE) \
@@ -76,7 +80,8 @@ WIRE_STRUCT(mgr_row, slot, MGR_ROW_SLOT)
 	M(11, session_open, MGR_SESSION_OPEN) \
 	M(12, store_join, MGR_STORE_JOIN) \
 	M(13, session_end, MGR_SESSION_END) \
-	M(14, session_gone, MGR_SESSION_GONE)
+	M(14, session_gone, MGR_SESSION_GONE) \
+	M(15, durability, MGR_DURABILITY)
 
 #define MGR_CMD_DECL(number, name, FIELDS) \
 	enum { MGR_CMD_##name = (number) }; \

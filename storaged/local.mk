@@ -27,7 +27,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/shard_impl.h %D%/shard_merge.c %D%/shard_op.c \
 	%D%/shard_open.c %D%/shard_party.c %D%/shard_queue.c \
 	%D%/shard_read.c \
-	%D%/shard_sweep.c %D%/shard_value.c %D%/shard_write.c \
+	%D%/shard_sweep.c %D%/shard_sync.c %D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_call.c %D%/store_compact.c \
 	%D%/store_impl.h \
 	%D%/store_open.c %D%/store_place.c %D%/store_rpc.c \

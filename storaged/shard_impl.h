@@ -40,6 +40,7 @@ enum shard_op_state {
 	OP_VALUES,    /* R: a worker reads values */
 	OP_SYNC,      /* page read: rows_sync is under way */
 	OP_SCAN,      /* page read: a worker runs ns_scan */
+	OP_LOG,       /* SYNC: the log is being synced */
 };
 
 struct shard_far;
@@ -63,6 +64,7 @@ struct shard_op {
 	struct env_work work;
 	struct raft_submit submit;
 	struct raft_barrier barrier;
+	struct seg_append sync;
 	uint64_t lease_term;     /* R: of the lease it reads under, 0: none */
 	unsigned dry_rounds;
 	uint32_t decisions;
@@ -209,6 +211,7 @@ void shard_op_load(struct shard_op *op);
 void shard_write_step(struct shard_op *op);
 void shard_close_step(struct shard_op *op);
 void shard_read_step(struct shard_op *op);
+void shard_sync_step(struct shard_op *op);
 /* The command c of op was applied: op->answer is set. */
 void shard_write_applied(struct shard_op *op);
 /* The request of op as a command; nothing is decided. */

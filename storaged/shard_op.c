@@ -150,6 +150,8 @@ void shard_op_step(struct shard_op *op)
 	}
 	if (op->state == OP_CLOSE_WAIT || op->state == OP_CLOSE_LOOK)
 		shard_close_step(op);
+	else if (op->tag == RPC_TAG_sync)
+		shard_sync_step(op);
 	else if (op->kind == 'W')
 		shard_write_step(op);
 	else

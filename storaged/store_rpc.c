@@ -96,6 +96,7 @@ static void store_on_shard(void *arg, struct rpc_req *req)
 	const struct shard_request request = {
 		.group = req->group,
 		.tag = req->tag,
+		.loose = req->loose,
 		.payload = wire_bytes(req->payload, req->payload_len),
 		.done = store_shard_done,
 		.arg = req,

@@ -50,6 +50,7 @@ struct client_call {
 	char kind;
 	bool has_chunk;
 	bool has_slot;
+	bool loose;
 	struct client_chunk chunk;
 	struct wire_u128 store; /* kind S */
 	struct client_follow *follow; /* NULL unless shards were joined */
@@ -377,6 +378,7 @@ static void call_try(struct client_call *call)
 	uint64_t left = call_left_ns(call);
 	struct rpc_send send = {
 		.tag = call->tag, .group = call->shard,
+		.loose = call->loose,
 		.payload = &call->payload, .done = call_on_reply,
 		.arg = call, .timeout_ms = (uint32_t)(left / 1000000) + 1,
 	};
@@ -443,6 +445,7 @@ struct client_call *client_send_chunk(struct client *c,
 	call->shard = send->shard;
 	call->store = send->store;
 	call->kind = info->kind;
+	call->loose = send->loose;
 	if (chunk != NULL) {
 		call->has_chunk = true;
 		call->chunk = *chunk;
@@ -481,16 +484,19 @@ struct client_call *client_send(struct client *c, struct client_send *send)
 	return client_send_chunk(c, send, &chunk);
 }
 
-struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
-					   uint16_t shard, uint64_t deadline,
-					   int (*encode)(const void *req,
-							 struct buf *out),
-					   const void *req, rpc_done_fn done,
-					   void *arg)
+struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
+					    uint16_t shard,
+					    const struct client_how *how,
+					    int (*encode)(const void *req,
+							  struct buf *out),
+					    const void *req, rpc_done_fn done,
+					    void *arg)
 {
 	struct buf out;
 	struct client_send send = { .tag = tag, .shard = shard,
-				    .payload = &out, .deadline = deadline,
+				    .payload = &out,
+				    .deadline = how->deadline,
+				    .loose = how->loose,
 				    .done = done, .arg = arg };
 
 	buf_init(&out, 0);
@@ -505,8 +511,10 @@ struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 					const void *req, rpc_done_fn done,
 					void *arg)
 {
-	return client_send_encoded_by(c, tag, shard, 0, encode, req, done,
-				      arg);
+	const struct client_how how = { 0, false };
+
+	return client_send_encoded_how(c, tag, shard, &how, encode, req, done,
+				       arg);
 }
 
 void client_cancel(struct client_call *call)

@@ -77,6 +77,7 @@ struct client_send {
 	unsigned nth;        /* C: which owner of the chunk, from 0 */
 	uint32_t timeout_ms; /* 0: the configured one */
 	uint64_t deadline;   /* env_now_ns(), ends it as well; 0: none */
+	bool loose;          /* W: durability memory, cluster_is_loose() */
 	rpc_done_fn done;    /* exactly once, never inside */
 	void *arg;
 };
@@ -96,16 +97,26 @@ struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 						      struct buf *out),
 					const void *req, rpc_done_fn done,
 					void *arg);
-/* The same with a deadline (struct client_send). */
+/* The same with what struct client_send says of these. */
+struct client_how {
+	uint64_t deadline;
+	bool loose;
+};
+#define CLIENT_SEND_HOW(c, name, shard_, how_, req, done_, arg_) \
+	client_send_encoded_how((c), RPC_TAG_##name, (shard_), (how_), \
+				client_encode_##name, (req), (done_), (arg_))
+struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
+					    uint16_t shard,
+					    const struct client_how *how,
+					    int (*encode)(const void *req,
+							  struct buf *out),
+					    const void *req, rpc_done_fn done,
+					    void *arg);
+/* With a deadline. */
 #define CLIENT_SEND_BY(c, name, shard_, deadline_, req, done_, arg_) \
-	client_send_encoded_by((c), RPC_TAG_##name, (shard_), (deadline_), \
-			       client_encode_##name, (req), (done_), (arg_))
-struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
-					   uint16_t shard, uint64_t deadline,
-					   int (*encode)(const void *req,
-							 struct buf *out),
-					   const void *req, rpc_done_fn done,
-					   void *arg);
+	CLIENT_SEND_HOW((c), name, (shard_), \
+			(&(const struct client_how){ (deadline_), false }), \
+			(req), (done_), (arg_))
 #define CLIENT_ENCODE_DECL(tag, name, FIELDS, rsp, roles, kind) \
 	static inline int client_encode_##name(const void *req, struct buf *out) \
 	{ \

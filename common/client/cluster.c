@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/mem.h"
 #include "common/ring/ring.h"
@@ -182,6 +183,43 @@ const struct cluster_store *cluster_find_store(const struct cluster *c,
 		if (c->stores[i].id.hi == id.hi && c->stores[i].id.lo == id.lo)
 			return &c->stores[i];
 	return NULL;
+}
+
+/* --- durability --- */
+
+bool cluster_is_loose(const struct cluster *c, const struct cluster_bucket *b)
+{
+	uint8_t durability;
+
+	if (b == NULL)
+		return false;
+	durability = b->durability == CLUSTER_DURABILITY_DEFAULT
+			     ? c->top.durability
+			     : b->durability;
+	return durability == CLUSTER_DURABILITY_MEMORY;
+}
+
+static const char *const durability_names[] = {
+	[CLUSTER_DURABILITY_DEFAULT] = "default",
+	[CLUSTER_DURABILITY_DISK] = "disk",
+	[CLUSTER_DURABILITY_MEMORY] = "memory",
+};
+
+const char *cluster_durability_name(uint8_t durability)
+{
+	return durability <= CLUSTER_DURABILITY_MEMORY
+		       ? durability_names[durability]
+		       : "unknown";
+}
+
+int cluster_durability_parse(const char *name, uint8_t *ret)
+{
+	for (uint8_t i = 0; i <= CLUSTER_DURABILITY_MEMORY; i++)
+		if (strcmp(durability_names[i], name) == 0) {
+			*ret = i;
+			return 0;
+		}
+	return -EINVAL;
 }
 
 const struct cluster_store *cluster_shard_store(const struct cluster *c,

@@ -13,15 +13,25 @@
 	F(u64, total) F(u64, avail)
 #define CLUSTER_SHARD(F) F(u16, shard) F(u64, leader) /* raft id */
 #define CLUSTER_BUCKET(F) F(u64, id) F(str, name) F(str, owner) F(u64, root) \
-	F(u32, uid) F(u32, gid) F(u32, umask) F(i64, created) F(u8, state)
+	F(u32, uid) F(u32, gid) F(u32, umask) F(i64, created) F(u8, state) \
+	F(u8, durability)
 enum { CLUSTER_BUCKET_CREATING = 1, CLUSTER_BUCKET_READY = 2, CLUSTER_BUCKET_DELETING = 3 };
+/*
+ * durability of a bucket, and of the cluster for those that say DEFAULT. MEMORY:
+ * what changes it is acknowledged when it is written, and durable a moment later.
+ */
+enum {
+	CLUSTER_DURABILITY_DEFAULT = 0, /* of the cluster: DISK */
+	CLUSTER_DURABILITY_DISK = 1,
+	CLUSTER_DURABILITY_MEMORY = 2,
+};
 #define CLUSTER_KEY(F) F(str, access) F(str, secret) F(str, user) F(u8, disabled)
 #define CLUSTER_USER(F) F(str, name) F(str, canonical) F(u8, admin)
 /* ring: epoch and partition owners, see common/ring */
 #define CLUSTER_TOP(F) F(u128, cluster) F(u64, version) F(u64, epoch) F(str, region) \
 	F(u32, n) F(u32, w) F(u32, r) F(u32, inline_max) \
 	F(list, stores) F(list, shards) F(list, buckets) F(list, keys) F(list, users) \
-	F(blob, ring)
+	F(blob, ring) F(u8, durability)
 
 WIRE_STRUCT(cluster, store, CLUSTER_STORE)
 WIRE_STRUCT(cluster, shard, CLUSTER_SHARD)
@@ -59,6 +69,11 @@ const struct cluster_user *cluster_find_user(const struct cluster *c,
 					     struct wire_bytes name);
 const struct cluster_store *cluster_find_store(const struct cluster *c,
 					       struct wire_u128 id);
+/* Whether mutations in b (NULL: in none) have durability memory. */
+bool cluster_is_loose(const struct cluster *c, const struct cluster_bucket *b);
+/* The name of a CLUSTER_DURABILITY_*; and back, -EINVAL. */
+const char *cluster_durability_name(uint8_t durability);
+int cluster_durability_parse(const char *name, uint8_t *ret);
 /* Store that leads a shard (or the only one); NULL when unknown. */
 const struct cluster_store *cluster_shard_store(const struct cluster *c,
 						uint16_t shard);

@@ -395,6 +395,7 @@ static void link_send_call(struct rpc_peer_link *l, struct rpc_call *c,
 	struct rpc_msg *m = &c->msg;
 	struct frame f = { .type = FRAME_REQUEST, .tag = m->req.tag,
 			   .group = m->req.group, .store = m->store,
+			   .flags = m->req.loose ? FRAME_F_LOOSE : 0,
 			   .epoch = m->req.epoch };
 	int rv = link_take_id(l, c);
 
@@ -748,6 +749,7 @@ struct rpc_call *rpc_link_send(struct rpc_peer_link *l, struct rpc_send *s)
 	m->req.group = s->group;
 	m->req.role = l->role;
 	m->req.epoch = s->epoch;
+	m->req.loose = s->loose;
 	m->req.store = s->store;
 	m->req.payload = m->request.data;
 	m->req.payload_len = m->request.len;

@@ -145,6 +145,7 @@ static int peer_request(struct rpc_peer *p, struct rpc_in *in)
 	m->req.group = in->head.group;
 	m->req.role = p->role;
 	m->req.epoch = in->head.epoch;
+	m->req.loose = (in->head.flags & FRAME_F_LOOSE) != 0;
 	m->req.store = in->head.store;
 	m->req.payload = pm->payload;
 	m->req.payload_len = len;

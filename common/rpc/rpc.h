@@ -37,6 +37,7 @@ struct rpc_req {
 	uint16_t tag;
 	uint16_t group;       /* shard */
 	uint32_t role;        /* RPC_ROLE_* of the peer */
+	bool loose;           /* it may be answered before it is durable */
 	uint64_t epoch;
 	struct wire_u128 store; /* the one meant; zero: any */
 	const uint8_t *payload; /* borrowed until the reply */
@@ -132,6 +133,7 @@ struct rpc_send {
 	uint16_t tag;
 	uint16_t group;
 	struct wire_u128 store; /* zero: any */
+	bool loose;          /* see struct rpc_req */
 	uint64_t epoch;
 	struct buf *payload; /* taken: empty after the call, even on failure */
 	struct body *body;   /* a reference is taken over; may be NULL */

@@ -28,6 +28,8 @@ enum frame_type {
 };
 /* flags: which of the two messages with this id a BODY belongs to */
 #define FRAME_F_REPLY_BODY 1u
+/* of a REQUEST: it may be answered before it is durable (durability memory) */
+#define FRAME_F_LOOSE 2u
 
 struct frame {
 	uint8_t type;

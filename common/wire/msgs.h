@@ -170,6 +170,12 @@ enum {
 };
 #define RPC_WRITE_RSP(F) F(attr, attr) F(u64, pos)
 
+/*
+ * Ends when all that the shard of ino has acknowledged is durable, which with
+ * durability memory it need not be.
+ */
+#define RPC_SYNC_REQ(F) F(u64, ino)
+
 /* --- objects (gateway): root = inode of the bucket's root, key = raw key --- */
 /*
  * conditions: ETag texts, comma-separated, quotes optional, "*" = any, empty =
@@ -435,6 +441,7 @@ enum {
 	M(0x30, statfs, RPC_STATFS_REQ, statfs_rsp, CLIENT, R) \
 	M(0x31, read, RPC_READ_REQ, read_rsp, CLIENT, R) \
 	M(0x32, write, RPC_WRITE_REQ, write_rsp, CLIENT, W) \
+	M(0x33, sync, RPC_SYNC_REQ, empty_rsp, CLIENT, R) \
 	M(0x40, object, RPC_OBJECT_REQ, object_rsp, CLIENT, R) \
 	M(0x41, prepare, RPC_PREPARE_REQ, prepare_rsp, CLIENT, R) \
 	M(0x42, put, RPC_PUT_REQ, put_rsp, CLIENT, W) \

@@ -48,3 +48,7 @@ class BadDisk:
 
     def hits(self):
         return struct.unpack("=I", self.map[12:16])[0]
+
+    def seen(self):
+        """All such calls since arm()."""
+        return struct.unpack("=I", self.map[8:12])[0]

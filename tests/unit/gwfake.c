@@ -291,14 +291,16 @@ struct client_call *client_send(struct client *c, struct client_send *send)
 	abort();
 }
 
-struct client_call *client_send_encoded(struct client *c, uint16_t tag,
-					uint16_t shard,
-					int (*encode)(const void *req,
-						      struct buf *out),
-					const void *req, rpc_done_fn done,
-					void *arg)
+struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
+					    uint16_t shard,
+					    const struct client_how *how,
+					    int (*encode)(const void *req,
+							  struct buf *out),
+					    const void *req, rpc_done_fn done,
+					    void *arg)
 {
-	struct client_send send = { .tag = tag, .shard = shard, .done = done,
+	struct client_send send = { .tag = tag, .shard = shard,
+				    .loose = how->loose, .done = done,
 				    .arg = arg };
 	struct buf payload;
 
@@ -309,6 +311,19 @@ struct client_call *client_send_encoded(struct client *c, uint16_t tag,
 	}
 	send.payload = &payload;
 	return client_send(c, &send);
+}
+
+struct client_call *client_send_encoded(struct client *c, uint16_t tag,
+					uint16_t shard,
+					int (*encode)(const void *req,
+						      struct buf *out),
+					const void *req, rpc_done_fn done,
+					void *arg)
+{
+	const struct client_how how = { 0, false };
+
+	return client_send_encoded_how(c, tag, shard, &how, encode, req, done,
+				       arg);
 }
 
 void client_cancel(struct client_call *call)

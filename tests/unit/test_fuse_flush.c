@@ -140,12 +140,13 @@ void client_slice_set_deadline(struct client_slice *s, uint64_t deadline)
 	(void)deadline;
 }
 
-struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
-					   uint16_t shard, uint64_t deadline,
-					   int (*encode)(const void *req,
-							 struct buf *out),
-					   const void *req, rpc_done_fn done,
-					   void *arg)
+struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
+					    uint16_t shard,
+					    const struct client_how *how,
+					    int (*encode)(const void *req,
+							  struct buf *out),
+					    const void *req, rpc_done_fn done,
+					    void *arg)
 {
 	const struct rpc_write *q = req;
 	struct sent *s = &sent[n_sent++];
@@ -157,7 +158,7 @@ struct client_call *client_send_encoded_by(struct client *c, uint16_t tag,
 	(void)encode;
 	assert_int_equal(tag, RPC_TAG_write);
 	*s = (struct sent){ .done = done, .arg = arg, .extents = n,
-			    .flags = q->flags, .deadline = deadline };
+			    .flags = q->flags, .deadline = how->deadline };
 	for (uint32_t i = 0; i < n; i++) {
 		struct wire_extent e;
 
@@ -189,11 +190,6 @@ struct cluster *client_cluster(struct client *c)
 {
 	(void)c;
 	return NULL; /* inline_max as by default */
-}
-
-void cluster_unref(struct cluster *c)
-{
-	(void)c;
 }
 
 struct client_read *client_read_start(struct client *c,

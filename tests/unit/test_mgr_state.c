@@ -342,6 +342,66 @@ static void test_snapshot(void **state)
 	buf_fini(&out);
 }
 
+static bool is_loose(struct fixture *f, const char *bucket)
+{
+	struct cluster *c = NULL;
+	uint64_t version = 0;
+	struct buf out;
+	bool loose;
+
+	f->loaded = false;
+	rows_sync(f->rows, on_synced, f);
+	loop_set_run(f->set);
+	assert_true(f->loaded);
+	buf_init(&out, 0);
+	assert_int_equal(mgr_snapshot(f->back, &out, &version), 0);
+	assert_int_equal(cluster_decode(out.data, out.len, &c), 0);
+	assert_int_equal(c->top.version, version);
+	loose = cluster_is_loose(c, cluster_find_bucket(c, wire_cstr(bucket)));
+	cluster_unref(c);
+	buf_fini(&out);
+	return loose;
+}
+
+static uint32_t durability(struct fixture *f, const char *bucket, uint8_t d)
+{
+	return APPLY(f, durability, .bucket = wire_cstr(bucket),
+		     .durability = d);
+}
+
+static void test_durability(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t d;
+
+	init_cluster(f);
+	join_store(f);
+	begin(f, "zz1", "admin", RPC_STATUS_OK);
+	begin(f, "aa1", "admin", RPC_STATUS_OK);
+	assert_false(is_loose(f, "zz1"));
+	assert_false(is_loose(f, "nobody"));
+	assert_int_equal(durability(f, "zz1", CLUSTER_DURABILITY_MEMORY), 0);
+	assert_true(is_loose(f, "zz1"));
+	assert_false(is_loose(f, "aa1"));
+	assert_int_equal(durability(f, "", CLUSTER_DURABILITY_MEMORY), 0);
+	assert_int_equal(durability(f, "zz1", CLUSTER_DURABILITY_DISK), 0);
+	assert_false(is_loose(f, "zz1"));
+	assert_true(is_loose(f, "aa1"));
+	assert_false(is_loose(f, "nobody"));
+	assert_int_equal(durability(f, "zz1", CLUSTER_DURABILITY_DEFAULT), 0);
+	assert_true(is_loose(f, "zz1"));
+	assert_int_equal(durability(f, "zz1", 3), RPC_STATUS_INVAL);
+	assert_int_equal(durability(f, "mm1", 1), RPC_STATUS_NO_BUCKET);
+	assert_int_equal(durability(f, "BAD", 1), RPC_STATUS_NO_BUCKET);
+	for (uint8_t i = 0; i < 3; i++) {
+		assert_int_equal(cluster_durability_parse(
+			cluster_durability_name(i), &d), 0);
+		assert_int_equal(d, i);
+	}
+	assert_int_equal(cluster_durability_parse("", &d), -EINVAL);
+	assert_string_equal(cluster_durability_name(9), "unknown");
+}
+
 /* Bytes of a log that was damaged or made by a newer version. */
 static void test_bad_entries(void **state)
 {
@@ -466,6 +526,7 @@ int main(void)
 		TEST(test_sessions_never_repeat),
 		TEST(test_sessions_end),
 		TEST(test_snapshot),
+		TEST(test_durability),
 		TEST(test_bad_entries),
 		cmocka_unit_test(test_names),
 	};
