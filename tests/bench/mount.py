@@ -10,7 +10,8 @@ machine that others use. A plain directory of the file system that holds the
 store is measured as the last of each round: what an operation costs there is
 the yardstick, since rates drift with the machine.
 
-CPU is user + system of the server and of leo-mount. --quick makes all of it short, to try it out.
+CPU is user + system of the server and of leo-mount. --memory measures each
+build once more with durability memory. --quick makes all of it short, to try it out.
 """
 
 import argparse
@@ -92,15 +93,16 @@ class Plain:
 class Mounted:
     """A store of one build, mounted."""
 
-    def __init__(self, name, build, where):
-        self.name, self.build = name, build
+    def __init__(self, name, build, where, durability="disk"):
+        self.name, self.build, self.durability = name, build, durability
         self.base = os.path.join(where, "leofs-" + name)
 
     def start(self):
         os.makedirs(self.base)
         leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
         leo.MOUNT = os.path.join(self.build, "fuse", "leo-mount")
-        self.server = leo.Server(loops=os.cpu_count(), base=self.base)
+        extra = [] if self.durability == "disk" else ["--set", f"durability={self.durability}"]
+        self.server = leo.Server(loops=os.cpu_count(), base=self.base, extra=extra)
         leo.eq(self.server.s3().put("/bench").status, 200, "bucket")
         self.mount = leo.Mount(self.server, "/bench")
         self.opened()
@@ -131,7 +133,12 @@ class Bench:
 
     def targets(self):
         names = ["leofs"] + [f"b{i}" for i in range(1, len(self.args.build))]
-        return [Mounted(n, b, self.where) for n, b in zip(names, self.args.build)] + [Plain(self.where)]
+        stores = []
+        for name, build in zip(names, self.args.build):
+            stores.append(Mounted(name, build, self.where))
+            if self.args.memory:
+                stores.append(Mounted(f"{name}-memory", build, self.where, "memory"))
+        return stores + [Plain(self.where)]
 
     # --- small files ---
 
@@ -257,6 +264,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--fsload", required=True)
     p.add_argument("--build", action="append")
+    p.add_argument("--memory", action="store_true")
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--quick", action="store_true")
     p.add_argument("rows", nargs="*", metavar="ROW")

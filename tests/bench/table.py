@@ -13,8 +13,9 @@ directory of its own; where it is missing, the rows say so.
 
 PART: rows (the S3 rows), names (cost from 10^3 to 10^6 names), idle, memory,
 ready, written (bytes written per byte stored), hostile (10,000 idle
-connections); or names of rows. Without one: all. --quick makes all of it short,
-to try it out. --keys N... (behind PART): with how many names `ready` starts again;
+connections); or names of rows. Without one: all. --memory measures each build
+once more with durability memory (rows only). --quick makes all of it short, to
+try it out. --keys N... (behind PART): with how many names `ready` starts again;
 100000 and 1000000 are those that have a goal.
 
 Everything lies in a fresh directory below --dir (default: the system's) and is
@@ -143,15 +144,16 @@ class Leofs:
 
     bucket = "bench"
 
-    def __init__(self, name, build, where):
+    def __init__(self, name, build, where, durability="disk"):
         self.name, self.build = name, build
         self.base = os.path.join(where, "leofs-" + name)
+        self.extra = [] if durability == "disk" else ["--set", f"durability={durability}"]
         self.server = None
 
     def start(self):
         os.makedirs(self.base, exist_ok=True)
         leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
-        self.server = leo.Server(loops=os.cpu_count(), base=self.base)
+        self.server = leo.Server(loops=os.cpu_count(), base=self.base, extra=self.extra)
         self.port, self.pids = self.server.port, [self.server.procs[0].pid]
         access, secret = self.server.credentials()
         self.auth = ["--access", access, "--secret", secret]
@@ -159,7 +161,7 @@ class Leofs:
     def start_only(self):
         os.makedirs(self.base, exist_ok=True)
         leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
-        self.server = self.server or leo.Server(loops=os.cpu_count(), base=self.base, start=False)
+        self.server = self.server or leo.Server(loops=os.cpu_count(), base=self.base, extra=self.extra, start=False)
         self.server.fsck_wanted = False
         self.server.start(wait=False)
 
@@ -214,8 +216,11 @@ class Bench:
         self.failed = False  # a row: the others are measured all the same
 
     def targets(self, nginx=True):
-        out = [Leofs(f"b{i}" if i else "leofs", b, self.where)
-               for i, b in enumerate(self.args.build)]
+        out = []
+        for i, b in enumerate(self.args.build):
+            out.append(Leofs(f"b{i}" if i else "leofs", b, self.where))
+            if self.args.memory:
+                out.append(Leofs(f"{out[-1].name}-memory", b, self.where, "memory"))
         if nginx and not self.args.no_nginx:
             out.append(Nginx(self.where))
         return out
@@ -607,6 +612,7 @@ def main():
     p.add_argument("--nginx-seconds", type=int, default=2)
     p.add_argument("--dir")
     p.add_argument("--no-nginx", action="store_true")
+    p.add_argument("--memory", action="store_true")
     p.add_argument("--quick", action="store_true")
     p.add_argument("--keys", type=int, nargs="*", default=[100000])
     p.add_argument("part", nargs="*")
