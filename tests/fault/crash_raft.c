@@ -11,8 +11,9 @@
  * term and replace tails. Before calls that change the disk power cuts are
  * drawn (crashfs), with what the rows had at their last checkpoint; each image
  * is recovered and must hold what was promised: acknowledged commands applied
- * once and in order, entries that the leader was told are stored, term and
- * vote that a peer was told. Segments are small, so need, copies and frees are
+ * once and in order (of loose ones a beginning), entries that the leader was
+ * told are stored, term and vote that a peer was told; and never rows of what
+ * the log does not have. Segments are small, so need, copies and frees are
  * at work all the time. Of some images the rows are gone, or an old copy of
  * them is there: then the row snapshots of the groups with one voter must make
  * them again.
@@ -33,9 +34,11 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/raft/raft_check.h"
+#include "common/raft/raft_gate.h"
 #include "common/raft/raft_impl.h"
 #include "common/raft/raft_snap.h"
 #include "common/rows/rows_applied.h"
+#include "common/seg/seg_int.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
 
@@ -56,14 +59,15 @@ struct follow {
 struct model {
 	uint64_t chain[GROUPS][INDEXES]; /* state behind each command */
 	uint64_t index[GROUPS];          /* highest applied anywhere */
-	uint64_t acked[GROUPS];          /* highest index a client heard of */
+	uint64_t told[GROUPS];           /* highest index a client heard of */
+	uint64_t acked[GROUPS];          /* ... that no power cut may take */
 	struct follow f;
 };
 
 struct run {
 	uint64_t rng;
 	uint64_t states, histories, bad, max_states;
-	uint64_t frees, copies, late, snaps, restored;
+	uint64_t frees, copies, late, snaps, restored, tails;
 	char first_bad[256];
 };
 
@@ -81,6 +85,7 @@ struct proc {
 	struct rows_txn *txn;
 	struct raft_host *host;
 	struct raft_check *check;
+	struct raft_gate gate;
 	struct raft_start *start;
 	struct raft_snaps *snaps;
 	bool partial;                    /* without the group that follows */
@@ -204,7 +209,9 @@ static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 		abort();
 	raft_check_note(p->check, cmd->len);
 	if (cmd->submit != NULL) {
-		m->acked[group] = cmd->index;
+		m->told[group] = cmd->index;
+		if (!cmd->submit->loose)
+			m->acked[group] = cmd->index;
 		free(CONTAINER_OF(cmd->submit, struct op, submit));
 	}
 	return 0;
@@ -580,6 +587,7 @@ static struct proc *proc_start(struct run *r, struct model *m,
 	    rows_new(p->env, p->back, 0, &p->rows) != 0 ||
 	    raft_host_new(&hc, &p->host) != 0)
 		abort();
+	raft_gate_init(&p->gate, p->host, p->rows);
 	p->txn = rows_txn_new(p->rows);
 	proc_open_start(p);
 	if (p->bad[0] == '\0')
@@ -719,6 +727,7 @@ static void submit(struct proc *p, unsigned group)
 		buf_add(&op->submit.data, &b, 1);
 	}
 	op->submit.failed = on_failed;
+	op->submit.loose = rng(p->run, 2) == 0;
 	raft_submit(p->groups[group], &op->submit);
 }
 
@@ -810,6 +819,24 @@ static void work(struct proc *p, unsigned ops)
 	r->copies += p->host->copied;
 }
 
+/* What a power cut took of the groups of one is not there any more. */
+static void lose_tails(struct proc *p)
+{
+	struct model *m = p->m;
+
+	for (uint16_t i = BUSY; i <= IDLE; i++) {
+		uint64_t last = rlog_last(&p->groups[i]->log);
+
+		if (last < m->acked[i])
+			proc_bad(p, "acknowledged, but gone", i, m->acked[i]);
+		p->run->tails += last < m->index[i];
+		if (m->index[i] > last)
+			m->index[i] = last;
+		if (m->told[i] > last)
+			m->told[i] = last;
+	}
+}
+
 /* One life; false when the history cannot go on. */
 static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 		     struct rows_mem_image *image)
@@ -821,6 +848,7 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 
 	if (p->bad[0] == '\0') {
 		check_follow(p);
+		lose_tails(p);
 		/* what the follower has may be more than it told */
 		m->f.sent = m->f.stored;
 		minienv_run(p->mini);
@@ -847,6 +875,8 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 	crashfs_freeze(fs, false);
 	if (rng(r, 2) == 0)
 		crashfs_crash(fs, rng_next(r));
+	else
+		memcpy(m->acked, m->told, sizeof m->acked);
 	return good && r->bad == 0;
 }
 
@@ -874,16 +904,19 @@ static void run_history(struct run *r)
 
 static const struct {
 	const char *name;
-	enum raft_mutation mutation;
+	enum raft_mutation raft;
+	enum seg_mutation seg;
 } mutations[] = {
-	{ "groups are not asked", RAFT_MUTATE_NEED_NOTHING },
-	{ "freed before a START says so", RAFT_MUTATE_FREE_SOON },
-	{ "truncated before the rows are durable", RAFT_MUTATE_ROWS_LATE },
-	{ "a copy cuts the tail", RAFT_MUTATE_COPY_CUTS },
-	{ "hard state is not in START", RAFT_MUTATE_NO_TABLE },
-	{ "row snapshot renamed unsynced", RAFT_MUTATE_SNAP_NO_SYNC },
-	{ "row snapshot's name not synced", RAFT_MUTATE_SNAP_NO_DIR },
-	{ "log behind a row snapshot cut short", RAFT_MUTATE_SNAP_LATE },
+	{ "groups are not asked", .raft = RAFT_MUTATE_NEED_NOTHING },
+	{ "freed before a START says so", .raft = RAFT_MUTATE_FREE_SOON },
+	{ "truncated before the rows are durable", .raft = RAFT_MUTATE_ROWS_LATE },
+	{ "a copy cuts the tail", .raft = RAFT_MUTATE_COPY_CUTS },
+	{ "hard state is not in START", .raft = RAFT_MUTATE_NO_TABLE },
+	{ "row snapshot renamed unsynced", .raft = RAFT_MUTATE_SNAP_NO_SYNC },
+	{ "row snapshot's name not synced", .raft = RAFT_MUTATE_SNAP_NO_DIR },
+	{ "log behind a row snapshot cut short", .raft = RAFT_MUTATE_SNAP_LATE },
+	{ "rows do not wait for the log", .seg = SEG_MUTATE_NO_HOLD },
+	{ "nothing waits for a sync", .seg = SEG_MUTATE_ALL_LOOSE },
 };
 
 #define N_MUTATIONS (sizeof mutations / sizeof mutations[0])
@@ -915,17 +948,18 @@ static bool test_truncation(uint64_t seed, uint64_t states)
 	run_states(&r, seed);
 	printf("# seed %llu, %llu histories, %llu states, %llu frees, "
 	       "%llu copies, %llu late starts, %llu row snapshots, %llu groups "
-	       "made again\n",
+	       "made again, %llu tails lost\n",
 	       (unsigned long long)seed, (unsigned long long)r.histories,
 	       (unsigned long long)r.states, (unsigned long long)r.frees,
 	       (unsigned long long)r.copies, (unsigned long long)r.late,
-	       (unsigned long long)r.snaps, (unsigned long long)r.restored);
+	       (unsigned long long)r.snaps, (unsigned long long)r.restored,
+	       (unsigned long long)r.tails);
 	if (r.bad > 0)
 		printf("# history -s %llu: %s\n",
 		       (unsigned long long)(seed + (r.histories - 1) * 1000003),
 		       r.first_bad);
 	else if (r.frees == 0 || r.copies == 0 || r.late == 0 ||
-		 r.snaps == 0 || r.restored == 0)
+		 r.snaps == 0 || r.restored == 0 || r.tails == 0)
 		return report(false, "something never happened");
 	return report(r.bad == 0, "truncated log");
 }
@@ -940,7 +974,8 @@ static bool test_mutation(uint64_t seed, size_t i)
 	if (pid == 0) {
 		struct run r = { .max_states = 20000 };
 
-		raft_mutation = mutations[i].mutation;
+		raft_mutation = mutations[i].raft;
+		seg_mutation = mutations[i].seg;
 		run_states(&r, seed);
 		printf("# noticed after %llu states: %s\n",
 		       (unsigned long long)r.states,
