@@ -174,16 +174,15 @@ static void gw_deletes_send(struct gw_deletes_op *op, struct gw_delete_call *c)
 	const struct s3_xml_delete_key *k = &op->list.keys[op->next];
 	struct rpc_delete req = { .root = gw_root(op->r), .key = k->key,
 				  .if_match = k->etag };
+	const struct client_how how = { .loose = gw_is_loose(op->r) };
 	enum s3_err e = gw_deletes_check(k);
 
 	c->op = op;
 	c->at = op->next++;
 	if (e == S3_OK) {
 		c->call = CLIENT_SEND_HOW(op->r->l->client, delete,
-					  gw_shard(op->r),
-					  (&(const struct client_how){
-						  .loose = gw_is_loose(op->r) }),
-					  &req, gw_deletes_done, c);
+					  gw_shard(op->r), &how, &req,
+					  gw_deletes_done, c);
 		if (c->call == NULL)
 			e = S3_ERR_OUT_OF_MEMORY;
 		else

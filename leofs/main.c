@@ -41,9 +41,9 @@ struct server_settings {
 static const struct conf_setting settings[] = {
 	{ "durability", CONF_ENUM, ROW(durability), "disk", 0, 0, "",
 	  "disk|memory", false,
-	  "Of a new cluster: when a change is acknowledged. disk: when it is on "
-	  "the disk. memory: when it is written; it is on the disk 50 ms later, "
-	  "so a power cut may take the last ones. Later: "
+	  "Of a new cluster: when a change is acknowledged. disk: when it is "
+	  "on the disk. memory: when it is written; it is on the disk 50 ms "
+	  "later, so a power cut may take the last ones. Later: "
 	  "leofs-adm set-durability." },
 	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
 	  NULL, false,

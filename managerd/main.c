@@ -28,9 +28,9 @@ static const struct conf_setting settings[] = {
 	  "S3 region name of a new cluster." },
 	{ "durability", CONF_ENUM, ROW(durability), "disk", 0, 0, "",
 	  "disk|memory", false,
-	  "Of a new cluster: when a change is acknowledged. disk: when it is on "
-	  "the disk. memory: when it is written; it is on the disk 50 ms later, "
-	  "so a power cut may take the last ones. Later: "
+	  "Of a new cluster: when a change is acknowledged. disk: when it is "
+	  "on the disk. memory: when it is written; it is on the disk 50 ms "
+	  "later, so a power cut may take the last ones. Later: "
 	  "leofs-adm set-durability." },
 	{ "session.lease", CONF_MS, ROW(lease_ms), "30s", 300, 3600000, "ms",
 	  NULL, false,
@@ -60,6 +60,7 @@ int main(int argc, char **argv)
 	struct rpc_server *server = NULL;
 	struct manager *m = NULL;
 	struct errbuf e = { "" };
+	uint8_t durability;
 	char *dir;
 	int rv;
 
@@ -70,6 +71,7 @@ int main(int argc, char **argv)
 		rv = daemon_pid_write(c.pid_file, &e);
 	if (rv != 0)
 		fatal("%s", e.text);
+	durability = (uint8_t)(CLUSTER_DURABILITY_DISK + c.durability);
 	dir = mem_printf("%s/manager", c.data);
 	rv = dir == NULL ? -ENOMEM : loop_set_new(1, 0, &set);
 	if (rv == 0)
@@ -85,9 +87,7 @@ int main(int argc, char **argv)
 						    .admin = c.admin,
 						    .rpc_addr = c.rpc,
 						    .region = c.region,
-						    .durability = (uint8_t)(
-							    CLUSTER_DURABILITY_DISK +
-							    c.durability),
+						    .durability = durability,
 						    .lease_ms = (uint32_t)
 							    c.lease_ms },
 			  &m, &e);

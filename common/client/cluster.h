@@ -18,7 +18,7 @@
 enum { CLUSTER_BUCKET_CREATING = 1, CLUSTER_BUCKET_READY = 2, CLUSTER_BUCKET_DELETING = 3 };
 /*
  * durability of a bucket, and of the cluster for those that say DEFAULT. MEMORY:
- * what changes it is acknowledged when it is written, and durable a moment later.
+ * changes are acknowledged when they are written, and durable a moment later.
  */
 enum {
 	CLUSTER_DURABILITY_DEFAULT = 0, /* of the cluster: DISK */

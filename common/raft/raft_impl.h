@@ -305,7 +305,7 @@ enum raft_mutation {
 	RAFT_MUTATE_SNAP_NO_DIR,  /* and its name not made durable */
 	RAFT_MUTATE_SNAP_LATE,    /* the log behind it begins at its end */
 	RAFT_MUTATE_APPLY_SOON,   /* what is committed, not durable here yet */
-	RAFT_MUTATE_LOOSE_QUORUM, /* several voters, and none waits for its disk */
+	RAFT_MUTATE_LOOSE_QUORUM, /* several voters, none waits for its disk */
 	RAFT_MUTATE_JOIN_SOON,    /* others get what is not durable */
 };
 extern enum raft_mutation raft_mutation;

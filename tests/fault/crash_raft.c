@@ -909,12 +909,14 @@ static const struct {
 } mutations[] = {
 	{ "groups are not asked", .raft = RAFT_MUTATE_NEED_NOTHING },
 	{ "freed before a START says so", .raft = RAFT_MUTATE_FREE_SOON },
-	{ "truncated before the rows are durable", .raft = RAFT_MUTATE_ROWS_LATE },
+	{ "truncated before the rows are durable",
+	  .raft = RAFT_MUTATE_ROWS_LATE },
 	{ "a copy cuts the tail", .raft = RAFT_MUTATE_COPY_CUTS },
 	{ "hard state is not in START", .raft = RAFT_MUTATE_NO_TABLE },
 	{ "row snapshot renamed unsynced", .raft = RAFT_MUTATE_SNAP_NO_SYNC },
 	{ "row snapshot's name not synced", .raft = RAFT_MUTATE_SNAP_NO_DIR },
-	{ "log behind a row snapshot cut short", .raft = RAFT_MUTATE_SNAP_LATE },
+	{ "log behind a row snapshot cut short",
+	  .raft = RAFT_MUTATE_SNAP_LATE },
 	{ "rows do not wait for the log", .seg = SEG_MUTATE_NO_HOLD },
 	{ "nothing waits for a sync", .seg = SEG_MUTATE_ALL_LOOSE },
 };

@@ -2,9 +2,10 @@
  * Processes of the simulated machines.
  *
  * Rows: apply and passed change them in memory; a checkpoint, some time later,
- * waits for the log, makes them durable, then tells the host, then frees segments. A member that
- * lags fetches the rows of its leader in two steps (it is asked, it answers),
- * keeps them, and installs them, in two steps again: durable, told.
+ * waits for the log, makes them durable, then tells the host, then frees
+ * segments. A member that lags fetches the rows of its leader in two steps (it
+ * is asked, it answers), keeps them, and installs them, in two steps again:
+ * durable, told.
  */
 #include "tests/sim/sim_raft.h"
 
