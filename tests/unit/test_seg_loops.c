@@ -72,6 +72,7 @@ static void writer_put(struct slot *s)
 	s->a.type = SEG_ENTRY;
 	s->a.group = (uint16_t)w->index;
 	s->a.a = w->next++;
+	s->a.loose = s->a.a % 3 != 0;
 	s->a.iov[0].iov_base = s->body;
 	s->a.iov[0].iov_len = len;
 	s->a.niov = 1;
@@ -297,8 +298,11 @@ static void run_loops(unsigned n, bool frees)
 		assert_in_range(st.segments, 1, KEEP + 3);
 	open_head(t);
 	assert_false(t->bad);
-	for (unsigned i = 0; i < n; i++)
-		assert_int_equal(t->seen[i], PER_LOOP);
+	for (unsigned i = 0; i < n; i++) {
+		/* all of one that ended early may have been freed by others */
+		if (!frees || t->seen[i] != 0)
+			assert_int_equal(t->seen[i], PER_LOOP);
+	}
 	seg_head_close(t->head);
 	loop_set_free(t->set);
 	remove_dir(t->dir);
