@@ -46,7 +46,6 @@ struct ns_cmd {
 	/* Where payload[0] lies in this store's log: values point there. */
 	uint64_t gen;
 	uint64_t payload_off;
-	uint64_t term; /* of the entry */
 	/* Who holds what in this shard; borrowed, not of the entry. May be
 	 * NULL: nobody holds anything. */
 	const struct ns_locks *locks;

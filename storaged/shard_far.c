@@ -465,6 +465,7 @@ void shard_far_start(struct shard_op *op)
 		f->next->prev = f;
 	g->fars = f;
 	op->far = f;
+	op->submit.loose = false; /* others do their steps of it, durably */
 	op->state = OP_FAR;
 	shard_op_post(op);
 }
