@@ -277,6 +277,7 @@ struct raft_host {
 	uint64_t start_gen;  /* START of it says start_need; 0: none built */
 	uint64_t start_need;
 	uint64_t free_below; /* a durable START says it */
+	bool behind;         /* rows are, of what START said: nothing is freed */
 	uint64_t read_from;  /* while recovering: need of the newest START */
 	bool incomplete;     /* a group is not in `hard`: need stays 0 */
 

@@ -694,6 +694,12 @@ int raft_host_open_group(struct raft_host *h,
 	g->user = config->user;
 	g->applied = config->applied;
 	g->moved = config->moved;
+	if (config->applied < g->said_applied) {
+		/* what lies between may be in segments that START gave up */
+		(void)pthread_mutex_lock(&h->hard_lock);
+		h->behind = true;
+		(void)pthread_mutex_unlock(&h->hard_lock);
+	}
 	raft_group_say(g, config->applied, config->moved);
 	g->applied_term = raft_group_applied_term(g, config);
 	g->durable = config->applied;

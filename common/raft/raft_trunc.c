@@ -109,6 +109,8 @@ uint64_t raft_host_free_below(struct raft_host *h)
 		h->start_gen = 0;
 	}
 	gen = raft_mutation == RAFT_MUTATE_FREE_SOON ? h->need : h->free_below;
+	if (h->behind)
+		gen = 0;
 	(void)pthread_mutex_unlock(&h->hard_lock);
 	return gen;
 }
@@ -250,6 +252,7 @@ static void raft_trunc_carry(struct raft_group *g)
 
 void raft_host_checkpointed(struct raft_host *h)
 {
+	bool behind = false;
 	uint64_t need;
 
 	/* nothing under way: what comes is not before the head's segment */
@@ -261,9 +264,11 @@ void raft_host_checkpointed(struct raft_host *h)
 
 		if (gen < need)
 			need = gen;
+		behind |= g->durable < g->said_applied;
 		raft_trunc_carry(g);
 	}
 	(void)pthread_mutex_lock(&h->hard_lock);
+	h->behind = behind;
 	if (!h->incomplete && need > h->need)
 		h->need = need;
 	(void)pthread_mutex_unlock(&h->hard_lock);
