@@ -7,7 +7,11 @@ noinst_LIBRARIES += %D%/librpc.a
 	%D%/rpc.h %D%/rpc_impl.h \
 	%D%/server.c
 
-check_PROGRAMS += tests/unit/test_rpc
-tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c
+check_PROGRAMS += tests/unit/test_rpc tests/unit/test_rpc_bytes
+tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c \
+	tests/unit/rpcfix.c tests/unit/rpcfix.h
 tests_unit_test_rpc_LDADD = $(LIB_RPC) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_rpc
+tests_unit_test_rpc_bytes_SOURCES = tests/unit/test_rpc_bytes.c \
+	tests/unit/rpcfix.c tests/unit/rpcfix.h
+tests_unit_test_rpc_bytes_LDADD = $(LIB_RPC) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_rpc tests/unit/test_rpc_bytes
