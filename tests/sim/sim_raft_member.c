@@ -218,12 +218,30 @@ static void member_drop(struct world *w, struct replica *leader,
 
 /* --- lost disks --- */
 
-/* All is as it should be, and three or more vote. */
+/* A leader that was stopped may still have to do what was asked of it. */
+static bool member_asked_any(struct world *w, unsigned gi)
+{
+	for (unsigned i = 0; i < sim_cluster_size(w->c); i++) {
+		struct proc *p = sim_cluster_proc(w->c, i);
+		struct ask *x;
+
+		if (p == NULL)
+			continue;
+		TAILQ_FOREACH(x, &p->asks, link)
+			if (x->gi == gi)
+				return true;
+	}
+	return false;
+}
+
+/* All is as it should be, and stays so, and three or more vote. */
 static bool member_may_wipe(struct world *w, unsigned gi)
 {
 	struct chain *ch = &w->chains[gi];
 	unsigned nodes = sim_cluster_size(w->c), voters = 0;
 
+	if (member_asked_any(w, gi))
+		return false;
 	for (unsigned node = 0; node < nodes; node++) {
 		struct replica *r = world_replica(w, node, gi);
 		struct raft_member m[2 * SIM_NODES];
