@@ -146,7 +146,8 @@ def taken_by_others(server, facts):
     """Somebody takes what is left: what was kept serves deletes and the cleaner, which make room."""
     hog = os.path.join(server.data, "hog")
     process = server.procs[0]
-    assert os.path.getsize(kept(server)) > 16 * MIB, "nothing is kept"
+    # it is made some time after the start
+    wait_for("what is kept", lambda: os.path.exists(kept(server)) and os.path.getsize(kept(server)) > 16 * MIB)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         size = take_all(hog)
