@@ -274,6 +274,45 @@ void rows_insert_written(struct rows *rows, struct row *w)
 	rows->dirty_bytes += row_bytes(r);
 }
 
+/* --- rows that others replaced --- */
+
+static void rows_drop(struct rows *rows, struct row *r)
+{
+	assert(r->pins == 0);
+	assert(r->state == ROW_CLEAN || r->state == ROW_LINGER);
+	if (r->state == ROW_CLEAN) {
+		row_list_remove(&rows->clean, r);
+		rows->clean_bytes -= row_bytes(r);
+	} else {
+		row_list_remove(&rows->linger, r);
+		row_tree_erase(&rows->index, r);
+	}
+	rows->n_rows--;
+	row_free(r);
+}
+
+void rows_replaced(struct rows *rows, struct wire_bytes from,
+		   struct wire_bytes to)
+{
+	for (struct rows_txn *t = rows->txns; t != NULL; t = t->all_next) {
+		rows_txn_drop_pins(t);
+		t->again = t->loading;
+	}
+	for (size_t i = 0; i < rows->n_buckets; i++) {
+		struct row **p = &rows->buckets[i], *r;
+
+		while ((r = *p) != NULL) {
+			if (wire_bytes_cmp(row_key(r), from) < 0 ||
+			    wire_bytes_cmp(row_key(r), to) >= 0) {
+				p = &r->chain;
+				continue;
+			}
+			*p = r->chain;
+			rows_drop(rows, r);
+		}
+	}
+}
+
 void rows_hold_begin(struct rows *rows, struct rows_hold *hold)
 {
 	if (hold->seq != 0)

@@ -138,6 +138,15 @@ int rows_flush(struct rows *rows);
 /* Bytes that wait to be written: hosts push back when it grows. */
 size_t rows_dirty_bytes(const struct rows *rows);
 
+/*
+ * Somebody else replaced the rows in [from, to) in the back, in which nothing
+ * was committed since a rows_sync() that is done: what is resident of them
+ * goes. Any txn loads again what it wants to see again; values that were lent
+ * to it stay.
+ */
+void rows_replaced(struct rows *rows, struct wire_bytes from,
+		   struct wire_bytes to);
+
 /* --- one command --- */
 
 struct rows_txn *rows_txn_new(struct rows *rows); /* NULL: out of memory */

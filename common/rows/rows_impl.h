@@ -77,6 +77,7 @@ struct rows {
 	struct env_task sync_task;
 	bool sync_posted;
 
+	struct rows_txn *txns;    /* all, through all_next */
 	struct rows_txn *loading; /* txns with a load under way */
 	/* those that no loader has taken yet, through queue_next */
 	struct rows_txn *queue, **queue_tail;
@@ -126,11 +127,13 @@ struct rows_txn {
 
 	/* load under way */
 	bool loading, dead;
+	bool again;             /* what it brings is of rows that are gone */
 	unsigned rounds;        /* loads since the last reset */
 	int load_status;        /* set by the worker */
 	rows_sync_fn done;
 	void *arg;
 	struct rows_txn *load_prev, *load_next, *queue_next;
+	struct rows_txn *all_prev, *all_next;
 };
 
 /* Grows *p (elements of size) to hold n + 1. 0 or -ENOMEM. */
@@ -157,6 +160,7 @@ void rows_hold_end(struct rows *rows, struct rows_hold *hold);
 int rows_txn_pin(struct rows_txn *t, struct row *r);
 void rows_txn_drop_writes(struct rows_txn *t);
 void rows_txn_drop_needs(struct rows_txn *t);
+void rows_txn_drop_pins(struct rows_txn *t); /* and ranges */
 /* Frees the memory of a txn with nothing in it. */
 void rows_txn_destroy(struct rows_txn *t);
 void rows_load_init(struct rows *rows);

@@ -175,10 +175,35 @@ static void load_unlink(struct rows_txn *t)
 	t->load_next = NULL;
 }
 
+static void load_queue(struct rows_txn *t)
+{
+	t->queue_next = NULL;
+	*t->rows->queue_tail = t;
+	t->rows->queue_tail = &t->queue_next;
+}
+
+/* Rows were replaced meanwhile (rows_replaced()). */
+static void load_again(struct rows_txn *t)
+{
+	t->again = false;
+	for (size_t i = 0; i < t->n_needs; i++) {
+		struct rows_need *n = &t->needs[i];
+
+		while (n->rows != NULL)
+			row_free(need_pop(n));
+		n->more = false;
+	}
+	load_queue(t);
+}
+
 static void load_end(struct rows_txn *t)
 {
 	int rv = t->load_status;
 
+	if (t->again && !t->dead) {
+		load_again(t);
+		return;
+	}
 	load_unlink(t);
 	t->loading = false;
 	if (t->dead) {
@@ -237,6 +262,7 @@ void rows_txn_load(struct rows_txn *t, rows_sync_fn done, void *arg)
 	rows_txn_drop_writes(t);
 	t->err = 0;
 	t->loading = true;
+	t->again = false;
 	t->rounds++;
 	t->done = done;
 	t->arg = arg;
@@ -246,9 +272,7 @@ void rows_txn_load(struct rows_txn *t, rows_sync_fn done, void *arg)
 	if (rows->loading != NULL)
 		rows->loading->load_prev = t;
 	rows->loading = t;
-	t->queue_next = NULL;
-	*rows->queue_tail = t;
-	rows->queue_tail = &t->queue_next;
+	load_queue(t);
 	if (!rows->load_posted) {
 		rows->load_posted = true;
 		env_post(rows->env, &rows->load_task);

@@ -18,8 +18,13 @@ struct rows_txn *rows_txn_new(struct rows *rows)
 {
 	struct rows_txn *t = mem_zalloc(sizeof *t);
 
-	if (t != NULL)
-		t->rows = rows;
+	if (t == NULL)
+		return NULL;
+	t->rows = rows;
+	t->all_next = rows->txns;
+	if (rows->txns != NULL)
+		rows->txns->all_prev = t;
+	rows->txns = t;
 	return t;
 }
 
@@ -50,7 +55,7 @@ void rows_txn_drop_needs(struct rows_txn *t)
 	}
 }
 
-static void txn_drop_pins(struct rows_txn *t)
+void rows_txn_drop_pins(struct rows_txn *t)
 {
 	while (t->n_ranges > 0) {
 		struct rows_range *range = &t->ranges[--t->n_ranges];
@@ -67,7 +72,7 @@ void rows_txn_reset(struct rows_txn *t)
 	assert(!t->loading);
 	rows_txn_drop_writes(t);
 	rows_txn_drop_needs(t);
-	txn_drop_pins(t);
+	rows_txn_drop_pins(t);
 	t->err = 0;
 	t->rounds = 0;
 	rows_hold_end(t->rows, &t->hold);
@@ -83,6 +88,12 @@ void rows_txn_rewind(struct rows_txn *t)
 
 void rows_txn_destroy(struct rows_txn *t)
 {
+	if (t->all_prev != NULL)
+		t->all_prev->all_next = t->all_next;
+	else
+		t->rows->txns = t->all_next;
+	if (t->all_next != NULL)
+		t->all_next->all_prev = t->all_prev;
 	mem_free(t->held);
 	mem_free(t->pins);
 	mem_free(t->needs);

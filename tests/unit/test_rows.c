@@ -871,6 +871,95 @@ static void test_no_memory(void **state)
 	assert_true(at > 200);
 }
 
+/* --- rows that somebody else replaced --- */
+
+static void replaced_loaded(void *arg, int status)
+{
+	int *n = arg;
+
+	assert_int_equal(status, 0);
+	++*n;
+}
+
+static void replaced_get(struct world *w, struct rows_txn *t, const char *key,
+			 const char *want)
+{
+	struct wire_bytes v;
+	int n = 0;
+
+	while (rows_get(t, str(key), &v) == -EAGAIN) {
+		rows_txn_load(t, replaced_loaded, &n);
+		fake_drain(&w->fake);
+		assert_true(n < 3);
+	}
+	assert_true(wire_bytes_eq(v, str(want)));
+}
+
+/*
+ * Whatever is under way when it happens: who looks again sees the new rows; what
+ * was lent stays.
+ */
+static void test_replaced(void **state)
+{
+	(void)state;
+	for (unsigned steps = 0; steps < 12; steps++) {
+		struct wire_bytes lent, key, v;
+		struct rows_txn *t, *late;
+		struct world w;
+		int loads = 0;
+
+		world_new(&w, true, steps + 1);
+		back_put(w.store.back, "a1", "old1");
+		back_put(w.store.back, "a2", "old2");
+		back_put(w.store.back, "b1", "other");
+		t = rows_txn_new(w.rows);
+		late = rows_txn_new(w.rows);
+		replaced_get(&w, t, "b1", "other");
+		replaced_get(&w, t, "a1", "old1");
+		assert_int_equal(rows_put(late, str("a3"), str("old3")), 0);
+		assert_int_equal(rows_txn_commit(late), 0);
+		fake_drain(&w.fake);
+		/* a range, pinned */
+		while (rows_first(t, str("a3"), str("b"), &key, &v) ==
+		       -EAGAIN) {
+			rows_txn_load(t, replaced_loaded, &loads);
+			fake_drain(&w.fake);
+		}
+		assert_int_equal(rows_get(t, str("a1"), &lent), 0);
+		/* a load that may have read already */
+		assert_int_equal(rows_get(late, str("a2"), &v), -EAGAIN);
+		loads = 0;
+		rows_txn_load(late, replaced_loaded, &loads);
+		for (unsigned i = 0; i < steps; i++)
+			(void)fake_step(&w.fake);
+		back_put(w.store.back, "a1", "new1");
+		back_put(w.store.back, "a2", "new2");
+		back_put(w.store.back, "a3", "new3");
+		back_put(w.store.back, "a4", "new4");
+		rows_replaced(w.rows, str("a"), str("b"));
+		assert_true(wire_bytes_eq(lent, str("old1")));
+		fake_drain(&w.fake);
+		assert_int_equal(loads, 1);
+		replaced_get(&w, late, "a2", "new2");
+		assert_int_equal(rows_get(t, str("a1"), &v), -EAGAIN);
+		assert_int_equal(rows_get(t, str("b1"), &v), 0);
+		replaced_get(&w, t, "a1", "new1");
+		replaced_get(&w, t, "a3", "new3");
+		assert_int_equal(rows_first(t, str("a3\1"), str("b"), &key, &v),
+				 -EAGAIN);
+		rows_txn_load(t, replaced_loaded, &loads);
+		fake_drain(&w.fake);
+		assert_int_equal(rows_first(t, str("a3\1"), str("b"), &key, &v),
+				 0);
+		assert_true(wire_bytes_eq(v, str("new4")));
+		rows_txn_free(t);
+		rows_txn_free(late);
+		fake_drain(&w.fake);
+		rows_free(w.rows);
+		store_fini(&w.store);
+	}
+}
+
 /* A get of a resident row must stay cheap: printed, loosely bounded. */
 static void test_get_speed(void **state)
 {
@@ -917,6 +1006,7 @@ int main(void)
 		cmocka_unit_test(test_back_mem),
 		cmocka_unit_test(test_back_leveldb),
 		cmocka_unit_test(test_back_damaged),
+		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_tree),
 		cmocka_unit_test(test_model_mem),
 		cmocka_unit_test(test_model_leveldb),
