@@ -66,6 +66,8 @@ int rows_stream_writer_new(const struct rows_stream_config *config,
 	if (w == NULL)
 		return -ENOMEM;
 	w->config = *config;
+	if (w->config.block == 0 || w->config.block > STREAM_BLOCK)
+		w->config.block = STREAM_BLOCK;
 	buf_init(&w->items, 0);
 	buf_init(&w->value, 0);
 	stream_bounds(config->group, from, to);
@@ -171,13 +173,25 @@ int rows_stream_put_value(struct rows_stream_out *out, struct wire_u128 hash,
 	return out->items->err;
 }
 
+/* A row; key: behind the group number. */
+static int stream_put_item(struct rows_stream_writer *w, struct wire_bytes key,
+			   struct wire_bytes value)
+{
+	struct wire_writer items = { &w->items };
+	const uint8_t kind = STREAM_ROW;
+
+	wire_put_u8(&items, &kind);
+	wire_put_blob(&items, &key);
+	wire_put_blob(&items, &value);
+	w->rows++;
+	return w->items.err;
+}
+
 /* The next row, or more values of the one before. 0, -ENOENT: no more. */
 static int stream_put_row(struct rows_stream_writer *w)
 {
 	struct rows_stream_out out = { &w->items, &w->value };
-	struct wire_writer items = { &w->items };
-	struct wire_bytes rest, value;
-	const uint8_t kind = STREAM_ROW;
+	struct wire_bytes value;
 	int rv = 0;
 
 	if (!w->pending)
@@ -188,20 +202,18 @@ static int stream_put_row(struct rows_stream_writer *w)
 	buf_reset(&w->value);
 	if (w->config.row != NULL)
 		rv = w->config.row(w->config.arg, w->key, w->val, &out);
+	if (rv == -ENOENT) /* not the end of the rows */
+		rv = -EIO;
 	if (rv != 0)
 		return rv < 0 ? rv : 0;
 	w->pending = false;
-	rest = wire_bytes(w->key.p + 2, w->key.len - 2);
 	value = w->val;
 	if (w->value.err != 0)
 		return w->value.err;
 	if (w->value.len > 0)
 		value = wire_bytes(w->value.data, w->value.len);
-	wire_put_u8(&items, &kind);
-	wire_put_blob(&items, &rest);
-	wire_put_blob(&items, &value);
-	w->rows++;
-	return w->items.err;
+	return stream_put_item(w, wire_bytes(w->key.p + 2, w->key.len - 2),
+			       value);
 }
 
 int rows_stream_next(struct rows_stream_writer *w, struct buf *out)
@@ -215,7 +227,7 @@ int rows_stream_next(struct rows_stream_writer *w, struct buf *out)
 		rv = stream_put_head(w, out);
 		return rv == 0 ? 1 : rv;
 	}
-	while (rv == 0 && w->items.len < STREAM_BLOCK)
+	while (rv == 0 && w->items.len < w->config.block)
 		rv = stream_put_row(w);
 	if (rv != 0 && rv != -ENOENT)
 		return rv;
@@ -227,6 +239,58 @@ int rows_stream_next(struct rows_stream_writer *w, struct buf *out)
 		return err != 0 ? err : 1;
 	}
 	return stream_put_end(w, out);
+}
+
+/* --- rows that are pushed --- */
+
+int rows_stream_pusher_new(const struct rows_stream_head *head,
+			   struct rows_stream_writer **ret_writer)
+{
+	struct rows_stream_writer *w = mem_zalloc(sizeof *w);
+
+	if (w == NULL)
+		return -ENOMEM;
+	buf_init(&w->items, 0);
+	buf_init(&w->value, 0);
+	w->head = *head;
+	w->head.at.conf = mem_dup(head->at.conf, head->at.conf_len);
+	if (w->head.at.conf == NULL) {
+		rows_stream_writer_free(w);
+		return -ENOMEM;
+	}
+	*ret_writer = w;
+	return 0;
+}
+
+/* The head; items, when they are a block. */
+static int stream_push_ready(struct rows_stream_writer *w, size_t block,
+			     struct buf *out)
+{
+	int rv = 0;
+
+	if (!w->begun)
+		rv = stream_put_head(w, out);
+	w->begun = true;
+	if (rv == 0 && w->items.len > STREAM_BLOCK_MAX)
+		rv = -EMSGSIZE;
+	if (rv == 0 && w->items.len >= block)
+		rv = stream_put_block(w, out);
+	return rv;
+}
+
+int rows_stream_push(struct rows_stream_writer *w, struct wire_bytes key,
+		     struct wire_bytes value, struct buf *out)
+{
+	int rv = stream_put_item(w, key, value);
+
+	return rv == 0 ? stream_push_ready(w, STREAM_BLOCK, out) : rv;
+}
+
+int rows_stream_push_end(struct rows_stream_writer *w, struct buf *out)
+{
+	int rv = stream_push_ready(w, 1, out);
+
+	return rv == 0 ? stream_put_end(w, out) : rv;
 }
 
 void rows_stream_writer_free(struct rows_stream_writer *w)

@@ -43,6 +43,7 @@ struct rows_stream_config {
 	uint32_t flags;
 	uint64_t need;
 	struct wire_u128 store;
+	size_t block; /* bytes of items, from which on one ends; 0: 256 KiB */
 	/*
 	 * Portable: values of a row, then its value without positions. 0; 1:
 	 * call me again for this row, it has more values; < 0 ends.
@@ -65,6 +66,17 @@ rows_stream_writer_head(const struct rows_stream_writer *w);
  * end; -EIO, -ENOMEM, or what row() gave. */
 int rows_stream_next(struct rows_stream_writer *w, struct buf *out);
 void rows_stream_writer_free(struct rows_stream_writer *w);
+
+/* A writer of a local stream whose rows are pushed. head is copied. */
+int rows_stream_pusher_new(const struct rows_stream_head *head,
+			   struct rows_stream_writer **ret_writer);
+/*
+ * The next row, in the order of keys (behind the group number); what is ready
+ * is appended to out: mostly nothing, then a block. 0, -EMSGSIZE, -ENOMEM.
+ */
+int rows_stream_push(struct rows_stream_writer *w, struct wire_bytes key,
+		     struct wire_bytes value, struct buf *out);
+int rows_stream_push_end(struct rows_stream_writer *w, struct buf *out);
 
 /* --- reading --- */
 

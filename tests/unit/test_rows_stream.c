@@ -204,6 +204,87 @@ static void test_round_trip(void **state)
 	}
 }
 
+struct push {
+	struct rows_stream_writer *w;
+	struct buf out;
+};
+
+static int push_head(void *arg, const struct rows_stream_head *head)
+{
+	struct push *p = arg;
+
+	return rows_stream_pusher_new(head, &p->w);
+}
+
+static int push_row(void *arg, struct wire_bytes key, struct wire_bytes value)
+{
+	struct push *p = arg;
+
+	return rows_stream_push(p->w, key, value, &p->out);
+}
+
+/* What is pushed row by row is the stream that they came from. */
+static void test_push(void **state)
+{
+	static const unsigned rows[] = { 0, 1, 900, 4000 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rows_stream_config c = { .flags = 0 };
+		struct push p = { .w = NULL };
+		struct rows_stream_sink sink = {
+			.head = push_head, .row = push_row, .arg = &p,
+		};
+		struct rows_stream_reader *r = rows_stream_reader_new(&sink);
+		struct store s;
+		struct buf b;
+
+		fill(&s, rows[i], 300);
+		write_all(&s, &c, &b);
+		buf_init(&p.out, 0);
+		assert_int_equal(rows_stream_feed(r, b.data, b.len), 1);
+		assert_int_equal(rows_stream_push_end(p.w, &p.out), 0);
+		assert_int_equal(p.out.len, b.len);
+		assert_memory_equal(p.out.data, b.data, b.len);
+		rows_stream_writer_free(p.w);
+		rows_stream_reader_free(r);
+		buf_fini(&p.out);
+		buf_fini(&b);
+		store_close(&s);
+	}
+}
+
+static int no_value(void *arg, struct wire_bytes key, struct wire_bytes value,
+		    struct rows_stream_out *out)
+{
+	(void)arg;
+	(void)key;
+	(void)value;
+	(void)out;
+	return -ENOENT;
+}
+
+/* A value that is not there is not the end of the rows. */
+static void test_no_value(void **state)
+{
+	struct rows_stream_config c = { .group = GROUP, .row = no_value,
+					.flags = ROWS_STREAM_PORTABLE };
+	struct rows_stream_writer *w;
+	struct store s;
+	struct buf b;
+
+	(void)state;
+	fill(&s, 3, 10);
+	c.back = s.back;
+	buf_init(&b, 0);
+	assert_int_equal(rows_stream_writer_new(&c, &w), 0);
+	assert_int_equal(rows_stream_next(w, &b), 1); /* the head */
+	assert_int_equal(rows_stream_next(w, &b), -EIO);
+	rows_stream_writer_free(w);
+	buf_fini(&b);
+	store_close(&s);
+}
+
 /* One moment: what is written behind the begin is not in it. */
 static void test_one_moment(void **state)
 {
@@ -392,6 +473,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_push),
+		cmocka_unit_test(test_no_value),
 		cmocka_unit_test(test_one_moment),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_blocks_in_order),
