@@ -14,7 +14,7 @@ noinst_LIBRARIES += %D%/libraft_host.a
 	%D%/raft_member.c \
 	%D%/raft_recover.c \
 	%D%/raft_snap.c %D%/raft_snap.h %D%/raft_snap_int.h \
-	%D%/raft_snap_load.c \
+	%D%/raft_snap_load.c %D%/raft_snap_rows.c \
 	%D%/raft_step.c \
 	%D%/raft_transfer.c \
 	%D%/raft_trim.c %D%/raft_trim.h \

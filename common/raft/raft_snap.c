@@ -22,8 +22,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/log.h"
@@ -77,23 +75,6 @@ struct raft_snaps {
 	uint64_t published, published_bytes; /* atomic */
 	struct raft_snaps_stats stats;
 };
-
-void raft_snap_name(uint16_t group, char name[RAFT_SNAP_NAME_MAX])
-{
-	(void)snprintf(name, RAFT_SNAP_NAME_MAX, "%05u.rows", group);
-}
-
-bool raft_snap_name_parse(const char *name, uint16_t *ret_group)
-{
-	char again[RAFT_SNAP_NAME_MAX];
-	unsigned long n = strtoul(name, NULL, 10);
-
-	if (n > UINT16_MAX)
-		return false;
-	raft_snap_name((uint16_t)n, again);
-	*ret_group = (uint16_t)n;
-	return strcmp(name, again) == 0;
-}
 
 /* --- which --- */
 

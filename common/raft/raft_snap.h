@@ -73,11 +73,37 @@ struct raft_snaps_stats {
 void raft_snaps_stats(const struct raft_snaps *s,
 		      struct raft_snaps_stats *ret);
 
+/* --- rows of other members --- */
+
+/* DIR/NNNNN and one of these */
+#define RAFT_SNAP_ROWS ".rows"       /* the files above */
+#define RAFT_SNAP_FETCH ".fetch"     /* what another member sent so far */
+#define RAFT_SNAP_NEW ".new"         /* the same as a local stream */
+#define RAFT_SNAP_INSTALL ".install" /* whole, durable; it becomes the rows */
+char *raft_snap_path(const char *dir, uint16_t group, const char *suffix);
+
+/*
+ * The rows of a group become those of a local stream, in steps of some MiB; each
+ * blocks. Whoever begins has to end it, also after a crash: a start does so with
+ * files that are called RAFT_SNAP_INSTALL (raft_start_open()).
+ */
+struct raft_snap_loader;
+int raft_snap_loader_new(struct vfs *vfs, const char *path, uint16_t group,
+			 struct rows_back *back,
+			 struct raft_snap_loader **ret_loader);
+/*
+ * 1: there is more; 0: that was all, it is durable. -EBADMSG: it is no such
+ * stream, the group has no rows now. -ENOMEM: begin again; -EIO.
+ */
+int raft_snap_loader_step(struct raft_snap_loader *l);
+void raft_snap_loader_free(struct raft_snap_loader *l);
+
 /* --- start-up --- */
 
 /*
- * Looks at the snapshots in dir (made when missing). 0 or -errno with e set:
- * one is of another store.
+ * Looks at the snapshots in dir (made when missing); rows that were being
+ * replaced when the process died are replaced. 0 or -errno with e set: a file is
+ * of another store, rows cannot be written.
  */
 int raft_start_open(struct vfs *vfs, const char *dir, struct wire_u128 store,
 		    struct rows_back *back, struct raft_start **ret_start,

@@ -1,9 +1,10 @@
 /*
  * Row snapshots at the start.
  *
- * Happy path: the heads of all files are read; the rows of each group are as
- * far as the newest START says they were durable; the log is read from where
- * that says.
+ * Happy path: the heads of all files are read; rows of other members that were
+ * being put in place are put in place (raft_snap.h, "rows of other members"); the
+ * rows of each group are as far as the newest START says they were durable; the
+ * log is read from where that says.
  *
  * In doubt: rows behind that are gone, or an old copy. When the group's
  * snapshot is ahead of them they are made again from it: `applied` goes first,
@@ -28,51 +29,9 @@
 #include "common/base/vfs_dir.h"
 #include "common/raft/raft_snap_int.h"
 
-#define SNAP_PIECE (1u << 20)
 #define SNAP_HEAD_PIECE (64u << 10)
-#define SNAP_BATCH (1u << 20)
 
-/* --- reading a file --- */
-
-/*
- * Feeds r with the file. 0 or 1 as rows_stream_feed(), < 0. One that cannot be
- * read is no better than one with wrong bytes: -EBADMSG.
- */
-static int snap_read(struct vfs_file *f, struct rows_stream_reader *r,
-		     size_t piece)
-{
-	uint8_t *buf = mem_alloc(piece);
-	uint64_t off = 0;
-	int rv = 0;
-
-	if (buf == NULL)
-		return -ENOMEM;
-	while (rv == 0) {
-		ssize_t n = f->vfs->ops->pread(f, buf, piece, off, 0);
-
-		if (n <= 0) { /* 0: cut short */
-			rv = n == 0 || n == -EIO ? -EBADMSG : (int)n;
-			break;
-		}
-		rv = rows_stream_feed(r, buf, (size_t)n);
-		off += (uint64_t)n;
-	}
-	mem_free(buf);
-	return rv;
-}
-
-static int snap_open(struct vfs *vfs, const char *dir, const char *name,
-		     struct vfs_file **ret_file)
-{
-	char *path = mem_printf("%s/%s", dir, name);
-	int rv;
-
-	if (path == NULL)
-		return -ENOMEM;
-	rv = vfs->ops->open(vfs, path, O_RDONLY, 0, ret_file);
-	mem_free(path);
-	return rv;
-}
+/* --- the head of a file --- */
 
 static int snap_on_head(void *arg, const struct rows_stream_head *head)
 {
@@ -94,139 +53,38 @@ static int snap_no_row(void *arg, struct wire_bytes key,
 	return -ECANCELED;
 }
 
-int raft_snap_look(struct vfs *vfs, const char *dir, const char *name,
-		   struct raft_snap_file *ret)
+static int snap_look(struct vfs_file *f, struct raft_snap_file *ret)
 {
 	struct rows_stream_sink sink = {
 		.head = snap_on_head, .row = snap_no_row, .arg = ret,
 	};
-	struct rows_stream_reader *r;
-	struct vfs_file *f;
-	int rv = snap_open(vfs, dir, name, &f);
-
-	if (rv != 0)
-		return rv;
-	r = rows_stream_reader_new(&sink);
-	rv = r == NULL ? -ENOMEM : f->vfs->ops->size(f, &ret->bytes);
-	if (rv == 0)
-		rv = snap_read(f, r, SNAP_HEAD_PIECE);
-	rows_stream_reader_free(r);
-	f->vfs->ops->close(f);
-	return rv == -ECANCELED ? 0 : rv == 0 || rv == 1 ? -EBADMSG : rv;
-}
-
-/* --- loading rows --- */
-
-struct snap_load {
-	struct rows_back *back;
-	struct rows_batch *batch;
-	uint8_t group[2];
-	struct rows_stream_head head;
-	struct buf key;
-};
-
-static int load_write(struct snap_load *l)
-{
-	int rv = rows_batch_write(l->back, l->batch);
-
-	rows_batch_reset(l->batch);
-	return rv;
-}
-
-static int load_flush(struct snap_load *l)
-{
-	return rows_batch_bytes(l->batch) < SNAP_BATCH ? 0 : load_write(l);
-}
-
-static int load_on_head(void *arg, const struct rows_stream_head *head)
-{
-	struct snap_load *l = arg;
-
-	l->head = *head;
-	l->head.at.conf = mem_dup(head->at.conf, head->at.conf_len);
-	return l->head.at.conf == NULL ? -ENOMEM : 0;
-}
-
-static int load_on_row(void *arg, struct wire_bytes key,
-		       struct wire_bytes value)
-{
-	struct snap_load *l = arg;
-
-	buf_reset(&l->key);
-	buf_add(&l->key, l->group, 2);
-	buf_add(&l->key, key.p, key.len);
-	if (l->key.err != 0)
-		return l->key.err;
-	rows_batch_put(l->batch, wire_bytes(l->key.data, l->key.len), value);
-	return load_flush(l);
-}
-
-/* Takes away what there is of the group, `applied` first. */
-static int load_clear(struct snap_load *l, uint16_t group)
-{
-	uint8_t applied[ROWS_APPLIED_KEY], to[3];
-	struct wire_bytes key, value;
-	struct rows_iter *it = NULL;
-	int rv;
-
-	rows_applied_key(group, applied);
-	rows_batch_del(l->batch, wire_bytes(applied, sizeof applied));
-	rv = load_write(l);
-	if (rv != 0)
-		return rv;
-	memcpy(to, l->group, 2);
-	to[2] = 0xff;
-	rv = rows_iter_new(l->back, wire_bytes(l->group, 2), wire_bytes(to, 3),
-			   &it);
-	while (rv == 0) {
-		rv = rows_iter_next(it, &key, &value);
-		if (rv != 0)
-			break;
-		rows_batch_del(l->batch, key);
-		rv = load_flush(l);
-	}
-	rows_iter_free(it);
-	return rv == -ENOENT ? load_write(l) : rv;
-}
-
-int raft_snap_load(struct vfs *vfs, const char *dir, const char *name,
-		   uint16_t group, struct rows_back *back)
-{
-	struct snap_load l = {
-		.back = back,
-		.batch = rows_batch_new(),
-		.group = { (uint8_t)(group >> 8), (uint8_t)group },
-	};
-	struct rows_stream_sink sink = {
-		.head = load_on_head, .row = load_on_row, .arg = &l,
-	};
 	struct rows_stream_reader *r = rows_stream_reader_new(&sink);
-	struct vfs_file *f = NULL;
-	int rv;
+	uint64_t off = 0;
+	struct buf buf;
+	int rv = 0;
 
-	buf_init(&l.key, 0);
-	rv = l.batch == NULL || r == NULL ? -ENOMEM
-					  : snap_open(vfs, dir, name, &f);
-	if (rv == 0)
-		rv = load_clear(&l, group);
-	if (rv == 0)
-		rv = snap_read(f, r, SNAP_PIECE);
-	if (rv == 1) {
-		rows_applied_batch(l.batch, group, &l.head.at);
-		rv = load_write(&l);
-		if (rv == 0)
-			rv = rows_back_checkpoint(back);
-	} else if (rv == -EBADMSG && l.batch != NULL) {
-		rows_batch_reset(l.batch); /* nothing of it counts */
-		rv = load_clear(&l, group);
-		rv = rv == 0 ? -EBADMSG : rv;
-	}
-	if (f != NULL)
-		f->vfs->ops->close(f);
+	if (r == NULL)
+		return -ENOMEM;
+	buf_init(&buf, 0);
+	while (rv == 0)
+		rv = raft_snap_feed(f, r, &buf, SNAP_HEAD_PIECE, &off);
+	buf_fini(&buf);
 	rows_stream_reader_free(r);
-	rows_batch_free(l.batch);
-	rows_applied_fini(&l.head.at);
-	buf_fini(&l.key);
+	return rv == -ECANCELED ? 0 : rv == 1 ? -EBADMSG : rv;
+}
+
+int raft_snap_look(struct vfs *vfs, const char *path,
+		   struct raft_snap_file *ret)
+{
+	struct vfs_file *f;
+	int rv = vfs->ops->open(vfs, path, O_RDONLY, 0, &f);
+
+	if (rv != 0)
+		return rv;
+	rv = f->vfs->ops->size(f, &ret->bytes);
+	if (rv == 0)
+		rv = snap_look(f, ret);
+	f->vfs->ops->close(f);
 	return rv;
 }
 
@@ -245,6 +103,12 @@ struct raft_start {
 	struct errbuf *e; /* while opening */
 	struct raft_snap_file *files;
 	size_t n, cap;
+	/* of groups whose rows were being replaced, or were to be */
+	struct snap_left {
+		uint16_t group;
+		const char *suffix;
+	} *lefts;
+	size_t n_lefts, cap_lefts;
 	/* groups in doubt */
 	struct snap_doubt *doubts;
 	unsigned n_doubts, cap_doubts;
@@ -283,6 +147,49 @@ static int start_add(struct raft_start *s, const struct raft_snap_file *file)
 	return 0;
 }
 
+/* 0, -EBADMSG, -EINVAL with e set, or of reading. */
+static int start_look(struct raft_start *s, uint16_t group, const char *suffix,
+		      struct raft_snap_file *ret)
+{
+	char *path = raft_snap_path(s->dir, group, suffix);
+	int rv = path == NULL ? -ENOMEM : raft_snap_look(s->vfs, path, ret);
+
+	if (rv == 0 && ret->group != group)
+		rv = -EBADMSG;
+	if (rv == 0 && (ret->store.hi != s->store.hi ||
+			ret->store.lo != s->store.lo))
+		rv = errbuf_set(s->e, -EINVAL, "%s is of another store", path);
+	mem_free(path);
+	return rv;
+}
+
+static int start_left(struct raft_start *s, const char *name)
+{
+	static const char *const suffixes[] = {
+		RAFT_SNAP_FETCH, RAFT_SNAP_NEW, RAFT_SNAP_INSTALL,
+	};
+
+	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+		uint16_t group;
+
+		if (!raft_snap_name_parse(name, suffixes[i], &group))
+			continue;
+		if (s->n_lefts == s->cap_lefts) {
+			size_t cap = s->cap_lefts * 2 + 8;
+			struct snap_left *p = mem_realloc(s->lefts,
+							  cap * sizeof *p);
+
+			if (p == NULL)
+				return s->err = -ENOMEM;
+			s->lefts = p;
+			s->cap_lefts = cap;
+		}
+		s->lefts[s->n_lefts++] = (struct snap_left){ group,
+							     suffixes[i] };
+	}
+	return 0;
+}
+
 static int start_on_name(void *arg, const char *name)
 {
 	struct raft_start *s = arg;
@@ -290,15 +197,9 @@ static int start_on_name(void *arg, const char *name)
 	uint16_t group;
 	int rv;
 
-	if (!raft_snap_name_parse(name, &group))
-		return 0;
-	rv = raft_snap_look(s->vfs, s->dir, name, &file);
-	if (rv == 0 && file.group != group)
-		rv = -EBADMSG;
-	if (rv == 0 && (file.store.hi != s->store.hi ||
-			file.store.lo != s->store.lo))
-		rv = errbuf_set(s->e, -EINVAL, "%s/%s is of another store",
-				s->dir, name);
+	if (!raft_snap_name_parse(name, RAFT_SNAP_ROWS, &group))
+		return start_left(s, name);
+	rv = start_look(s, group, RAFT_SNAP_ROWS, &file);
 	if (rv == -EBADMSG || rv == -EIO) {
 		file.group = group;
 		file.bad = true;
@@ -309,6 +210,63 @@ static int start_on_name(void *arg, const char *name)
 	if (rv == 0)
 		rv = start_add(s, &file);
 	s->err = rv;
+	return rv;
+}
+
+/* --- rows that were being replaced --- */
+
+/* All of the file's rows, or the file means nothing any more. */
+static int start_install(struct raft_start *s, uint16_t group, const char *path)
+{
+	struct raft_snap_file file = { 0 };
+	struct rows_applied a;
+	uint64_t index;
+	int rv = start_look(s, group, RAFT_SNAP_INSTALL, &file);
+
+	if (rv != 0)
+		return rv;
+	rv = rows_applied_read(s->back, group, &a);
+	if (rv != 0)
+		return rv;
+	index = a.index;
+	rows_applied_fini(&a);
+	if (index >= file.index)
+		return 0;
+	rv = raft_snap_load(s->vfs, path, group, s->back);
+	if (rv == 0)
+		log_warnx("group=%u: rows of another member are in place now",
+			  group);
+	return rv;
+}
+
+/*
+ * A file with that name was whole before it got it, and the log knows of it
+ * (raft_install.c): the rows of the group are the old ones, or some of either,
+ * or those of the file. It is loaded until they are those; then it goes. What
+ * was not so far is fetched again.
+ */
+static int start_finish(struct raft_start *s)
+{
+	int rv = 0;
+
+	for (size_t i = 0; i < s->n_lefts && rv == 0; i++) {
+		const struct snap_left *l = &s->lefts[i];
+		char *path = raft_snap_path(s->dir, l->group, l->suffix);
+
+		if (path == NULL)
+			return -ENOMEM;
+		if (strcmp(l->suffix, RAFT_SNAP_INSTALL) == 0)
+			rv = start_install(s, l->group, path);
+		if (rv != 0 && s->e->text[0] == '\0')
+			errbuf_set(s->e, rv, "%s: the rows of group %u cannot "
+					     "be put in place: %s", path,
+				   l->group, strerror(-rv));
+		if (rv == 0)
+			rv = s->vfs->ops->unlink(s->vfs, path);
+		mem_free(path);
+	}
+	if (rv == 0 && s->n_lefts > 0)
+		rv = s->vfs->ops->sync_dir(s->vfs, s->dir);
 	return rv;
 }
 
@@ -332,6 +290,8 @@ int raft_start_open(struct vfs *vfs, const char *dir, struct wire_u128 store,
 		rv = vfs->ops->list(vfs, dir, start_on_name, s);
 	if (rv >= 0)
 		rv = s->err;
+	if (rv == 0)
+		rv = start_finish(s);
 	s->e = NULL;
 	if (rv != 0) {
 		if (e->text[0] == '\0')
@@ -349,6 +309,7 @@ void raft_start_free(struct raft_start *s)
 		return;
 	mem_free(s->dir);
 	mem_free(s->files);
+	mem_free(s->lefts);
 	mem_free(s->doubts);
 	mem_free(s);
 }
@@ -392,14 +353,17 @@ uint16_t raft_start_doubt(const struct raft_start *s, unsigned i,
 static int start_restore(struct raft_start *s, uint16_t group, uint64_t index)
 {
 	struct raft_snap_file *file = start_find(s, group);
-	char name[RAFT_SNAP_NAME_MAX];
+	char name[RAFT_SNAP_NAME_MAX], *path;
 	int rv;
 
 	/* of equal index: values may have been moved before it was made */
 	if (file == NULL || file->bad || file->index < index)
 		return 0;
 	raft_snap_name(group, name);
-	rv = raft_snap_load(s->vfs, s->dir, name, group, s->back);
+	path = raft_snap_path(s->dir, group, RAFT_SNAP_ROWS);
+	rv = path == NULL ? -ENOMEM
+			  : raft_snap_load(s->vfs, path, group, s->back);
+	mem_free(path);
 	if (rv == 0) {
 		log_warnx("group=%u: rows were made again from %s/%s", group,
 			  s->dir, name);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/mem.h"
 #include "common/base/vfs_dir.h"
 #include "common/raft/raft_impl.h"
 #include "common/raft/raft_snap.h"
@@ -209,7 +210,7 @@ static void test_need_of_a_snapshot_behind_a_barrier(void **state)
 		fix_submit(f, 1, 5000);
 	raft_snaps_now(f->snaps, NULL);
 	minienv_run(f->mini);
-	assert_int_equal(raft_snap_look(f->env->vfs, "snap", "00000.rows",
+	assert_int_equal(raft_snap_look(f->env->vfs, "snap/00000.rows",
 					&file), 0);
 	assert_true(file.index <= last);
 	next = rlog_at(&f->groups[0]->log, file.index + 1);
@@ -233,10 +234,10 @@ static void test_a_snapshot_that_cannot_be_read(void **state)
 	fix_submit(f, 0, 100);
 	raft_snaps_now(f->snaps, NULL);
 	minienv_run(f->mini);
-	assert_int_equal(raft_snap_load(f->env->vfs, "snap", "00000.rows", 0,
+	assert_int_equal(raft_snap_load(f->env->vfs, "snap/00000.rows", 0,
 					f->back), 0);
 	crashfs_set_faults(f->fs, &faults);
-	assert_int_equal(raft_snap_load(f->env->vfs, "snap", "00000.rows", 0,
+	assert_int_equal(raft_snap_load(f->env->vfs, "snap/00000.rows", 0,
 					f->back), -EBADMSG);
 	/* nothing half loaded is left */
 	assert_int_equal(rows_applied_read(f->back, 0, &a), 0);
@@ -271,11 +272,13 @@ static void named_look(void *arg)
 {
 	struct named *n = arg;
 	struct raft_snap_file file;
-	char name[RAFT_SNAP_NAME_MAX];
 
 	for (uint16_t i = 0; i < GROUPS; i++) {
-		raft_snap_name(i, name);
-		if (raft_snap_look(n->f->env->vfs, "snap", name, &file) != 0)
+		char *path = raft_snap_path("snap", i, RAFT_SNAP_ROWS);
+		int rv = raft_snap_look(n->f->env->vfs, path, &file);
+
+		mem_free(path);
+		if (rv != 0)
 			continue;
 		n->seen++;
 		n->late |= fix_durable(n->f, i) < file.index;
