@@ -128,8 +128,10 @@ void log_clean_hold(struct log_clean *lc)
 	atomic_fetch_add(&lc->holds_seen, 1);
 }
 
+/* A walk that began while it was held does not count either. */
 void log_clean_release(struct log_clean *lc)
 {
+	atomic_fetch_add(&lc->holds_seen, 1);
 	atomic_fetch_sub(&lc->holds, 1);
 }
 

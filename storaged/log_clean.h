@@ -36,7 +36,7 @@ int log_clean_new(const struct log_clean_config *config,
 void log_clean_free(struct log_clean *lc);
 
 /*
- * While held no segment is freed, and what was counted before does not count:
+ * While held no segment is freed, and what is counted until then does not count:
  * somebody has positions that rows do not show (rows that arrive), or reads by
  * rows of a while ago. Any thread.
  */
