@@ -27,6 +27,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/shard_impl.h %D%/shard_merge.c %D%/shard_op.c \
 	%D%/shard_open.c %D%/shard_party.c %D%/shard_queue.c \
 	%D%/shard_read.c \
+	%D%/shard_snap.h %D%/shard_snap_fetch.c %D%/shard_snap_install.c \
+	%D%/shard_snap_serve.c %D%/shard_snap_take.c \
 	%D%/shard_sweep.c %D%/shard_sync.c %D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_call.c %D%/store_compact.c \
 	%D%/store_impl.h \
@@ -65,6 +67,14 @@ tests_unit_test_orphans_SOURCES = tests/unit/test_orphans.c \
 	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_orphans_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_shard_snap
+tests_unit_test_shard_snap_SOURCES = tests/unit/test_shard_snap.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_snap_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
+tests_unit_test_shard_snap_LDFLAGS = -Wl,--wrap=raft_group_install \
+	-Wl,--wrap=raft_group_installed
+TESTS += tests/unit/test_shard_snap
 check_PROGRAMS += tests/unit/test_shard_merge
 tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)

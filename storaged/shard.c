@@ -6,7 +6,7 @@
  * command runs again. The applied index is written with each command, so rows
  * always say which prefix of the log they hold.
  */
-#include "storaged/shard_impl.h"
+#include "storaged/shard_snap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -97,7 +97,7 @@ static int shard_check_begin(void *arg)
 
 	for (struct shard_group *g = set->groups; g != NULL && rv == 0;
 	     g = g->next)
-		if (g->passed > g->applied)
+		if (g->passed > g->applied && !g->installing)
 			rv = shard_put_applied(set->txn, g, g->passed,
 					       g->passed_term);
 	if (rv != 0) {
@@ -112,6 +112,39 @@ static int shard_check_begin(void *arg)
 			g->applied_term = g->passed_term;
 		}
 	return rv;
+}
+
+void shard_derived_fini(struct shard_derived *d)
+{
+	rows_applied_fini(&d->at);
+	ns_locks_free(d->locks);
+	memset(d, 0, sizeof *d);
+}
+
+int shard_rows_load(const struct shard_group *g, struct shard_derived *ret)
+{
+	struct rows_back *back = g->set->config.back;
+	int rv;
+
+	memset(ret, 0, sizeof *ret);
+	ret->locks = ns_locks_new();
+	rv = ret->locks == NULL ? -ENOMEM
+				: ns_locks_load(ret->locks, back, g->id);
+	if (rv == 0)
+		rv = rows_applied_read(back, g->id, &ret->at);
+	if (rv != 0)
+		shard_derived_fini(ret);
+	return rv;
+}
+
+void shard_rows_replaced(struct shard_group *g, struct shard_derived *d)
+{
+	g->applied = d->at.index;
+	g->applied_term = d->at.term;
+	g->passed = g->passed_term = 0;
+	g->last_now = d->at.now;
+	shard_party_replaced(g, d->locks);
+	d->locks = NULL;
 }
 
 /* --- apply --- */
@@ -232,6 +265,12 @@ static void shard_on_send(void *arg, uint64_t to, const uint8_t *frame,
 
 /* --- life --- */
 
+void shard_hold(struct shard_set *set, bool on)
+{
+	if (set->config.hold != NULL)
+		set->config.hold(set->config.arg, on);
+}
+
 static bool shard_owns(void *arg, uint16_t group)
 {
 	struct shard_set *set = arg;
@@ -289,9 +328,17 @@ int shard_set_new(const struct shard_config *config,
 		.owns = config->owns == NULL ? NULL : shard_owns,
 		.role = shard_on_role,
 		.send = config->send == NULL ? NULL : shard_on_send,
+		.tail = config->tail,
+		.carry = config->carry,
 		.arg = set,
 	};
 	int rv;
+
+	if (config->ask != NULL && config->snap_dir != NULL) {
+		host.lags = shard_on_lags;
+		host.install = shard_on_install;
+		host.forget_followers = true;
+	}
 
 	if (set == NULL)
 		return -ENOMEM;
@@ -299,6 +346,8 @@ int shard_set_new(const struct shard_config *config,
 	if (config->grace_ns == 0)
 		set->config.grace_ns = SHARD_GRACE_NS;
 	set->env = config->env;
+	if (set->config.snap_piece == 0 || set->config.snap_piece > SNAP_PIECE)
+		set->config.snap_piece = SNAP_PIECE;
 	rv = rows_new(set->env, config->back, config->rows_cache, &set->rows);
 	if (rv == 0)
 		rv = raft_host_new(&host, &set->host);
@@ -315,6 +364,7 @@ int shard_set_new(const struct shard_config *config,
 
 static void shard_group_free(struct shard_group *g)
 {
+	shard_fetch_free(g->fetch);
 	shard_sweep_free(g);
 	shard_queue_free(g);
 	shard_merge_free(g);
@@ -338,6 +388,7 @@ void shard_set_free(struct shard_set *set)
 		raft_host_free(set->host); /* ends submits; nobody is told */
 	while (set->ops != NULL)
 		shard_op_finish(set->ops, RPC_STATUS_UNAVAILABLE);
+	shard_serve_free(set);
 	while ((g = set->groups) != NULL) {
 		set->groups = g->next;
 		shard_group_free(g);
@@ -385,24 +436,20 @@ static int shard_open_group(struct shard_group *g, const uint64_t *voters,
 		.group = g->id, .voters = voters, .n_voters = n_voters,
 		.user = g,
 	};
-	struct rows_applied a;
-	int rv = ns_locks_load(g->locks, set->config.back, g->id);
+	struct shard_derived d;
+	int rv = shard_rows_load(g, &d);
 
-	if (rv == 0)
-		rv = rows_applied_read(set->config.back, g->id, &a);
 	if (rv != 0)
 		return errbuf_set(e, rv, "shard %u: its rows cannot be read",
 				  g->id);
-	g->applied = a.index;
-	g->applied_term = a.term;
-	g->last_now = a.now;
-	config.moved = a.moved;
-	config.applied = a.index;
-	config.term = a.term;
-	config.conf_index = a.conf_index;
-	config.conf = wire_bytes(a.conf, a.conf_len);
+	shard_rows_replaced(g, &d);
+	config.moved = d.at.moved;
+	config.applied = d.at.index;
+	config.term = d.at.term;
+	config.conf_index = d.at.conf_index;
+	config.conf = wire_bytes(d.at.conf, d.at.conf_len);
 	rv = raft_host_open_group(set->host, &config, &g->raft, e);
-	rows_applied_fini(&a);
+	shard_derived_fini(&d);
 	return rv;
 }
 
@@ -423,10 +470,8 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	shard_merge_init(g);
 	g->fresh = !raft_host_has_group(set->host, group);
 	g->txn = rows_txn_new(set->rows);
-	g->locks = ns_locks_new();
-	rv = g->txn != NULL && g->locks != NULL
-		     ? shard_open_group(g, voters, n_voters, e)
-		     : errbuf_set(e, -ENOMEM, "out of memory");
+	rv = g->txn != NULL ? shard_open_group(g, voters, n_voters, e)
+			    : errbuf_set(e, -ENOMEM, "out of memory");
 	if (rv != 0) {
 		shard_group_free(g);
 		return rv;

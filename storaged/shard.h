@@ -70,6 +70,21 @@ struct shard_config {
 			      uint32_t index);
 	/* When extents are merged; NULL: ns_merge_rules. Borrowed. */
 	const struct ns_merge_rules *merge;
+	/*
+	 * Sends SNAP_GET of a shard to the host of store `to`, for
+	 * shard_snap_serve() there; payload is taken. done(done_arg, ...) once,
+	 * on this loop, never inside. 0, or < 0 and done is not called. With it,
+	 * and snap_dir, logs of groups with several voters get short, and who
+	 * lags behind one fetches rows. NULL: who lags stays behind.
+	 */
+	int (*ask)(void *arg, uint64_t to, uint16_t group, struct buf *payload,
+		   void (*done)(void *done_arg, uint32_t status,
+				struct buf *payload, struct body *body),
+		   void *done_arg);
+	/* log_clean_hold(), _release(). NULL: there is no cleaner. */
+	void (*hold)(void *arg, bool on);
+	unsigned tail, carry;   /* of raft_host_config */
+	size_t snap_piece;      /* bytes of a SNAP_GET, at most; 0 = 1 MiB */
 	/* The longest that a reader uses extents it has got; 0 = 60 s. */
 	uint64_t reader_lease_ns;
 	/* What a new leader gives clients to tell their opens; 0 = 60 s. */
@@ -102,6 +117,9 @@ struct shard_stats {
 	uint64_t queue_done;  /* queue rows worked off */
 	uint64_t merges;      /* runs of extents made one */
 	uint64_t queue_rows;  /* there when they were looked at last */
+	uint64_t snaps_out, snaps_in; /* begun for others; installed here */
+	uint64_t snaps_failed;        /* fetches */
+	uint64_t snap_bytes_out, snap_bytes_in;
 	uint64_t opens;       /* now */
 	uint64_t in_flight;   /* calls now */
 	uint64_t far;         /* commands that needed other shards */
@@ -173,6 +191,13 @@ struct shard_request {
 	void *arg;
 };
 int shard_call_request(struct shard_set *set, const struct shard_request *r);
+
+/*
+ * SNAP_GET of another store, to a member of the shard, leader or not. payload is
+ * borrowed for the call. 0, or -ENOMEM and done is not called.
+ */
+int shard_snap_serve(struct shard_set *set, uint16_t group,
+		     struct wire_bytes payload, shard_done_fn done, void *arg);
 
 /*
  * Makes rows durable and notes it in the log; done(status) unless NULL. Runs

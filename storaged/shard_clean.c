@@ -401,7 +401,7 @@ static void clean_patch(struct shard_clean *c)
 		return;
 	}
 	g = shard_find(c->set, c->groups[c->at]);
-	if (rv == 0 && g != NULL && c->count.moved > moved)
+	if (rv == 0 && g != NULL && !g->installing && c->count.moved > moved)
 		rv = shard_commit_moved(g, c->txn);
 	else
 		rows_txn_reset(c->txn);

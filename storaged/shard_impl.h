@@ -90,6 +90,7 @@ struct shard_op {
 	bool shared; /* the session had it already: not ours to take away */
 	uint64_t ino, session;
 	/* values */
+	unsigned installs;       /* of the group when it began */
 	struct body *body;
 	unsigned value_at;       /* next value to read */
 	unsigned value_tries;    /* times that one had been moved */
@@ -161,10 +162,16 @@ struct shard_group {
 	struct shard_op *flight_head, *flight_tail;
 	uint64_t flight_seq;
 	struct shard_op *waiting; /* by wait_next */
+	/* rows of another member (shard_snap.h) */
+	struct shard_fetch *fetch;
+	bool installing;         /* they are put in place: hands off */
+	unsigned installs, fetch_failed;
 	struct shard_group *next, *hash_next;
 };
 
 struct shard_sweep;
+struct shard_serving;
+struct serve_refusal;
 
 struct shard_set {
 	struct shard_config config;
@@ -183,6 +190,9 @@ struct shard_set {
 	struct raft_check *check;
 	struct raft_gate gate;
 	struct raft_snaps *snaps; /* or NULL */
+	struct shard_serving *serving; /* shard_snap_serve.c */
+	unsigned n_serving;
+	struct serve_refusal *refusals;
 	struct shard_stats stats;
 };
 
@@ -195,6 +205,19 @@ int shard_apply(void *arg, struct raft_group *raft,
  * the row that tells them from the rows before. 0, -ENOMEM, -EIO.
  */
 int shard_commit_moved(struct shard_group *g, struct rows_txn *t);
+/*
+ * What is derived from the rows of a shard: made again when they are others than
+ * before, and when it is opened; here, and nowhere else. load() reads it from the
+ * rows: blocks; at a start, or on a worker; touches nothing of g. 0, -EIO, -ENOMEM.
+ * replaced() takes it, in the loop.
+ */
+struct shard_derived {
+	struct rows_applied at;
+	struct ns_locks *locks; /* NULL: was taken */
+};
+int shard_rows_load(const struct shard_group *g, struct shard_derived *ret);
+void shard_rows_replaced(struct shard_group *g, struct shard_derived *d);
+void shard_derived_fini(struct shard_derived *d);
 
 /* --- shard_op.c: the life of a call --- */
 /* A txn of the op, from the pool. NULL: out of memory. */
@@ -204,6 +227,8 @@ void shard_op_finish(struct shard_op *op, uint32_t status);
 /* Runs shard_op_step() soon. */
 void shard_op_post(struct shard_op *op);
 void shard_op_step(struct shard_op *op);
+/* The rows that it has seen were replaced, or are being: it must not go on. */
+bool shard_op_outdated(const struct shard_op *op);
 /* Loads what the op's txn needs, then steps. */
 void shard_op_load(struct shard_op *op);
 
@@ -246,6 +271,8 @@ struct shard_end *shard_end_start(struct shard_group *g, struct wire_u128 txn,
 void shard_end_forget(struct shard_end *e); /* done is not told; NULL is fine */
 /* A new leader, or one no more. */
 void shard_party_role(struct shard_group *g);
+/* The rows are others, and these their transactions: taken. */
+void shard_party_replaced(struct shard_group *g, struct ns_locks *locks);
 /* After a command that changed who holds what. */
 void shard_party_applied(struct shard_group *g);
 void shard_party_free(struct shard_group *g);

@@ -2,7 +2,7 @@
  * The life of a call: made, stepped by whatever it waited for, finished once.
  * What a step does is in shard_write.c, shard_close.c and shard_read.c.
  */
-#include "storaged/shard_impl.h"
+#include "storaged/shard_snap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -136,8 +136,19 @@ static uint32_t shard_op_check(const struct shard_op *op)
 	return RPC_STATUS_OK;
 }
 
+bool shard_op_outdated(const struct shard_op *op)
+{
+	return op->g != NULL && (op->g->installing ||
+				 op->installs != op->g->installs);
+}
+
 void shard_op_step(struct shard_op *op)
 {
+	if (shard_op_outdated(op) && op->state != OP_SUBMITTED) {
+		shard_op_unregister(op);
+		shard_op_finish(op, RPC_STATUS_NOT_LEADER);
+		return;
+	}
 	if (op->state == OP_START) {
 		uint32_t status = shard_op_check(op);
 
@@ -170,6 +181,7 @@ void shard_set_stop(struct shard_set *set)
 					  : RPC_STATUS_UNAVAILABLE,
 			 &none, NULL);
 	}
+	shard_serve_stop(set);
 }
 
 /* NULL: out of memory. */
@@ -185,6 +197,7 @@ static struct shard_op *shard_op_new(struct shard_set *set, uint16_t group,
 		return NULL;
 	op->set = set;
 	op->g = shard_find(set, group);
+	op->installs = op->g != NULL ? op->g->installs : 0;
 	op->tag = tag;
 	op->kind = info != NULL ? info->kind : 0;
 	op->done = done;

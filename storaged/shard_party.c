@@ -564,6 +564,25 @@ void shard_party_role(struct shard_group *g)
 	party_arm(g);
 }
 
+void shard_party_replaced(struct shard_group *g, struct ns_locks *locks)
+{
+	struct ns_party *p;
+
+	ns_locks_free(g->locks);
+	g->locks = locks;
+	for (const struct shard_end *e = g->ends; e != NULL; e = e->next) {
+		p = ns_locks_party(locks, e->txn, true);
+		if (p != NULL)
+			p->busy = true;
+	}
+	for (const struct party_ask *a = g->asks; a != NULL; a = a->next) {
+		p = ns_locks_party(locks, a->txn, false);
+		if (p != NULL)
+			p->busy = true;
+	}
+	lock_wake(g, true);
+}
+
 void shard_party_free(struct shard_group *g)
 {
 	const struct shard_config *config = &g->set->config;

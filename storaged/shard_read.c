@@ -141,12 +141,16 @@ static bool shard_read_barrier(struct shard_op *op)
 
 /*
  * The rows were read. False: not under the lease; the op goes through a
- * barrier and will be stepped.
+ * barrier and will be stepped. Or it ended, as the rows are others now.
  */
 static bool shard_read_current(struct shard_op *op)
 {
 	const struct raft_group *raft = op->g->raft;
 
+	if (shard_op_outdated(op)) {
+		shard_read_end(op, RPC_STATUS_NOT_LEADER);
+		return false;
+	}
 	if (op->lease_term == 0 || (raft_group_can_read(raft) &&
 				    raft_group_term(raft) == op->lease_term))
 		return true;
@@ -236,6 +240,10 @@ static bool shard_read_point(struct shard_op *op)
 	uint32_t status;
 	int rv;
 
+	if (shard_op_outdated(op)) {
+		shard_read_end(op, RPC_STATUS_NOT_LEADER);
+		return false;
+	}
 	if (shard_op_txn(op) == NULL) {
 		shard_read_end(op, RPC_STATUS_NOMEM);
 		return false;

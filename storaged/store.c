@@ -251,6 +251,16 @@ void store_checkpoint(struct store *s)
 
 /* --- what shards ask for --- */
 
+void store_on_hold(void *arg, bool on)
+{
+	struct store_loop *l = arg;
+
+	if (on)
+		log_clean_hold(l->store->log_clean);
+	else
+		log_clean_release(l->store->log_clean);
+}
+
 /* This store is the only one: the managers refuse a second. */
 int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 		  void (*done)(void *done_arg, uint32_t status),

@@ -130,6 +130,7 @@ void store_on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off);
 int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 		  void (*done)(void *done_arg, uint32_t status),
 		  void *done_arg);
+void store_on_hold(void *arg, bool on);
 
 /* --- store_space.c --- */
 void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail);

@@ -155,6 +155,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.rot = store_on_rot,
 			.space = store_on_space,
 			.drop = store_on_drop,
+			.hold = store_on_hold,
 			.chunk = store_on_chunk,
 			.reader_lease_ns = s->reader_lease_ns,
 			.grace_ns = s->opens_grace_ns,

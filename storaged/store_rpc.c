@@ -111,6 +111,23 @@ static void store_on_shard(void *arg, struct rpc_req *req)
 		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
 }
 
+/* Rows of a shard, for another member: the leader's log is too short for it. */
+static void store_on_snap_get(void *arg, struct rpc_req *req)
+{
+	struct store *s = arg;
+	struct store_loop *l = store_loop_of(s, req);
+	int rv;
+
+	if (store_refuse(s, l, req) != 0)
+		return;
+	req->user = l;
+	rv = shard_snap_serve(l->set, req->group,
+			      wire_bytes(req->payload, req->payload_len),
+			      store_shard_done, req);
+	if (rv != 0)
+		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+}
+
 /* --- chunks --- */
 
 static void store_chunk_done(void *arg, uint32_t status, struct body *body)
@@ -249,6 +266,7 @@ void store_rpc_register(struct store *s)
 			  s);
 	rpc_server_handle(s->server, RPC_TAG_chunk_check, store_on_chunk_check,
 			  s);
+	rpc_server_handle(s->server, RPC_TAG_snap_get, store_on_snap_get, s);
 	rpc_server_handle(s->server, RPC_TAG_store_compact, store_compact_rpc,
 			  s);
 	rpc_server_handle(s->server, RPC_TAG_store_slices, store_slices_rpc, s);

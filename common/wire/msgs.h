@@ -408,8 +408,21 @@ enum {
 #define RPC_RAFT_REQ(F) F(u64, from) F(blob, frames)
 
 /*
+ * All rows of a shard, as a portable row stream (docs/DISK_FORMAT.md), in pieces
+ * of up to 1 MiB; the bytes are the reply's body. Any member has them. from: raft
+ * id of the store that asks. stream 0, off 0: begin, which ends what that store
+ * had begun before. off: where the last piece ended, or where it began (sent
+ * again). STALE: there is no such stream (any more), begin again. END: the
+ * stream is not wanted any more.
+ */
+#define RPC_SNAP_GET_REQ(F) F(u64, from) F(u64, stream) F(u64, off)
+#define RPC_SNAP_END UINT64_MAX /* off = */
+#define RPC_SNAP_GET_RSP(F) F(u64, stream) F(u64, off) F(u8, more)
+
+/*
  * M(tag, name, REQ fields, rsp struct, roles, kind); 0x45 is used up
- * kind: R read of a shard, W mutation of a shard (replicated), C chunk store,
+ * kind: R read of a shard, W mutation of a shard (replicated), C chunk store
+ *       (also rows of a shard as bytes),
  *       P peer, G manager read, H manager mutation, S one store, by its id
  */
 #define RPC_REQUESTS(M) \
@@ -475,6 +488,7 @@ enum {
 	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \
 	M(0x68, store_compact, RPC_STORE_COMPACT_REQ, store_compact_rsp, MANAGER, S) \
 	M(0x70, raft, RPC_RAFT_REQ, empty_rsp, STORAGE, P) \
+	M(0x71, snap_get, RPC_SNAP_GET_REQ, snap_get_rsp, STORAGE, C) \
 	M(0x7a, check_rows, RPC_CHECK_ROWS_REQ, check_rows_rsp, MANAGER, R) \
 	M(0x7b, check_bytes, RPC_CHECK_BYTES_REQ, check_bytes_rsp, MANAGER, R) \
 	M(0x7c, chunk_check, RPC_CHUNK_CHECK_REQ, chunk_check_rsp, MANAGER, C) \
@@ -520,6 +534,7 @@ enum {
 	M(slice_reap_rsp, RPC_SLICE_REAP_RSP) \
 	M(slice_ask_rsp, RPC_SLICE_ASK_RSP) \
 	M(store_compact_rsp, RPC_STORE_COMPACT_RSP) \
+	M(snap_get_rsp, RPC_SNAP_GET_RSP) \
 	M(check_rows_rsp, RPC_CHECK_ROWS_RSP) \
 	M(check_bytes_rsp, RPC_CHECK_BYTES_RSP) \
 	M(chunk_check_rsp, RPC_CHUNK_CHECK_RSP) \

@@ -105,6 +105,8 @@ void world_start(struct world *w, uint64_t seed)
 	c.drop = on_drop;
 	c.grace_ns = w->grace_ns;
 	c.arg = w;
+	if (w->tune != NULL)
+		w->tune(w, &c);
 	assert_int_equal(shard_set_new(&c, &w->set), 0);
 	if (seg_head_open(c.env, &sc, &w->log, &e) != 0)
 		fail_msg("%s", e.text);
@@ -140,7 +142,16 @@ void world_power_cut(struct world *w, uint64_t seed)
 
 void world_init(struct world *w)
 {
+	world_init_tuned(w, NULL, NULL);
+}
+
+void world_init_tuned(struct world *w,
+		      void (*tune)(struct world *w, struct shard_config *c),
+		      void *user)
+{
 	memset(w, 0, sizeof *w);
+	w->tune = tune;
+	w->user = user;
 	w->fs = crashfs_new(1);
 	w->image = rows_mem_image_new();
 	world_start(w, 1);

@@ -31,11 +31,17 @@ struct world {
 	unsigned n_dropped, cap_dropped;
 	unsigned drop_fails; /* that many times */
 	struct drop_call *drop; /* under way */
+	/* May be NULL: what else a process is told; and whose world it is. */
+	void (*tune)(struct world *w, struct shard_config *config);
+	void *user;
 };
 
 /* --- one process: start, power cut, start --- */
 
 void world_init(struct world *w);
+void world_init_tuned(struct world *w,
+		      void (*tune)(struct world *w, struct shard_config *c),
+		      void *user);
 void world_fini(struct world *w);
 void world_start(struct world *w, uint64_t seed);
 /* The process is gone; what it had queued never runs. */
