@@ -128,16 +128,21 @@ tests_sim_sim_shard_SOURCES = \
 	tests/lib/nsmodel.c tests/lib/nsmodel.h \
 	tests/sim/sim_shard.c tests/sim/sim_shard.h \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
+	tests/sim/sim_shard_member.c \
 	tests/sim/sim_shard_model.c tests/sim/sim_shard_plant.c \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
-	tests/sim/sim_shard_state.c
+	tests/sim/sim_shard_snap.c tests/sim/sim_shard_state.c
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit \
 	-Wl,--wrap=raft_step_persisted \
 	-Wl,--wrap=raft_check_roll -Wl,--wrap=raft_snaps_need \
-	-Wl,--wrap=log_doubt_settle
+	-Wl,--wrap=log_doubt_settle -Wl,--wrap=shard_rows_replaced \
+	-Wl,--wrap=shard_on_install -Wl,--wrap=shard_hold \
+	-Wl,--wrap=rows_back_checkpoint -Wl,--wrap=raft_snap_loader_step \
+	-Wl,--wrap=raft_snap_load -Wl,--wrap=rows_stream_writer_new \
+	-Wl,--wrap=rows_replaced
 TESTS += tests/sim/sim_shard
 
 # crash states of the log's cleaner (tests/fault/states.sh: many)

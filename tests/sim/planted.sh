@@ -81,6 +81,13 @@ planted sim_shard table 1 disk
 planted sim_shard unsaved 1 calm
 planted sim_shard needless 1 disk
 planted sim_shard doubtless 1 disk
+planted sim_shard trunc 3 snap
+planted sim_shard reset 3 snap
+planted sim_shard snapsync 3 snap
+planted sim_shard snaplate 3 snap
+planted sim_shard snapcache 3 snap
+planted sim_shard snaphalf 4 member
+planted sim_shard nohold 4 member
 planted sim_shard nohash 3 rot
 planted sim_shard reuse 1 disk
 planted sim_shard hold 1 disk
@@ -110,6 +117,8 @@ clean sim_shard 3 storm
 clean sim_shard 3 rot
 clean sim_shard 3 stab
 clean sim_shard 3 lease
+clean sim_shard 3 snap
+clean sim_shard 4 member
 clean sim_shard 1 disk
 clean sim_shard 1 rot
 clean sim_shard 5 storm

@@ -64,6 +64,11 @@ bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node)
 	return sim_node_disk_bad(&c->nodes[node]);
 }
 
+bool sim_cluster_cut(struct sim_cluster *c, unsigned node)
+{
+	return c->nodes[node].cut_now;
+}
+
 void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n)
 {
 	c->counts[what] += n;

@@ -108,7 +108,14 @@ struct sim_config {
 	X(ROT, "lost records seen") \
 	X(MERGES, "merged extents") \
 	X(QUEUE, "queue rows done") \
-	X(LOSSES, "lost tails")
+	X(LOSSES, "lost tails") \
+	X(CLEANED, "bytes of log given back") \
+	X(INSTALLS, "snapshots installed") \
+	X(FETCH_FAILS, "failed fetches") \
+	X(HALF_INSTALLS, "ended by a start") \
+	X(CHANGES, "membership changes") \
+	X(TRANSFERS, "leaderships handed on") \
+	X(WIPES, "lost disks")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)
@@ -156,6 +163,8 @@ bool sim_cluster_gone(struct sim_cluster *c, unsigned node);
 bool sim_cluster_rotten(struct sim_cluster *c, unsigned node);
 /* That, or the disk did something wrong in this life of the process. */
 bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node);
+/* The power failed within this event: what goes on in it does not happen. */
+bool sim_cluster_cut(struct sim_cluster *c, unsigned node);
 void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n);
 /* In start: why the process does not start. Returns NULL. */
 void *sim_refuse(struct sim_cluster *c, unsigned node, const char *fmt, ...)
@@ -181,6 +190,8 @@ bool sim_cluster_reaches(struct sim_cluster *c, unsigned from, unsigned to);
 void sim_cluster_elected(struct sim_cluster *c, unsigned node);
 /* node leads now: some profiles kill it soon. */
 void sim_cluster_new_leader(struct sim_cluster *c, unsigned node);
+/* node dies within so many ms, in some way. */
+void sim_cluster_crash_soon(struct sim_cluster *c, unsigned node, uint64_t ms);
 /* Prints what is broken, with seed and time, and exits with status 2. */
 _Noreturn void sim_fail(struct sim_cluster *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -573,6 +573,12 @@ void sim_cluster_new_leader(struct sim_cluster *c, unsigned node)
 		sim_kill_soon(c, node, 120, false);
 }
 
+void sim_cluster_crash_soon(struct sim_cluster *c, unsigned node, uint64_t ms)
+{
+	if (!c->healing)
+		sim_kill_soon(c, node, ms, false);
+}
+
 void sim_fault_start(struct sim_cluster *c)
 {
 	sim_heal_net(c);

@@ -93,19 +93,21 @@ static void world_client(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
 	struct sim *s = sim_cluster_sim(c);
-	struct proc *p = sim_cluster_proc(
-		c, (unsigned)sim_rand(s, sim_cluster_size(c)));
+	struct proc *p;
 
+	if (w->lags) /* it may take a machine down */
+		member_step(w);
+	p = sim_cluster_proc(c, (unsigned)sim_rand(s, sim_cluster_size(c)));
 	if (p != NULL && sim_chance(s, 60))
 		proc_check_rows(p);
 	if (w->heal != HEAL_NOT)
 		return;
-	if (p != NULL && sim_chance(s, 15))
+	if (p != NULL && sim_chance(s, w->lags ? 100 : 15))
 		(void)shard_set_checkpoint(p->set, NULL, NULL);
 	/* the database writes its tables when it likes */
 	if (p != NULL && sim_chance(s, 20))
 		(void)rows_back_checkpoint(p->back);
-	if (p != NULL && w->pinned > 0 && sim_chance(s, 3))
+	if (p != NULL && w->pinned > 0 && sim_chance(s, w->lags ? 15 : 3))
 		compact_start(p->compact, UINT64_MAX);
 	if (w->doubts > 0 && sim_chance(s, 2)) {
 		rows_mem_image_free(w->old_image);
@@ -126,16 +128,17 @@ static void world_check(struct sim_cluster *c)
 
 		for (unsigned i = 0; p != NULL && i < w->groups; i++) {
 			uint64_t term = proc_group(p, i)->lead_term;
+			uint64_t store = sim_cluster_store(c, n);
 			uint8_t *owner;
 
 			if (term == 0)
 				continue;
-			if (term >= SHARD_TERMS)
-				sim_fail(c, "too many terms");
+			if (term >= SHARD_TERMS || store >= SHARD_STORES)
+				sim_fail(c, "too many terms, or stores");
 			owner = &w->models[i].owner[term];
 			if (*owner == 0)
-				*owner = (uint8_t)(n + 1);
-			if (*owner != n + 1)
+				*owner = (uint8_t)store;
+			if (*owner != store)
 				sim_fail(c, "two leaders in term %llu",
 					 (unsigned long long)term);
 			if (p->elected[i] != term)
@@ -162,7 +165,8 @@ static bool world_applied(struct world *w)
 		for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
 			struct proc *p = sim_cluster_proc(w->c, n);
 
-			if (p == NULL) /* gone */
+			if (p == NULL || /* gone */
+			    !member_wanted(w, &w->models[i], n))
 				continue;
 			if (p->applied[i] < w->models[i].last)
 				return false;
@@ -216,7 +220,7 @@ static bool world_healed(struct sim_cluster *c)
 		return false;
 	case HEAL_APPLY:
 		if (w->open > 0 || sim_now(s) < w->heal_at ||
-		    !world_applied(w))
+		    !member_done(w) || !world_applied(w))
 			return false;
 		world_checkpoint(w);
 		w->heal = HEAL_CHECKPOINT;
@@ -239,7 +243,8 @@ static void world_end(struct sim_cluster *c)
 
 			(void)shard_read_applied(p->back, w->models[i].group,
 						 &index, &now);
-			if (index < w->models[i].last)
+			if (member_wanted(w, &w->models[i], n) &&
+			    index < w->models[i].last)
 				sim_fail(c, "node %u group %u: rows of %llu, "
 					 "not of %llu", n, i + 1,
 					 (unsigned long long)index,
@@ -249,6 +254,10 @@ static void world_end(struct sim_cluster *c)
 			proc_check_rows(p);
 	}
 	sim_cluster_count(c, SIM_N_DOUBTS, w->n_doubts);
+	sim_cluster_count(c, SIM_N_CHANGES, w->changes);
+	sim_cluster_count(c, SIM_N_TRANSFERS, w->transfers);
+	sim_cluster_count(c, SIM_N_WIPES, w->wipes);
+	sim_cluster_count(c, SIM_N_HALF_INSTALLS, w->halves);
 	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
 	sim_cluster_count(c, SIM_N_READS, w->n_reads);
 	sim_cluster_count(c, SIM_N_RETRIES, w->n_dups);
@@ -289,12 +298,15 @@ static void world_dump(struct sim_cluster *c)
 			g = proc_group(p, i);
 			printf("# node=%u group=%u leader=%d term=%llu "
 			       "last=%llu stored=%llu commit=%llu "
-			       "applied=%llu parked=%d\n", n, i + 1,
+			       "applied=%llu parked=%d installing=%d "
+			       "wanted=%d\n", n, i + 1,
 			       p->leads[i], (unsigned long long)g->term,
 			       (unsigned long long)rlog_last(&g->log),
 			       (unsigned long long)g->stored,
 			       (unsigned long long)g->commit,
-			       (unsigned long long)g->applied, g->parked);
+			       (unsigned long long)g->applied, g->parked,
+			       g->installing,
+			       member_wanted(w, &w->models[i], n));
 		}
 }
 
@@ -321,6 +333,7 @@ static void world_free(struct world *w, unsigned nodes)
 	for (unsigned i = 0; i < nodes; i++)
 		rows_mem_image_free(w->images[i]);
 	rows_mem_image_free(w->old_image);
+	snap_free(w);
 	for (unsigned i = 0; i < w->groups; i++)
 		model_fini(&w->models[i]);
 	while ((op = w->ops) != NULL) {
@@ -340,13 +353,15 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	static const unsigned looses[] = { 0, 1000, 900, 500 };
 	static const unsigned doubts[] = { 0, 40, 300 };
 	static const unsigned snaps[] = { 1, 40000, 1000000 };
+	static const unsigned pieces[] = { 800, 4000, 0 };
 	struct world *w = zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &shard_ops,
 		.profile = profile,
 		.nodes = nodes,
 		.fault_ms = fault_ms,
-		.heal_ms = 10000,
+		/* a manager takes some twenty steps, one after the other */
+		.heal_ms = strcmp(profile->name, "member") == 0 ? 20000 : 10000,
 		.seed = seed,
 		.tracing = tracing,
 		.pauses = seed % 4 == 1,
@@ -366,8 +381,15 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->doubts = nodes == 1 ? doubts[seed / 2 % 3] : 0;
 	w->snap_bytes = snaps[seed / 11 % 3];
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
+	w->snap_piece = pieces[seed / 2 % 3];
+	w->moves = strcmp(profile->name, "member") == 0;
+	w->lags = w->moves || strcmp(profile->name, "snap") == 0;
 	for (unsigned i = 0; i < w->groups; i++)
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
+	w->founders = w->moves && seed % 2 == 0 ? 1 : nodes;
+	if (w->moves && w->founders > 3)
+		w->founders = 3;
+	member_init(w, nodes);
 	sim_cluster_run(&config, ret);
 	world_free(w, nodes);
 }
@@ -388,6 +410,10 @@ int main(int argc, char **argv)
 		{ 5, "storm", 4 },
 		{ 5, "rot", 4 },
 		{ 7, "mix", 4 },
+		{ 3, "snap", 18 },
+		{ 5, "snap", 4 },
+		{ 4, "member", 18 },
+		{ 7, "member", 4 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
@@ -403,6 +429,10 @@ int main(int argc, char **argv)
 		{ 1, "disk", SIM_N_DOUBTS },	{ 1, "rot", SIM_N_DOUBTS },
 		{ 3, NULL, SIM_N_BREAKS },	{ 3, "mix", SIM_N_DEATHS },
 		{ 3, "mix", SIM_N_MERGES },	{ 7, "mix", SIM_N_BREAKS },
+		{ 0, "snap", SIM_N_INSTALLS },	{ 0, "snap", SIM_N_TRANSFERS },
+		{ 0, "snap", SIM_N_CLEANED },	{ 0, "snap", SIM_N_HALF_INSTALLS },
+		{ 0, "member", SIM_N_INSTALLS }, { 0, "member", SIM_N_CHANGES },
+		{ 0, "member", SIM_N_WIPES },	{ 0, "member", SIM_N_CLEANED },
 		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_program program = {

@@ -10,6 +10,8 @@
  *   sim_shard_read.c    what a read may see
  *   sim_shard_client.c  clients with the retry rules of common/client/call.c
  *   sim_shard_gen.c     what clients ask for
+ *   sim_shard_member.c  a manager that changes who votes, and loses disks
+ *   sim_shard_snap.c    what members ask of each other
  *   sim_shard_plant.c   bugs to be found, seams
  */
 #include "storaged/log_clean.h"
@@ -24,6 +26,7 @@
 #define SHARD_CLIENTS 6
 #define SHARD_OPS 2     /* of a client at once */
 #define SHARD_KEY 48    /* longest path, with its end */
+#define SHARD_STORES 200
 
 struct world;
 struct proc;
@@ -84,7 +87,8 @@ struct model {
 	unsigned n_files, cap_files;
 	struct ver **vers;
 	unsigned n_vers, cap_vers;
-	uint8_t owner[SHARD_TERMS]; /* node + 1 that led in a term */
+	uint8_t owner[SHARD_TERMS]; /* store that led in a term */
+	bool target[SIM_NODES];     /* nodes that shall vote */
 	/* of ns_hash() of a replica, by index */
 	struct state_hash {
 		uint64_t index;
@@ -132,6 +136,8 @@ enum plant {
 	PLANT_NONE, PLANT_VOTE, PLANT_RETRY, PLANT_CLOCK,
 	PLANT_STALE, PLANT_ROWS, PLANT_ALONE, PLANT_UNSAVED, PLANT_NEEDLESS,
 	PLANT_DOUBTLESS, PLANT_REUSE,
+	PLANT_NOHOLD, PLANT_SNAPSYNC, PLANT_SNAPLATE,
+	PLANT_SNAPCACHE, PLANT_SNAPHALF, PLANT_RESET, PLANT_TRUNC,
 };
 
 struct world {
@@ -143,6 +149,14 @@ struct world {
 	unsigned cuts[SIM_NODES]; /* tails of its log that were lost */
 	uint64_t led_at[SHARD_GROUPS]; /* when the last leader began */
 	struct rows_mem_image *images[SIM_NODES];
+	/* Logs are short: who lags needs the rows of another one. */
+	bool lags;
+	size_t snap_piece;
+	bool moves;           /* who votes changes, and disks are lost */
+	unsigned founders;    /* first voters: nodes 0, 1, ... */
+	bool wiped[SIM_NODES]; /* once: it is none of them any more */
+	struct ask *asks;      /* sim_shard_snap.c */
+	uint64_t changes, transfers, wipes, installs, fails, halves;
 	/*
 	 * One machine: row snapshots are made; at so many of 1000 starts its
 	 * rows are gone, or an old copy of them is back.
@@ -178,7 +192,7 @@ struct call {
 struct proc {
 	struct world *w;
 	struct sim_cluster *c;
-	unsigned node;
+	unsigned node, life;
 	struct env *env;
 	struct seg_head *log;
 	struct seg_port *port;
@@ -199,6 +213,7 @@ struct proc {
 	uint64_t segments; /* of the log when it began */
 	uint64_t elected[SHARD_GROUPS]; /* in this term */
 	struct call *calls;
+	struct change *changes; /* sim_shard_member.c */
 };
 
 extern enum plant sim_plant;
@@ -250,6 +265,20 @@ void client_calls_lost(struct proc *p);
 /* The command of op was applied for the first time. */
 void client_effect(struct op *op, uint64_t index, uint32_t status,
 		   uint64_t answer);
+
+/* --- sim_shard_snap.c --- */
+int snap_ask(void *arg, uint64_t to, uint16_t group, struct buf *payload,
+	     shard_done_fn done, void *done_arg);
+void snap_free(struct world *w);
+
+/* --- sim_shard_member.c --- */
+void member_init(struct world *w, unsigned nodes);
+void member_step(struct world *w);
+/* All groups are where they should be. */
+bool member_done(struct world *w);
+/* A node shall vote, as far as anybody knows. */
+bool member_wanted(const struct world *w, const struct model *m, unsigned node);
+void member_changes_lost(struct proc *p);
 
 /* --- sim_shard_gen.c --- */
 void gen_op(struct world *w, unsigned client);

@@ -10,6 +10,7 @@
 #include "common/raft/raft_snap.h"
 #include "common/seg/seg_int.h"
 #include "storaged/ns_impl.h"
+#include "storaged/shard_snap.h"
 #include "tests/sim/sim_shard.h"
 
 enum plant sim_plant;
@@ -37,6 +38,13 @@ static const struct plant_row {
 	{ .name = "reuse", .plant = PLANT_REUSE },
 	{ .name = "hold", .seg = SEG_MUTATE_NO_HOLD },
 	{ .name = "quorum", .raft = RAFT_MUTATE_LOOSE_QUORUM },
+	{ .name = "nohold", .plant = PLANT_NOHOLD },
+	{ .name = "snapsync", .plant = PLANT_SNAPSYNC },
+	{ .name = "snaplate", .plant = PLANT_SNAPLATE },
+	{ .name = "snapcache", .plant = PLANT_SNAPCACHE },
+	{ .name = "snaphalf", .plant = PLANT_SNAPHALF },
+	{ .name = "reset", .plant = PLANT_RESET },
+	{ .name = "trunc", .plant = PLANT_TRUNC },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -128,6 +136,28 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 	return rv;
 }
 
+/* Rows that were installed hold all that was applied up to there. */
+WRAP(void, shard_rows_replaced, struct shard_group *g, struct shard_derived *d)
+{
+	uint64_t index = d->at.index;
+
+	__real_shard_rows_replaced(g, d);
+	for (unsigned i = 0; i < SIM_NODES; i++)
+		if (sim_procs[i] != NULL && sim_procs[i]->set == g->set)
+			sim_procs[i]->applied[g->id - 1] = index;
+}
+
+/* Some die while they put other rows in place. */
+WRAP(void, shard_on_install, void *arg, struct raft_group *raft)
+{
+	const struct shard_group *g = raft_group_user(raft);
+	struct proc *p = g->set->config.arg;
+
+	if (sim_chance(sim_cluster_sim(p->c), 200))
+		sim_cluster_crash_soon(p->c, p->node, 4);
+	__real_shard_on_install(arg, raft);
+}
+
 /* --- planted --- */
 
 /* A retry is applied again. */
@@ -143,11 +173,16 @@ WRAP(int, ns_slot_find, struct ns_ctx *x, struct ns_slot *s, bool *ret_done)
 	return rv;
 }
 
-/* Votes are forgotten with the process. */
+/*
+ * Votes are forgotten with the process. reset: a snapshot that is installed is
+ * not noted in the log.
+ */
 WRAP(void, seg_append, struct seg_port *port, struct seg_append *a)
 {
 	if (sim_plant == PLANT_VOTE && a->type == SEG_HARD)
 		a->b = 0;
+	if (sim_plant == PLANT_RESET && a->type == SEG_RESET && a->a > 0)
+		a->group = UINT16_MAX;
 	__real_seg_append(port, a);
 }
 
@@ -201,4 +236,95 @@ WRAP(int, log_doubt_settle, struct log_doubt *d, struct seg_head *log)
 {
 	return sim_plant == PLANT_DOUBTLESS ? 0
 					    : __real_log_doubt_settle(d, log);
+}
+
+/* --- rows of other members --- */
+
+/* The cleaner goes on while values arrive, or are handed out. */
+WRAP(void, shard_hold, struct shard_set *set, bool on)
+{
+	if (sim_plant != PLANT_NOHOLD)
+		__real_shard_hold(set, on);
+}
+
+/*
+ * What is installed was never made durable. trunc: entries of the log go before
+ * the rows are durable.
+ */
+static bool sim_loading;
+
+/* Rows are no file here: like files they keep nothing once the power is off. */
+static bool rows_cut(const struct rows_back *back)
+{
+	struct proc *p = sim_starting;
+
+	for (unsigned i = 0; i < SIM_NODES && (p == NULL || p->back != back);
+	     i++)
+		p = sim_procs[i];
+	return p != NULL && p->back == back && sim_cluster_cut(p->c, p->node);
+}
+
+WRAP(int, rows_back_checkpoint, struct rows_back *back)
+{
+	if (rows_cut(back))
+		return 0;
+	if (sim_plant == PLANT_SNAPSYNC && sim_loading)
+		return 0;
+	if (sim_plant == PLANT_TRUNC && !sim_loading)
+		return 0;
+	return __real_rows_back_checkpoint(back);
+}
+
+/* A database may make durable what it has at any time. */
+WRAP(int, raft_snap_loader_step, struct raft_snap_loader *l)
+{
+	struct proc *p = NULL;
+	int rv;
+
+	for (unsigned i = 0; i < SIM_NODES && p == NULL; i++)
+		if (sim_procs[i] != NULL &&
+		    sim_running(sim_cluster_sim(sim_procs[i]->c)) == i)
+			p = sim_procs[i];
+	sim_loading = true;
+	rv = __real_raft_snap_loader_step(l);
+	sim_loading = false;
+	if (p != NULL && sim_chance(sim_cluster_sim(p->c), 600) &&
+	    sim_plant != PLANT_SNAPSYNC)
+		(void)__wrap_rows_back_checkpoint(p->back);
+	return rv;
+}
+
+/* What a process was putting in place is not ended by the next one. */
+WRAP(int, raft_snap_load, struct vfs *vfs, const char *path, uint16_t group,
+     struct rows_back *back)
+{
+	if (sim_plant == PLANT_SNAPHALF)
+		return 0;
+	return __real_raft_snap_load(vfs, path, group, back);
+}
+
+/* The rows are older than they say: the index was asked for behind them. */
+WRAP(int, rows_stream_writer_new, const struct rows_stream_config *config,
+     struct rows_stream_writer **ret_writer)
+{
+	int rv = __real_rows_stream_writer_new(config, ret_writer);
+	struct rows_stream_head *head;
+
+	if (rv != 0 || sim_plant != PLANT_SNAPLATE || config->row == NULL)
+		return rv;
+	head = (struct rows_stream_head *)(uintptr_t)
+		rows_stream_writer_head(*ret_writer);
+	for (unsigned i = 0; i < SIM_NODES; i++)
+		if (sim_procs[i] != NULL && sim_procs[i]->back == config->back)
+			head->at.index = raft_group_applied(
+				proc_group(sim_procs[i], config->group - 1u));
+	return rv;
+}
+
+/* What is in memory of the old rows stays there. */
+WRAP(void, rows_replaced, struct rows *rows, struct wire_bytes from,
+     struct wire_bytes to)
+{
+	if (sim_plant != PLANT_SNAPCACHE)
+		__real_rows_replaced(rows, from, to);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/raft/raft_impl.h"
 #include "tests/sim/sim_shard.h"
@@ -45,6 +46,9 @@ void proc_check_rows(struct proc *p)
 		uint64_t index = 0;
 		int64_t now;
 
+		/* neither the old ones nor the new ones */
+		if (proc_group(p, i)->installing)
+			continue;
 		if (shard_read_applied(p->back, m->group, &index, &now) != 0 ||
 		    ns_hash(p->back, m->group, &hash) != 0 ||
 		    ns_check(p->back, m->group, on_finding, p) != 0)
@@ -194,8 +198,12 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 	unsigned n = sim_cluster_size(p->c);
 	uint64_t voters[SIM_NODES];
 
+	if (n > p->w->founders)
+		n = p->w->founders;
 	for (unsigned i = 0; i < n; i++)
 		voters[i] = i + 1;
+	if (p->node >= n || p->w->wiped[p->node])
+		n = 0;
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		struct model *m = &p->w->models[i];
 		int64_t now;
@@ -245,9 +253,30 @@ static void proc_lose_rows(struct proc *p)
 	sim_trace(s, "rows lost node=%u", p->node);
 }
 
+static void proc_hold(void *arg, bool on)
+{
+	struct proc *p = arg;
+
+	if (on)
+		log_clean_hold(p->clean);
+	else
+		log_clean_release(p->clean);
+}
+
+/* Rows of another member that the last process was putting in place. */
+static int proc_on_name(void *arg, const char *name)
+{
+	struct proc *p = arg;
+
+	p->w->halves += strstr(name, RAFT_SNAP_INSTALL) != NULL;
+	return 0;
+}
+
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
+	static unsigned lives;
 	struct proc *p = zalloc(sizeof *p);
+	uint64_t store = sim_cluster_store(c, node);
 	/* files are small here: a few extents are many */
 	static const struct ns_merge_rules merge = {
 		.at = 3,
@@ -257,7 +286,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	};
 	struct shard_config config = {
 		.env = env,
-		.id = node + 1,
+		.id = store,
 		.election_ms = 300,
 		.heartbeat_ms = 50,
 		.send = proc_send,
@@ -265,35 +294,43 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.rot = proc_value_rot,
 		.merge = &merge,
 		.snap_dir = "/snap",
+		.ask = snap_ask,
+		.hold = proc_hold,
 		.arg = p,
 	};
 	struct errbuf e = { "" };
 	int rv;
 
+	p->life = ++lives;
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
 	p->c = c;
 	p->node = node;
 	p->env = env;
+	sim_starting = p;
 	proc_lose_rows(p);
+	(void)env->vfs->ops->list(env->vfs, "/snap", proc_on_name, p);
 	if (rows_back_mem(p->w->images[node], &p->back) != 0)
 		abort();
-	rv = raft_start_open(env->vfs, "/snap", (struct wire_u128){ 0, node },
+	rv = raft_start_open(env->vfs, "/snap", (struct wire_u128){ 0, store },
 			     p->back, &p->start, &e);
 	if (rv != 0) {
+		sim_starting = NULL;
 		rows_back_close(p->back);
 		free(p);
 		return sim_refuse(c, node, "%s", e.text);
 	}
 	config.start = p->start;
-	config.store = (struct wire_u128){ 0, node };
+	config.store = (struct wire_u128){ 0, store };
 	config.snap_bytes = p->w->snap_bytes;
 	config.back = p->back;
+	config.snap_piece = p->w->snap_piece;
+	config.tail = p->w->lags ? 20 : 0;
+	config.carry = p->w->lags ? 2 : 0;
 	config.entry_cache = p->w->tiny_cache ? 4000 : 0;
 	config.rows_cache = p->w->tiny_cache ? 4000 : 0;
 	if (p->w->slow_work)
 		simenv_set_work(env, 1 * SIM_MS, 10 * SIM_MS);
-	sim_starting = p;
 	if (shard_set_new(&config, &p->set) != 0)
 		abort();
 	p->host = shard_set_host(p->set);
@@ -301,6 +338,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	rv = proc_open_log(p, &e);
 	if (rv == 0)
 		rv = proc_open_groups(p, &e);
+	sim_starting = NULL;
 	if (rv != 0) {
 		proc_stop(c, node, p, true);
 		return sim_refuse(c, node, "%s", e.text);
@@ -325,6 +363,8 @@ static void proc_count(struct proc *p)
 	sim_cluster_count(p->c, SIM_N_CHECKPOINTS, shard.checkpoints);
 	sim_cluster_count(p->c, SIM_N_MERGES, shard.merges);
 	sim_cluster_count(p->c, SIM_N_QUEUE, shard.queue_done);
+	sim_cluster_count(p->c, SIM_N_INSTALLS, shard.snaps_in);
+	sim_cluster_count(p->c, SIM_N_FETCH_FAILS, shard.snaps_failed);
 	if (p->log != NULL) {
 		seg_head_stats(p->log, &seg);
 		sim_cluster_count(p->c, SIM_N_SEGMENTS,
@@ -344,6 +384,7 @@ static void proc_close_clean(struct proc *p)
 		return;
 	compact_get_info(p->compact, &info);
 	p->w->n_cleaned += info.freed;
+	sim_cluster_count(p->c, SIM_N_CLEANED, info.freed);
 	log_clean_free(p->clean);
 	compact_free(p->compact);
 }
@@ -372,9 +413,11 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 {
 	(void)c;
 	sim_procs[node] = NULL;
+	sim_starting = NULL;
 	sim_applying = NULL;
 	sim_entry = NULL;
 	client_calls_lost(proc);
+	member_changes_lost(proc);
 }
 
 struct raft_group *proc_group(const struct proc *p, unsigned i)
