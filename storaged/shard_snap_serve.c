@@ -7,8 +7,8 @@
  *
  * Values are read from the log and compared with their hashes; they go in front
  * of the row that names them. The cleaner is held from before the snapshot is
- * taken: what the snapshot names stays where it is. Before the first answer all that
- * was applied by then is durable in the log. Memory: a piece, and what one
+ * taken: what the snapshot names stays where it is. What is in the back is
+ * durable in the log (raft_gate.h), loose or not. Memory: a piece, and what one
  * step made beyond it (a block, and a value).
  *
  * Failure modes: a value that rotted: the stream ends with IO, the store says so
@@ -42,8 +42,6 @@ struct shard_serving {
 	uint64_t off;
 	size_t last;         /* bytes of it that were handed out last */
 	bool ended;          /* out has the end of the stream */
-	bool durable;        /* what the rows hold is, in the log */
-	struct seg_append append;
 	bool busy, dead;     /* dead: goes when it is not busy any more */
 	struct env_work work;
 	struct env_timer timer;
@@ -258,28 +256,6 @@ static void serve_rot(struct shard_serving *s)
 		config->rot(config->arg, s->group, s->bad.gen, s->bad.off);
 }
 
-static void serve_appended(struct seg_append *a)
-{
-	struct shard_serving *s = CONTAINER_OF(a, struct shard_serving,
-					       append);
-
-	s->busy = false;
-	s->durable = true;
-	if (s->dead)
-		serve_end(s, RPC_STATUS_STALE);
-	else
-		serve_piece(s);
-}
-
-/* A group of one may have applied what a power cut takes: nobody gets that. */
-static void serve_append(struct shard_serving *s)
-{
-	s->busy = true;
-	s->append.type = SEG_NONE;
-	s->append.done = serve_appended;
-	seg_append(s->set->port, &s->append);
-}
-
 static void serve_ran(struct env_work *work)
 {
 	struct shard_serving *s = CONTAINER_OF(work, struct shard_serving,
@@ -302,10 +278,7 @@ static void serve_ran(struct env_work *work)
 					       : rpc_status_from_errno(s->rv));
 		return;
 	}
-	if (s->durable)
-		serve_piece(s);
-	else
-		serve_append(s);
+	serve_piece(s);
 }
 
 static void serve_work(struct shard_serving *s)
