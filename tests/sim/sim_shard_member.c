@@ -197,12 +197,28 @@ static void member_transfer(struct proc *p, struct raft_group *g)
 
 /* --- lost disks --- */
 
-/* All is as it should be, and three or more vote. */
+/* A leader that was stopped may still have to do what was asked of it. */
+static bool member_asked_any(struct world *w, unsigned gi)
+{
+	for (unsigned i = 0; i < sim_cluster_size(w->c); i++) {
+		const struct proc *p = sim_cluster_proc(w->c, i);
+		const struct change *x = p == NULL ? NULL : p->changes;
+
+		for (; x != NULL; x = x->next)
+			if (x->group == w->models[gi].group)
+				return true;
+	}
+	return false;
+}
+
+/* All is as it should be, and stays so, and three or more vote. */
 static bool member_may_wipe(struct world *w, unsigned gi)
 {
 	const struct model *model = &w->models[gi];
 	unsigned nodes = sim_cluster_size(w->c), voters = 0;
 
+	if (member_asked_any(w, gi))
+		return false;
 	for (unsigned node = 0; node < nodes; node++) {
 		struct proc *p = sim_cluster_proc(w->c, node);
 		struct raft_member m[MEMBERS];
