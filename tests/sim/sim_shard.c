@@ -6,9 +6,9 @@
  * same index everywhere; rows that ns_check() finds nothing in, also those a
  * crash left; every answer against the model (sim_shard_model.c, _read.c);
  * nothing refused is applied, nothing is applied twice; what a power cut takes
- * from a group of one is a tail of loose writes, and no inode number of it
- * comes again; after the heal every
- * operation ends and every replica is the same within 10 s.
+ * from a group of one is a tail of loose writes that nobody else ever had, and
+ * no inode number of it comes again; after the heal every operation ends and
+ * every replica is the same within 10 s.
  *
  * SIM_PLANT=NAME plants a bug (sim_shard_plant.c).
  */

@@ -146,7 +146,7 @@ struct world {
 	bool tiny_cache, slow_work;
 	bool quiet;           /* mostly only new leaders are given work */
 	unsigned loose;       /* so many of 1000 writes are */
-	unsigned cuts[SIM_NODES]; /* tails of its log that were lost */
+	unsigned cuts[SHARD_GROUPS]; /* tails of its log that were lost */
 	uint64_t led_at[SHARD_GROUPS]; /* when the last leader began */
 	struct rows_mem_image *images[SIM_NODES];
 	/* Logs are short: who lags needs the rows of another one. */
@@ -241,6 +241,8 @@ void model_fini(struct model *m);
 void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 		   const struct ns_answer *a);
 const struct ver *model_now(const struct model *m);
+/* No power cut takes what is up to index. */
+void model_firm(struct model *m, uint64_t index);
 /* Only what is up to index is left, of a group of one. */
 void model_cut(struct model *m, struct proc *p, uint64_t index);
 

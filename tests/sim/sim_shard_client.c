@@ -8,8 +8,8 @@
  *     +--- backoff <-- refused, lost, process gone, timeout
  *
  * A timeout sends the next try while the last one may still be on its way. What
- * is under way to or from a machine whose log lost its tail is lost, too: its
- * connections did not survive.
+ * is under way in a group whose log lost its tail is lost, too: connections to
+ * its only member did not survive.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@
 struct parcel {
 	struct op *op;
 	unsigned try, node;
-	unsigned cuts; /* of the machine when it was sent */
+	unsigned cuts; /* of the group when it was sent */
 	uint32_t status;
 	bool rot; /* a read found some, where there is some */
 	size_t len, body;
@@ -31,6 +31,11 @@ struct parcel {
 static struct sim *sim_of(const struct op *op)
 {
 	return sim_cluster_sim(op->w->c);
+}
+
+static unsigned op_cuts(const struct op *op)
+{
+	return op->w->cuts[op->m->group - 1];
 }
 
 static void op_send(struct op *op);
@@ -158,7 +163,7 @@ static void op_reply(void *arg)
 	struct wire_bytes body = wire_bytes(p->bytes + p->len, p->body);
 	uint64_t answer = XXH3_64bits_withSeed(p->bytes, p->len, p->status);
 
-	if (p->cuts != op->w->cuts[p->node])
+	if (p->cuts != op_cuts(op))
 		return; /* op_lost() finds out */
 	if (p->rot && sim_cluster_healing(op->w->c)) {
 		/* it says so, and no other copy can be asked */
@@ -220,7 +225,7 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 
 	*p = (struct parcel){ .op = call->op, .try = call->try,
 			      .node = call->p->node,
-			      .cuts = call->op->w->cuts[call->p->node],
+			      .cuts = op_cuts(call->op),
 			      .status = status,
 			      .len = len, .body = more };
 	p->rot = status == RPC_STATUS_IO && !call->op->write &&
@@ -261,7 +266,7 @@ static void op_arrive(void *arg)
 	struct proc *p = sim_cluster_proc(op->w->c, parcel->node);
 	struct call *call;
 
-	if (p == NULL || parcel->cuts != op->w->cuts[parcel->node]) {
+	if (p == NULL || parcel->cuts != op_cuts(op)) {
 		/* refused at the door */
 		if (!op->done && op->tries == parcel->try)
 			op_backoff(op);
@@ -299,7 +304,7 @@ static void op_send(struct op *op)
 	p->node = (op->w->hint[op->m->group - 1] + op->tries - 1) % nodes;
 	if (!sim_cluster_healing(op->w->c) && sim_chance(s, 200))
 		p->node = (unsigned)sim_rand(s, nodes);
-	p->cuts = op->w->cuts[p->node];
+	p->cuts = op_cuts(op);
 	sim_after_owned(s, sim_range(s, 30 * SIM_US,
 				     sim_chance(s, 20) ? 400 * SIM_MS
 						       : 5 * SIM_MS),

@@ -100,6 +100,7 @@ static int on_passed(void *arg, struct raft_group *g,
 	m = &sim_procs[i]->w->models[raft_group_id(g) - 1];
 	if (p->index > m->passed)
 		m->passed = p->index;
+	model_firm(m, p->index); /* never loose, so nothing before it is */
 	return sim_procs[i]->pass(arg, g, p);
 }
 
@@ -139,12 +140,13 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 /* Rows that were installed hold all that was applied up to there. */
 WRAP(void, shard_rows_replaced, struct shard_group *g, struct shard_derived *d)
 {
+	struct proc *p = g->set->config.arg;
 	uint64_t index = d->at.index;
 
 	__real_shard_rows_replaced(g, d);
-	for (unsigned i = 0; i < SIM_NODES; i++)
-		if (sim_procs[i] != NULL && sim_procs[i]->set == g->set)
-			sim_procs[i]->applied[g->id - 1] = index;
+	p->applied[g->id - 1] = index;
+	/* others have it: no power cut may take it from where it came from */
+	model_firm(&p->w->models[g->id - 1], index);
 }
 
 /* Some die while they put other rows in place. */

@@ -171,13 +171,14 @@ static int proc_open_log(struct proc *p, struct errbuf *e)
 	return 0;
 }
 
-/* The log of a group of one ends before what was applied. */
+/* The log of the only member ends before what was applied. */
 static void proc_cut(struct proc *p, unsigned i)
 {
-	uint64_t last = rlog_last(&proc_group(p, i)->log);
+	const struct raft_group *g = proc_group(p, i);
+	uint64_t last = rlog_last(&g->log);
 	struct model *m = &p->w->models[i];
 
-	if (sim_cluster_size(p->c) > 1 || last >= m->last)
+	if (!g->one_voter || last >= m->last)
 		return;
 	sim_trace(sim_cluster_sim(p->c), "cut node=%u group=%u index=%llu",
 		  p->node, m->group, (unsigned long long)last);
@@ -189,7 +190,7 @@ static void proc_cut(struct proc *p, unsigned i)
 			 (unsigned long long)m->firm,
 			 (unsigned long long)last);
 	sim_cluster_count(p->c, SIM_N_LOSSES, 1);
-	p->w->cuts[p->node]++;
+	p->w->cuts[i]++;
 	model_cut(m, p, last);
 }
 

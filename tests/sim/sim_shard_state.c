@@ -11,6 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "common/raft/raft_impl.h"
 #include "tests/sim/sim_shard.h"
 
 void model_init(struct model *m, struct world *w, uint16_t group)
@@ -163,6 +164,12 @@ static void model_version(struct model *m, uint64_t index)
 }
 
 /* --- what a power cut took --- */
+
+void model_firm(struct model *m, uint64_t index)
+{
+	if (index > m->firm)
+		m->firm = index;
+}
 
 static void model_unapply(struct model *m, const struct past *p)
 {
@@ -332,6 +339,9 @@ void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 		sim_fail(m->w->c, "node %u applies %llu again", p->node,
 			 (unsigned long long)cmd->index);
 	p->applied[m->group - 1] = cmd->index;
+	/* only where there are no others it may be loose */
+	if (!proc_group(p, m->group - 1u)->one_voter)
+		model_firm(m, cmd->index);
 	if (cmd->index >= m->cap) {
 		uint64_t cap = cmd->index * 2 + 256;
 
