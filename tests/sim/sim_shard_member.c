@@ -1,8 +1,9 @@
 /*
  * A manager: it wants each group to be decided on by some nodes, now these, now
- * those, and has leaders step towards it; who is not wanted keeps what it has and
- * gets nothing. Now and then a leadership is handed on. And now and then a disk is
- * lost for good and comes back empty, as another store.
+ * those, and has leaders step towards it; who is not wanted keeps what it has,
+ * gets nothing and is forgotten in the end, so that groups of one come again.
+ * Now and then a leadership is handed on. And now and then a disk is lost for
+ * good and comes back empty, as another store.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -172,10 +173,11 @@ static bool member_retire(struct proc *p, struct raft_group *g,
 		const struct raft_member *x = &m[(from + i) % n];
 
 		if (model->target[sim_cluster_node(p->c, x->id)] ||
-		    x->role == RAFT_ROLE_SPARE)
+		    (x->role == RAFT_ROLE_SPARE && sim_chance(s, 500)))
 			continue;
 		member_ask(p, g, x->id,
-			   x->role == RAFT_ROLE_VOTER && sim_chance(s, 500)
+			   x->role == RAFT_ROLE_SPARE ? RAFT_ROLE_NONE
+			   : x->role == RAFT_ROLE_VOTER && sim_chance(s, 500)
 				   ? RAFT_ROLE_STANDBY
 				   : RAFT_ROLE_SPARE);
 		return true;
