@@ -136,7 +136,7 @@ tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
 	-Wl,--wrap=raft_group_can_read -Wl,--wrap=rows_txn_commit \
-	-Wl,--wrap=raft_step_persisted \
+	-Wl,--wrap=rows_set_gate -Wl,--wrap=raft_step_persisted \
 	-Wl,--wrap=raft_check_roll -Wl,--wrap=raft_snaps_need \
 	-Wl,--wrap=log_doubt_settle -Wl,--wrap=shard_rows_replaced \
 	-Wl,--wrap=shard_on_install -Wl,--wrap=shard_hold \

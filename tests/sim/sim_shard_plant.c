@@ -38,6 +38,7 @@ static const struct plant_row {
 	{ .name = "reuse", .plant = PLANT_REUSE },
 	{ .name = "hold", .seg = SEG_MUTATE_NO_HOLD },
 	{ .name = "quorum", .raft = RAFT_MUTATE_LOOSE_QUORUM },
+	{ .name = "gate", .plant = PLANT_GATE },
 	{ .name = "nohold", .plant = PLANT_NOHOLD },
 	{ .name = "snapsync", .plant = PLANT_SNAPSYNC },
 	{ .name = "snaplate", .plant = PLANT_SNAPLATE },
@@ -214,6 +215,13 @@ WRAP(int, rows_txn_commit, struct rows_txn *t)
 	    sim_chance(sim_cluster_sim(sim_applying->c), 2))
 		rows_txn_reset(t);
 	return __real_rows_txn_commit(t);
+}
+
+/* Rows do not wait for the log. */
+WRAP(void, rows_set_gate, struct rows *rows, const struct rows_gate *gate)
+{
+	if (sim_plant != PLANT_GATE)
+		__real_rows_set_gate(rows, gate);
 }
 
 /* Segments are freed before the rows that do not name them are durable. */
