@@ -20,6 +20,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "common/base/buf.h"
@@ -277,6 +278,29 @@ static int seg_end(struct seg_head *head, bool *ret_fill)
 	return 0;
 }
 
+/*
+ * Cuts what a crash left behind the end of the log, for good before a START
+ * says where the log goes on: once that segment is freed nothing does, and what
+ * was left would be taken for rot, or for records.
+ */
+static int seg_cut(struct seg_head *head)
+{
+	struct vfs_file *f = NULL;
+	int rv = seg_open_gen(head, head->prev_gen, O_RDWR, &f);
+
+	if (rv == 0)
+		rv = head->vfs->ops->truncate(f, head->prev_end);
+	if (rv == 0)
+		rv = head->vfs->ops->fdatasync(f);
+	if (f != NULL)
+		head->vfs->ops->close(f);
+	if (rv != 0)
+		return seg_fail(head, "cut of segment", rv);
+	seg_table_shrink(head, head->prev_gen, head->prev_end);
+	head->cut = false;
+	return 0;
+}
+
 /* A file for the next segment, with need bytes at least, becomes cur. */
 static int seg_take(struct seg_head *head, uint64_t need)
 {
@@ -315,6 +339,11 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 
 	if (head->cur != NULL) {
 		rv = seg_end(head, &fill);
+		if (rv != 0)
+			return rv;
+	}
+	if (head->cut) {
+		rv = seg_cut(head);
 		if (rv != 0)
 			return rv;
 	}

@@ -133,6 +133,7 @@ struct seg_head {
 	uint64_t loose_ns;       /* since when loose appends are not durable */
 	/* the segment before: its START, its last record, its end */
 	uint64_t prev_gen, prev_first, prev_seq, prev_end;
+	bool cut;                /* what lies behind prev_end is to go */
 	uint64_t last_gen;       /* highest ever seen */
 	uint64_t *voids;         /* generations to unlink after a flush */
 	size_t n_voids;

@@ -42,6 +42,7 @@ struct seg_rcv {
 	bool verify;          /* check bodies while walking */
 	uint64_t expect;      /* next sequence; 0 before the first segment */
 	uint64_t dmax;        /* highest durable mark seen */
+	bool ended;           /* what is behind the last record never counted */
 	struct seg_above *above;
 	size_t above_at, above_n, above_cap;
 	int err;

@@ -290,7 +290,8 @@ static int seg_rcv_walk(struct seg_rcv *r, size_t i)
 		if (rv != 1)
 			break;
 	}
-	if (rv == 0 && r->scan.io_error && r->expect < ent->limit)
+	r->ended |= rv == 0 && r->expect < ent->limit;
+	if (r->ended && r->scan.io_error)
 		return errbuf_set(r->e, -EIO,
 				  "cannot read segment %016llx in %s, so the "
 				  "end of the log cannot be told",
@@ -509,6 +510,7 @@ static int seg_rcv_finish(struct seg_rcv *r)
 			head->prev_gen = ent->gen;
 			head->prev_first = ent->first;
 			head->prev_end = ent->end;
+			head->cut = r->ended && ent->size > ent->end;
 		}
 	}
 	head->prev_seq = head->seq;

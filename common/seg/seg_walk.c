@@ -109,7 +109,8 @@ static int seg_walk_run(struct seg_walker *w)
 
 /*
  * The sequence behind the last one that counts in gen: the next segment says
- * it. When that is gone, records that a crash left behind the end may count.
+ * it. That may be gone; but before it was begun, what a crash had left behind
+ * the end was cut.
  */
 static int seg_walk_limit(struct seg_walker *w, uint64_t gen)
 {
