@@ -297,8 +297,10 @@ static void raft_group_append(struct raft_group *g, const struct raft_update *u,
 			    (unsigned long long)u->entries.index,
 			    (unsigned long long)g->applied,
 			    (unsigned long long)rlog_last(&g->log));
-	if (u->entries.index <= rlog_last(&g->log))
+	if (u->entries.index <= rlog_last(&g->log)) {
+		raft_group_cut(g, u->entries.index);
 		raft_log_truncate(g, u->entries.index);
+	}
 	for (unsigned i = 0; i < u->entries.n; i++) {
 		if (bodies[i]->w.ap.flags == RAFT_CHANGE && g->lead_term != 0)
 			g->gate_index = u->entries.index + i;

@@ -153,6 +153,8 @@ struct raft_group {
 	uint64_t applied_term;    /* of entry `applied`, at the start */
 	uint64_t durable;         /* the rows are durable up to here */
 	unsigned carrying;        /* copies that are not durable yet */
+	/* entries from there on were replaced; the oldest segment with them */
+	uint64_t cut_index, cut_gen;
 	bool known;               /* the log speaks of it */
 	bool doubt;               /* its rows are behind: read all there is */
 	const char *damage;       /* why it cannot be opened, or NULL */
@@ -387,6 +389,8 @@ int raft_log_copy(struct raft_group *g, uint64_t from);
  * below the rows' durable index; 0 when it is, and nobody knows.
  */
 uint64_t raft_group_need(struct raft_group *g, uint64_t index);
+/* Before entries from index on are truncated, as others replace them. */
+void raft_group_cut(struct raft_group *g, uint64_t index);
 /* Applied in a one-voter group: nobody will ask for the bytes again. */
 void raft_log_forget(struct raft_group *g, uint64_t index);
 void raft_cache_trim(struct raft_host *h);

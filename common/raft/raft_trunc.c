@@ -17,6 +17,8 @@
  *   above it. Under way when need was computed: not before seen_gen then. So
  *   all of them are read. Entries of one group stand in the log in the order of
  *   their indexes: a tail is replaced as a whole, and copied as a whole.
+ * - A tail that was replaced is what a start finds until the first entry that
+ *   replaces it is durable: until then need is not above the tail either.
  * - Hard state: what was complete when START N was made is in its table. What
  *   was not stands at or behind seen_gen of that time, so behind need(N).
  * - Segments are freed only below need(N) of a durable START N. So what a
@@ -219,16 +221,32 @@ uint64_t raft_group_need(struct raft_group *g, uint64_t index)
 	return index < g->log.first - 1 ? 0 : raft_trunc_gen(g, index + 1);
 }
 
+void raft_group_cut(struct raft_group *g, uint64_t index)
+{
+	uint64_t gen = raft_trunc_gen(g, index);
+
+	if (g->stored >= g->cut_index) { /* none is under way */
+		g->cut_index = index;
+		g->cut_gen = gen;
+		return;
+	}
+	if (index < g->cut_index)
+		g->cut_index = index;
+	if (gen < g->cut_gen)
+		g->cut_gen = gen;
+}
+
 /* The oldest generation that a start has to read for g. */
 static uint64_t raft_trunc_need(struct raft_group *g)
 {
-	uint64_t index = g->log.first;
+	uint64_t index = g->log.first, gen;
 
 	if (raft_mutation == RAFT_MUTATE_NEED_NOTHING)
 		return g->h->seen_gen;
 	if (g->one_voter && index <= g->durable)
 		index = g->durable + 1;
-	return raft_trunc_gen(g, index);
+	gen = raft_trunc_gen(g, index);
+	return g->stored < g->cut_index && g->cut_gen < gen ? g->cut_gen : gen;
 }
 
 /* Copies what g still needs, if it is far behind and not much. */

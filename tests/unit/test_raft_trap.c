@@ -286,6 +286,46 @@ static void test_late_flush_of_a_replaced_entry(void **state)
 	assert_int_equal(f->group->stored, 2);
 }
 
+/*
+ * After a power cut now a start would find the old tail, not what replaces it:
+ * it needs the beginning of the tail, too.
+ */
+static void test_replaced_tail_is_needed_for_a_while(void **state)
+{
+	static const uint8_t bytes[20000];
+	struct peers *f = *state;
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1, .commit = 1,
+	};
+	struct raft_wire_entry e[4];
+	uint64_t gen;
+
+	f->host->config.forget_followers = true;
+	f->host->config.tail = 0;
+	for (int i = 0; i < 4; i++)
+		e[i] = (struct raft_wire_entry){
+			2, RAFT_COMMAND, wire_bytes(bytes, sizeof bytes),
+		};
+	assert_int_equal(peers_append(f, 2, w, e, 4), 0);
+	minienv_run(f->mini);
+	raft_group_checkpoint(f->group, 1);
+	assert_int_equal(f->group->log.first, 2);
+	gen = raft_log_gen(f->group, rlog_at(&f->group->log, 2));
+	assert_true(f->host->seen_gen > gen);
+	for (unsigned i = 0; i < 2; i++) { /* the second one in flight, too */
+		w.term = e[0].term = 3 + i;
+		assert_int_equal(peers_append(f, 2 + (i + 1) % 2, w, e, 1), 0);
+		assert_int_equal(rlog_last(&f->group->log), 2);
+		assert_int_equal(f->group->stored, 1);
+		raft_host_checkpointed(f->host);
+		assert_int_equal(f->host->need, gen);
+	}
+	minienv_run(f->mini);
+	assert_int_equal(f->group->stored, 2);
+	raft_host_checkpointed(f->host);
+	assert_int_equal(f->host->need, f->host->seen_gen);
+}
+
 static void test_gap_needs_a_reset(void **state)
 {
 	struct peers *f = *state;
@@ -433,6 +473,7 @@ int main(void)
 		T(test_higher_term_in_a_stale_index),
 		T(test_leadership_lost_leaves_outcomes_unknown),
 		T(test_late_flush_of_a_replaced_entry),
+		T(test_replaced_tail_is_needed_for_a_while),
 		T(test_gap_needs_a_reset),
 		T(test_lies),
 		T(test_cut_frames),
