@@ -164,7 +164,7 @@ enum seg_mutation {
 	SEG_MUTATE_NONE,
 	SEG_MUTATE_HEADER_SUM, /* header checksums are not looked at */
 	SEG_MUTATE_BODY_HASH,  /* nor the body's */
-	SEG_MUTATE_ANY_SEQ,    /* any sequence counts and is the next */
+	SEG_MUTATE_ANY_SEQ,    /* any sequence is the next; nothing is cut */
 	SEG_MUTATE_NO_SYNC,    /* acknowledges before fdatasync */
 	SEG_MUTATE_NO_DIR_SYNC, /* a new segment's name is not synced */
 	SEG_MUTATE_NO_REWRITE, /* recovery does not make durable what it found */

@@ -510,7 +510,8 @@ static int seg_rcv_finish(struct seg_rcv *r)
 			head->prev_gen = ent->gen;
 			head->prev_first = ent->first;
 			head->prev_end = ent->end;
-			head->cut = r->ended && ent->size > ent->end;
+			head->cut = r->ended && ent->size > ent->end &&
+				    seg_mutation != SEG_MUTATE_ANY_SEQ;
 		}
 	}
 	head->prev_seq = head->seq;
