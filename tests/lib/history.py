@@ -181,12 +181,12 @@ def _alike(ops, first):
 def _closure(states, pending, ops, before):
     """All that can be reached by letting pending operations happen."""
     out = _States()
-    todo = []
+    frontier = []
     for state in states:
         if out.add(*state):
-            todo.append(state)
-    while todo:
-        value, done, lost = todo.pop()
+            frontier.append(state)
+    while frontier:
+        value, done, lost = frontier.pop()
         for i in pending:
             if i in done or i in lost or not (before[i] is None or before[i] in lost):
                 continue
@@ -201,7 +201,7 @@ def _closure(states, pending, ops, before):
             else:
                 state = (new, done | {i}, lost)
             if out.add(*state):
-                todo.append(state)
+                frontier.append(state)
     return out
 
 
