@@ -22,18 +22,32 @@ tests_lib_libcrash_a_SOURCES = \
 	tests/lib/seglog.c tests/lib/seglog.h
 LIB_CRASH = tests/lib/libcrash.a $(LIB_SEG)
 
-check_PROGRAMS += tests/unit/test_seg tests/unit/test_seg_loops \
-	tests/unit/test_seg_super tests/fault/crash_seg
-tests_unit_test_seg_SOURCES = tests/unit/test_seg.c
+check_PROGRAMS += tests/unit/test_seg tests/unit/test_seg_full \
+	tests/unit/test_seg_loops tests/unit/test_seg_loose \
+	tests/unit/test_seg_rot tests/unit/test_seg_super \
+	tests/fault/crash_seg
+tests_unit_test_seg_SOURCES = tests/unit/test_seg.c \
+	tests/unit/segfix.c tests/unit/segfix.h
 tests_unit_test_seg_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
+tests_unit_test_seg_full_SOURCES = tests/unit/test_seg_full.c \
+	tests/unit/segfix.c tests/unit/segfix.h
+tests_unit_test_seg_full_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
+tests_unit_test_seg_loose_SOURCES = tests/unit/test_seg_loose.c \
+	tests/unit/segfix.c tests/unit/segfix.h
+tests_unit_test_seg_loose_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
+tests_unit_test_seg_rot_SOURCES = tests/unit/test_seg_rot.c \
+	tests/unit/segfix.c tests/unit/segfix.h
+tests_unit_test_seg_rot_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
 tests_unit_test_seg_loops_SOURCES = tests/unit/test_seg_loops.c
 tests_unit_test_seg_loops_LDADD = $(LIB_SEG) $(CMOCKA_LIBS)
 tests_unit_test_seg_super_SOURCES = tests/unit/test_seg_super.c
 tests_unit_test_seg_super_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
 tests_fault_crash_seg_SOURCES = tests/fault/crash_seg.c
 tests_fault_crash_seg_LDADD = $(LIB_CRASH)
-TESTS += tests/unit/test_seg tests/unit/test_seg_loops \
-	tests/unit/test_seg_super tests/fault/crash_seg
+TESTS += tests/unit/test_seg tests/unit/test_seg_full \
+	tests/unit/test_seg_loops tests/unit/test_seg_loose \
+	tests/unit/test_seg_rot tests/unit/test_seg_super \
+	tests/fault/crash_seg
 
 noinst_PROGRAMS += tests/bench/bench_seg
 tests_bench_bench_seg_SOURCES = tests/bench/bench_seg.c
