@@ -9,7 +9,16 @@ noinst_LIBRARIES += %D%/libclient.a
 	%D%/set.c \
 	%D%/slice.c
 
-check_PROGRAMS += tests/unit/test_client
-tests_unit_test_client_SOURCES = tests/unit/test_client.c
+check_PROGRAMS += tests/unit/test_client tests/unit/test_client_bytes \
+	tests/unit/test_client_session
+tests_unit_test_client_SOURCES = tests/unit/test_client.c \
+	tests/unit/clientfix.c tests/unit/clientfix.h
 tests_unit_test_client_LDADD = $(LIB_CLIENT) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_client
+tests_unit_test_client_bytes_SOURCES = tests/unit/test_client_bytes.c \
+	tests/unit/clientfix.c tests/unit/clientfix.h
+tests_unit_test_client_bytes_LDADD = $(LIB_CLIENT) $(CMOCKA_LIBS)
+tests_unit_test_client_session_SOURCES = tests/unit/test_client_session.c \
+	tests/unit/clientfix.c tests/unit/clientfix.h
+tests_unit_test_client_session_LDADD = $(LIB_CLIENT) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_client tests/unit/test_client_bytes \
+	tests/unit/test_client_session
