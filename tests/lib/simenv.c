@@ -51,10 +51,21 @@ struct env_thread {
 
 static const struct sim_clock sim_clock_perfect;
 
-static void *sim_alloc(size_t size)
+void *sim_zalloc(size_t size)
 {
 	void *p = calloc(1, size);
 
+	if (p == NULL)
+		abort();
+	return p;
+}
+
+void *sim_grow(void *p, unsigned n, unsigned *cap, size_t size)
+{
+	if (n < *cap)
+		return p;
+	*cap = *cap * 2 + 16;
+	p = realloc(p, *cap * size);
 	if (p == NULL)
 		abort();
 	return p;
@@ -167,7 +178,7 @@ static struct sim_event *sim_push(struct sim *s, uint64_t delay,
 	if (ev != NULL)
 		s->spare = ev->next_free;
 	else
-		ev = sim_alloc(sizeof *ev);
+		ev = sim_zalloc(sizeof *ev);
 	*ev = (struct sim_event){
 		.at = s->now + delay, .order = s->order++, .kind = kind,
 		.env = e, .p = p,
@@ -207,7 +218,7 @@ static void simenv_unref(struct simenv *e)
 
 struct sim *sim_new(uint64_t seed)
 {
-	struct sim *s = sim_alloc(sizeof *s);
+	struct sim *s = sim_zalloc(sizeof *s);
 
 	s->rng = seed * 0x2545F4914F6CDD1Du + 1;
 	s->now = SIM_S;
@@ -362,7 +373,7 @@ static int simenv_thread_new(struct env *env, const char *name,
 			     struct env_thread **ret_thread)
 {
 	struct simenv *e = simenv_of(env);
-	struct env_thread *t = sim_alloc(sizeof *t);
+	struct env_thread *t = sim_zalloc(sizeof *t);
 
 	(void)name;
 	t->e = e;
@@ -415,7 +426,7 @@ static const struct env_ops simenv_ops = {
 
 struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id)
 {
-	struct simenv *e = sim_alloc(sizeof *e);
+	struct simenv *e = sim_zalloc(sizeof *e);
 
 	e->env = (struct env){ .ops = &simenv_ops, .vfs = vfs, .impl = e };
 	e->s = s;

@@ -48,6 +48,11 @@ void sim_set_tracing(struct sim *s, bool on);
 void sim_note(struct sim *s, uint64_t v);
 uint64_t sim_hash(const struct sim *s);
 
+/* Zeroed. */
+void *sim_zalloc(size_t size);
+/* p (of n elements) with room for one more. */
+void *sim_grow(void *p, unsigned n, unsigned *cap, size_t size);
+
 /* The env of a process; vfs borrowed. id is for traces. */
 struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id);
 /* The process is gone: nothing of it runs any more. */

@@ -21,15 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *sim_zalloc(size_t size)
-{
-	void *p = calloc(1, size);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 struct replica *world_replica(struct world *w, unsigned node, unsigned gi)
 {
 	struct proc *p = sim_cluster_proc(w->c, node);

@@ -130,7 +130,6 @@ struct op {
 };
 
 /* --- sim_raft.c --- */
-void *sim_zalloc(size_t size);
 size_t value_len(const struct world *w, uint64_t value);
 uint8_t value_byte(uint64_t value, size_t i);
 /* What g was told to apply; checked. */

@@ -19,26 +19,6 @@
 #include "common/raft/raft_impl.h"
 #include "tests/sim/sim_shard.h"
 
-void *zalloc(size_t size)
-{
-	void *p = calloc(1, size);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
-void *grow(void *p, unsigned n, unsigned *cap, size_t size)
-{
-	if (n < *cap)
-		return p;
-	*cap = *cap * 2 + 16;
-	p = realloc(p, *cap * size);
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 /* --- what a process gets --- */
 
 static int proc_receive(void *proc, uint64_t from, const uint8_t *frame,
@@ -354,7 +334,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	static const unsigned doubts[] = { 0, 40, 300 };
 	static const unsigned snaps[] = { 1, 40000, 1000000 };
 	static const unsigned pieces[] = { 800, 4000, 0 };
-	struct world *w = zalloc(sizeof *w);
+	struct world *w = sim_zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &shard_ops,
 		.profile = profile,

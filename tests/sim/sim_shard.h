@@ -225,10 +225,6 @@ extern struct proc *sim_procs[SIM_NODES]; /* from there to its end */
 extern struct proc *sim_applying;
 extern const struct raft_cmd *sim_entry;
 
-void *zalloc(size_t size);
-/* p (of n elements) with room for one more. */
-void *grow(void *p, unsigned n, unsigned *cap, size_t size);
-
 /* --- sim_shard_model.c --- */
 /* Runs c, whose answer was a, and compares; the status. */
 uint32_t model_command(struct model *m, const struct proc *p,

@@ -42,7 +42,7 @@ static void op_send(struct op *op);
 
 static void op_after(struct op *op, uint64_t delay, void (*fn)(void *arg))
 {
-	struct parcel *p = zalloc(sizeof *p);
+	struct parcel *p = sim_zalloc(sizeof *p);
 
 	p->op = op;
 	p->try = op->tries;
@@ -221,7 +221,7 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	struct sim *s = sim_of(call->op);
 	size_t len = status == 0 ? payload->len : 0;
 	size_t more = body != NULL ? body->len : 0;
-	struct parcel *p = zalloc(sizeof *p + len + more);
+	struct parcel *p = sim_zalloc(sizeof *p + len + more);
 
 	*p = (struct parcel){ .op = call->op, .try = call->try,
 			      .node = call->p->node,
@@ -248,7 +248,7 @@ void client_calls_lost(struct proc *p)
 	while (p->calls != NULL) {
 		struct call *call = p->calls;
 		struct sim *s = sim_of(call->op);
-		struct parcel *lost = zalloc(sizeof *lost);
+		struct parcel *lost = sim_zalloc(sizeof *lost);
 
 		lost->op = call->op;
 		lost->try = call->try;
@@ -272,7 +272,7 @@ static void op_arrive(void *arg)
 			op_backoff(op);
 		return;
 	}
-	call = zalloc(sizeof *call);
+	call = sim_zalloc(sizeof *call);
 	*call = (struct call){ .next = p->calls, .p = p, .op = op,
 			       .try = parcel->try };
 	if (p->calls != NULL)
@@ -292,7 +292,7 @@ static void op_arrive(void *arg)
 static void op_send(struct op *op)
 {
 	struct sim *s = sim_of(op);
-	struct parcel *p = zalloc(sizeof *p);
+	struct parcel *p = sim_zalloc(sizeof *p);
 	unsigned nodes = sim_cluster_size(op->w->c);
 
 	op->tries++;
@@ -320,8 +320,8 @@ static unsigned slot_take(struct world *w, unsigned client)
 
 	if (c->n_free > 0)
 		return c->free[--c->n_free];
-	w->slots = grow(w->slots, w->n_slots, &w->cap_slots,
-			sizeof *w->slots);
+	w->slots = sim_grow(w->slots, w->n_slots, &w->cap_slots,
+			    sizeof *w->slots);
 	w->slots[w->n_slots] = (struct slot){ .client = client + 1 };
 	return w->n_slots++;
 }
@@ -351,7 +351,7 @@ void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
 	       struct buf *payload)
 {
 	struct sim *s = sim_cluster_sim(w->c);
-	struct op *op = zalloc(sizeof *op);
+	struct op *op = sim_zalloc(sizeof *op);
 
 	if (payload->err != 0)
 		abort();

@@ -84,7 +84,7 @@ void member_changes_lost(struct proc *p)
 static void member_ask(struct proc *p, struct raft_group *g, uint64_t id,
 		       enum raft_role role)
 {
-	struct change *x = zalloc(sizeof *x);
+	struct change *x = sim_zalloc(sizeof *x);
 
 	x->p = p;
 	x->group = raft_group_id(g);

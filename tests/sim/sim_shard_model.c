@@ -54,8 +54,8 @@ static void model_track(struct model *m, struct nsm_file *f, uint64_t ino)
 {
 	f->ino = ino;
 	f->refs++;
-	m->files = grow(m->files, m->n_files, &m->cap_files,
-			sizeof *m->files);
+	m->files = sim_grow(m->files, m->n_files, &m->cap_files,
+			    sizeof *m->files);
 	m->files[m->n_files++] = (struct link_to){ f, false };
 }
 

@@ -33,8 +33,8 @@ static void check_hash(struct proc *p, struct model *m, uint64_t index,
 				 (unsigned long long)index);
 		return;
 	}
-	m->hashes = grow(m->hashes, m->n_hashes, &m->cap_hashes,
-			 sizeof *m->hashes);
+	m->hashes = sim_grow(m->hashes, m->n_hashes, &m->cap_hashes,
+			     sizeof *m->hashes);
 	m->hashes[m->n_hashes++] = (struct state_hash){ index, hash };
 }
 
@@ -276,7 +276,7 @@ static int proc_on_name(void *arg, const char *name)
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
 	static unsigned lives;
-	struct proc *p = zalloc(sizeof *p);
+	struct proc *p = sim_zalloc(sizeof *p);
 	uint64_t store = sim_cluster_store(c, node);
 	/* files are small here: a few extents are many */
 	static const struct ns_merge_rules merge = {

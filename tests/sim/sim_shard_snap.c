@@ -93,7 +93,7 @@ int snap_ask(void *arg, uint64_t to, uint16_t group, struct buf *payload,
 	struct proc *p = arg;
 	struct world *w = p->w;
 	struct sim *s = sim_cluster_sim(w->c);
-	struct ask *a = zalloc(sizeof *a);
+	struct ask *a = sim_zalloc(sizeof *a);
 
 	*a = (struct ask){
 		.next = w->asks, .w = w, .from = p->node, .life = p->life,

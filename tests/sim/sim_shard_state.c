@@ -16,12 +16,12 @@
 
 void model_init(struct model *m, struct world *w, uint16_t group)
 {
-	struct ver *v = zalloc(sizeof *v);
+	struct ver *v = sim_zalloc(sizeof *v);
 
 	m->w = w;
 	m->group = group;
 	m->dir = nsm_new();
-	m->vers = grow(NULL, 0, &m->cap_vers, sizeof *m->vers);
+	m->vers = sim_grow(NULL, 0, &m->cap_vers, sizeof *m->vers);
 	m->vers[m->n_vers++] = v;
 }
 
@@ -42,7 +42,7 @@ static void past_add(struct model *m, const struct ns_cmd *c,
 	if (bytes == NULL)
 		abort();
 	memcpy(bytes, c->payload, c->len);
-	m->past = grow(m->past, m->n_past, &m->cap_past, sizeof *m->past);
+	m->past = sim_grow(m->past, m->n_past, &m->cap_past, sizeof *m->past);
 	p = &m->past[m->n_past++];
 	*p = (struct past){ .index = sim_entry->index, .mark = *mark,
 			    .cmd = *c };
@@ -147,7 +147,7 @@ static void model_version(struct model *m, uint64_t index)
 {
 	const struct ver *old = model_now(m);
 	unsigned cap = old->n + 8;
-	struct ver *v = zalloc(sizeof *v + cap * sizeof *v->rows);
+	struct ver *v = sim_zalloc(sizeof *v + cap * sizeof *v->rows);
 
 	v = ver_dump(v, &cap, m->dir, "");
 	v->index = index;
@@ -159,7 +159,7 @@ static void model_version(struct model *m, uint64_t index)
 	}
 	if (m->n_vers >= 64)
 		model_prune(m);
-	m->vers = grow(m->vers, m->n_vers, &m->cap_vers, sizeof *m->vers);
+	m->vers = sim_grow(m->vers, m->n_vers, &m->cap_vers, sizeof *m->vers);
 	m->vers[m->n_vers++] = v;
 }
 

@@ -17,26 +17,6 @@
 
 #include "tests/sim/sim_tree.h"
 
-void *zalloc(size_t size)
-{
-	void *p = calloc(1, size);
-
-	if (p == NULL)
-		abort();
-	return p;
-}
-
-void *grow(void *p, unsigned n, unsigned *cap, size_t size)
-{
-	if (n < *cap)
-		return p;
-	*cap = *cap * 2 + 16;
-	p = realloc(p, *cap * size);
-	if (p == NULL)
-		abort();
-	return p;
-}
-
 /* --- what a process gets --- */
 
 static int tree_receive(void *proc, uint64_t from, const uint8_t *frame,
@@ -264,7 +244,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		     bool tracing, struct sim_result *ret)
 {
 	static const unsigned forgets[] = { 0, 3, 10, 50 };
-	struct tree *w = zalloc(sizeof *w);
+	struct tree *w = sim_zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &tree_ops,
 		.profile = profile,

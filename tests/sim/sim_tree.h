@@ -167,10 +167,6 @@ struct proc {
 
 extern enum tree_plant tree_plant;
 
-void *zalloc(size_t size);
-/* p (of n elements) with room for one more. */
-void *grow(void *p, unsigned n, unsigned *cap, size_t size);
-
 /* --- sim_tree_proc.c --- */
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash);

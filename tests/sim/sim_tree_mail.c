@@ -25,7 +25,7 @@ static void mail_try(struct mail *m);
 
 static void mail_after(struct mail *m, uint64_t delay, void (*fn)(void *arg))
 {
-	struct parcel *p = zalloc(sizeof *p);
+	struct parcel *p = sim_zalloc(sizeof *p);
 
 	p->m = m;
 	p->try = m->tries;
@@ -136,7 +136,7 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	struct sim *s = sim_of(call->m);
 	bool has = status == RPC_STATUS_OK || status == RPC_STATUS_ELSEWHERE;
 	size_t len = has ? payload->len : 0;
-	struct parcel *p = zalloc(sizeof *p + len);
+	struct parcel *p = sim_zalloc(sizeof *p + len);
 
 	*p = (struct parcel){ .m = call->m, .try = call->try,
 			      .node = call->p->node, .status = status,
@@ -156,7 +156,7 @@ void mail_calls_lost(struct proc *p)
 {
 	while (p->calls != NULL) {
 		struct call *call = p->calls;
-		struct parcel *lost = zalloc(sizeof *lost);
+		struct parcel *lost = sim_zalloc(sizeof *lost);
 
 		lost->m = call->m;
 		lost->try = call->try;
@@ -183,7 +183,7 @@ static void mail_arrive(void *arg)
 	}
 	buf_init(&b, 0);
 	buf_add(&b, parcel->bytes, parcel->len);
-	call = zalloc(sizeof *call);
+	call = sim_zalloc(sizeof *call);
 	*call = (struct call){ .next = p->calls, .p = p, .m = m,
 			       .try = parcel->try };
 	if (p->calls != NULL)
@@ -197,7 +197,7 @@ static void mail_arrive(void *arg)
 static void mail_try(struct mail *m)
 {
 	struct sim *s = sim_of(m);
-	struct parcel *p = zalloc(sizeof *p + m->payload.len);
+	struct parcel *p = sim_zalloc(sizeof *p + m->payload.len);
 	unsigned nodes = sim_cluster_size(m->w->c);
 
 	m->tries++;
@@ -247,7 +247,7 @@ struct mail *mail_send(struct tree *w, struct sender *from, uint16_t shard,
 		       uint16_t tag, struct buf *payload, uint64_t patience_ns,
 		       struct op *op, mail_fn fn, void *arg)
 {
-	struct mail *m = zalloc(sizeof *m);
+	struct mail *m = sim_zalloc(sizeof *m);
 
 	if (payload->err != 0 || shard == 0 || shard > w->groups)
 		abort();

@@ -94,7 +94,7 @@ static bool tree_version(struct tree *w)
 {
 	const struct ver *old = tree_now(w);
 	unsigned cap = old->n + 8;
-	struct ver *v = zalloc(sizeof *v + cap * sizeof *v->rows);
+	struct ver *v = sim_zalloc(sizeof *v + cap * sizeof *v->rows);
 
 	v = ver_dump(v, &cap, w->dir, "");
 	v->tick = w->tick;
@@ -106,7 +106,7 @@ static bool tree_version(struct tree *w)
 	}
 	if (w->n_vers >= 64)
 		tree_prune(w);
-	w->vers = grow(w->vers, w->n_vers, &w->cap_vers, sizeof *w->vers);
+	w->vers = sim_grow(w->vers, w->n_vers, &w->cap_vers, sizeof *w->vers);
 	w->vers[w->n_vers++] = v;
 	return true;
 }
@@ -119,8 +119,8 @@ static bool tree_version(struct tree *w)
  */
 static void tree_change(struct group *g, uint64_t index, uint64_t tick)
 {
-	g->changes = grow(g->changes, g->n_changes, &g->cap_changes,
-			  sizeof *g->changes);
+	g->changes = sim_grow(g->changes, g->n_changes, &g->cap_changes,
+			      sizeof *g->changes);
 	g->changes[g->n_changes++] = (struct change){ index, tick };
 }
 
@@ -150,8 +150,8 @@ uint64_t tree_floor(const struct tree *w)
 void tree_model_init(struct tree *w)
 {
 	w->dir = nsm_new();
-	w->vers = grow(NULL, 0, &w->cap_vers, sizeof *w->vers);
-	w->vers[w->n_vers++] = zalloc(sizeof(struct ver));
+	w->vers = sim_grow(NULL, 0, &w->cap_vers, sizeof *w->vers);
+	w->vers[w->n_vers++] = sim_zalloc(sizeof(struct ver));
 }
 
 void tree_model_fini(struct tree *w)
@@ -199,8 +199,8 @@ static void track(struct tree *w, struct nsm_file *f, uint64_t ino)
 {
 	f->ino = ino;
 	f->refs++;
-	w->files = grow(w->files, w->n_files, &w->cap_files,
-			sizeof *w->files);
+	w->files = sim_grow(w->files, w->n_files, &w->cap_files,
+			    sizeof *w->files);
 	w->files[w->n_files++] = f;
 }
 

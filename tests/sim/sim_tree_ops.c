@@ -234,8 +234,8 @@ static bool list_page(struct op *op, struct wire_bytes payload)
 		wire_get_str(&r, &type);
 		if (key.len >= TREE_KEY)
 			continue;
-		op->keys = grow(op->keys, op->n_keys, &op->cap_keys,
-				sizeof *op->keys);
+		op->keys = sim_grow(op->keys, op->n_keys, &op->cap_keys,
+				    sizeof *op->keys);
 		snprintf(op->keys[op->n_keys++], TREE_KEY, "%.*s",
 			 (int)key.len, (const char *)key.p);
 	}
@@ -299,7 +299,7 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 static void op_new(struct tree *w, unsigned client, uint16_t tag,
 		   struct buf *payload, uint16_t shard)
 {
-	struct op *op = zalloc(sizeof *op);
+	struct op *op = sim_zalloc(sizeof *op);
 
 	if (payload->err != 0)
 		abort();

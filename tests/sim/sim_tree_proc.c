@@ -147,7 +147,7 @@ static int proc_call(void *arg, uint16_t shard, uint16_t tag,
 		     void **ret_handle)
 {
 	struct proc *p = arg;
-	struct tree_call *c = zalloc(sizeof *c);
+	struct tree_call *c = sim_zalloc(sizeof *c);
 
 	c->done = done;
 	c->arg = done_arg;
@@ -262,7 +262,7 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
-	struct proc *p = zalloc(sizeof *p);
+	struct proc *p = sim_zalloc(sizeof *p);
 	struct shard_config config = {
 		.env = env,
 		.id = node + 1,
