@@ -136,28 +136,6 @@ void chain_cut(struct world *w, struct chain *ch, uint64_t index)
 
 /* --- invariants --- */
 
-static void replica_check(struct replica *r)
-{
-	struct sim_cluster *c = r->p->c;
-	uint64_t term = r->g->lead_term;
-	uint64_t store = sim_cluster_store(c, r->p->node);
-	uint8_t *owner;
-
-	if (term == 0)
-		return;
-	if (term >= TERMS || store >= STORES)
-		sim_fail(c, "too many terms, or stores");
-	owner = &r->p->w->chains[r->gi].owner[term];
-	if (*owner == 0)
-		*owner = (uint8_t)store;
-	if (*owner != store)
-		sim_fail(c, "two leaders in term %llu",
-			 (unsigned long long)term);
-	if (r->elected != term)
-		sim_cluster_elected(c, r->p->node);
-	r->elected = term;
-}
-
 static void world_check(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
@@ -167,7 +145,9 @@ static void world_check(struct sim_cluster *c)
 			struct replica *r = world_replica(w, n, gi);
 
 			if (r != NULL)
-				replica_check(r);
+				sim_leader_check(c, n, r->g->lead_term,
+						 w->chains[gi].owner,
+						 &r->elected);
 		}
 }
 
@@ -219,8 +199,8 @@ static void world_end(struct sim_cluster *c)
 static void replica_dump(struct replica *r)
 {
 	const struct raft_group *g = r->g;
-	struct raft_member m[2 * SIM_NODES];
-	unsigned n = raft_group_members(g, m, 2 * SIM_NODES);
+	struct raft_member m[SIM_MEMBERS];
+	unsigned n = raft_group_members(g, m, SIM_MEMBERS);
 
 	printf("# node=%u group=%u state=%u term=%llu lead=%llu/%llu "
 	       "log=%llu..%llu stored=%llu/%llu commit=%llu/%llu applied=%llu "
@@ -239,7 +219,7 @@ static void replica_dump(struct replica *r)
 	       g->parked, g->subs != NULL, g->pend != NULL, g->installing,
 	       r->fetching, raft_group_settled(g), g->change != NULL,
 	       (unsigned long long)g->transfer_to);
-	for (unsigned i = 0; i < n && i < 2 * SIM_NODES; i++)
+	for (unsigned i = 0; i < n && i < SIM_MEMBERS; i++)
 		printf("#   member store=%llu role=%d match=%llu lives=%d\n",
 		       (unsigned long long)m[i].id, m[i].role,
 		       (unsigned long long)m[i].match, m[i].lives);

@@ -13,11 +13,9 @@
  * rows are no file: what is durable of them stands in the world.
  */
 #include "common/raft/raft_impl.h"
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_member.h"
 
 #define GROUPS 3
-#define TERMS 20000
-#define STORES 200
 #define VALUES (1u << 20)
 #define HEAD_BYTES 8
 #define CONF_MAX 512
@@ -35,7 +33,7 @@ struct chain {
 	uint64_t acked;   /* highest index acknowledged */
 	uint64_t firm;    /* the same, of what no power cut may take */
 	uint64_t probe;   /* index of a command born after the heal, acked */
-	uint8_t owner[TERMS]; /* store that led in a term */
+	uint8_t owner[SIM_TERMS]; /* store that led in a term */
 	/* where the manager wants the group: nodes */
 	bool target[SIM_NODES];
 	uint64_t conf;    /* index of the newest committed configuration */
@@ -112,7 +110,7 @@ struct proc {
 	struct raft_host *host;
 	struct replica replicas[GROUPS];
 	TAILQ_HEAD(, lease) leases;
-	TAILQ_HEAD(, ask) asks;
+	struct sim_changes changes;
 	struct op *ops;            /* without an outcome */
 	struct env_timer check;
 	struct seg_append check_sync;

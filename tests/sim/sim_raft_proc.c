@@ -560,7 +560,7 @@ static struct proc *proc_new(struct sim_cluster *c, unsigned node,
 	p->life = ++lives;
 	p->env = env;
 	TAILQ_INIT(&p->leases);
-	TAILQ_INIT(&p->asks);
+	sim_changes_init(&p->changes, c, &p->w->changes);
 	p->check.cb = check_tick;
 	p->check_work.run = check_run;
 	p->check_work.done = check_done;

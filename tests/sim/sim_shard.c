@@ -106,25 +106,9 @@ static void world_check(struct sim_cluster *c)
 	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
 		struct proc *p = sim_cluster_proc(c, n);
 
-		for (unsigned i = 0; p != NULL && i < w->groups; i++) {
-			uint64_t term = proc_group(p, i)->lead_term;
-			uint64_t store = sim_cluster_store(c, n);
-			uint8_t *owner;
-
-			if (term == 0)
-				continue;
-			if (term >= SHARD_TERMS || store >= SHARD_STORES)
-				sim_fail(c, "too many terms, or stores");
-			owner = &w->models[i].owner[term];
-			if (*owner == 0)
-				*owner = (uint8_t)store;
-			if (*owner != store)
-				sim_fail(c, "two leaders in term %llu",
-					 (unsigned long long)term);
-			if (p->elected[i] != term)
-				sim_cluster_elected(c, n);
-			p->elected[i] = term;
-		}
+		for (unsigned i = 0; p != NULL && i < w->groups; i++)
+			sim_leader_check(c, n, proc_group(p, i)->lead_term,
+					 w->models[i].owner, &p->elected[i]);
 	}
 }
 

@@ -19,14 +19,12 @@
 #include "storaged/ns.h"
 #include "storaged/shard.h"
 #include "tests/lib/nsmodel.h"
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_member.h"
 
 #define SHARD_GROUPS 3
-#define SHARD_TERMS 20000
 #define SHARD_CLIENTS 6
 #define SHARD_OPS 2     /* of a client at once */
 #define SHARD_KEY 48    /* longest path, with its end */
-#define SHARD_STORES 200
 
 struct world;
 struct proc;
@@ -87,7 +85,7 @@ struct model {
 	unsigned n_files, cap_files;
 	struct ver **vers;
 	unsigned n_vers, cap_vers;
-	uint8_t owner[SHARD_TERMS]; /* store that led in a term */
+	uint8_t owner[SIM_TERMS]; /* store that led in a term */
 	bool target[SIM_NODES];     /* nodes that shall vote */
 	/* of ns_hash() of a replica, by index */
 	struct state_hash {
@@ -213,7 +211,7 @@ struct proc {
 	uint64_t segments; /* of the log when it began */
 	uint64_t elected[SHARD_GROUPS]; /* in this term */
 	struct call *calls;
-	struct change *changes; /* sim_shard_member.c */
+	struct sim_changes changes;
 };
 
 extern enum plant sim_plant;
@@ -276,7 +274,6 @@ void member_step(struct world *w);
 bool member_done(struct world *w);
 /* A node shall vote, as far as anybody knows. */
 bool member_wanted(const struct world *w, const struct model *m, unsigned node);
-void member_changes_lost(struct proc *p);
 
 /* --- sim_shard_gen.c --- */
 void gen_op(struct world *w, unsigned client);

@@ -5,39 +5,8 @@
  * Now and then a leadership is handed on. And now and then a disk is lost for
  * good and comes back empty, as another store.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "common/raft/raft_host.h"
 #include "tests/sim/sim_shard.h"
-
-#define MEMBERS (2 * SIM_NODES)
-
-/* What a leader was asked. */
-struct change {
-	struct raft_change change;
-	struct change *next; /* of the process */
-	struct proc *p;
-	unsigned group;
-};
-
-static void member_choose(struct world *w, struct model *m)
-{
-	static const unsigned sizes[] = { 1, 3, 3, 5 };
-	struct sim *s = sim_cluster_sim(w->c);
-	unsigned nodes = sim_cluster_size(w->c);
-	unsigned n = sizes[sim_rand(s, 4)], have = 0;
-
-	if (n > nodes)
-		n = nodes;
-	memset(m->target, 0, sizeof m->target);
-	while (have < n) {
-		unsigned node = (unsigned)sim_rand(s, nodes);
-
-		have += !m->target[node];
-		m->target[node] = true;
-	}
-}
 
 void member_init(struct world *w, unsigned nodes)
 {
@@ -53,57 +22,11 @@ bool member_wanted(const struct world *w, const struct model *m, unsigned node)
 
 /* --- a step --- */
 
-static void change_unlink(struct change *x)
-{
-	struct change **p = &x->p->changes;
-
-	while (*p != x)
-		p = &(*p)->next;
-	*p = x->next;
-	free(x);
-}
-
-static void change_done(struct raft_change *c, uint32_t status)
-{
-	struct change *x = CONTAINER_OF(c, struct change, change);
-
-	sim_trace(sim_cluster_sim(x->p->c),
-		  "changed group=%u store=%u role=%d status=%u", x->group,
-		  (unsigned)c->id, c->role, status);
-	if (status == RPC_STATUS_OK)
-		x->p->w->changes++;
-	change_unlink(x);
-}
-
-void member_changes_lost(struct proc *p)
-{
-	while (p->changes != NULL)
-		change_unlink(p->changes);
-}
-
 static void member_ask(struct proc *p, struct raft_group *g, uint64_t id,
 		       enum raft_role role)
 {
-	struct change *x = sim_zalloc(sizeof *x);
-
-	x->p = p;
-	x->group = raft_group_id(g);
-	x->change.id = id;
-	x->change.role = role;
-	x->change.done = change_done;
-	x->next = p->changes;
-	p->changes = x;
 	sim_cluster_enter(p->c, p->node);
-	raft_group_change(g, &x->change);
-}
-
-static enum raft_role member_role(const struct raft_member *m, unsigned n,
-				  uint64_t id)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (m[i].id == id)
-			return m[i].role;
-	return RAFT_ROLE_NONE;
+	sim_changes_ask(&p->changes, g, id, role);
 }
 
 /* One that was told that it leads, from a random node on; NULL: none. */
@@ -133,31 +56,13 @@ static bool member_add(struct proc *p, struct raft_group *g,
 	for (unsigned i = 0; i < nodes; i++) {
 		unsigned node = (from + i) % nodes;
 		uint64_t id = sim_cluster_store(p->c, node);
-		enum raft_role role = member_role(m, n, id);
+		enum raft_role role = sim_member_role(m, n, id);
 
 		if (!model->target[node] || role == RAFT_ROLE_VOTER)
 			continue;
-		if (role == RAFT_ROLE_NONE && sim_chance(s, 500))
-			member_ask(p, g, id, RAFT_ROLE_SPARE);
-		else if (role != RAFT_ROLE_STANDBY)
-			member_ask(p, g, id, RAFT_ROLE_STANDBY);
-		else
-			member_ask(p, g, id, RAFT_ROLE_VOTER);
+		member_ask(p, g, id, sim_member_next(s, role));
 		return true;
 	}
-	return false;
-}
-
-/* One whose disk is lost: before anything else, it cannot help any more. */
-static bool member_remove_lost(struct proc *p, struct raft_group *g,
-			       const struct raft_member *m, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (sim_cluster_node(p->c, m[i].id) ==
-		    sim_cluster_size(p->c)) {
-			member_ask(p, g, m[i].id, RAFT_ROLE_NONE);
-			return true;
-		}
 	return false;
 }
 
@@ -204,11 +109,10 @@ static bool member_asked_any(struct world *w, unsigned gi)
 {
 	for (unsigned i = 0; i < sim_cluster_size(w->c); i++) {
 		const struct proc *p = sim_cluster_proc(w->c, i);
-		const struct change *x = p == NULL ? NULL : p->changes;
 
-		for (; x != NULL; x = x->next)
-			if (x->group == w->models[gi].group)
-				return true;
+		if (p != NULL &&
+		    sim_changes_has(&p->changes, w->models[gi].group, 0))
+			return true;
 	}
 	return false;
 }
@@ -223,7 +127,7 @@ static bool member_may_wipe(struct world *w, unsigned gi)
 		return false;
 	for (unsigned node = 0; node < nodes; node++) {
 		struct proc *p = sim_cluster_proc(w->c, node);
-		struct raft_member m[MEMBERS];
+		struct raft_member m[SIM_MEMBERS];
 		struct raft_group *g;
 		unsigned n;
 
@@ -232,7 +136,7 @@ static bool member_may_wipe(struct world *w, unsigned gi)
 		if (!model->target[node])
 			continue;
 		g = proc_group(p, gi);
-		n = raft_group_members(g, m, MEMBERS);
+		n = raft_group_members(g, m, SIM_MEMBERS);
 		/* nobody knows of anything but what is wanted */
 		for (unsigned i = 0; i < n; i++) {
 			unsigned at = sim_cluster_node(w->c, m[i].id);
@@ -271,13 +175,14 @@ void member_step(struct world *w)
 	bool healing = sim_cluster_healing(w->c);
 	unsigned gi = (unsigned)sim_rand(s, w->groups);
 	struct model *model = &w->models[gi];
-	struct raft_member m[MEMBERS];
+	struct raft_member m[SIM_MEMBERS];
 	struct raft_group *g;
 	struct proc *p;
+	uint64_t lost;
 	unsigned n;
 
 	if (w->moves && !healing && sim_chance(s, 5))
-		member_choose(w, model);
+		sim_member_choose(w->c, model->target);
 	if (w->moves && !healing && sim_chance(s, 10))
 		member_wipe(w);
 	if (!sim_chance(s, 200))
@@ -288,10 +193,13 @@ void member_step(struct world *w)
 	g = proc_group(p, gi);
 	if (!healing && sim_chance(s, 100))
 		member_transfer(p, g);
-	n = raft_group_members(g, m, MEMBERS);
-	if (!w->moves || member_remove_lost(p, g, m, n))
+	n = raft_group_members(g, m, SIM_MEMBERS);
+	if (!w->moves)
 		return;
-	if (sim_chance(s, 500)) {
+	lost = sim_member_lost(w->c, m, n);
+	if (lost != 0) /* before anything else, it cannot help any more */
+		member_ask(p, g, lost, RAFT_ROLE_NONE);
+	else if (sim_chance(s, 500)) {
 		if (!member_add(p, g, model, m, n))
 			(void)member_retire(p, g, model, m, n);
 	} else {
@@ -304,21 +212,20 @@ static bool member_group_done(struct world *w, unsigned gi)
 {
 	const struct model *model = &w->models[gi];
 	struct proc *p = member_leader(w, gi);
-	struct raft_member m[MEMBERS];
+	struct raft_member m[SIM_MEMBERS];
 	struct raft_group *g;
 	unsigned n;
 
 	if (p == NULL)
 		return false;
 	g = proc_group(p, gi);
-	n = raft_group_members(g, m, MEMBERS);
-	for (unsigned i = 0; i < n; i++)
-		if (sim_cluster_node(w->c, m[i].id) == sim_cluster_size(w->c))
-			return false;
+	n = raft_group_members(g, m, SIM_MEMBERS);
+	if (sim_member_lost(w->c, m, n) != 0)
+		return false;
 	for (unsigned node = 0; node < sim_cluster_size(w->c); node++) {
 		uint64_t id = sim_cluster_store(w->c, node);
 
-		if ((member_role(m, n, id) == RAFT_ROLE_VOTER) !=
+		if ((sim_member_role(m, n, id) == RAFT_ROLE_VOTER) !=
 		    model->target[node])
 			return false;
 	}

@@ -308,6 +308,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->c = c;
 	p->node = node;
 	p->env = env;
+	sim_changes_init(&p->changes, c, &p->w->changes);
 	sim_starting = p;
 	proc_lose_rows(p);
 	(void)env->vfs->ops->list(env->vfs, "/snap", proc_on_name, p);
@@ -412,13 +413,15 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 
 void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 {
+	struct proc *p = proc;
+
 	(void)c;
 	sim_procs[node] = NULL;
 	sim_starting = NULL;
 	sim_applying = NULL;
 	sim_entry = NULL;
-	client_calls_lost(proc);
-	member_changes_lost(proc);
+	client_calls_lost(p);
+	sim_changes_lost(&p->changes);
 }
 
 struct raft_group *proc_group(const struct proc *p, unsigned i)
