@@ -64,14 +64,14 @@ uint64_t value_of(struct proc *p, const struct raft_cmd *cmd)
 	uint64_t value;
 
 	if (cmd->len < HEAD_BYTES)
-		sim_fail(p->c, "command of %zu bytes", cmd->len);
+		sim_fail(p->at.c, "command of %zu bytes", cmd->len);
 	memcpy(&value, cmd->data, sizeof value);
 	if (value == 0 || value >= p->w->next_value ||
 	    cmd->len != value_len(p->w, value))
-		sim_fail(p->c, "command is not a value");
+		sim_fail(p->at.c, "command is not a value");
 	for (size_t i = HEAD_BYTES; i < cmd->len; i++)
 		if (cmd->data[i] != value_byte(value, i))
-			sim_fail(p->c, "value %llu has wrong bytes",
+			sim_fail(p->at.c, "value %llu has wrong bytes",
 				 (unsigned long long)value);
 	return value;
 }
@@ -102,19 +102,19 @@ uint64_t chain_apply(struct proc *p, struct chain *ch,
 	if (s->value == 0) {
 		/* who applied later ones must have applied this one too */
 		if (cmd->index <= ch->last)
-			sim_fail(p->c, "index %llu appeared late",
+			sim_fail(p->at.c, "index %llu appeared late",
 				 (unsigned long long)cmd->index);
 		*s = (struct step){ cmd->term, value, hash };
 		ch->last = cmd->index;
 	}
 	if (s->value != value || s->term != cmd->term)
-		sim_fail(p->c, "node %u applies value %llu at %llu, others "
-			 "%llu", p->node, (unsigned long long)value,
+		sim_fail(p->at.c, "node %u applies value %llu at %llu, others "
+			 "%llu", p->at.node, (unsigned long long)value,
 			 (unsigned long long)cmd->index,
 			 (unsigned long long)s->value);
 	if (s->hash != hash)
-		sim_fail(p->c, "node %u has another state at %llu", p->node,
-			 (unsigned long long)cmd->index);
+		sim_fail(p->at.c, "node %u has another state at %llu",
+			 p->at.node, (unsigned long long)cmd->index);
 	return hash;
 }
 
@@ -206,7 +206,7 @@ static void replica_dump(struct replica *r)
 	       "log=%llu..%llu stored=%llu/%llu commit=%llu/%llu applied=%llu "
 	       "hard=%u gate=%zu parked=%d subs=%d pend=%d installing=%d "
 	       "fetching=%d settled=%d change=%d transfer=%llu\n",
-	       r->p->node, r->gi, g->r.state, (unsigned long long)g->term,
+	       r->p->at.node, r->gi, g->r.state, (unsigned long long)g->term,
 	       (unsigned long long)g->lead_term,
 	       (unsigned long long)g->lead_index,
 	       (unsigned long long)g->log.first,
@@ -254,8 +254,8 @@ static const struct sim_ops raft_ops = {
 	.start = proc_start,
 	.stop = proc_stop,
 	.died = proc_died,
-	.receive = proc_receive,
-	.link_reset = proc_link_reset,
+	.receive = sim_proc_receive,
+	.link_reset = sim_proc_link_reset,
 	.leads = proc_leads,
 	.client = client_step,
 	.check = world_check,

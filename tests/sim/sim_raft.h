@@ -14,6 +14,7 @@
  */
 #include "common/raft/raft_impl.h"
 #include "tests/sim/sim_member.h"
+#include "tests/sim/sim_proc.h"
 
 #define GROUPS 3
 #define VALUES (1u << 20)
@@ -100,14 +101,9 @@ struct replica {
 };
 
 struct proc {
+	struct sim_proc at;
 	struct world *w;
-	struct sim_cluster *c;
-	unsigned node;
 	unsigned life;
-	struct env *env;
-	struct seg_head *log;
-	struct seg_port *port;
-	struct raft_host *host;
 	struct replica replicas[GROUPS];
 	TAILQ_HEAD(, lease) leases;
 	struct sim_changes changes;
@@ -146,8 +142,6 @@ struct replica *world_leader(struct world *w, unsigned gi);
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash);
 void proc_died(struct sim_cluster *c, unsigned node, void *proc);
-int proc_receive(void *proc, uint64_t from, const uint8_t *frame, size_t len);
-void proc_link_reset(void *proc, uint64_t peer);
 bool proc_leads(void *proc);
 /* Opens a group that is to be added to this node, on a process that runs. */
 void proc_add_group(struct proc *p, unsigned gi);

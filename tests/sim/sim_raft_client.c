@@ -101,7 +101,7 @@ static void bar_done(struct raft_barrier *b, uint32_t status)
 	if (status == RPC_STATUS_OK) {
 		r->p->w->reads++;
 		if (r->rows.command < bar->need)
-			sim_fail(r->p->c, "stale read: %llu acknowledged",
+			sim_fail(r->p->at.c, "stale read: %llu acknowledged",
 				 (unsigned long long)bar->need);
 	}
 	free(bar);
@@ -146,8 +146,8 @@ static void lease_end(struct env_work *work)
 			  raft_group_term(g) == l->term)) {
 		r->p->w->lease_reads++;
 		if (l->seen < l->need)
-			sim_fail(r->p->c, "stale read at node %u: %llu seen, "
-				 "%llu acknowledged", r->p->node,
+			sim_fail(r->p->at.c, "stale read at node %u: %llu "
+				 "seen, %llu acknowledged", r->p->at.node,
 				 (unsigned long long)l->seen,
 				 (unsigned long long)l->need);
 	}
@@ -167,7 +167,7 @@ static void lease_begin(struct env_task *task)
 	l->seen = l->r->rows.command;
 	l->work.run = lease_run;
 	l->work.done = lease_end;
-	env_work(l->r->p->env, &l->work);
+	env_work(l->r->p->at.env, &l->work);
 }
 
 static void lease_read(struct world *w, struct replica *r)
@@ -181,7 +181,7 @@ static void lease_read(struct world *w, struct replica *r)
 	l->after = how != 1;
 	l->task.run = lease_begin;
 	TAILQ_INSERT_TAIL(&r->p->leases, l, link);
-	env_post(r->p->env, &l->task);
+	env_post(r->p->at.env, &l->task);
 }
 
 /* --- transfers --- */
@@ -198,7 +198,7 @@ static void client_transfer(struct world *w, unsigned gi)
 		return;
 	if (to > 0)
 		to = sim_cluster_store(w->c, (unsigned)to - 1);
-	sim_trace(s, "transfer group=%u from=%u to=%u: %d", gi, r->p->node,
+	sim_trace(s, "transfer group=%u from=%u to=%u: %d", gi, r->p->at.node,
 		  (unsigned)to, raft_group_transfer(r->g, to));
 }
 
@@ -209,13 +209,13 @@ static void client_transfer(struct world *w, unsigned gi)
 void sim_raft_told(struct raft_group *g, uint64_t to)
 {
 	struct proc *p = raft_group_user(g);
-	struct sim *s = sim_cluster_sim(p->c);
-	unsigned node = sim_cluster_node(p->c, to);
+	struct sim *s = sim_cluster_sim(p->at.c);
+	unsigned node = sim_cluster_node(p->at.c, to);
 
-	sim_trace(s, "told node=%u to=%u", p->node, (unsigned)to);
-	if (node < sim_cluster_size(p->c) && sim_chance(s, 300))
-		sim_cluster_pause(p->c, node, sim_range(s, 300, 1500),
-				  p->node);
+	sim_trace(s, "told node=%u to=%u", p->at.node, (unsigned)to);
+	if (node < sim_cluster_size(p->at.c) && sim_chance(s, 300))
+		sim_cluster_pause(p->at.c, node, sim_range(s, 300, 1500),
+				  p->at.node);
 }
 
 /* --- a step of all of them --- */

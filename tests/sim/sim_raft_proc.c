@@ -18,12 +18,12 @@
 
 static struct place *place_of(struct replica *r)
 {
-	return &r->p->w->places[r->p->node][r->gi];
+	return &r->p->w->places[r->p->at.node][r->gi];
 }
 
 static struct sim *sim_of(struct replica *r)
 {
-	return sim_cluster_sim(r->p->c);
+	return sim_cluster_sim(r->p->at.c);
 }
 
 /* --- the state machine --- */
@@ -36,7 +36,7 @@ static bool replica_slow(struct replica *r)
 {
 	struct world *w = r->p->w;
 
-	return w->slow == r->p->node + 1 &&
+	return w->slow == r->p->at.node + 1 &&
 	       (!sim_cluster_healing(w->c) || sim_plant == PLANT_LIMP);
 }
 
@@ -45,11 +45,11 @@ static bool replica_park(struct replica *r)
 	struct sim *s = sim_of(r);
 
 	if (r->parked)
-		sim_fail(r->p->c, "applied while parked");
+		sim_fail(r->p->at.c, "applied while parked");
 	if (!sim_chance(s, replica_slow(r) ? 500 : 5))
 		return false;
 	r->parked = true;
-	env_timer_set(r->p->env, &r->timer, sim_range(s, 1, 20) * SIM_MS);
+	env_timer_set(r->p->at.env, &r->timer, sim_range(s, 1, 20) * SIM_MS);
 	return true;
 }
 
@@ -64,8 +64,8 @@ static void replica_resume(struct env_timer *timer)
 static void replica_move(struct replica *r, uint64_t index, uint64_t term)
 {
 	if (index != r->rows.index + 1)
-		sim_fail(r->p->c, "node %u goes from %llu to %llu", r->p->node,
-			 (unsigned long long)r->rows.index,
+		sim_fail(r->p->at.c, "node %u goes from %llu to %llu",
+			 r->p->at.node, (unsigned long long)r->rows.index,
 			 (unsigned long long)index);
 	r->rows.index = index;
 	r->rows.term = term;
@@ -87,14 +87,14 @@ static int proc_apply(void *arg, struct raft_group *g,
 	r->rows.hash = chain_apply(p, ch, cmd, value, r->rows.hash);
 	r->rows.command = cmd->index;
 	if (w->state[value] == VALUE_REFUSED)
-		sim_fail(p->c, "refused value %llu is applied",
+		sim_fail(p->at.c, "refused value %llu is applied",
 			 (unsigned long long)value);
-	sim_note(sim_cluster_sim(p->c), value ^ cmd->index << 32);
+	sim_note(sim_cluster_sim(p->at.c), value ^ cmd->index << 32);
 	if (cmd->submit != NULL) {
 		struct op *op = CONTAINER_OF(cmd->submit, struct op, submit);
 
 		if (op->value != value)
-			sim_fail(p->c, "wrong submit");
+			sim_fail(p->at.c, "wrong submit");
 		w->acked++;
 		if (cmd->index > ch->acked)
 			ch->acked = cmd->index;
@@ -136,21 +136,14 @@ static void proc_role(void *arg, struct raft_group *g, bool leader)
 	struct replica *r = &p->replicas[raft_group_id(g)];
 
 	if (r->leads == leader)
-		sim_fail(p->c, "role %d told twice", leader);
+		sim_fail(p->at.c, "role %d told twice", leader);
 	r->leads = leader;
 	r->led_at = sim_now(sim_of(r));
 	sim_trace(sim_of(r), "role node=%u group=%u leader=%d term=%llu",
-		  p->node, r->gi, leader,
+		  p->at.node, r->gi, leader,
 		  (unsigned long long)raft_group_term(g));
 	if (leader)
-		sim_cluster_new_leader(p->c, p->node);
-}
-
-static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
-{
-	struct proc *p = arg;
-
-	sim_cluster_send(p->c, p->node, to, frame, len);
+		sim_cluster_new_leader(p->at.c, p->at.node);
 }
 
 /* --- checkpoints --- */
@@ -164,18 +157,18 @@ static void proc_freed(struct seg_free *f, int status)
 /* Frees one segment that nothing needs, if there is one. */
 static void proc_free_some(struct proc *p)
 {
-	uint64_t below = raft_host_free_below(p->host);
+	uint64_t below = raft_host_free_below(p->at.host);
 	struct seg_info *infos;
 	size_t n;
 
 	if (p->freeing.gen != 0)
 		return;
-	if (seg_segments(p->log, &infos, &n) != 0)
+	if (seg_segments(p->at.log, &infos, &n) != 0)
 		abort();
 	if (n > 0 && infos[0].gen < below) {
 		p->freeing = (struct seg_free){ .gen = infos[0].gen,
 						.done = proc_freed };
-		seg_free_segment(p->port, &p->freeing);
+		seg_free_segment(p->at.port, &p->freeing);
 		p->w->frees++;
 	}
 	mem_free(infos);
@@ -200,7 +193,7 @@ static void check_tell(struct proc *p)
 		if (r->g != NULL && r->saved.index > 0)
 			raft_group_checkpoint(r->g, r->saved.index);
 	}
-	raft_host_checkpointed(p->host);
+	raft_host_checkpointed(p->at.host);
 }
 
 static void check_run(struct env_work *work)
@@ -213,9 +206,9 @@ static void check_run(struct env_work *work)
 
 static void check_arm(struct proc *p)
 {
-	struct sim *s = sim_cluster_sim(p->c);
+	struct sim *s = sim_cluster_sim(p->at.c);
 
-	env_timer_set(p->env, &p->check,
+	env_timer_set(p->at.env, &p->check,
 		      sim_range(s, 20, p->w->lags ? 300 : 2000) * SIM_MS);
 }
 
@@ -224,7 +217,8 @@ static void check_done(struct env_work *work)
 	struct proc *p = CONTAINER_OF(work, struct proc, check_work);
 
 	check_tell(p);
-	if (sim_plant == PLANT_TRUNC && sim_chance(sim_cluster_sim(p->c), 500))
+	if (sim_plant == PLANT_TRUNC &&
+	    sim_chance(sim_cluster_sim(p->at.c), 500))
 		check_durable(p);
 	proc_free_some(p);
 	check_arm(p);
@@ -234,7 +228,7 @@ static void check_synced(struct seg_append *a)
 {
 	struct proc *p = CONTAINER_OF(a, struct proc, check_sync);
 
-	env_work(p->env, &p->check_work);
+	env_work(p->at.env, &p->check_work);
 }
 
 static void check_tick(struct env_timer *timer)
@@ -243,16 +237,16 @@ static void check_tick(struct env_timer *timer)
 
 	for (unsigned gi = 0; gi < p->w->groups; gi++)
 		p->replicas[gi].saved = p->replicas[gi].rows;
-	if (!seg_head_is_loose(p->log) || sim_plant == PLANT_AHEAD) {
-		env_work(p->env, &p->check_work);
+	if (!seg_head_is_loose(p->at.log) || sim_plant == PLANT_AHEAD) {
+		env_work(p->at.env, &p->check_work);
 		return;
 	}
 	p->check_sync = (struct seg_append){
 		.type = SEG_NONE,
-		.loose = sim_chance(sim_cluster_sim(p->c), 500),
+		.loose = sim_chance(sim_cluster_sim(p->at.c), 500),
 		.done = check_synced,
 	};
-	seg_append(p->port, &p->check_sync);
+	seg_append(p->at.port, &p->check_sync);
 }
 
 /* --- snapshots --- */
@@ -316,14 +310,14 @@ static void proc_lags(void *arg, struct raft_group *g, uint64_t from)
 {
 	struct proc *p = arg;
 	struct replica *r = &p->replicas[raft_group_id(g)];
-	unsigned node = sim_cluster_node(p->c, from);
+	unsigned node = sim_cluster_node(p->at.c, from);
 	struct fetch *f;
 
-	if (r->fetching || node == sim_cluster_size(p->c))
+	if (r->fetching || node == sim_cluster_size(p->at.c))
 		return;
 	r->fetching = true;
 	f = sim_zalloc(sizeof *f);
-	*f = (struct fetch){ p->w, node, p->node, r->gi, p->life, false,
+	*f = (struct fetch){ p->w, node, p->at.node, r->gi, p->life, false,
 			     { 0 } };
 	sim_after_owned(sim_of(r), sim_range(sim_of(r), 1, 50) * SIM_MS,
 			fetch_step, f);
@@ -352,7 +346,7 @@ static void proc_install(void *arg, struct raft_group *g)
 
 	r->install.run = install_run;
 	r->install.done = install_done;
-	env_work(p->env, &r->install);
+	env_work(p->at.env, &r->install);
 }
 
 /* --- groups come and go --- */
@@ -367,23 +361,24 @@ static void replica_cut(struct replica *r)
 	if (last >= ch->last || !r->g->one_voter)
 		return;
 	sim_trace(sim_of(r), "cut node=%u group=%u index=%llu of %llu",
-		  p->node, r->gi, (unsigned long long)last,
+		  p->at.node, r->gi, (unsigned long long)last,
 		  (unsigned long long)ch->last);
-	if (!sim_cluster_lossy(p->c, p->node))
-		sim_fail(p->c, "node %u: a kill took entries", p->node);
+	if (!sim_cluster_lossy(p->at.c, p->at.node))
+		sim_fail(p->at.c, "node %u: a kill took entries", p->at.node);
 	if (last < ch->firm)
-		sim_fail(p->c, "node %u: %llu was durable, the log ends at "
-			 "%llu", p->node, (unsigned long long)ch->firm,
+		sim_fail(p->at.c, "node %u: %llu was durable, the log ends at "
+			 "%llu", p->at.node, (unsigned long long)ch->firm,
 			 (unsigned long long)last);
-	for (unsigned n = 0; n < sim_cluster_size(p->c); n++) {
+	for (unsigned n = 0; n < sim_cluster_size(p->at.c); n++) {
 		struct replica *o = world_replica(p->w, n, r->gi);
 
-		if (n != p->node && ((o != NULL && o->rows.index > last) ||
-				     p->w->places[n][r->gi].rows.index > last))
-			sim_fail(p->c, "node %u has what node %u lost", n,
-				 p->node);
+		if (n != p->at.node &&
+		    ((o != NULL && o->rows.index > last) ||
+		     p->w->places[n][r->gi].rows.index > last))
+			sim_fail(p->at.c, "node %u has what node %u lost", n,
+				 p->at.node);
 	}
-	sim_cluster_count(p->c, SIM_N_LOSSES, 1);
+	sim_cluster_count(p->at.c, SIM_N_LOSSES, 1);
 	chain_cut(p->w, ch, last);
 }
 
@@ -407,7 +402,7 @@ static int proc_open_group(struct proc *p, unsigned gi, struct errbuf *e)
 
 	for (unsigned i = 0; i < config.n_voters; i++)
 		voters[i] = i + 1;
-	rv = raft_host_open_group(p->host, &config, &r->g, e);
+	rv = raft_host_open_group(p->at.host, &config, &r->g, e);
 	if (rv != 0) {
 		r->g = NULL;
 		return rv;
@@ -423,13 +418,14 @@ static int proc_open_group(struct proc *p, unsigned gi, struct errbuf *e)
 
 void proc_add_group(struct proc *p, unsigned gi)
 {
-	struct place *place = &p->w->places[p->node][gi];
+	struct place *place = &p->w->places[p->at.node][gi];
 	struct errbuf e = { "" };
 
-	sim_trace(sim_cluster_sim(p->c), "add node=%u group=%u", p->node, gi);
+	sim_trace(sim_cluster_sim(p->at.c), "add node=%u group=%u", p->at.node,
+		  gi);
 	*place = (struct place){ .is = PLACE_HERE };
 	if (proc_open_group(p, gi, &e) != 0)
-		sim_fail(p->c, "node %u: %s", p->node, e.text);
+		sim_fail(p->at.c, "node %u: %s", p->at.node, e.text);
 }
 
 static void drop_done(struct raft_drop *d)
@@ -447,11 +443,11 @@ void proc_drop_group(struct proc *p, unsigned gi, uint64_t removed)
 
 	r->drop.done = drop_done;
 	rv = raft_group_drop(r->g, removed, &r->drop);
-	sim_trace(sim_of(r), "drop node=%u group=%u: %d", p->node, gi, rv);
+	sim_trace(sim_of(r), "drop node=%u group=%u: %d", p->at.node, gi, rv);
 	if (rv != 0)
 		return;
 	place_of(r)->is = PLACE_DROPPING;
-	env_timer_cancel(p->env, &r->timer);
+	env_timer_cancel(p->at.env, &r->timer);
 	r->g = NULL;
 }
 
@@ -461,7 +457,7 @@ static int proc_record(void *arg, const struct seg_rec *rec)
 {
 	struct proc *p = arg;
 
-	return raft_host_recover(p->host, rec);
+	return raft_host_recover(p->at.host, rec);
 }
 
 static int proc_scan_from(void *arg, const struct seg_rec *start,
@@ -470,47 +466,30 @@ static int proc_scan_from(void *arg, const struct seg_rec *start,
 	struct proc *p = arg;
 
 	*ret_gen = raft_start_need(start);
-	return raft_host_recover(p->host, start);
+	return raft_host_recover(p->at.host, start);
 }
 
 static void proc_rot(void *arg, const struct seg_rot *rot)
 {
 	struct proc *p = arg;
 
-	if (!sim_cluster_disk_bad(p->c, p->node))
-		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
-			 (unsigned long long)rot->pos.gen,
-			 (unsigned long long)rot->pos.off,
-			 (unsigned long long)rot->seq);
-	raft_host_recover_rot(p->host, rot);
-}
-
-static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
-{
-	struct proc *p = arg;
-
-	raft_host_start_body(p->host, gen, buf);
+	sim_proc_check_rot(&p->at, rot);
+	raft_host_recover_rot(p->at.host, rot);
 }
 
 static int proc_open_log(struct proc *p, struct errbuf *e)
 {
-	struct seg_config config = {
-		.dir = "/log",
-		.segment_size = 64u << 10,
-		.first_size = 16u << 10,
+	const struct seg_config config = {
 		.on_record = proc_record,
 		.on_rot = proc_rot,
 		.scan_from = proc_scan_from,
-		.start_body = proc_start_body,
-		.arg = p,
 	};
-	int rv = seg_head_open(p->env, &config, &p->log, e);
+	int rv = sim_proc_open_log(&p->at, &config, e);
 
 	if (rv != 0)
 		return rv;
-	if (seg_port_new(p->log, p->env, &p->port) != 0)
-		abort();
-	raft_host_set_log(p->host, p->log, p->port);
+	sim_proc_open_port(&p->at);
+	raft_host_set_log(p->at.host, p->at.log, p->at.port);
 	return 0;
 }
 
@@ -520,15 +499,12 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 
 	(void)c;
 	(void)node;
-	if (crash)
-		seg_head_abandon(p->log);
-	else
-		seg_head_close(p->log);
-	raft_host_free(p->host);
-	seg_port_free(p->port);
-	env_timer_cancel(p->env, &p->check);
+	sim_proc_close_log(&p->at, crash);
+	raft_host_free(p->at.host);
+	seg_port_free(p->at.port);
+	env_timer_cancel(p->at.env, &p->check);
 	for (unsigned i = 0; i < GROUPS; i++)
-		env_timer_cancel(p->env, &p->replicas[i].timer);
+		env_timer_cancel(p->at.env, &p->replicas[i].timer);
 	leases_free(p);
 	free(p);
 }
@@ -542,7 +518,7 @@ static void proc_drop_rest(struct proc *p)
 		if (place_of(r)->is != PLACE_DROPPING)
 			continue;
 		r->drop.done = drop_done;
-		if (raft_host_drop(p->host, (uint16_t)gi, &r->drop) != 0)
+		if (raft_host_drop(p->at.host, (uint16_t)gi, &r->drop) != 0)
 			abort();
 	}
 }
@@ -555,10 +531,8 @@ static struct proc *proc_new(struct sim_cluster *c, unsigned node,
 
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
-	p->c = c;
-	p->node = node;
+	sim_proc_init(&p->at, c, node, env);
 	p->life = ++lives;
-	p->env = env;
 	TAILQ_INIT(&p->leases);
 	sim_changes_init(&p->changes, c, &p->w->changes);
 	p->check.cb = check_tick;
@@ -583,7 +557,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.apply = proc_apply,
 		.passed = proc_passed,
 		.role = proc_role,
-		.send = proc_send,
+		.send = sim_proc_send,
 		.lags = proc_lags,
 		.install = proc_install,
 		.forget_followers = true,
@@ -596,7 +570,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	struct errbuf e = { "" };
 	int rv;
 
-	if (raft_host_new(&config, &p->host) != 0)
+	if (raft_host_new(&config, &p->at.host) != 0)
 		abort();
 	rv = proc_open_log(p, &e);
 	for (unsigned i = 0; i < p->w->groups && rv == 0; i++)
@@ -606,7 +580,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		proc_stop(c, node, p, true);
 		return sim_refuse(c, node, "%s", e.text);
 	}
-	if (raft_host_start(p->host) != 0)
+	if (raft_host_start(p->at.host) != 0)
 		abort();
 	proc_drop_rest(p);
 	check_arm(p);
@@ -623,20 +597,6 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 		p->w->unknown++;
 		op_end(p->ops, VALUE_UNKNOWN);
 	}
-}
-
-int proc_receive(void *proc, uint64_t from, const uint8_t *frame, size_t len)
-{
-	struct proc *p = proc;
-
-	return raft_host_receive(p->host, from, frame, len);
-}
-
-void proc_link_reset(void *proc, uint64_t peer)
-{
-	struct proc *p = proc;
-
-	raft_host_link_reset(p->host, peer);
 }
 
 bool proc_leads(void *proc)

@@ -21,21 +21,6 @@
 
 /* --- what a process gets --- */
 
-static int proc_receive(void *proc, uint64_t from, const uint8_t *frame,
-			size_t len)
-{
-	struct proc *p = proc;
-
-	return raft_host_receive(p->host, from, frame, len);
-}
-
-static void proc_link_reset(void *proc, uint64_t peer)
-{
-	struct proc *p = proc;
-
-	raft_host_link_reset(p->host, peer);
-}
-
 static bool proc_leads(void *proc)
 {
 	struct proc *p = proc;
@@ -280,8 +265,8 @@ static const struct sim_ops shard_ops = {
 	.start = proc_start,
 	.stop = proc_stop,
 	.died = proc_died,
-	.receive = proc_receive,
-	.link_reset = proc_link_reset,
+	.receive = sim_proc_receive,
+	.link_reset = sim_proc_link_reset,
 	.leads = proc_leads,
 	.client = world_client,
 	.check = world_check,

@@ -20,6 +20,7 @@
 #include "storaged/shard.h"
 #include "tests/lib/nsmodel.h"
 #include "tests/sim/sim_member.h"
+#include "tests/sim/sim_proc.h"
 
 #define SHARD_GROUPS 3
 #define SHARD_CLIENTS 6
@@ -188,19 +189,15 @@ struct call {
 };
 
 struct proc {
+	struct sim_proc at;
 	struct world *w;
-	struct sim_cluster *c;
-	unsigned node, life;
-	struct env *env;
-	struct seg_head *log;
-	struct seg_port *port;
+	unsigned life;
 	struct rows_back *back;
 	struct shard_set *set;
 	struct raft_start *start;
 	struct log_doubt *doubt; /* while the log is scanned */
 	struct log_clean *clean;
 	struct compact *compact; /* drives it */
-	struct raft_host *host;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);
 	int (*pass)(void *arg, struct raft_group *g,

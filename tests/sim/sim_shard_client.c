@@ -224,12 +224,12 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	struct parcel *p = sim_zalloc(sizeof *p + len + more);
 
 	*p = (struct parcel){ .op = call->op, .try = call->try,
-			      .node = call->p->node,
+			      .node = call->p->at.node,
 			      .cuts = op_cuts(call->op),
 			      .status = status,
 			      .len = len, .body = more };
 	p->rot = status == RPC_STATUS_IO && !call->op->write &&
-		 sim_cluster_disk_bad(call->op->w->c, call->p->node);
+		 sim_cluster_disk_bad(call->op->w->c, call->p->at.node);
 	if (len > 0)
 		memcpy(p->bytes, payload->data, len);
 	if (more > 0)
@@ -278,7 +278,7 @@ static void op_arrive(void *arg)
 	if (p->calls != NULL)
 		p->calls->prev = call;
 	p->calls = call;
-	sim_cluster_enter(op->w->c, p->node);
+	sim_cluster_enter(op->w->c, p->at.node);
 	/* ops and their payloads stay until the end of the world */
 	if (shard_call_request(p->set, &(struct shard_request){
 			.group = op->m->group, .tag = op->tag,

@@ -25,7 +25,7 @@ bool member_wanted(const struct world *w, const struct model *m, unsigned node)
 static void member_ask(struct proc *p, struct raft_group *g, uint64_t id,
 		       enum raft_role role)
 {
-	sim_cluster_enter(p->c, p->node);
+	sim_cluster_enter(p->at.c, p->at.node);
 	sim_changes_ask(&p->changes, g, id, role);
 }
 
@@ -49,13 +49,13 @@ static bool member_add(struct proc *p, struct raft_group *g,
 		       const struct model *model, const struct raft_member *m,
 		       unsigned n)
 {
-	struct sim *s = sim_cluster_sim(p->c);
-	unsigned nodes = sim_cluster_size(p->c);
+	struct sim *s = sim_cluster_sim(p->at.c);
+	unsigned nodes = sim_cluster_size(p->at.c);
 	unsigned from = (unsigned)sim_rand(s, nodes);
 
 	for (unsigned i = 0; i < nodes; i++) {
 		unsigned node = (from + i) % nodes;
-		uint64_t id = sim_cluster_store(p->c, node);
+		uint64_t id = sim_cluster_store(p->at.c, node);
 		enum raft_role role = sim_member_role(m, n, id);
 
 		if (!model->target[node] || role == RAFT_ROLE_VOTER)
@@ -71,13 +71,13 @@ static bool member_retire(struct proc *p, struct raft_group *g,
 			  const struct model *model,
 			  const struct raft_member *m, unsigned n)
 {
-	struct sim *s = sim_cluster_sim(p->c);
+	struct sim *s = sim_cluster_sim(p->at.c);
 	unsigned from = (unsigned)sim_rand(s, n);
 
 	for (unsigned i = 0; i < n; i++) {
 		const struct raft_member *x = &m[(from + i) % n];
 
-		if (model->target[sim_cluster_node(p->c, x->id)] ||
+		if (model->target[sim_cluster_node(p->at.c, x->id)] ||
 		    (x->role == RAFT_ROLE_SPARE && sim_chance(s, 500)))
 			continue;
 		member_ask(p, g, x->id,
@@ -92,12 +92,12 @@ static bool member_retire(struct proc *p, struct raft_group *g,
 
 static void member_transfer(struct proc *p, struct raft_group *g)
 {
-	struct sim *s = sim_cluster_sim(p->c);
-	uint64_t to = sim_rand(s, sim_cluster_size(p->c) + 1);
+	struct sim *s = sim_cluster_sim(p->at.c);
+	uint64_t to = sim_rand(s, sim_cluster_size(p->at.c) + 1);
 
 	if (to > 0)
-		to = sim_cluster_store(p->c, (unsigned)to - 1);
-	sim_cluster_enter(p->c, p->node);
+		to = sim_cluster_store(p->at.c, (unsigned)to - 1);
+	sim_cluster_enter(p->at.c, p->at.node);
 	if (raft_group_transfer(g, to) == 0)
 		p->w->transfers++;
 }

@@ -430,7 +430,7 @@ static void model_compare(struct model *m, const struct proc *p,
 
 	if (a->status != status)
 		sim_fail(m->w->c, "node %u group %u index %llu: %s answers %s, "
-			 "the model %s", p->node, m->group,
+			 "the model %s", p->at.node, m->group,
 			 (unsigned long long)sim_entry->index,
 			 rpc_info(c->tag)->name, rpc_status_name(a->status),
 			 rpc_status_name(status));
@@ -442,7 +442,7 @@ static void model_compare(struct model *m, const struct proc *p,
 	    (e->has_pos && pos != e->pos))
 		sim_fail(m->w->c, "node %u group %u index %llu: %s answers "
 			 "size %llu pos %llu nlink %u, the model %llu %llu %u",
-			 p->node, m->group,
+			 p->at.node, m->group,
 			 (unsigned long long)sim_entry->index,
 			 rpc_info(c->tag)->name,
 			 (unsigned long long)(attr ? attr->size : 0),

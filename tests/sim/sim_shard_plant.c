@@ -112,7 +112,7 @@ WRAP(int, raft_host_new, const struct raft_host_config *config,
 
 	sim_starting->apply = config->apply;
 	sim_starting->apply_arg = config->arg;
-	sim_procs[sim_starting->node] = sim_starting;
+	sim_procs[sim_starting->at.node] = sim_starting;
 	own.apply = on_apply;
 	sim_starting->pass = config->passed;
 	own.passed = on_passed;
@@ -129,7 +129,7 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 	if (p == NULL) /* only tried out */
 		return __real_ns_apply(t, c, a);
 	if (sim_plant == PLANT_CLOCK)
-		own.now = env_wall_ns(p->env);
+		own.now = env_wall_ns(p->at.env);
 	if (sim_plant == PLANT_REUSE) /* numbers that were lost come again */
 		own.term = 0;
 	rv = __real_ns_apply(t, &own, a);
@@ -156,8 +156,8 @@ WRAP(void, shard_on_install, void *arg, struct raft_group *raft)
 	const struct shard_group *g = raft_group_user(raft);
 	struct proc *p = g->set->config.arg;
 
-	if (sim_chance(sim_cluster_sim(p->c), 200))
-		sim_cluster_crash_soon(p->c, p->node, 4);
+	if (sim_chance(sim_cluster_sim(p->at.c), 200))
+		sim_cluster_crash_soon(p->at.c, p->at.node, 4);
 	__real_shard_on_install(arg, raft);
 }
 
@@ -212,7 +212,7 @@ WRAP(bool, raft_group_can_read, const struct raft_group *g)
 WRAP(int, rows_txn_commit, struct rows_txn *t)
 {
 	if (sim_plant == PLANT_ROWS && sim_applying != NULL &&
-	    sim_chance(sim_cluster_sim(sim_applying->c), 2))
+	    sim_chance(sim_cluster_sim(sim_applying->at.c), 2))
 		rows_txn_reset(t);
 	return __real_rows_txn_commit(t);
 }
@@ -271,7 +271,8 @@ static bool rows_cut(const struct rows_back *back)
 	for (unsigned i = 0; i < SIM_NODES && (p == NULL || p->back != back);
 	     i++)
 		p = sim_procs[i];
-	return p != NULL && p->back == back && sim_cluster_cut(p->c, p->node);
+	return p != NULL && p->back == back &&
+	       sim_cluster_cut(p->at.c, p->at.node);
 }
 
 WRAP(int, rows_back_checkpoint, struct rows_back *back)
@@ -293,12 +294,12 @@ WRAP(int, raft_snap_loader_step, struct raft_snap_loader *l)
 
 	for (unsigned i = 0; i < SIM_NODES && p == NULL; i++)
 		if (sim_procs[i] != NULL &&
-		    sim_running(sim_cluster_sim(sim_procs[i]->c)) == i)
+		    sim_running(sim_cluster_sim(sim_procs[i]->at.c)) == i)
 			p = sim_procs[i];
 	sim_loading = true;
 	rv = __real_raft_snap_loader_step(l);
 	sim_loading = false;
-	if (p != NULL && sim_chance(sim_cluster_sim(p->c), 600) &&
+	if (p != NULL && sim_chance(sim_cluster_sim(p->at.c), 600) &&
 	    sim_plant != PLANT_SNAPSYNC)
 		(void)__wrap_rows_back_checkpoint(p->back);
 	return rv;

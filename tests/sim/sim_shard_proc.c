@@ -12,13 +12,6 @@
 
 /* --- states of replicas --- */
 
-static void on_finding(void *arg, const char *text)
-{
-	struct proc *p = arg;
-
-	sim_fail(p->c, "node %u: %s", p->node, text);
-}
-
 static void check_hash(struct proc *p, struct model *m, uint64_t index,
 		       struct wire_u128 hash)
 {
@@ -28,8 +21,8 @@ static void check_hash(struct proc *p, struct model *m, uint64_t index,
 		if (h->index != index)
 			continue;
 		if (h->hash.hi != hash.hi || h->hash.lo != hash.lo)
-			sim_fail(p->c, "node %u group %u: another state at "
-				 "%llu", p->node, m->group,
+			sim_fail(p->at.c, "node %u group %u: another state at "
+				 "%llu", p->at.node, m->group,
 				 (unsigned long long)index);
 		return;
 	}
@@ -51,11 +44,12 @@ void proc_check_rows(struct proc *p)
 			continue;
 		if (shard_read_applied(p->back, m->group, &index, &now) != 0 ||
 		    ns_hash(p->back, m->group, &hash) != 0 ||
-		    ns_check(p->back, m->group, on_finding, p) != 0)
-			sim_fail(p->c, "node %u: rows cannot be read", p->node);
+		    ns_check(p->back, m->group, sim_proc_finding, p) != 0)
+			sim_fail(p->at.c, "node %u: rows cannot be read",
+				 p->at.node);
 		if (index > m->passed)
-			sim_fail(p->c, "node %u group %u: rows of the future",
-				 p->node, m->group);
+			sim_fail(p->at.c, "node %u group %u: rows of the "
+				 "future", p->at.node, m->group);
 		check_hash(p, m, index, hash);
 	}
 }
@@ -75,12 +69,8 @@ static void proc_rot(void *arg, const struct seg_rot *rot)
 {
 	struct proc *p = arg;
 
-	if (!sim_cluster_disk_bad(p->c, p->node))
-		sim_fail(p->c, "node %u: rot at %llx:%llu seq %llu", p->node,
-			 (unsigned long long)rot->pos.gen,
-			 (unsigned long long)rot->pos.off,
-			 (unsigned long long)rot->seq);
-	sim_cluster_count(p->c, SIM_N_ROT, 1);
+	sim_proc_check_rot(&p->at, rot);
+	sim_cluster_count(p->at.c, SIM_N_ROT, 1);
 	shard_set_recover_rot(p->set, rot);
 }
 
@@ -89,10 +79,10 @@ static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
 {
 	struct proc *p = arg;
 
-	if (sim_cluster_disk_bad(p->c, p->node))
+	if (sim_cluster_disk_bad(p->at.c, p->at.node))
 		return; /* the read is answered with IO */
-	sim_fail(p->c, "node %u group %u: a value at %llx:%llu is not there",
-		 p->node, group, (unsigned long long)gen,
+	sim_fail(p->at.c, "node %u group %u: a value at %llx:%llu is not there",
+		 p->at.node, group, (unsigned long long)gen,
 		 (unsigned long long)off);
 }
 
@@ -103,19 +93,13 @@ static int proc_scan_from(void *arg, const struct seg_rec *start,
 	struct errbuf e = { "" };
 	int rv = raft_start_from(p->start, start, ret_gen, &e);
 
-	if (rv != 0 && rv != -ENOMEM && !sim_cluster_disk_bad(p->c, p->node))
-		sim_fail(p->c, "node %u: %s", p->node, e.text);
+	if (rv != 0 && rv != -ENOMEM &&
+	    !sim_cluster_disk_bad(p->at.c, p->at.node))
+		sim_fail(p->at.c, "node %u: %s", p->at.node, e.text);
 	p->w->n_doubts += raft_start_n_doubts(p->start);
 	if (rv == 0 && *ret_gen > 1)
-		sim_cluster_count(p->c, SIM_N_SHORT_STARTS, 1);
-	return rv == 0 ? raft_start_recover(p->start, start, p->host) : rv;
-}
-
-static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
-{
-	struct proc *p = arg;
-
-	raft_host_start_body(p->host, gen, buf);
+		sim_cluster_count(p->at.c, SIM_N_SHORT_STARTS, 1);
+	return rv == 0 ? raft_start_recover(p->start, start, p->at.host) : rv;
 }
 
 static void proc_role(void *arg, uint16_t group, bool leader)
@@ -123,51 +107,38 @@ static void proc_role(void *arg, uint16_t group, bool leader)
 	struct proc *p = arg;
 
 	p->leads[group - 1] = leader;
-	sim_trace(sim_cluster_sim(p->c), "role node=%u group=%u leader=%d",
-		  p->node, group, leader);
+	sim_trace(sim_cluster_sim(p->at.c), "role node=%u group=%u leader=%d",
+		  p->at.node, group, leader);
 	if (!leader)
 		return;
-	p->w->led_at[group - 1] = sim_now(sim_cluster_sim(p->c));
-	sim_cluster_count(p->c, SIM_N_TERMS, 1);
-	sim_cluster_new_leader(p->c, p->node);
-}
-
-static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
-{
-	struct proc *p = arg;
-
-	sim_cluster_send(p->c, p->node, to, frame, len);
+	p->w->led_at[group - 1] = sim_now(sim_cluster_sim(p->at.c));
+	sim_cluster_count(p->at.c, SIM_N_TERMS, 1);
+	sim_cluster_new_leader(p->at.c, p->at.node);
 }
 
 static int proc_open_log(struct proc *p, struct errbuf *e)
 {
-	struct seg_config config = {
-		.dir = "/log",
-		.segment_size = 64u << 10,
-		.first_size = 16u << 10,
+	const struct seg_config config = {
 		.on_record = proc_record,
 		.on_rot = proc_rot,
 		.scan_from = proc_scan_from,
-		.start_body = proc_start_body,
-		.arg = p,
 	};
 	int rv = log_doubt_new(p->start, p->back, &p->doubt);
 	struct seg_stats stats;
 
 	if (rv != 0)
 		abort();
-	rv = seg_head_open(p->env, &config, &p->log, e);
+	rv = sim_proc_open_log(&p->at, &config, e);
 	if (rv == 0)
-		rv = log_doubt_settle(p->doubt, p->log);
+		rv = log_doubt_settle(p->doubt, p->at.log);
 	log_doubt_free(p->doubt);
 	p->doubt = NULL;
 	if (rv != 0)
 		return rv;
-	seg_head_stats(p->log, &stats);
+	seg_head_stats(p->at.log, &stats);
 	p->segments = stats.segments;
-	if (seg_port_new(p->log, p->env, &p->port) != 0)
-		abort();
-	shard_set_log(p->set, p->log, p->port);
+	sim_proc_open_port(&p->at);
+	shard_set_log(p->set, p->at.log, p->at.port);
 	return 0;
 }
 
@@ -180,30 +151,30 @@ static void proc_cut(struct proc *p, unsigned i)
 
 	if (!g->one_voter || last >= m->last)
 		return;
-	sim_trace(sim_cluster_sim(p->c), "cut node=%u group=%u index=%llu",
-		  p->node, m->group, (unsigned long long)last);
-	if (!sim_cluster_lossy(p->c, p->node))
-		sim_fail(p->c, "node %u: a kill took commands", p->node);
+	sim_trace(sim_cluster_sim(p->at.c), "cut node=%u group=%u index=%llu",
+		  p->at.node, m->group, (unsigned long long)last);
+	if (!sim_cluster_lossy(p->at.c, p->at.node))
+		sim_fail(p->at.c, "node %u: a kill took commands", p->at.node);
 	if (last < m->firm)
-		sim_fail(p->c, "node %u group %u: %llu was durable, the log "
-			 "ends at %llu", p->node, m->group,
+		sim_fail(p->at.c, "node %u group %u: %llu was durable, the log "
+			 "ends at %llu", p->at.node, m->group,
 			 (unsigned long long)m->firm,
 			 (unsigned long long)last);
-	sim_cluster_count(p->c, SIM_N_LOSSES, 1);
+	sim_cluster_count(p->at.c, SIM_N_LOSSES, 1);
 	p->w->cuts[i]++;
 	model_cut(m, p, last);
 }
 
 static int proc_open_groups(struct proc *p, struct errbuf *e)
 {
-	unsigned n = sim_cluster_size(p->c);
+	unsigned n = sim_cluster_size(p->at.c);
 	uint64_t voters[SIM_NODES];
 
 	if (n > p->w->founders)
 		n = p->w->founders;
 	for (unsigned i = 0; i < n; i++)
 		voters[i] = i + 1;
-	if (p->node >= n || p->w->wiped[p->node])
+	if (p->at.node >= n || p->w->wiped[p->at.node])
 		n = 0;
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		struct model *m = &p->w->models[i];
@@ -224,12 +195,13 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 /* Segments of the log that nobody needs go, now and then. */
 static void proc_open_clean(struct proc *p)
 {
-	const struct log_clean_loop loop = { p->env, p->set };
+	const struct log_clean_loop loop = { p->at.env, p->set };
 	const struct log_clean_config lc = {
-		.loops = &loop, .n_loops = 1, .log = p->log, .port = p->port,
+		.loops = &loop, .n_loops = 1,
+		.log = p->at.log, .port = p->at.port,
 		.pinned = p->w->pinned,
 	};
-	const struct compact_config cc = { .env = p->env };
+	const struct compact_config cc = { .env = p->at.env };
 	struct compact_head head;
 
 	if (compact_new(&cc, &p->compact) != 0 ||
@@ -242,8 +214,8 @@ static void proc_open_clean(struct proc *p)
 static void proc_lose_rows(struct proc *p)
 {
 	struct world *w = p->w;
-	struct sim *s = sim_cluster_sim(p->c);
-	struct rows_mem_image **image = &w->images[p->node];
+	struct sim *s = sim_cluster_sim(p->at.c);
+	struct rows_mem_image **image = &w->images[p->at.node];
 
 	if (!sim_chance(s, w->doubts))
 		return;
@@ -251,7 +223,7 @@ static void proc_lose_rows(struct proc *p)
 	*image = w->old_image != NULL && sim_chance(s, 50)
 		? rows_mem_image_copy(w->old_image)
 		: rows_mem_image_new();
-	sim_trace(s, "rows lost node=%u", p->node);
+	sim_trace(s, "rows lost node=%u", p->at.node);
 }
 
 static void proc_hold(void *arg, bool on)
@@ -290,7 +262,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.id = store,
 		.election_ms = 300,
 		.heartbeat_ms = 50,
-		.send = proc_send,
+		.send = sim_proc_send,
 		.role = proc_role,
 		.rot = proc_value_rot,
 		.merge = &merge,
@@ -305,9 +277,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->life = ++lives;
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
-	p->c = c;
-	p->node = node;
-	p->env = env;
+	sim_proc_init(&p->at, c, node, env);
 	sim_changes_init(&p->changes, c, &p->w->changes);
 	sim_starting = p;
 	proc_lose_rows(p);
@@ -335,7 +305,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		simenv_set_work(env, 1 * SIM_MS, 10 * SIM_MS);
 	if (shard_set_new(&config, &p->set) != 0)
 		abort();
-	p->host = shard_set_host(p->set);
+	p->at.host = shard_set_host(p->set);
 	rows_set_forget(shard_set_rows(p->set), p->w->forget);
 	rv = proc_open_log(p, &e);
 	if (rv == 0)
@@ -360,21 +330,21 @@ static void proc_count(struct proc *p)
 	struct seg_stats seg;
 
 	shard_set_stats(p->set, &shard);
-	sim_cluster_count(p->c, SIM_N_LATE_READS, shard.late_reads);
-	sim_cluster_count(p->c, SIM_N_PARKS, shard.parks);
-	sim_cluster_count(p->c, SIM_N_CHECKPOINTS, shard.checkpoints);
-	sim_cluster_count(p->c, SIM_N_MERGES, shard.merges);
-	sim_cluster_count(p->c, SIM_N_QUEUE, shard.queue_done);
-	sim_cluster_count(p->c, SIM_N_INSTALLS, shard.snaps_in);
-	sim_cluster_count(p->c, SIM_N_FETCH_FAILS, shard.snaps_failed);
-	if (p->log != NULL) {
-		seg_head_stats(p->log, &seg);
-		sim_cluster_count(p->c, SIM_N_SEGMENTS,
+	sim_cluster_count(p->at.c, SIM_N_LATE_READS, shard.late_reads);
+	sim_cluster_count(p->at.c, SIM_N_PARKS, shard.parks);
+	sim_cluster_count(p->at.c, SIM_N_CHECKPOINTS, shard.checkpoints);
+	sim_cluster_count(p->at.c, SIM_N_MERGES, shard.merges);
+	sim_cluster_count(p->at.c, SIM_N_QUEUE, shard.queue_done);
+	sim_cluster_count(p->at.c, SIM_N_INSTALLS, shard.snaps_in);
+	sim_cluster_count(p->at.c, SIM_N_FETCH_FAILS, shard.snaps_failed);
+	if (p->at.log != NULL) {
+		seg_head_stats(p->at.log, &seg);
+		sim_cluster_count(p->at.c, SIM_N_SEGMENTS,
 				  seg.segments - p->segments);
 	}
 	if (snaps != NULL) {
 		raft_snaps_stats(snaps, &snap);
-		sim_cluster_count(p->c, SIM_N_SNAPSHOTS, snap.files);
+		sim_cluster_count(p->at.c, SIM_N_SNAPSHOTS, snap.files);
 	}
 }
 
@@ -386,7 +356,7 @@ static void proc_close_clean(struct proc *p)
 		return;
 	compact_get_info(p->compact, &info);
 	p->w->n_cleaned += info.freed;
-	sim_cluster_count(p->c, SIM_N_CLEANED, info.freed);
+	sim_cluster_count(p->at.c, SIM_N_CLEANED, info.freed);
 	log_clean_free(p->clean);
 	compact_free(p->compact);
 }
@@ -399,13 +369,10 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	sim_procs[node] = NULL;
 	proc_count(p);
 	client_calls_lost(p);
-	if (crash)
-		seg_head_abandon(p->log);
-	else
-		seg_head_close(p->log);
+	sim_proc_close_log(&p->at, crash);
 	proc_close_clean(p);
 	shard_set_free(p->set);
-	seg_port_free(p->port);
+	seg_port_free(p->at.port);
 	raft_start_free(p->start);
 	rows_back_close(p->back);
 	free(p);

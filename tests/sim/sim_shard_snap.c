@@ -96,7 +96,7 @@ int snap_ask(void *arg, uint64_t to, uint16_t group, struct buf *payload,
 	struct ask *a = sim_zalloc(sizeof *a);
 
 	*a = (struct ask){
-		.next = w->asks, .w = w, .from = p->node, .life = p->life,
+		.next = w->asks, .w = w, .from = p->at.node, .life = p->life,
 		.to = sim_cluster_node(w->c, to), .group = group,
 		.payload = *payload, .done = done, .arg = done_arg,
 	};

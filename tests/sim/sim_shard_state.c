@@ -310,7 +310,7 @@ static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
 	uint32_t status;
 
 	sim_trace(sim_cluster_sim(m->w->c), "apply node=%u group=%u index=%llu "
-		  "%s status=%s", p->node, m->group,
+		  "%s status=%s", p->at.node, m->group,
 		  (unsigned long long)sim_entry->index, rpc_info(c->tag)->name,
 		  rpc_status_name(a->status));
 	if (!model_slot(m, c, a, answer, &slot, &mark))
@@ -336,7 +336,7 @@ void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 	struct step *s;
 
 	if (cmd->index <= p->applied[m->group - 1])
-		sim_fail(m->w->c, "node %u applies %llu again", p->node,
+		sim_fail(m->w->c, "node %u applies %llu again", p->at.node,
 			 (unsigned long long)cmd->index);
 	p->applied[m->group - 1] = cmd->index;
 	/* only where there are no others it may be loose */
@@ -363,10 +363,10 @@ void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 		model_new(m, p, c, a, now.answer);
 	} else if (s->cmd != now.cmd || s->term != now.term) {
 		sim_fail(m->w->c, "node %u group %u: another command at %llu",
-			 p->node, m->group, (unsigned long long)cmd->index);
+			 p->at.node, m->group, (unsigned long long)cmd->index);
 	} else if (s->answer != now.answer) {
 		sim_fail(m->w->c, "node %u group %u: another answer at %llu "
-			 "to %s: %s", p->node, m->group,
+			 "to %s: %s", p->at.node, m->group,
 			 (unsigned long long)cmd->index,
 			 rpc_info(c->tag)->name, rpc_status_name(a->status));
 	}

@@ -19,21 +19,6 @@
 
 /* --- what a process gets --- */
 
-static int tree_receive(void *proc, uint64_t from, const uint8_t *frame,
-			size_t len)
-{
-	struct proc *p = proc;
-
-	return raft_host_receive(p->host, from, frame, len);
-}
-
-static void tree_link_reset(void *proc, uint64_t peer)
-{
-	struct proc *p = proc;
-
-	raft_host_link_reset(p->host, peer);
-}
-
 static bool tree_leads(void *proc)
 {
 	struct proc *p = proc;
@@ -205,8 +190,8 @@ static const struct sim_ops tree_ops = {
 	.start = proc_start,
 	.stop = proc_stop,
 	.died = proc_died,
-	.receive = tree_receive,
-	.link_reset = tree_link_reset,
+	.receive = sim_proc_receive,
+	.link_reset = sim_proc_link_reset,
 	.leads = tree_leads,
 	.client = tree_client,
 	.check = tree_check,

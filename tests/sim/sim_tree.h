@@ -13,7 +13,7 @@
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
 #include "tests/lib/nsmodel.h"
-#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_proc.h"
 
 #define TREE_GROUPS 4
 #define TREE_CLIENTS 10
@@ -147,15 +147,10 @@ struct tree {
 };
 
 struct proc {
+	struct sim_proc at;
 	struct tree *w;
-	struct sim_cluster *c;
-	unsigned node;
-	struct env *env;
-	struct seg_head *log;
-	struct seg_port *port;
 	struct rows_back *back;
 	struct shard_set *set;
-	struct raft_host *host;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);
 	void *apply_arg;

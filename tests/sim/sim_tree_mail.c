@@ -139,7 +139,7 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	struct parcel *p = sim_zalloc(sizeof *p + len);
 
 	*p = (struct parcel){ .m = call->m, .try = call->try,
-			      .node = call->p->node, .status = status,
+			      .node = call->p->at.node, .status = status,
 			      .len = len };
 	if (len > 0)
 		memcpy(p->bytes, payload->data, len);

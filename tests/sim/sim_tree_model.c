@@ -447,8 +447,8 @@ static void tree_effect(struct proc *p, uint64_t index,
 static void tree_first(struct proc *p, const struct raft_cmd *cmd,
 		       const struct ns_cmd *c, const struct ns_answer *a)
 {
-	sim_trace(sim_cluster_sim(p->c), "apply node=%u shard=%u index=%llu %s "
-		  "status=%s%s", p->node, c->shard,
+	sim_trace(sim_cluster_sim(p->at.c), "apply node=%u shard=%u index=%llu "
+		  "%s status=%s%s", p->at.node, c->shard,
 		  (unsigned long long)cmd->index, rpc_info(c->tag)->name,
 		  rpc_status_name(a->status), a->repeated ? " again" : "");
 	switch (a->status) {
@@ -490,8 +490,8 @@ void tree_applied(struct proc *p, const struct raft_cmd *cmd,
 		g->last = cmd->index;
 		tree_first(p, cmd, c, a);
 	} else if (s->cmd != now.cmd || s->answer != now.answer) {
-		sim_fail(p->c, "node %u shard %u: another %s at %llu (%s: %s)",
-			 p->node, c->shard,
+		sim_fail(p->at.c, "node %u shard %u: another %s at %llu (%s: "
+			 "%s)", p->at.node, c->shard,
 			 s->cmd != now.cmd ? "command" : "answer",
 			 (unsigned long long)cmd->index,
 			 rpc_info(c->tag)->name, rpc_status_name(a->status));

@@ -43,7 +43,7 @@ WRAP(int, raft_host_new, const struct raft_host_config *config,
 
 	starting->apply = config->apply;
 	starting->apply_arg = config->arg;
-	procs[starting->node] = starting;
+	procs[starting->at.node] = starting;
 	own.apply = on_apply;
 	return __real_raft_host_new(&own, ret_host);
 }
@@ -95,24 +95,17 @@ WRAP(bool, shard_far_pending, const struct shard_group *g,
 
 /* --- rows --- */
 
-static void on_finding(void *arg, const char *text)
-{
-	struct proc *p = arg;
-
-	sim_fail(p->c, "node %u: %s", p->node, text);
-}
-
 void proc_check_rows(struct proc *p, bool whole)
 {
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		uint16_t g = (uint16_t)(i + 1);
 		uint64_t n;
 
-		if (ns_check(p->back, g, on_finding, p) != 0 ||
-		    (whole && ns_check_far(p->back, g, on_finding, p, &n) !=
-				      0))
-			sim_fail(p->c, "node %u: rows cannot be read",
-				 p->node);
+		if (ns_check(p->back, g, sim_proc_finding, p) != 0 ||
+		    (whole && ns_check_far(p->back, g, sim_proc_finding, p,
+					   &n) != 0))
+			sim_fail(p->at.c, "node %u: rows cannot be read",
+				 p->at.node);
 	}
 }
 
@@ -169,7 +162,7 @@ static void proc_call_cancel(void *arg, void *handle)
 static uint16_t proc_place(void *arg, uint16_t shard)
 {
 	struct proc *p = arg;
-	struct sim *s = sim_cluster_sim(p->c);
+	struct sim *s = sim_cluster_sim(p->at.c);
 
 	return sim_chance(s, 400) ? shard
 				  : (uint16_t)(1 + sim_rand(s, p->w->groups));
@@ -193,55 +186,35 @@ static int proc_scan_from(void *arg, const struct seg_rec *start,
 	return shard_set_recover(p->set, start);
 }
 
-static void proc_start_body(void *arg, uint64_t gen, struct buf *buf)
-{
-	struct proc *p = arg;
-
-	raft_host_start_body(p->host, gen, buf);
-}
-
 static void proc_role(void *arg, uint16_t group, bool leader)
 {
 	struct proc *p = arg;
 
 	p->leads[group - 1] = leader;
-	sim_trace(sim_cluster_sim(p->c), "role node=%u group=%u leader=%d",
-		  p->node, group, leader);
+	sim_trace(sim_cluster_sim(p->at.c), "role node=%u group=%u leader=%d",
+		  p->at.node, group, leader);
 	if (leader)
-		sim_cluster_new_leader(p->c, p->node);
-}
-
-static void proc_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
-{
-	struct proc *p = arg;
-
-	sim_cluster_send(p->c, p->node, to, frame, len);
+		sim_cluster_new_leader(p->at.c, p->at.node);
 }
 
 static int proc_open_log(struct proc *p, struct errbuf *e)
 {
-	struct seg_config config = {
-		.dir = "/log",
-		.segment_size = 64u << 10,
-		.first_size = 16u << 10,
+	const struct seg_config config = {
 		.on_record = proc_record,
 		.scan_from = proc_scan_from,
-		.start_body = proc_start_body,
-		.arg = p,
 	};
-	int rv = seg_head_open(p->env, &config, &p->log, e);
+	int rv = sim_proc_open_log(&p->at, &config, e);
 
 	if (rv != 0)
 		return rv;
-	if (seg_port_new(p->log, p->env, &p->port) != 0)
-		abort();
-	shard_set_log(p->set, p->log, p->port);
+	sim_proc_open_port(&p->at);
+	shard_set_log(p->set, p->at.log, p->at.port);
 	return 0;
 }
 
 static int proc_open_groups(struct proc *p, struct errbuf *e)
 {
-	unsigned n = sim_cluster_size(p->c);
+	unsigned n = sim_cluster_size(p->at.c);
 	uint64_t voters[SIM_NODES];
 	int64_t now;
 
@@ -268,7 +241,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.id = node + 1,
 		.election_ms = 300,
 		.heartbeat_ms = 50,
-		.send = proc_send,
+		.send = sim_proc_send,
 		.role = proc_role,
 		.call = proc_call,
 		.call_cancel = proc_call_cancel,
@@ -280,9 +253,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
-	p->c = c;
-	p->node = node;
-	p->env = env;
+	sim_proc_init(&p->at, c, node, env);
 	p->from.client = 1000 + p->w->lives++;
 	if (rows_back_mem(p->w->images[node], &p->back) != 0)
 		abort();
@@ -292,7 +263,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	starting = p;
 	if (shard_set_new(&config, &p->set) != 0)
 		abort();
-	p->host = shard_set_host(p->set);
+	p->at.host = shard_set_host(p->set);
 	rows_set_forget(shard_set_rows(p->set), p->w->forget);
 	rv = proc_open_log(p, &e);
 	if (rv == 0)
@@ -324,12 +295,9 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	procs[node] = NULL;
 	proc_count(p);
 	mail_calls_lost(p);
-	if (crash)
-		seg_head_abandon(p->log);
-	else
-		seg_head_close(p->log);
+	sim_proc_close_log(&p->at, crash);
 	shard_set_free(p->set);
-	seg_port_free(p->port);
+	seg_port_free(p->at.port);
 	rows_back_close(p->back);
 	free(p);
 }
