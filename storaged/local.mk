@@ -126,6 +126,7 @@ TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 check_PROGRAMS += tests/sim/sim_shard
 tests_sim_sim_shard_SOURCES = \
 	tests/lib/nsmodel.c tests/lib/nsmodel.h \
+	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_shard.c tests/sim/sim_shard.h \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
 	tests/sim/sim_shard_member.c \
@@ -161,6 +162,7 @@ TESTS += tests/fault/crash_clean
 check_PROGRAMS += tests/sim/sim_tree
 tests_sim_sim_tree_SOURCES = \
 	tests/lib/nsmodel.c tests/lib/nsmodel.h \
+	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
 	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
 	tests/sim/sim_tree_ops.c tests/sim/sim_tree_proc.c

@@ -18,8 +18,8 @@
 #include "storaged/log_doubt.h"
 #include "storaged/ns.h"
 #include "storaged/shard.h"
-#include "tests/lib/nsmodel.h"
 #include "tests/sim/sim_member.h"
+#include "tests/sim/sim_names.h"
 #include "tests/sim/sim_proc.h"
 
 #define SHARD_GROUPS 3

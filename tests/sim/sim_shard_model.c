@@ -5,26 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "tests/sim/sim_shard.h"
 
 /* --- finding --- */
-
-static struct nsm_dir *model_dir(struct nsm_dir *d, uint64_t ino)
-{
-	if (d->ino == ino)
-		return d;
-	for (size_t i = 0; i < d->n; i++) {
-		struct nsm_dir *found = NULL;
-
-		if (d->v[i].dir != NULL)
-			found = model_dir(d->v[i].dir, ino);
-		if (found != NULL)
-			return found;
-	}
-	return NULL;
-}
 
 static struct link_to *model_file(struct model *m, uint64_t ino)
 {
@@ -39,7 +23,7 @@ static struct nsm_file *model_key(struct nsm_dir *d, const char *key)
 	const char *slash;
 
 	while ((slash = strchr(key, '/')) != NULL) {
-		char comp[SHARD_KEY];
+		char comp[NAMES_KEY];
 
 		snprintf(comp, sizeof comp, "%.*s", (int)(slash - key), key);
 		d = nsm_dir_of(d, comp);
@@ -77,12 +61,6 @@ static void model_orphans(struct model *m, uint32_t decisions)
 		if (!l->orphan)
 			model_drop(m, l);
 	}
-}
-
-static const char *str(struct wire_bytes b, char out[SHARD_KEY])
-{
-	snprintf(out, SHARD_KEY, "%.*s", (int)b.len, (const char *)b.p);
-	return out;
 }
 
 static bool is(struct wire_bytes b, const char *text)
@@ -130,12 +108,12 @@ static uint32_t model_put(struct model *m, const struct ns_cmd *c,
 {
 	struct rpc_put_rsp rsp;
 	struct rpc_put q;
-	char key[SHARD_KEY];
+	char key[NAMES_KEY];
 	struct nsm_file *f;
 	uint32_t status;
 
 	(void)rpc_put_decode(&q, c->payload, c->len);
-	str(q.key, key);
+	names_str(q.key, key);
 	status = model_cond(q.if_match, q.if_none_match,
 			    model_key(m->dir, key));
 	if (status != 0)
@@ -154,108 +132,43 @@ static uint32_t model_put(struct model *m, const struct ns_cmd *c,
 static uint32_t model_delete(struct model *m, const struct ns_cmd *c)
 {
 	struct rpc_delete q;
-	char key[SHARD_KEY];
+	char key[NAMES_KEY];
 	uint32_t status;
 
 	(void)rpc_delete_decode(&q, c->payload, c->len);
 	status = model_cond(q.if_match, q.if_none_match,
-			    model_key(m->dir, str(q.key, key)));
+			    model_key(m->dir, names_str(q.key, key)));
 	return status != 0 ? status : nsm_delete(m->dir, key);
 }
 
 static uint32_t model_mknod(struct model *m, const struct ns_cmd *c,
 			    const struct ns_answer *a)
 {
-	struct rpc_mknod_rsp rsp = { .attr = { .ino = 0 } };
-	struct rpc_mknod q;
-	char name[SHARD_KEY];
-	struct nsm_dir *d;
-	uint32_t status;
+	struct nsm_file *f;
+	uint32_t status = names_mknod(m->dir, c, a, &f);
 
-	(void)rpc_mknod_decode(&q, c->payload, c->len);
-	d = model_dir(m->dir, q.dir);
-	if (d == NULL)
-		return RPC_STATUS_NOENT;
-	status = nsm_create(d, str(q.name, name), S_ISDIR(q.mode), false);
-	if (status != 0)
-		return status;
-	(void)rpc_mknod_rsp_decode(&rsp, a->payload.data, a->payload.len);
-	if (S_ISDIR(q.mode))
-		nsm_dir_of(d, name)->ino = rsp.attr.ino;
-	else
-		model_track(m, nsm_file_of(d, name), rsp.attr.ino);
-	return 0;
-}
-
-static uint32_t model_unlink(struct model *m, const struct ns_cmd *c)
-{
-	struct rpc_unlink q;
-	char name[SHARD_KEY];
-	struct nsm_dir *d;
-
-	(void)rpc_unlink_decode(&q, c->payload, c->len);
-	d = model_dir(m->dir, q.dir);
-	if (d == NULL)
-		return RPC_STATUS_NOENT;
-	return q.rmdir ? nsm_rmdir(d, str(q.name, name))
-		       : nsm_unlink(d, str(q.name, name), false);
-}
-
-/* With NOREPLACE: what stands in the way, after what comes before that. */
-static uint32_t model_in_the_way(struct nsm_dir *d, const char *name,
-				 struct nsm_dir *d2, const char *name2)
-{
-	struct nsm_dir *c = nsm_dir_of(d, name);
-
-	if (c == NULL && nsm_file_of(d, name) == NULL)
-		return RPC_STATUS_NOENT;
-	for (struct nsm_dir *p = d2; c != NULL && d != d2 && p != NULL;
-	     p = p->up)
-		if (p == c)
-			return RPC_STATUS_INVAL;
-	return nsm_file_of(d2, name2) != NULL || nsm_dir_of(d2, name2) != NULL
-		       ? RPC_STATUS_EXIST
-		       : 0;
-}
-
-static uint32_t model_rename(struct model *m, const struct ns_cmd *c)
-{
-	struct nsm_dir *d, *d2;
-	struct rpc_rename q;
-	char name[SHARD_KEY], name2[SHARD_KEY];
-	uint32_t status = 0;
-
-	(void)rpc_rename_decode(&q, c->payload, c->len);
-	d = model_dir(m->dir, q.dir);
-	d2 = model_dir(m->dir, q.dir2);
-	if (d == NULL || d2 == NULL)
-		return RPC_STATUS_NOENT;
-	str(q.name, name);
-	str(q.name2, name2);
-	if ((q.flags & RPC_RENAME_EXCHANGE) != 0)
-		return nsm_exchange(d, name, d2, name2);
-	if ((q.flags & RPC_RENAME_NOREPLACE) != 0)
-		status = model_in_the_way(d, name, d2, name2);
-	return status != 0 ? status : nsm_rename(d, name, d2, name2);
+	if (f != NULL)
+		model_track(m, f, f->ino);
+	return status;
 }
 
 static uint32_t model_link(struct model *m, const struct ns_cmd *c,
 			   struct expect *e)
 {
 	struct rpc_link q;
-	char name[SHARD_KEY];
+	char name[NAMES_KEY];
 	struct link_to *l;
 	struct nsm_dir *d;
 	uint32_t status;
 
 	(void)rpc_link_decode(&q, c->payload, c->len);
-	d = model_dir(m->dir, q.dir);
+	d = names_dir(m->dir, q.dir);
 	if (d == NULL)
 		return RPC_STATUS_NOENT;
 	l = model_file(m, q.ino);
 	if (l == NULL)
 		return RPC_STATUS_STALE;
-	status = nsm_link(l->file, d, str(q.name, name));
+	status = nsm_link(l->file, d, names_str(q.name, name));
 	if (status == 0)
 		l->orphan = false;
 	e->has_nlink = true;
@@ -298,7 +211,7 @@ static uint32_t model_setattr(struct model *m, const struct ns_cmd *c,
 
 	(void)rpc_setattr_decode(&q, c->payload, c->len);
 	l = model_file(m, q.ino);
-	d = l == NULL ? model_dir(m->dir, q.ino) : NULL;
+	d = l == NULL ? names_dir(m->dir, q.ino) : NULL;
 	if (d != NULL) {
 		d->implicit = false;
 		return 0;
@@ -315,17 +228,6 @@ static uint32_t model_setattr(struct model *m, const struct ns_cmd *c,
 	e->size = l->file->size;
 	e->nlink = l->file->nlink;
 	return 0;
-}
-
-static uint32_t model_root(struct model *m, const struct ns_answer *a)
-{
-	struct rpc_root_create_rsp rsp = { 0 };
-
-	(void)rpc_root_create_rsp_decode(&rsp, a->payload.data,
-					 a->payload.len);
-	if (m->root == 0)
-		m->root = m->dir->ino = rsp.ino;
-	return rsp.ino == m->root && rsp.ino != 0 ? 0 : RPC_STATUS_IO;
 }
 
 static uint32_t model_close(struct model *m, const struct ns_cmd *c)
@@ -365,7 +267,7 @@ static uint32_t model_run(struct model *m, const struct ns_cmd *c,
 {
 	switch (c->tag) {
 	case RPC_TAG_root_create:
-		return model_root(m, a);
+		return names_root(m->dir, &m->root, a);
 	case RPC_TAG_put:
 		return model_put(m, c, a, e);
 	case RPC_TAG_delete:
@@ -373,9 +275,9 @@ static uint32_t model_run(struct model *m, const struct ns_cmd *c,
 	case RPC_TAG_mknod:
 		return model_mknod(m, c, a);
 	case RPC_TAG_unlink:
-		return model_unlink(m, c);
+		return names_unlink(m->dir, c);
 	case RPC_TAG_rename:
-		return model_rename(m, c);
+		return names_rename(m->dir, c);
 	case RPC_TAG_link:
 		return model_link(m, c, e);
 	case RPC_TAG_write:

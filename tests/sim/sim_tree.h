@@ -12,7 +12,7 @@
 #include "common/client/follow.h"
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
-#include "tests/lib/nsmodel.h"
+#include "tests/sim/sim_names.h"
 #include "tests/sim/sim_proc.h"
 
 #define TREE_GROUPS 4

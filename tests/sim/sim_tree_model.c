@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "tests/sim/sim_tree.h"
@@ -171,21 +170,6 @@ void tree_model_fini(struct tree *w)
 
 /* --- finding --- */
 
-static struct nsm_dir *find_dir(struct nsm_dir *d, uint64_t ino)
-{
-	if (d->ino == ino)
-		return d;
-	for (size_t i = 0; i < d->n; i++) {
-		struct nsm_dir *found = NULL;
-
-		if (d->v[i].dir != NULL)
-			found = find_dir(d->v[i].dir, ino);
-		if (found != NULL)
-			return found;
-	}
-	return NULL;
-}
-
 /* Files without a name are gone, unless the leader kept them. */
 static struct nsm_file *find_file(struct tree *w, uint64_t ino)
 {
@@ -204,12 +188,6 @@ static void track(struct tree *w, struct nsm_file *f, uint64_t ino)
 	w->files[w->n_files++] = f;
 }
 
-static char *str(struct wire_bytes b, char out[TREE_KEY])
-{
-	snprintf(out, TREE_KEY, "%.*s", (int)b.len, (const char *)b.p);
-	return out;
-}
-
 /* --- commands --- */
 
 /* New directories have the numbers behind that of the file. */
@@ -219,7 +197,7 @@ static struct nsm_file *put_walk(struct nsm_dir *d, const char *key,
 	const char *slash;
 
 	while ((slash = strchr(key, '/')) != NULL) {
-		char comp[TREE_KEY];
+		char comp[NAMES_KEY];
 
 		snprintf(comp, sizeof comp, "%.*s", (int)(slash - key), key);
 		d = nsm_dir_of(d, comp);
@@ -237,19 +215,19 @@ static struct nsm_dir *walk_from(struct tree *w, uint64_t at, uint32_t skip,
 	if (at == 0)
 		return w->dir;
 	memmove(key, key + skip, strlen(key + skip) + 1);
-	return find_dir(w->dir, at);
+	return names_dir(w->dir, at);
 }
 
 static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 			  const struct ns_answer *a)
 {
 	struct rpc_put_rsp rsp = { .attr = { .ino = 0 } };
-	char key[TREE_KEY];
+	char key[NAMES_KEY];
 	struct nsm_dir *d;
 	struct rpc_put q;
 
 	(void)rpc_put_decode(&q, c->payload, c->len);
-	d = walk_from(w, q.at, q.skip, str(q.key, key));
+	d = walk_from(w, q.at, q.skip, names_str(q.key, key));
 	if (d == NULL)
 		return RPC_STATUS_STALE;
 	(void)nsm_put(d, key, q.data.p, q.data.len);
@@ -260,119 +238,43 @@ static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 
 static uint32_t model_delete(struct tree *w, const struct ns_cmd *c)
 {
-	char key[TREE_KEY];
+	char key[NAMES_KEY];
 	struct rpc_delete q;
 	struct nsm_dir *d;
 
 	(void)rpc_delete_decode(&q, c->payload, c->len);
-	d = walk_from(w, q.at, q.skip, str(q.key, key));
+	d = walk_from(w, q.at, q.skip, names_str(q.key, key));
 	return d == NULL ? RPC_STATUS_STALE : nsm_delete(d, key);
-}
-
-static uint32_t model_mknod(struct tree *w, const struct ns_cmd *c,
-			    const struct ns_answer *a)
-{
-	struct rpc_mknod_rsp rsp = { .attr = { .ino = 0 } };
-	char name[TREE_KEY];
-	struct rpc_mknod q;
-	struct nsm_dir *d;
-	uint32_t status;
-
-	(void)rpc_mknod_decode(&q, c->payload, c->len);
-	d = find_dir(w->dir, q.dir);
-	if (d == NULL)
-		return RPC_STATUS_NOENT;
-	status = nsm_create(d, str(q.name, name), S_ISDIR(q.mode), false);
-	if (status != 0)
-		return status;
-	(void)rpc_mknod_rsp_decode(&rsp, a->payload.data, a->payload.len);
-	if (S_ISDIR(q.mode))
-		nsm_dir_of(d, name)->ino = rsp.attr.ino;
-	else
-		track(w, nsm_file_of(d, name), rsp.attr.ino);
-	return 0;
-}
-
-static uint32_t model_unlink(struct tree *w, const struct ns_cmd *c)
-{
-	char name[TREE_KEY];
-	struct rpc_unlink q;
-	struct nsm_dir *d;
-
-	(void)rpc_unlink_decode(&q, c->payload, c->len);
-	d = find_dir(w->dir, q.dir);
-	if (d == NULL)
-		return RPC_STATUS_NOENT;
-	return q.rmdir ? nsm_rmdir(d, str(q.name, name))
-		       : nsm_unlink(d, str(q.name, name), false);
-}
-
-/* With NOREPLACE: what stands in the way, after what comes before that. */
-static uint32_t in_the_way(struct nsm_dir *d, const char *name,
-			   struct nsm_dir *d2, const char *name2)
-{
-	struct nsm_dir *c = nsm_dir_of(d, name);
-
-	if (c == NULL && nsm_file_of(d, name) == NULL)
-		return RPC_STATUS_NOENT;
-	for (struct nsm_dir *p = d2; c != NULL && d != d2 && p != NULL;
-	     p = p->up)
-		if (p == c)
-			return RPC_STATUS_INVAL;
-	return nsm_file_of(d2, name2) != NULL || nsm_dir_of(d2, name2) != NULL
-		       ? RPC_STATUS_EXIST
-		       : 0;
-}
-
-static uint32_t model_rename(struct tree *w, const struct ns_cmd *c)
-{
-	char name[TREE_KEY], name2[TREE_KEY];
-	struct nsm_dir *d, *d2;
-	struct rpc_rename q;
-	uint32_t status = 0;
-
-	(void)rpc_rename_decode(&q, c->payload, c->len);
-	d = find_dir(w->dir, q.dir);
-	d2 = find_dir(w->dir, q.dir2);
-	if (d == NULL || d2 == NULL)
-		return RPC_STATUS_NOENT;
-	str(q.name, name);
-	str(q.name2, name2);
-	if ((q.flags & RPC_RENAME_EXCHANGE) != 0)
-		return nsm_exchange(d, name, d2, name2);
-	if ((q.flags & RPC_RENAME_NOREPLACE) != 0)
-		status = in_the_way(d, name, d2, name2);
-	return status != 0 ? status : nsm_rename(d, name, d2, name2);
 }
 
 /* kept: with no name left it may be there, held by a cautious decision. */
 static uint32_t model_link(struct tree *w, const struct ns_cmd *c,
 			   const struct ns_answer *a)
 {
-	char name[TREE_KEY];
+	char name[NAMES_KEY];
 	struct nsm_file *f;
 	struct rpc_link q;
 	struct nsm_dir *d;
 
 	(void)rpc_link_decode(&q, c->payload, c->len);
-	d = find_dir(w->dir, q.dir);
+	d = names_dir(w->dir, q.dir);
 	if (d == NULL)
 		return RPC_STATUS_NOENT;
 	f = find_file(w, q.ino);
 	if (f == NULL || (f->nlink == 0 && a->status == RPC_STATUS_STALE))
 		return RPC_STATUS_STALE;
-	return nsm_link(f, d, str(q.name, name));
+	return nsm_link(f, d, names_str(q.name, name));
 }
 
-static uint32_t model_root(struct tree *w, const struct ns_answer *a)
+static uint32_t model_mknod(struct tree *w, const struct ns_cmd *c,
+			    const struct ns_answer *a)
 {
-	struct rpc_root_create_rsp rsp = { 0 };
+	struct nsm_file *f;
+	uint32_t status = names_mknod(w->dir, c, a, &f);
 
-	(void)rpc_root_create_rsp_decode(&rsp, a->payload.data,
-					 a->payload.len);
-	if (w->root == 0)
-		w->root = w->dir->ino = rsp.ino;
-	return rsp.ino == w->root && rsp.ino != 0 ? 0 : RPC_STATUS_IO;
+	if (f != NULL)
+		track(w, f, f->ino);
+	return status;
 }
 
 static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
@@ -380,7 +282,7 @@ static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
 {
 	switch (c->tag) {
 	case RPC_TAG_root_create:
-		return model_root(w, a);
+		return names_root(w->dir, &w->root, a);
 	case RPC_TAG_put:
 		return model_put(w, c, a);
 	case RPC_TAG_delete:
@@ -388,9 +290,9 @@ static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
 	case RPC_TAG_mknod:
 		return model_mknod(w, c, a);
 	case RPC_TAG_unlink:
-		return model_unlink(w, c);
+		return names_unlink(w->dir, c);
 	case RPC_TAG_rename:
-		return model_rename(w, c);
+		return names_rename(w->dir, c);
 	case RPC_TAG_link:
 		return model_link(w, c, a);
 	default: /* transactions, CLOSE of the sweep: nobody's names change */
