@@ -14,6 +14,8 @@
  *   sim_shard_snap.c    what members ask of each other
  *   sim_shard_plant.c   bugs to be found, seams
  */
+#include <sys/queue.h>
+
 #include "storaged/log_clean.h"
 #include "storaged/log_doubt.h"
 #include "storaged/ns.h"
@@ -21,6 +23,7 @@
 #include "tests/sim/sim_member.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_proc.h"
+#include "tests/sim/sim_request.h"
 
 #define SHARD_GROUPS 3
 #define SHARD_CLIENTS 6
@@ -182,7 +185,7 @@ struct world {
 
 /* A call that a process has. */
 struct call {
-	struct call *prev, *next;
+	LIST_ENTRY(call) link;
 	struct proc *p;
 	struct op *op;
 	unsigned try;
@@ -207,7 +210,7 @@ struct proc {
 	bool leads[SHARD_GROUPS];
 	uint64_t segments; /* of the log when it began */
 	uint64_t elected[SHARD_GROUPS]; /* in this term */
-	struct call *calls;
+	LIST_HEAD(, call) calls;
 	struct sim_changes changes;
 };
 

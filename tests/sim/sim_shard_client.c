@@ -147,14 +147,6 @@ static void op_lost(void *arg)
 	op_backoff(p->op);
 }
 
-static bool may_retry(uint32_t status)
-{
-	return status == RPC_STATUS_NOT_LEADER ||
-	       status == RPC_STATUS_UNAVAILABLE ||
-	       status == RPC_STATUS_UNKNOWN_OUTCOME ||
-	       status == RPC_STATUS_BUSY;
-}
-
 static void op_reply(void *arg)
 {
 	struct parcel *p = arg;
@@ -171,7 +163,7 @@ static void op_reply(void *arg)
 			op_close(op);
 		return;
 	}
-	if (may_retry(p->status) || p->rot) {
+	if (sim_may_retry(p->status) || p->rot) {
 		if (p->status != RPC_STATUS_NOT_LEADER &&
 		    p->status != RPC_STATUS_BUSY)
 			op->maybe = true;
@@ -203,17 +195,6 @@ static void op_reply(void *arg)
 
 /* --- calls --- */
 
-static void call_end(struct call *call)
-{
-	if (call->prev != NULL)
-		call->prev->next = call->next;
-	else
-		call->p->calls = call->next;
-	if (call->next != NULL)
-		call->next->prev = call->prev;
-	free(call);
-}
-
 static void call_done(void *arg, uint32_t status, struct buf *payload,
 		      struct body *body)
 {
@@ -240,13 +221,15 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	else
 		sim_after_owned(s, sim_range(s, 30 * SIM_US, 5 * SIM_MS),
 				op_reply, p);
-	call_end(call);
+	LIST_REMOVE(call, link);
+	free(call);
 }
 
 void client_calls_lost(struct proc *p)
 {
-	while (p->calls != NULL) {
-		struct call *call = p->calls;
+	struct call *call;
+
+	while ((call = LIST_FIRST(&p->calls)) != NULL) {
 		struct sim *s = sim_of(call->op);
 		struct parcel *lost = sim_zalloc(sizeof *lost);
 
@@ -254,7 +237,8 @@ void client_calls_lost(struct proc *p)
 		lost->try = call->try;
 		sim_after_owned(s, sim_range(s, 1 * SIM_MS, 50 * SIM_MS),
 				op_lost, lost);
-		call_end(call);
+		LIST_REMOVE(call, link);
+		free(call);
 	}
 }
 
@@ -273,11 +257,8 @@ static void op_arrive(void *arg)
 		return;
 	}
 	call = sim_zalloc(sizeof *call);
-	*call = (struct call){ .next = p->calls, .p = p, .op = op,
-			       .try = parcel->try };
-	if (p->calls != NULL)
-		p->calls->prev = call;
-	p->calls = call;
+	*call = (struct call){ .p = p, .op = op, .try = parcel->try };
+	LIST_INSERT_HEAD(&p->calls, call, link);
 	sim_cluster_enter(op->w->c, p->at.node);
 	/* ops and their payloads stay until the end of the world */
 	if (shard_call_request(p->set, &(struct shard_request){
@@ -293,7 +274,6 @@ static void op_send(struct op *op)
 {
 	struct sim *s = sim_of(op);
 	struct parcel *p = sim_zalloc(sizeof *p);
-	unsigned nodes = sim_cluster_size(op->w->c);
 
 	op->tries++;
 	op->in_try = true;
@@ -301,9 +281,8 @@ static void op_send(struct op *op)
 		op->lo = op->m->floor;
 	p->op = op;
 	p->try = op->tries;
-	p->node = (op->w->hint[op->m->group - 1] + op->tries - 1) % nodes;
-	if (!sim_cluster_healing(op->w->c) && sim_chance(s, 200))
-		p->node = (unsigned)sim_rand(s, nodes);
+	p->node = sim_try_node(op->w->c, op->w->hint[op->m->group - 1],
+			       op->tries);
 	p->cuts = op_cuts(op);
 	sim_after_owned(s, sim_range(s, 30 * SIM_US,
 				     sim_chance(s, 20) ? 400 * SIM_MS
@@ -326,14 +305,6 @@ static unsigned slot_take(struct world *w, unsigned client)
 	return w->n_slots++;
 }
 
-static void store(uint8_t *p, uint64_t v, unsigned n)
-{
-	while (n > 0) {
-		p[--n] = (uint8_t)v;
-		v >>= 8;
-	}
-}
-
 static void op_stamp(struct op *op)
 {
 	struct slot *slot;
@@ -342,9 +313,7 @@ static void op_stamp(struct op *op)
 	slot = &op->w->slots[op->slot];
 	slot->op = op;
 	op->seq = ++slot->seq;
-	store(op->payload.data, op->client + 1, 8);
-	store(op->payload.data + 8, op->slot, 4);
-	store(op->payload.data + 12, op->seq, 8);
+	sim_stamp(&op->payload, op->client + 1, op->slot, op->seq);
 }
 
 void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,

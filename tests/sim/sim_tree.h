@@ -9,11 +9,14 @@
  *   sim_tree_model.c  the order in which commands are applied is the witness
  *   sim_tree_ops.c    what clients ask for, and what they may be told
  */
+#include <sys/queue.h>
+
 #include "common/client/follow.h"
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_proc.h"
+#include "tests/sim/sim_request.h"
 
 #define TREE_GROUPS 4
 #define TREE_CLIENTS 10
@@ -85,7 +88,7 @@ struct mail {
 
 /* A call that a process has. */
 struct call {
-	struct call *prev, *next;
+	LIST_ENTRY(call) link;
 	struct proc *p;
 	struct mail *m;
 	unsigned try;
@@ -156,7 +159,7 @@ struct proc {
 	void *apply_arg;
 	uint64_t applied[TREE_GROUPS];
 	bool leads[TREE_GROUPS];
-	struct call *calls;
+	LIST_HEAD(, call) calls;
 	struct sender from;
 };
 

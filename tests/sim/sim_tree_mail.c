@@ -84,14 +84,6 @@ static void mail_lost(void *arg)
 		mail_backoff(p->m);
 }
 
-static bool may_retry(uint32_t status)
-{
-	return status == RPC_STATUS_NOT_LEADER ||
-	       status == RPC_STATUS_UNAVAILABLE ||
-	       status == RPC_STATUS_UNKNOWN_OUTCOME ||
-	       status == RPC_STATUS_BUSY;
-}
-
 static void mail_reply(void *arg)
 {
 	struct parcel *p = arg;
@@ -99,7 +91,7 @@ static void mail_reply(void *arg)
 
 	if (m->done)
 		return;
-	if (may_retry(p->status)) {
+	if (sim_may_retry(p->status)) {
 		if (m->tries == p->try)
 			mail_backoff(m);
 		return;
@@ -117,17 +109,6 @@ static void mail_reply(void *arg)
 }
 
 /* --- calls --- */
-
-static void call_end(struct call *call)
-{
-	if (call->prev != NULL)
-		call->prev->next = call->next;
-	else
-		call->p->calls = call->next;
-	if (call->next != NULL)
-		call->next->prev = call->prev;
-	free(call);
-}
 
 static void call_done(void *arg, uint32_t status, struct buf *payload,
 		      struct body *body)
@@ -149,13 +130,15 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	else
 		sim_after_owned(s, sim_range(s, 30 * SIM_US, 5 * SIM_MS),
 				mail_reply, p);
-	call_end(call);
+	LIST_REMOVE(call, link);
+	free(call);
 }
 
 void mail_calls_lost(struct proc *p)
 {
-	while (p->calls != NULL) {
-		struct call *call = p->calls;
+	struct call *call;
+
+	while ((call = LIST_FIRST(&p->calls)) != NULL) {
 		struct parcel *lost = sim_zalloc(sizeof *lost);
 
 		lost->m = call->m;
@@ -164,7 +147,8 @@ void mail_calls_lost(struct proc *p)
 				sim_range(sim_of(call->m), 1 * SIM_MS,
 					  50 * SIM_MS),
 				mail_lost, lost);
-		call_end(call);
+		LIST_REMOVE(call, link);
+		free(call);
 	}
 }
 
@@ -184,11 +168,8 @@ static void mail_arrive(void *arg)
 	buf_init(&b, 0);
 	buf_add(&b, parcel->bytes, parcel->len);
 	call = sim_zalloc(sizeof *call);
-	*call = (struct call){ .next = p->calls, .p = p, .m = m,
-			       .try = parcel->try };
-	if (p->calls != NULL)
-		p->calls->prev = call;
-	p->calls = call;
+	*call = (struct call){ .p = p, .m = m, .try = parcel->try };
+	LIST_INSERT_HEAD(&p->calls, call, link);
 	sim_cluster_enter(m->w->c, parcel->node);
 	if (shard_call(p->set, m->shard, m->tag, &b, call_done, call) != 0)
 		abort();
@@ -198,7 +179,6 @@ static void mail_try(struct mail *m)
 {
 	struct sim *s = sim_of(m);
 	struct parcel *p = sim_zalloc(sizeof *p + m->payload.len);
-	unsigned nodes = sim_cluster_size(m->w->c);
 
 	m->tries++;
 	m->in_try = true;
@@ -207,9 +187,7 @@ static void mail_try(struct mail *m)
 	memcpy(p->bytes, m->payload.data, p->len);
 	if (m->write && m->tries > 1 && tree_plant != TREE_PLANT_AGAIN)
 		p->bytes[12] |= 0x80; /* RPC_SEQ_AGAIN */
-	p->node = (m->w->hint[m->shard - 1] + m->tries - 1) % nodes;
-	if (!sim_cluster_healing(m->w->c) && sim_chance(s, 200))
-		p->node = (unsigned)sim_rand(s, nodes);
+	p->node = sim_try_node(m->w->c, m->w->hint[m->shard - 1], m->tries);
 	sim_after_owned(s, sim_range(s, 30 * SIM_US,
 				     sim_chance(s, 20) ? 400 * SIM_MS
 						       : 4 * SIM_MS),
@@ -218,14 +196,6 @@ static void mail_try(struct mail *m)
 }
 
 /* --- the interface --- */
-
-static void store(uint8_t *p, uint64_t v, unsigned n)
-{
-	while (n > 0) {
-		p[--n] = (uint8_t)v;
-		v >>= 8;
-	}
-}
 
 static void mail_stamp(struct mail *m)
 {
@@ -238,9 +208,7 @@ static void mail_stamp(struct mail *m)
 		m->slot = s->slots++;
 		m->seq = 1;
 	}
-	store(m->payload.data, s->client, 8);
-	store(m->payload.data + 8, m->slot, 4);
-	store(m->payload.data + 12, m->seq, 8);
+	sim_stamp(&m->payload, s->client, m->slot, m->seq);
 }
 
 struct mail *mail_send(struct tree *w, struct sender *from, uint16_t shard,
