@@ -37,6 +37,7 @@ tests_sim_libsim_a_SOURCES = \
 	tests/sim/sim_cluster.c tests/sim/sim_cluster.h \
 	tests/sim/sim_fault.c tests/sim/sim_impl.h tests/sim/sim_net.c \
 	tests/sim/sim_main.c tests/sim/sim_member.c tests/sim/sim_member.h \
+	tests/sim/sim_plant.c tests/sim/sim_plant.h \
 	tests/sim/sim_pool.c tests/sim/sim_pool.h \
 	tests/sim/sim_proc.c tests/sim/sim_proc.h \
 	tests/sim/sim_request.c tests/sim/sim_request.h

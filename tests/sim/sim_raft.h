@@ -14,6 +14,7 @@
  */
 #include "common/raft/raft_impl.h"
 #include "tests/sim/sim_member.h"
+#include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_proc.h"
 
 #define GROUPS 3
@@ -166,7 +167,6 @@ enum plant {
 	PLANT_COUNT, PLANT_TOLD, PLANT_WIPE, PLANT_TERM, PLANT_TRUNC,
 	PLANT_RESET, PLANT_LIMP, PLANT_AHEAD,
 };
-extern enum plant sim_plant;
 /* Reads SIM_PLANT. */
 void sim_raft_plant(void);
 /* The leader of g asks `to` to lead. */

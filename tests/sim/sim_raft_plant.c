@@ -6,21 +6,9 @@
  * "trunc" (entries go before the rows are durable), "limp" (the heal leaves a
  * slow machine slow), "ahead" (rows do not wait for the log).
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "common/seg/seg_int.h"
 #include "tests/sim/sim_raft.h"
 
-enum plant sim_plant;
-
-static const struct {
-	const char *name;
-	enum plant plant;
-	enum raft_mutation raft;
-	enum seg_mutation seg;
-} plants[] = {
+static const struct sim_bug bugs[] = {
 	{ .name = "ack", .plant = PLANT_ACK },
 	{ .name = "vote", .plant = PLANT_VOTE },
 	{ .name = "early", .plant = PLANT_EARLY },
@@ -46,25 +34,8 @@ static const struct {
 
 void sim_raft_plant(void)
 {
-	const char *name = getenv("SIM_PLANT");
-
-	if (name == NULL || *name == '\0')
-		return;
-	for (size_t i = 0; i < sizeof plants / sizeof *plants; i++)
-		if (strcmp(plants[i].name, name) == 0) {
-			sim_plant = plants[i].plant;
-			raft_mutation = plants[i].raft;
-			seg_mutation = plants[i].seg;
-			return;
-		}
-	fprintf(stderr, "SIM_PLANT=%s: no such bug\n", name);
-	exit(2);
+	sim_plant_bug(bugs, sizeof bugs / sizeof *bugs);
 }
-
-#define WRAP(ret, name, ...) \
-	ret __real_##name(__VA_ARGS__); \
-	ret __wrap_##name(__VA_ARGS__); \
-	ret __wrap_##name(__VA_ARGS__)
 
 /*
  * vote: votes are forgotten with the process. reset: a snapshot that is

@@ -391,11 +391,7 @@ int main(int argc, char **argv)
 		.needs = needs,
 		.fault_ms = 16000,
 	};
-	const char *plant = getenv("SIM_PLANT");
 
-	if (plant != NULL && *plant != '\0' && sim_plant_set(plant) != 0) {
-		fprintf(stderr, "SIM_PLANT=%s: not known\n", plant);
-		return 2;
-	}
+	sim_shard_plant();
 	return sim_main(&program, argc, argv);
 }

@@ -22,6 +22,7 @@
 #include "storaged/shard.h"
 #include "tests/sim/sim_member.h"
 #include "tests/sim/sim_names.h"
+#include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_proc.h"
 #include "tests/sim/sim_request.h"
 
@@ -214,9 +215,8 @@ struct proc {
 	struct sim_changes changes;
 };
 
-extern enum plant sim_plant;
-/* Plants a bug by its name; 0, or -1 when there is none of that name. */
-int sim_plant_set(const char *name);
+/* Reads SIM_PLANT. */
+void sim_shard_plant(void);
 extern struct proc *sim_starting;         /* calls shard_set_new() */
 extern struct proc *sim_procs[SIM_NODES]; /* from there to its end */
 /* The process and the entry that ns_apply() is called for, or NULL. */

@@ -3,28 +3,18 @@
  * entry that is applied, and where a bug is put in when SIM_PLANT names one.
  * tests/sim/planted.sh shows that each of them is found.
  */
-#include <string.h>
-
 #include "common/raft/raft_check.h"
-#include "common/raft/raft_impl.h"
 #include "common/raft/raft_snap.h"
-#include "common/seg/seg_int.h"
 #include "storaged/ns_impl.h"
 #include "storaged/shard_snap.h"
 #include "tests/sim/sim_shard.h"
 
-enum plant sim_plant;
 struct proc *sim_applying;
 struct proc *sim_starting;
 struct proc *sim_procs[SIM_NODES];
 const struct raft_cmd *sim_entry;
 
-static const struct plant_row {
-	const char *name;
-	enum plant plant;
-	enum seg_mutation seg;
-	enum raft_mutation raft;
-} plants[] = {
+static const struct sim_bug bugs[] = {
 	{ .name = "ack", .seg = SEG_MUTATE_ALL_LOOSE },
 	{ .name = "vote", .plant = PLANT_VOTE },
 	{ .name = "alone", .plant = PLANT_ALONE },
@@ -55,22 +45,10 @@ static const struct plant_row {
 	{ .name = "table", .raft = RAFT_MUTATE_NO_TABLE },
 };
 
-int sim_plant_set(const char *name)
+void sim_shard_plant(void)
 {
-	for (size_t i = 0; i < sizeof plants / sizeof *plants; i++)
-		if (strcmp(plants[i].name, name) == 0) {
-			sim_plant = plants[i].plant;
-			seg_mutation = plants[i].seg;
-			raft_mutation = plants[i].raft;
-			return 0;
-		}
-	return -1;
+	sim_plant_bug(bugs, sizeof bugs / sizeof *bugs);
 }
-
-#define WRAP(ret, name, ...) \
-	ret __real_##name(__VA_ARGS__); \
-	ret __wrap_##name(__VA_ARGS__); \
-	ret __wrap_##name(__VA_ARGS__)
 
 /* --- looking --- */
 

@@ -255,20 +255,6 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	tree_free(w, nodes);
 }
 
-static int plant_set(const char *name)
-{
-	static const char *const plants[] = { "", "lock", "end", "term",
-					      "again", "read" };
-
-	for (unsigned i = 0; i < sizeof plants / sizeof *plants; i++)
-		if (strcmp(name, plants[i]) == 0) {
-			tree_plant = (enum tree_plant)i;
-			return 0;
-		}
-	fprintf(stderr, "SIM_PLANT=%s: not known\n", name);
-	return -1;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct sim_row rows[] = {
@@ -280,15 +266,20 @@ int main(int argc, char **argv)
 		{ 3, "calm", 7 },
 		{ 0, NULL, 0 },
 	};
+	static const struct sim_bug bugs[] = {
+		{ .name = "lock", .plant = PLANT_LOCK },
+		{ .name = "read", .plant = PLANT_READ },
+		{ .name = "end", .plant = PLANT_END },
+		{ .name = "term", .plant = PLANT_TERM },
+		{ .name = "again", .plant = PLANT_AGAIN },
+	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_tree",
 		.run = tree_run,
 		.rows = rows,
 		.fault_ms = 12000,
 	};
-	const char *plant = getenv("SIM_PLANT");
 
-	if (plant != NULL && *plant != '\0' && plant_set(plant) != 0)
-		return 2;
+	sim_plant_bug(bugs, sizeof bugs / sizeof *bugs);
 	return sim_main(&program, argc, argv);
 }

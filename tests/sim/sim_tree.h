@@ -15,6 +15,7 @@
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
 #include "tests/sim/sim_names.h"
+#include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_proc.h"
 #include "tests/sim/sim_request.h"
 
@@ -118,8 +119,8 @@ struct client {
 	unsigned busy;
 };
 
-enum tree_plant { TREE_PLANT_NONE, TREE_PLANT_LOCK, TREE_PLANT_END,
-		  TREE_PLANT_TERM, TREE_PLANT_AGAIN, TREE_PLANT_READ };
+enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
+	     PLANT_READ };
 
 struct tree {
 	struct sim_cluster *c;
@@ -162,8 +163,6 @@ struct proc {
 	LIST_HEAD(, call) calls;
 	struct sender from;
 };
-
-extern enum tree_plant tree_plant;
 
 /* --- sim_tree_proc.c --- */
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);

@@ -185,7 +185,7 @@ static void mail_try(struct mail *m)
 	*p = (struct parcel){ .m = m, .try = m->tries,
 			      .len = m->payload.len };
 	memcpy(p->bytes, m->payload.data, p->len);
-	if (m->write && m->tries > 1 && tree_plant != TREE_PLANT_AGAIN)
+	if (m->write && m->tries > 1 && sim_plant != PLANT_AGAIN)
 		p->bytes[12] |= 0x80; /* RPC_SEQ_AGAIN */
 	p->node = sim_try_node(m->w->c, m->w->hint[m->shard - 1], m->tries);
 	sim_after_owned(s, sim_range(s, 30 * SIM_US,

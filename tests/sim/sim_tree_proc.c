@@ -9,15 +9,9 @@
 
 #include "tests/sim/sim_tree.h"
 
-enum tree_plant tree_plant;
 static struct proc *starting, *procs[SIM_NODES];
 static struct proc *applying;
 static const struct raft_cmd *entry;
-
-#define WRAP(ret, name, ...) \
-	ret __real_##name(__VA_ARGS__); \
-	ret __wrap_##name(__VA_ARGS__); \
-	ret __wrap_##name(__VA_ARGS__)
 
 /* --- looking --- */
 
@@ -55,7 +49,7 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 	struct ns_cmd own = *c;
 	int rv;
 
-	if (tree_plant == TREE_PLANT_TERM)
+	if (sim_plant == PLANT_TERM)
 		own.term = c->txn.hi & NS_TXN_TERM_MASK;
 	rv = __real_ns_apply(t, &own, a);
 	if (p != NULL && rv == 0)
@@ -69,9 +63,9 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 WRAP(const struct ns_lock *, ns_locks_find, const struct ns_locks *l,
      struct wire_bytes key, uint8_t mode, struct wire_u128 txn)
 {
-	if (tree_plant == TREE_PLANT_LOCK)
+	if (sim_plant == PLANT_LOCK)
 		return NULL;
-	if (tree_plant == TREE_PLANT_READ && applying == NULL)
+	if (sim_plant == PLANT_READ && applying == NULL)
 		return NULL;
 	return __real_ns_locks_find(l, key, mode, txn);
 }
@@ -79,7 +73,7 @@ WRAP(const struct ns_lock *, ns_locks_find, const struct ns_locks *l,
 /* A leader of later terms goes on with what it began in an earlier one. */
 WRAP(uint64_t, raft_group_term, const struct raft_group *g)
 {
-	if (tree_plant == TREE_PLANT_TERM)
+	if (sim_plant == PLANT_TERM)
 		return 7;
 	return __real_raft_group_term(g);
 }
@@ -88,7 +82,7 @@ WRAP(uint64_t, raft_group_term, const struct raft_group *g)
 WRAP(bool, shard_far_pending, const struct shard_group *g,
      struct wire_u128 txn)
 {
-	if (tree_plant == TREE_PLANT_END)
+	if (sim_plant == PLANT_END)
 		return false;
 	return __real_shard_far_pending(g, txn);
 }

@@ -1,0 +1,24 @@
+#include "tests/sim/sim_plant.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int sim_plant;
+
+void sim_plant_bug(const struct sim_bug *bugs, size_t n)
+{
+	const char *name = getenv("SIM_PLANT");
+
+	if (name == NULL || *name == '\0')
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(bugs[i].name, name) == 0) {
+			sim_plant = bugs[i].plant;
+			raft_mutation = bugs[i].raft;
+			seg_mutation = bugs[i].seg;
+			return;
+		}
+	fprintf(stderr, "SIM_PLANT=%s: no such bug\n", name);
+	exit(2);
+}
