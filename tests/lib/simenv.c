@@ -71,6 +71,20 @@ void *sim_grow(void *p, unsigned n, unsigned *cap, size_t size)
 	return p;
 }
 
+void *sim_reach(void *p, uint64_t index, uint64_t *cap, size_t size)
+{
+	uint64_t old = *cap;
+
+	if (index < old)
+		return p;
+	*cap = index * 2 + 256;
+	p = realloc(p, *cap * size);
+	if (p == NULL)
+		abort();
+	memset((uint8_t *)p + old * size, 0, (*cap - old) * size);
+	return p;
+}
+
 /* --- numbers --- */
 
 static uint64_t sim_u64(struct sim *s)

@@ -52,6 +52,8 @@ uint64_t sim_hash(const struct sim *s);
 void *sim_zalloc(size_t size);
 /* p (of n elements) with room for one more. */
 void *sim_grow(void *p, unsigned n, unsigned *cap, size_t size);
+/* p (of *cap elements) with one at index; new ones are zeroed. */
+void *sim_reach(void *p, uint64_t index, uint64_t *cap, size_t size);
 
 /* The env of a process; vfs borrowed. id is for traces. */
 struct env *simenv_new(struct sim *s, struct vfs *vfs, unsigned id);

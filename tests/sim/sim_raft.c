@@ -80,15 +80,7 @@ uint64_t value_of(struct proc *p, const struct raft_cmd *cmd)
 
 static struct step *chain_at(struct chain *ch, uint64_t index)
 {
-	if (index >= ch->cap) {
-		uint64_t cap = index * 2 + 256;
-
-		ch->at = realloc(ch->at, cap * sizeof *ch->at);
-		if (ch->at == NULL)
-			abort();
-		memset(ch->at + ch->cap, 0, (cap - ch->cap) * sizeof *ch->at);
-		ch->cap = cap;
-	}
+	ch->at = sim_reach(ch->at, index, &ch->cap, sizeof *ch->at);
 	return &ch->at[index];
 }
 

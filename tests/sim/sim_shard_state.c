@@ -342,15 +342,7 @@ void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 	/* only where there are no others it may be loose */
 	if (!proc_group(p, m->group - 1u)->one_voter)
 		model_firm(m, cmd->index);
-	if (cmd->index >= m->cap) {
-		uint64_t cap = cmd->index * 2 + 256;
-
-		m->steps = realloc(m->steps, cap * sizeof *m->steps);
-		if (m->steps == NULL)
-			abort();
-		memset(m->steps + m->cap, 0, (cap - m->cap) * sizeof *s);
-		m->cap = cap;
-	}
+	m->steps = sim_reach(m->steps, cmd->index, &m->cap, sizeof *s);
 	s = &m->steps[cmd->index];
 	if (s->cmd == 0) {
 		if (cmd->index <= m->last)

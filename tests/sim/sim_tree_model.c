@@ -376,15 +376,7 @@ void tree_applied(struct proc *p, const struct raft_cmd *cmd,
 					       a->status),
 	};
 
-	if (cmd->index >= g->cap) {
-		uint64_t cap = cmd->index * 2 + 256;
-
-		g->steps = realloc(g->steps, cap * sizeof *g->steps);
-		if (g->steps == NULL)
-			abort();
-		memset(g->steps + g->cap, 0, (cap - g->cap) * sizeof *s);
-		g->cap = cap;
-	}
+	g->steps = sim_reach(g->steps, cmd->index, &g->cap, sizeof *s);
 	p->applied[c->shard - 1] = cmd->index;
 	s = &g->steps[cmd->index];
 	if (s->cmd == 0) {
