@@ -43,43 +43,34 @@ tests_bench_bench_groups_LDADD = $(LIB_STORAGED)
 check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_shard_queue \
 	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact \
 	tests/unit/test_orphans
-SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h \
-	tests/lib/crashfs.c tests/lib/crashfs.h \
-	tests/lib/minienv.c tests/lib/minienv.h
+SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h
+LIB_SHARDWORLD = tests/lib/libcrash.a tests/lib/libfault.a $(LIB_STORAGED)
 tests_unit_test_store_shard_SOURCES = tests/unit/test_store_shard.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_store_shard_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_store_shard_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_queue_SOURCES = tests/unit/test_shard_queue.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_queue_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_shard_queue_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_compact_SOURCES = tests/unit/test_compact.c \
 	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_compact_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
-tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c \
-	tests/lib/crashfs.c tests/lib/crashfs.h \
-	tests/lib/minienv.c tests/lib/minienv.h
-tests_unit_test_chunk_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
-tests_unit_test_orphans_SOURCES = tests/unit/test_orphans.c \
-	tests/lib/crashfs.c tests/lib/crashfs.h \
-	tests/lib/minienv.c tests/lib/minienv.h
-tests_unit_test_orphans_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c
+tests_unit_test_chunk_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
+	$(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_orphans_SOURCES = tests/unit/test_orphans.c
+tests_unit_test_orphans_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
+	$(LIB_STORAGED) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test_shard_snap
 tests_unit_test_shard_snap_SOURCES = tests/unit/test_shard_snap.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_snap_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_shard_snap_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_snap_LDFLAGS = -Wl,--wrap=raft_group_install \
 	-Wl,--wrap=raft_group_installed
 TESTS += tests/unit/test_shard_snap
 check_PROGRAMS += tests/unit/test_shard_merge
 tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_merge_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_shard_merge_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_shard_merge
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)

@@ -18,6 +18,8 @@ noinst_LIBRARIES += %D%/libseg.a
 check_LIBRARIES += tests/lib/libcrash.a
 tests_lib_libcrash_a_SOURCES = \
 	tests/lib/crashfs.c tests/lib/crashfs.h \
+	tests/lib/crashfs_crash.c tests/lib/crashfs_impl.h \
+	tests/lib/crashfs_names.c tests/lib/crashfs_node.c \
 	tests/lib/minienv.c tests/lib/minienv.h \
 	tests/lib/seglog.c tests/lib/seglog.h
 LIB_CRASH = tests/lib/libcrash.a $(LIB_SEG)
