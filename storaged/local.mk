@@ -139,7 +139,7 @@ TESTS += tests/sim/sim_shard
 
 # crash states of the log's cleaner (tests/fault/states.sh: many)
 check_PROGRAMS += tests/fault/crash_clean
-tests_fault_crash_clean_SOURCES = tests/fault/crash_clean.c
+tests_fault_crash_clean_SOURCES = tests/fault/crash_clean.c $(CRASH_MAIN)
 tests_fault_crash_clean_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
 tests_fault_crash_clean_LDFLAGS = -Wl,--wrap=raft_check_roll \
 	-Wl,--wrap=seg_append -Wl,--wrap=shard_commit_moved \

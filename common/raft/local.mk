@@ -26,7 +26,7 @@ tests_unit_test_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft
 
 check_PROGRAMS += tests/fault/crash_raft
-tests_fault_crash_raft_SOURCES = tests/fault/crash_raft.c
+tests_fault_crash_raft_SOURCES = tests/fault/crash_raft.c $(CRASH_MAIN)
 tests_fault_crash_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(LIB_ROWS)
 TESTS += tests/fault/crash_raft
 

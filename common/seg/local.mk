@@ -21,8 +21,10 @@ tests_lib_libcrash_a_SOURCES = \
 	tests/lib/crashfs_crash.c tests/lib/crashfs_impl.h \
 	tests/lib/crashfs_names.c tests/lib/crashfs_node.c \
 	tests/lib/minienv.c tests/lib/minienv.h \
-	tests/lib/seglog.c tests/lib/seglog.h
+	tests/lib/seglog.c tests/lib/seglog.h \
+	tests/lib/slowwork.c tests/lib/slowwork.h
 LIB_CRASH = tests/lib/libcrash.a $(LIB_SEG)
+CRASH_MAIN = tests/fault/crash_main.c tests/fault/crash_main.h
 
 check_PROGRAMS += tests/unit/test_seg tests/unit/test_seg_full \
 	tests/unit/test_seg_loops tests/unit/test_seg_loose \
@@ -44,7 +46,7 @@ tests_unit_test_seg_loops_SOURCES = tests/unit/test_seg_loops.c
 tests_unit_test_seg_loops_LDADD = $(LIB_SEG) $(CMOCKA_LIBS)
 tests_unit_test_seg_super_SOURCES = tests/unit/test_seg_super.c
 tests_unit_test_seg_super_LDADD = $(LIB_CRASH) $(CMOCKA_LIBS)
-tests_fault_crash_seg_SOURCES = tests/fault/crash_seg.c
+tests_fault_crash_seg_SOURCES = tests/fault/crash_seg.c $(CRASH_MAIN)
 tests_fault_crash_seg_LDADD = $(LIB_CRASH)
 TESTS += tests/unit/test_seg tests/unit/test_seg_full \
 	tests/unit/test_seg_loops tests/unit/test_seg_loose \

@@ -2,8 +2,7 @@
  * Crash states of the log's cleaner: two loops of shards over the real log
  * head, rows, row snapshots and compaction driver; recovery is that of a store.
  *
- *   crash_clean [-s SEED | -r] [-n STATES] [-m]
- *   -r: seed from the clock; -m: without the mutations
+ *   crash_clean [OPTIONS]: tests/fault/crash_main.h
  *
  * A history is several lives on one disk. Small objects are put, appended to
  * and deleted while the cleaner runs nearly all the time: copies, VALUE
@@ -17,14 +16,9 @@
  * Mutations (made by the linker, --wrap) leave out one thing; each must be
  * noticed.
  */
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -36,14 +30,25 @@
 #include "storaged/log_doubt.h"
 #include "storaged/shard_clean.h"
 #include "storaged/shard_impl.h"
+#include "tests/fault/crash_main.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
+#include "tests/lib/slowwork.h"
 
 #define LOOPS 2u
 #define KEYS 7u
 #define PIECES 20u /* of an object: more than an inode holds itself */
 #define VOTER 7
 #define STORE { 1, 2 }
+
+/* What is counted. */
+enum { FREED, COPIED, MOVES, DOUBTS, CUT, LATE };
+
+static const char *const counts[] = {
+	[FREED] = "segments freed", [COPIED] = "bytes copied",
+	[MOVES] = "moves", [DOUBTS] = "groups in doubt",
+	[CUT] = "starts cut", [LATE] = "late starts", NULL,
+};
 
 /* --- what is stored --- */
 
@@ -69,13 +74,6 @@ struct model {
 	uint64_t nums;
 };
 
-struct run {
-	uint64_t rng;
-	uint64_t states, histories, bad, max_states;
-	uint64_t freed, copied, doubts, starts_cut, late;
-	char first_bad[256];
-};
-
 struct proc;
 
 struct op {
@@ -85,7 +83,7 @@ struct op {
 
 /* A process. */
 struct proc {
-	struct run *run;
+	struct crash_run *run;
 	struct model *m;
 	struct crashfs *fs;
 	struct minienv *mini;
@@ -101,34 +99,15 @@ struct proc {
 	struct op ops[LOOPS][KEYS];
 	unsigned leads;
 	bool dead; /* it only looks at an image */
-	/* workers are slow: what waits for one */
-	struct env_ops env_ops;
-	void (*work)(struct env *env, struct env_work *work);
-	struct env_work *held;
+	struct slowwork slow; /* from work() on */
 	bool few_snaps; /* row snapshots */
 	bool quiet;     /* nobody writes to the second shard */
-	char bad[256];
+	char bad[CRASH_BAD];
 };
 
 static void proc_bad(struct proc *p, const char *what, uint64_t a, uint64_t b)
 {
-	if (p->bad[0] == '\0')
-		(void)snprintf(p->bad, sizeof p->bad, "%s (%llu, %llu)", what,
-			       (unsigned long long)a, (unsigned long long)b);
-}
-
-static uint64_t rng_next(struct run *r)
-{
-	uint64_t x = (r->rng += 0x9e3779b97f4a7c15ull);
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-static uint64_t rng(struct run *r, uint64_t below)
-{
-	return rng_next(r) % below;
+	crash_note(p->bad, what, a, b);
 }
 
 static void piece_fill(uint64_t num, uint8_t *out, uint32_t len)
@@ -251,44 +230,16 @@ WRAP(const struct shard_clean_count *, shard_clean_count,
 
 /* --- slow workers --- */
 
-static struct proc *live; /* whose workers are slow */
-
-static void slow_work(struct env *env, struct env_work *work)
-{
-	(void)env;
-	work->next = live->held;
-	live->held = work;
-}
-
-static void slow_start(struct proc *p)
-{
-	live = p;
-	p->env_ops = *p->env->ops;
-	p->work = p->env_ops.work;
-	p->env_ops.work = slow_work;
-	p->env->ops = &p->env_ops;
-}
-
 /* Up to n go, in any order. */
 static void slow_release(struct proc *p, unsigned n)
 {
-	while (p->held != NULL && n-- > 0) {
-		struct env_work **at = &p->held, *work;
+	while (p->slow.held != NULL && n-- > 0) {
+		struct env_work **at = &p->slow.held;
 
 		while ((*at)->next != NULL && rng(p->run, 2) == 0)
 			at = &(*at)->next;
-		work = *at;
-		*at = work->next;
-		p->work(p->env, work);
+		slowwork_go(&p->slow, at);
 	}
-}
-
-static void slow_newest(struct proc *p)
-{
-	struct env_work *work = p->held;
-
-	p->held = work->next;
-	p->work(p->env, work);
 }
 
 /* --- life of a process, as store_open.c has it --- */
@@ -347,8 +298,8 @@ static int on_scan_from(void *arg, const struct seg_rec *start, uint64_t *ret)
 	for (unsigned i = 0; i < LOOPS && rv == 0; i++)
 		rv = raft_start_recover(p->start, start,
 					shard_set_host(p->set[i]));
-	p->run->late += rv == 0 && *ret > 1;
-	p->run->doubts += raft_start_n_doubts(p->start);
+	p->run->n[LATE] += rv == 0 && *ret > 1;
+	p->run->n[DOUBTS] += raft_start_n_doubts(p->start);
 	return rv;
 }
 
@@ -370,7 +321,7 @@ static bool on_knows(void *arg, uint16_t group)
 
 static void proc_make_sets(struct proc *p)
 {
-	struct run *r = p->run;
+	struct crash_run *r = p->run;
 
 	for (unsigned i = 0; i < LOOPS; i++) {
 		struct shard_config config = {
@@ -464,7 +415,7 @@ static void proc_begin(struct proc *p)
 		proc_bad(p, "nobody leads", p->leads, 0);
 }
 
-static struct proc *proc_start(struct run *r, struct model *m,
+static struct proc *proc_start(struct crash_run *r, struct model *m,
 			       struct crashfs *fs,
 			       struct rows_mem_image *image, bool dead)
 {
@@ -497,8 +448,8 @@ static void proc_stop(struct proc *p)
 		seg_head_abandon(p->log);
 	if (p->compact != NULL) {
 		compact_get_info(p->compact, &info);
-		p->run->freed += info.out - info.kept;
-		p->run->copied += info.copied;
+		p->run->n[FREED] += info.out - info.kept;
+		p->run->n[COPIED] += info.copied;
 		log_clean_free(p->clean);
 		compact_free(p->compact);
 	}
@@ -611,7 +562,7 @@ static void read_all(struct proc *p)
 /* --- images --- */
 
 struct life {
-	struct run *run;
+	struct crash_run *run;
 	struct model *m;
 	struct crashfs *fs;
 	struct proc *p;
@@ -622,8 +573,9 @@ struct life {
 
 static void life_draw(void *arg);
 
-static void check_image(struct run *r, struct model *m, struct crashfs *fs,
-			struct rows_mem_image *image, unsigned depth)
+static void check_image(struct crash_run *r, struct model *m,
+			struct crashfs *fs, struct rows_mem_image *image,
+			unsigned depth)
 {
 	struct life cut = { r, m, fs, NULL, image, image, depth + 1, true };
 	unsigned was_moving = moving;
@@ -642,8 +594,8 @@ static void check_image(struct run *r, struct model *m, struct crashfs *fs,
 		minienv_run(p->mini);
 		read_all(p);
 	}
-	if (p->bad[0] != '\0' && r->bad++ == 0)
-		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", p->bad);
+	if (p->bad[0] != '\0')
+		crash_run_bad(r, p->bad);
 	proc_stop(p);
 	lying = was;
 	moving = was_moving;
@@ -663,14 +615,14 @@ static bool draw_now(const struct life *life)
 static void life_draw(void *arg)
 {
 	struct life *life = arg;
-	struct run *r = life->run;
+	struct crash_run *r = life->run;
 	struct rows_mem_image *rows;
 	struct crashfs *image;
 	unsigned how;
 
 	if (r->bad > 0 || r->states >= r->max_states || !draw_now(life))
 		return;
-	r->starts_cut += life->starting;
+	r->n[CUT] += life->starting;
 	how = life->starting ? 7 : (unsigned)rng(r, 8);
 	if (how == 6 && rng(r, 2) == 0) /* the database writes by itself */
 		(void)rows_back_checkpoint(life->p->back);
@@ -796,7 +748,7 @@ static void do_delete(struct proc *p, unsigned i, unsigned k)
 /* Key 0 grows, key 1 is put once: what stays is moved again and again. */
 static void do_something(struct proc *p)
 {
-	struct run *r = p->run;
+	struct crash_run *r = p->run;
 	unsigned i = (unsigned)rng(r, LOOPS), k = (unsigned)rng(r, KEYS);
 	struct key *key = &p->m->keys[i][k];
 
@@ -815,7 +767,7 @@ static void do_something(struct proc *p)
 static void work(struct life *life, unsigned ops)
 {
 	struct proc *p = life->p;
-	struct run *r = p->run;
+	struct crash_run *r = p->run;
 
 	for (unsigned n = 0; n < ops && p->bad[0] == '\0' && r->bad == 0 &&
 			     r->states < r->max_states; n++) {
@@ -869,8 +821,9 @@ static void work(struct life *life, unsigned ops)
 				(void)minienv_step(p->mini);
 			break;
 		case 22: /* what was begun last, not the cleaner's */
-			if (p->held != NULL && p->held->next != NULL)
-				slow_newest(p);
+			if (p->slow.held != NULL &&
+			    p->slow.held->next != NULL)
+				slowwork_go(&p->slow, &p->slow.held);
 			break;
 		default:
 			do_something(p);
@@ -905,7 +858,7 @@ static void make_roots(struct proc *p)
 }
 
 /* What the machine has when it starts again. */
-static void lose_rows(struct run *r, struct rows_mem_image **image,
+static void lose_rows(struct crash_run *r, struct rows_mem_image **image,
 		      struct rows_mem_image *old)
 {
 	unsigned how = (unsigned)rng(r, 6);
@@ -917,7 +870,7 @@ static void lose_rows(struct run *r, struct rows_mem_image **image,
 }
 
 /* One life; false when the history cannot go on. */
-static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
+static bool run_life(struct crash_run *r, struct model *m, struct crashfs *fs,
 		     struct rows_mem_image **image)
 {
 	struct life life = {
@@ -932,7 +885,7 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 		make_roots(p);
 	read_all(p);
 	if (p->bad[0] == '\0') {
-		slow_start(p);
+		slowwork_start(&p->slow, p->env);
 		lying = fs;
 		moving = 0;
 		crashfs_set_hook(fs, life_draw, &life);
@@ -942,8 +895,8 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 		lying = NULL;
 	}
 	good = p->bad[0] == '\0';
-	if (!good && r->bad++ == 0)
-		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", p->bad);
+	if (!good)
+		crash_run_bad(r, p->bad);
 	crashfs_freeze(fs, true);
 	proc_stop(p);
 	crashfs_freeze(fs, false);
@@ -954,7 +907,7 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 	return good && r->bad == 0 && r->states < r->max_states;
 }
 
-static void run_history(struct run *r)
+static void run_history(struct crash_run *r)
 {
 	struct crashfs *fs = crashfs_new(rng_next(r));
 	struct rows_mem_image *image = rows_mem_image_new();
@@ -969,117 +922,39 @@ static void run_history(struct run *r)
 	free(m);
 	rows_mem_image_free(image);
 	crashfs_free(fs);
-	r->histories++;
+	r->n[MOVES] = moves;
 }
 
-static const struct {
-	const char *name;
-	enum mutation mutation;
-} mutations[] = {
-	{ "freed before the rows are durable", UNSAVED },
-	{ "rows turn before the value is durable", UNSYNCED },
-	{ "a copy that is no VALUE record", SILENT },
-	{ "freed what a row snapshot needs", NEEDLESS },
-	{ "old rows are taken as they are", DOUBTLESS },
-	{ "START does not say what was moved", UNSAID },
-	{ "moves are not counted", UNCOUNTED },
-	{ "a row snapshot between copy and commit", UNHELD },
-	{ "one walk is enough", ONCE },
+static void set_mutation(int what)
+{
+	mutation = (enum mutation)what;
+}
+
+static const struct crash_mutation mutations[] = {
+	{ "freed before the rows are durable", set_mutation, UNSAVED },
+	{ "rows turn before the value is durable", set_mutation, UNSYNCED },
+	{ "a copy that is no VALUE record", set_mutation, SILENT },
+	{ "freed what a row snapshot needs", set_mutation, NEEDLESS },
+	{ "old rows are taken as they are", set_mutation, DOUBTLESS },
+	{ "START does not say what was moved", set_mutation, UNSAID },
+	{ "moves are not counted", set_mutation, UNCOUNTED },
+	{ "a row snapshot between copy and commit", set_mutation, UNHELD },
+	{ "one walk is enough", set_mutation, ONCE },
 };
 
-#define N_MUTATIONS (sizeof mutations / sizeof mutations[0])
-
-static void run_states(struct run *r, uint64_t seed)
-{
-	uint64_t n = 0;
-
-	while (r->states < r->max_states && r->bad == 0) {
-		/* each history from its own seed, so that it replays alone */
-		r->rng = seed + n++ * 1000003;
-		run_history(r);
-	}
-}
-
-static int test_number;
-
-static bool report(bool good, const char *what)
-{
-	printf("%sok %d - %s\n", good ? "" : "not ", ++test_number, what);
-	(void)fflush(stdout);
-	return good;
-}
-
-static bool test_cleaner(uint64_t seed, uint64_t states)
-{
-	struct run r = { .max_states = states };
-
-	run_states(&r, seed);
-	printf("# seed %llu, %llu histories, %llu states, %llu segments freed, "
-	       "%llu bytes copied, %llu moves, %llu groups in doubt, "
-	       "%llu starts cut, %llu late starts\n",
-	       (unsigned long long)seed, (unsigned long long)r.histories,
-	       (unsigned long long)r.states, (unsigned long long)r.freed,
-	       (unsigned long long)r.copied, (unsigned long long)moves,
-	       (unsigned long long)r.doubts,
-	       (unsigned long long)r.starts_cut, (unsigned long long)r.late);
-	if (r.bad > 0)
-		printf("# history -s %llu: %s\n",
-		       (unsigned long long)(seed + (r.histories - 1) * 1000003),
-		       r.first_bad);
-	else if (r.freed == 0 || r.copied == 0 || moves == 0 || r.doubts == 0 ||
-		 r.starts_cut == 0 || r.late == 0)
-		return report(false, "something never happened");
-	return report(r.bad == 0, "the log's cleaner");
-}
-
-/* In a process of its own: what is left out may stop the host. */
-static bool test_mutation(uint64_t seed, size_t i)
-{
-	char what[100];
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		struct run r = { .max_states = 40000 };
-
-		mutation = mutations[i].mutation;
-		run_states(&r, seed);
-		printf("# noticed after %llu states: %s\n",
-		       (unsigned long long)r.states,
-		       r.bad > 0 ? r.first_bad : "never");
-		(void)fflush(stdout);
-		_exit(r.bad > 0 ? 1 : 0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		abort();
-	if (WIFSIGNALED(status))
-		printf("# noticed: the host stopped\n");
-	(void)snprintf(what, sizeof what, "notices: %s", mutations[i].name);
-	return report(status != 0, what);
-}
+static const struct crash_test test = {
+	.name = "the log's cleaner", .history = run_history, .counts = counts,
+};
 
 int main(int argc, char **argv)
 {
-	uint64_t seed = 3, states = 1000;
-	bool good = true, mutations_too = true;
-	int c;
+	static const struct crash_program program = {
+		.seed = 3, .states = 1000, .notice = 40000,
+		.tests = &test, .n_tests = 1, .mutations = mutations,
+		.n_mutations = sizeof mutations / sizeof mutations[0],
+		.may_stop = true,
+	};
 
-	while ((c = getopt(argc, argv, "s:n:rm")) != -1) {
-		if (c == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (c == 'n')
-			states = strtoull(optarg, NULL, 10);
-		else if (c == 'r')
-			seed = (uint64_t)time(NULL);
-		else if (c == 'm')
-			mutations_too = false;
-		else
-			return 2;
-	}
 	log_set_level(LOG_LEVEL_ERROR); /* rows that are made again are many */
-	printf("1..%zu\n", mutations_too ? 1 + N_MUTATIONS : 1);
-	good &= test_cleaner(seed, states);
-	for (size_t i = 0; mutations_too && i < N_MUTATIONS; i++)
-		good &= test_mutation(seed, i);
-	return good ? 0 : 1;
+	return crash_main(&program, argc, argv);
 }

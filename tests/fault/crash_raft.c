@@ -2,8 +2,7 @@
  * Crash states of a truncated log: the Raft host with its checkpoints over the
  * real log head, segments freed as soon as they may be.
  *
- *   crash_raft [-s SEED | -r] [-n STATES] [-m]
- *   -r: seed from the clock; -m: without the mutations
+ *   crash_raft [OPTIONS]: tests/fault/crash_main.h
  *
  * A history is several lives on one disk. Three groups: one busy and one idle
  * with this store as the only voter, and one in which it follows scripted
@@ -20,14 +19,9 @@
  *
  * Mutations leave out one thing of truncation; each must be noticed.
  */
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <xxhash.h>
 
@@ -39,12 +33,23 @@
 #include "common/raft/raft_snap.h"
 #include "common/rows/rows_applied.h"
 #include "common/seg/seg_int.h"
+#include "tests/fault/crash_main.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
+#include "tests/lib/slowwork.h"
 
 enum { BUSY, IDLE, FOLLOW, GROUPS };
 #define ME 1
 #define INDEXES 6000 /* of a group in a history */
+
+/* What is counted. */
+enum { FREES, COPIES, LATE, SNAPS, RESTORED, TAILS };
+
+static const char *const counts[] = {
+	[FREES] = "frees", [COPIES] = "copies", [LATE] = "late starts",
+	[SNAPS] = "row snapshots", [RESTORED] = "groups made again",
+	[TAILS] = "tails lost", NULL,
+};
 
 /* What was promised about the group that follows. */
 struct follow {
@@ -64,16 +69,9 @@ struct model {
 	struct follow f;
 };
 
-struct run {
-	uint64_t rng;
-	uint64_t states, histories, bad, max_states;
-	uint64_t frees, copies, late, snaps, restored, tails;
-	char first_bad[256];
-};
-
 /* A process. */
 struct proc {
-	struct run *run;
+	struct crash_run *run;
 	struct model *m;
 	struct crashfs *fs;
 	struct minienv *mini;
@@ -96,11 +94,8 @@ struct proc {
 	struct seg_free frees[64];
 	unsigned n_frees;
 	bool dead;                       /* it only looks at an image */
-	/* workers are slow: what waits for one */
-	struct env_ops ops;
-	void (*work)(struct env *env, struct env_work *work);
-	struct env_work *held;
-	char bad[256];
+	struct slowwork slow;            /* from work() on */
+	char bad[CRASH_BAD];
 };
 
 struct op {
@@ -109,53 +104,7 @@ struct op {
 
 static void proc_bad(struct proc *p, const char *what, uint64_t a, uint64_t b)
 {
-	if (p->bad[0] == '\0')
-		(void)snprintf(p->bad, sizeof p->bad, "%s (%llu, %llu)", what,
-			       (unsigned long long)a, (unsigned long long)b);
-}
-
-static uint64_t rng_next(struct run *r)
-{
-	uint64_t x = (r->rng += 0x9e3779b97f4a7c15ull);
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-static uint64_t rng(struct run *r, uint64_t below)
-{
-	return rng_next(r) % below;
-}
-
-/* --- slow workers --- */
-
-static struct proc *live; /* whose workers are slow */
-
-static void slow_work(struct env *env, struct env_work *work)
-{
-	(void)env;
-	work->next = live->held;
-	live->held = work;
-}
-
-static void slow_start(struct proc *p)
-{
-	live = p;
-	p->ops = *p->env->ops;
-	p->work = p->ops.work;
-	p->ops.work = slow_work;
-	p->env->ops = &p->ops;
-}
-
-static void slow_release(struct proc *p)
-{
-	while (p->held != NULL) {
-		struct env_work *work = p->held;
-
-		p->held = work->next;
-		p->work(p->env, work);
-	}
+	crash_note(p->bad, what, a, b);
 }
 
 /* --- the state machine: a chain over the commands of a group --- */
@@ -433,7 +382,6 @@ static int on_record(void *arg, const struct seg_rec *rec)
 {
 	struct proc *p = arg;
 
-
 	return raft_host_recover(p->host, rec);
 }
 
@@ -460,8 +408,8 @@ static int on_scan_from(void *arg, const struct seg_rec *start, uint64_t *ret)
 		(void)snprintf(p->bad, sizeof p->bad, "%.200s", e.text);
 		return rv;
 	}
-	p->run->late += *ret > 1;
-	p->run->restored += raft_start_n_doubts(p->start);
+	p->run->n[LATE] += *ret > 1;
+	p->run->n[RESTORED] += raft_start_n_doubts(p->start);
 	return raft_start_recover(p->start, start, p->host);
 }
 
@@ -556,7 +504,7 @@ static void on_check_ended(void *arg)
 	raft_snaps_tick(p->snaps);
 }
 
-static struct proc *proc_start(struct run *r, struct model *m,
+static struct proc *proc_start(struct crash_run *r, struct model *m,
 			       struct crashfs *fs,
 			       struct rows_mem_image *image, bool dead,
 			       bool partial)
@@ -656,8 +604,9 @@ static void check_follow(struct proc *p)
 			 p->applied[FOLLOW]);
 }
 
-static void check_image(struct run *r, struct model *m, struct crashfs *fs,
-			struct rows_mem_image *image, bool partial)
+static void check_image(struct crash_run *r, struct model *m,
+			struct crashfs *fs, struct rows_mem_image *image,
+			bool partial)
 {
 	struct model *own = malloc(sizeof *own);
 	struct proc *p;
@@ -674,14 +623,14 @@ static void check_image(struct run *r, struct model *m, struct crashfs *fs,
 	for (uint16_t i = BUSY; i <= IDLE && p->bad[0] == '\0'; i++)
 		if (p->applied[i] < m->acked[i])
 			proc_bad(p, "acknowledged, but gone", i, m->acked[i]);
-	if (p->bad[0] != '\0' && r->bad++ == 0)
-		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", p->bad);
+	if (p->bad[0] != '\0')
+		crash_run_bad(r, p->bad);
 	proc_stop(p);
 	free(own);
 }
 
 struct life {
-	struct run *run;
+	struct crash_run *run;
 	struct model *m;
 	struct crashfs *fs;
 	struct rows_mem_image *image, *old;
@@ -690,7 +639,7 @@ struct life {
 static void life_draw(void *arg)
 {
 	struct life *life = arg;
-	struct run *r = life->run;
+	struct crash_run *r = life->run;
 	struct rows_mem_image *rows;
 	struct crashfs *image;
 	unsigned how;
@@ -757,7 +706,7 @@ static void free_some(struct proc *p)
 			break;
 		*f = (struct seg_free){ .gen = infos[i].gen, .done = on_freed };
 		seg_free_segment(p->port, f);
-		p->run->frees++;
+		p->run->n[FREES]++;
 	}
 	mem_free(infos);
 }
@@ -765,7 +714,7 @@ static void free_some(struct proc *p)
 static void work(struct proc *p, unsigned ops)
 {
 	struct follow *f = &p->m->f;
-	struct run *r = p->run;
+	struct crash_run *r = p->run;
 
 	for (unsigned i = 0; i < ops && p->bad[0] == '\0' && r->bad == 0; i++) {
 		switch (rng(r, 16)) {
@@ -809,14 +758,15 @@ static void work(struct proc *p, unsigned ops)
 			(void)minienv_step(p->mini);
 			break;
 		case 11:
-			slow_release(p);
+			while (p->slow.held != NULL)
+				slowwork_go(&p->slow, &p->slow.held);
 			break;
 		default:
 			submit(p, BUSY);
 			break;
 		}
 	}
-	r->copies += p->host->copied;
+	r->n[COPIES] += p->host->copied;
 }
 
 /* What a power cut took of the groups of one is not there any more. */
@@ -829,7 +779,7 @@ static void lose_tails(struct proc *p)
 
 		if (last < m->acked[i])
 			proc_bad(p, "acknowledged, but gone", i, m->acked[i]);
-		p->run->tails += last < m->index[i];
+		p->run->n[TAILS] += last < m->index[i];
 		if (m->index[i] > last)
 			m->index[i] = last;
 		if (m->told[i] > last)
@@ -838,7 +788,7 @@ static void lose_tails(struct proc *p)
 }
 
 /* One life; false when the history cannot go on. */
-static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
+static bool run_life(struct crash_run *r, struct model *m, struct crashfs *fs,
 		     struct rows_mem_image *image)
 {
 	struct life life = { r, m, fs, image, rows_mem_image_copy(image) };
@@ -857,7 +807,7 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 			? m->f.told_term : p->groups[FOLLOW]->term;
 		lead_change(p);
 		minienv_run(p->mini);
-		slow_start(p);
+		slowwork_start(&p->slow, p->env);
 		crashfs_set_hook(fs, life_draw, &life);
 		work(p, 100 + (unsigned)rng(r, 200));
 		crashfs_set_hook(fs, NULL, NULL);
@@ -865,11 +815,11 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 	rows_mem_image_free(life.old);
 	if (p->snaps != NULL) {
 		raft_snaps_stats(p->snaps, &stats);
-		r->snaps += stats.files;
+		r->n[SNAPS] += stats.files;
 	}
 	good = p->bad[0] == '\0';
-	if (!good && r->bad++ == 0)
-		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", p->bad);
+	if (!good)
+		crash_run_bad(r, p->bad);
 	crashfs_freeze(fs, true);
 	proc_stop(p);
 	crashfs_freeze(fs, false);
@@ -880,7 +830,7 @@ static bool run_life(struct run *r, struct model *m, struct crashfs *fs,
 	return good && r->bad == 0;
 }
 
-static void run_history(struct run *r)
+static void run_history(struct crash_run *r)
 {
 	struct crashfs *fs = crashfs_new(rng_next(r));
 	struct rows_mem_image *image = rows_mem_image_new();
@@ -899,122 +849,46 @@ static void run_history(struct run *r)
 	free(m);
 	rows_mem_image_free(image);
 	crashfs_free(fs);
-	r->histories++;
 }
 
-static const struct {
-	const char *name;
-	enum raft_mutation raft;
-	enum seg_mutation seg;
-} mutations[] = {
-	{ "groups are not asked", .raft = RAFT_MUTATE_NEED_NOTHING },
-	{ "freed before a START says so", .raft = RAFT_MUTATE_FREE_SOON },
-	{ "truncated before the rows are durable",
-	  .raft = RAFT_MUTATE_ROWS_LATE },
-	{ "a copy cuts the tail", .raft = RAFT_MUTATE_COPY_CUTS },
-	{ "hard state is not in START", .raft = RAFT_MUTATE_NO_TABLE },
-	{ "row snapshot renamed unsynced", .raft = RAFT_MUTATE_SNAP_NO_SYNC },
-	{ "row snapshot's name not synced", .raft = RAFT_MUTATE_SNAP_NO_DIR },
-	{ "log behind a row snapshot cut short",
-	  .raft = RAFT_MUTATE_SNAP_LATE },
-	{ "rows do not wait for the log", .seg = SEG_MUTATE_NO_HOLD },
-	{ "nothing waits for a sync", .seg = SEG_MUTATE_ALL_LOOSE },
+static void set_raft(int what)
+{
+	raft_mutation = (enum raft_mutation)what;
+}
+
+static void set_seg(int what)
+{
+	seg_mutation = (enum seg_mutation)what;
+}
+
+static const struct crash_mutation mutations[] = {
+	{ "groups are not asked", set_raft, RAFT_MUTATE_NEED_NOTHING },
+	{ "freed before a START says so", set_raft, RAFT_MUTATE_FREE_SOON },
+	{ "truncated before the rows are durable", set_raft,
+	  RAFT_MUTATE_ROWS_LATE },
+	{ "a copy cuts the tail", set_raft, RAFT_MUTATE_COPY_CUTS },
+	{ "hard state is not in START", set_raft, RAFT_MUTATE_NO_TABLE },
+	{ "row snapshot renamed unsynced", set_raft, RAFT_MUTATE_SNAP_NO_SYNC },
+	{ "row snapshot's name not synced", set_raft, RAFT_MUTATE_SNAP_NO_DIR },
+	{ "log behind a row snapshot cut short", set_raft,
+	  RAFT_MUTATE_SNAP_LATE },
+	{ "rows do not wait for the log", set_seg, SEG_MUTATE_NO_HOLD },
+	{ "nothing waits for a sync", set_seg, SEG_MUTATE_ALL_LOOSE },
 };
 
-#define N_MUTATIONS (sizeof mutations / sizeof mutations[0])
-
-static void run_states(struct run *r, uint64_t seed)
-{
-	uint64_t n = 0;
-
-	while (r->states < r->max_states && r->bad == 0) {
-		/* each history from its own seed, so that it replays alone */
-		r->rng = seed + n++ * 1000003;
-		run_history(r);
-	}
-}
-
-static int test_number;
-
-static bool report(bool good, const char *what)
-{
-	printf("%sok %d - %s\n", good ? "" : "not ", ++test_number, what);
-	(void)fflush(stdout);
-	return good;
-}
-
-static bool test_truncation(uint64_t seed, uint64_t states)
-{
-	struct run r = { .max_states = states };
-
-	run_states(&r, seed);
-	printf("# seed %llu, %llu histories, %llu states, %llu frees, "
-	       "%llu copies, %llu late starts, %llu row snapshots, %llu groups "
-	       "made again, %llu tails lost\n",
-	       (unsigned long long)seed, (unsigned long long)r.histories,
-	       (unsigned long long)r.states, (unsigned long long)r.frees,
-	       (unsigned long long)r.copies, (unsigned long long)r.late,
-	       (unsigned long long)r.snaps, (unsigned long long)r.restored,
-	       (unsigned long long)r.tails);
-	if (r.bad > 0)
-		printf("# history -s %llu: %s\n",
-		       (unsigned long long)(seed + (r.histories - 1) * 1000003),
-		       r.first_bad);
-	else if (r.frees == 0 || r.copies == 0 || r.late == 0 ||
-		 r.snaps == 0 || r.restored == 0 || r.tails == 0)
-		return report(false, "something never happened");
-	return report(r.bad == 0, "truncated log");
-}
-
-/* In a process of its own: what is left out may stop the host. */
-static bool test_mutation(uint64_t seed, size_t i)
-{
-	char what[100];
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		struct run r = { .max_states = 20000 };
-
-		raft_mutation = mutations[i].raft;
-		seg_mutation = mutations[i].seg;
-		run_states(&r, seed);
-		printf("# noticed after %llu states: %s\n",
-		       (unsigned long long)r.states,
-		       r.bad > 0 ? r.first_bad : "never");
-		(void)fflush(stdout);
-		_exit(r.bad > 0 ? 1 : 0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		abort();
-	if (WIFSIGNALED(status))
-		printf("# noticed: the host stopped\n");
-	(void)snprintf(what, sizeof what, "notices: %s", mutations[i].name);
-	return report(status != 0, what);
-}
+static const struct crash_test test = {
+	.name = "truncated log", .history = run_history, .counts = counts,
+};
 
 int main(int argc, char **argv)
 {
-	uint64_t seed = 1, states = 5000;
-	bool good = true, mutations_too = true;
-	int c;
+	static const struct crash_program program = {
+		.seed = 1, .states = 5000, .notice = 20000,
+		.tests = &test, .n_tests = 1, .mutations = mutations,
+		.n_mutations = sizeof mutations / sizeof mutations[0],
+		.may_stop = true,
+	};
 
-	while ((c = getopt(argc, argv, "s:n:rm")) != -1) {
-		if (c == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (c == 'n')
-			states = strtoull(optarg, NULL, 10);
-		else if (c == 'r')
-			seed = (uint64_t)time(NULL);
-		else if (c == 'm')
-			mutations_too = false;
-		else
-			return 2;
-	}
 	log_set_level(LOG_LEVEL_ERROR); /* rows that are made again are many */
-	printf("1..%zu\n", mutations_too ? 1 + N_MUTATIONS : 1);
-	good &= test_truncation(seed, states);
-	for (size_t i = 0; mutations_too && i < N_MUTATIONS; i++)
-		good &= test_mutation(seed, i);
-	return good ? 0 : 1;
+	return crash_main(&program, argc, argv);
 }

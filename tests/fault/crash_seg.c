@@ -1,8 +1,7 @@
 /*
  * Crash states of a head, judged by its real recovery code.
  *
- *   crash_seg [-s SEED | -r] [-n STATES] [-m]
- *   -r: seed from the clock; -m: without the mutations
+ *   crash_seg [OPTIONS]: tests/fault/crash_main.h
  *
  * A history is several lives on one disk. In each life records are appended
  * in random sizes, flushed, left idle, old segments are freed and recovery is
@@ -18,28 +17,15 @@
  *
  * Mutations leave out one thing of the format; each must be noticed.
  */
-#include <getopt.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
 #include "common/seg/seg_int.h"
+#include "tests/fault/crash_main.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
 #include "tests/lib/seglog.h"
 
-struct run {
-	uint64_t rng;
-	uint64_t states, histories, bad;
-	uint64_t max_states;
-	char first_bad[256];
-	uint64_t bad_history;
-};
-
 /* What a power cut is compared with, and where it can be drawn. */
 struct life {
-	struct run *run;
+	struct crash_run *run;
 	struct crashfs *fs;
 	const struct seglog *l;
 	unsigned depth; /* of cuts within what follows a cut */
@@ -55,32 +41,10 @@ static void note_fatal(const char *what, int err)
 	failed = true;
 }
 
-static uint64_t rng_next(struct run *r)
-{
-	uint64_t x = (r->rng += 0x9e3779b97f4a7c15ull);
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-static uint64_t rng(struct run *r, uint64_t below)
-{
-	return rng_next(r) % below;
-}
-
-static void run_bad(struct run *r, const char *what)
-{
-	if (r->bad++ > 0)
-		return;
-	(void)snprintf(r->first_bad, sizeof(r->first_bad), "%s", what);
-	r->bad_history = r->histories; /* the one that runs */
-}
-
 static void life_draw(void *arg);
 
 /* Lengths that hit paddings, sectors, copies and whole segments. */
-static size_t some_len(struct run *r)
+static size_t some_len(struct crash_run *r)
 {
 	switch (rng(r, 16)) {
 	case 0:
@@ -96,7 +60,7 @@ static size_t some_len(struct run *r)
 	}
 }
 
-static void some_work(struct run *r, struct minienv *m, struct seglog *l,
+static void some_work(struct crash_run *r, struct minienv *m, struct seglog *l,
 		      unsigned ops)
 {
 	for (unsigned i = 0; i < ops && !failed; i++) {
@@ -133,7 +97,7 @@ static void some_work(struct run *r, struct minienv *m, struct seglog *l,
 }
 
 /* Recovers with model l; the head stays open when all is well. */
-static bool check_open(struct run *r, struct minienv *m, struct seglog *l)
+static bool check_open(struct crash_run *r, struct minienv *m, struct seglog *l)
 {
 	if (seglog_open(l, minienv_env(m)) == 0 && l->bad[0] == '\0' &&
 	    l->n > 0) {
@@ -144,7 +108,7 @@ static bool check_open(struct run *r, struct minienv *m, struct seglog *l)
 	}
 	if (l->bad[0] == '\0')
 		return true;
-	run_bad(r, l->bad);
+	crash_run_bad(r, l->bad);
 	seglog_abandon(l);
 	return false;
 }
@@ -152,7 +116,7 @@ static bool check_open(struct run *r, struct minienv *m, struct seglog *l)
 /* One image: recover, recover again, sometimes cut within and behind it. */
 static void check_image(struct life *life, struct crashfs *image)
 {
-	struct run *r = life->run;
+	struct crash_run *r = life->run;
 	struct minienv *m = minienv_new(crashfs_vfs(image), r->rng);
 	struct life next = { r, image, life->l, life->depth + 1, 2, 1 };
 	uint64_t hash;
@@ -173,9 +137,9 @@ static void check_image(struct life *life, struct crashfs *image)
 	if (!check_open(r, m, &l))
 		goto out;
 	if (l.n != n)
-		run_bad(r, "recovered again, another end");
+		crash_run_bad(r, "recovered again, another end");
 	if (crashfs_hash(image) != hash)
-		run_bad(r, "recovered again, the disk changed");
+		crash_run_bad(r, "recovered again, the disk changed");
 	if (life->depth < 2 && rng(r, 8) == 0) {
 		/* go on, and cut that */
 		next.l = &l;
@@ -184,7 +148,7 @@ static void check_image(struct life *life, struct crashfs *image)
 		minienv_run(m);
 		crashfs_set_hook(image, NULL, NULL);
 		if (l.bad[0] != '\0')
-			run_bad(r, l.bad);
+			crash_run_bad(r, l.bad);
 	}
 	seglog_abandon(&l);
 out:
@@ -195,7 +159,7 @@ out:
 static void life_draw(void *arg)
 {
 	struct life *life = arg;
-	struct run *r = life->run;
+	struct crash_run *r = life->run;
 
 	if (rng(r, life->one_in) != 0)
 		return;
@@ -208,7 +172,7 @@ static void life_draw(void *arg)
 }
 
 /* One life; false when the history cannot go on. */
-static bool run_life(struct run *r, struct crashfs *fs, struct seglog *l)
+static bool run_life(struct crash_run *r, struct crashfs *fs, struct seglog *l)
 {
 	struct minienv *m = minienv_new(crashfs_vfs(fs), r->rng);
 	struct life life = { r, fs, l, 0, 3, 2 };
@@ -237,7 +201,7 @@ static bool run_life(struct run *r, struct crashfs *fs, struct seglog *l)
 	}
 	crashfs_set_hook(fs, NULL, NULL);
 	if (l->bad[0] != '\0') {
-		run_bad(r, l->bad);
+		crash_run_bad(r, l->bad);
 		good = false;
 	}
 	seglog_abandon(l);
@@ -252,7 +216,7 @@ static bool run_life(struct run *r, struct crashfs *fs, struct seglog *l)
 	return good;
 }
 
-static void run_history(struct run *r, bool bulk)
+static void run_history(struct crash_run *r, bool bulk)
 {
 	struct crashfs *fs = crashfs_new(rng_next(r));
 	unsigned lives = 2 + (unsigned)rng(r, 4);
@@ -266,119 +230,53 @@ static void run_history(struct run *r, bool bulk)
 			break;
 	seglog_fini(&l);
 	crashfs_free(fs);
-	r->histories++;
 }
 
-static const struct {
-	const char *name;
-	enum seg_mutation mutation;
-} mutations[] = {
-	{ "header checksum not tested", SEG_MUTATE_HEADER_SUM },
-	{ "body hash not tested", SEG_MUTATE_BODY_HASH },
-	{ "any sequence accepted", SEG_MUTATE_ANY_SEQ },
-	{ "acknowledged before fdatasync", SEG_MUTATE_NO_SYNC },
-	{ "directory not synced", SEG_MUTATE_NO_DIR_SYNC },
-	{ "recovered bytes not made durable", SEG_MUTATE_NO_REWRITE },
-	{ "unlinked before FREED is durable", SEG_MUTATE_FREE_EARLY },
-	{ "START lists what was freed", SEG_MUTATE_FREE_LISTED },
-	{ "freed without FREED", SEG_MUTATE_FREE_SILENT },
-	{ "no append waits for a sync", SEG_MUTATE_ALL_LOOSE },
-	{ "what waits for a sync does not", SEG_MUTATE_NO_HOLD },
+static void run_log_history(struct crash_run *r)
+{
+	run_history(r, false);
+}
+
+static void run_bulk_history(struct crash_run *r)
+{
+	run_history(r, true);
+}
+
+static void set_mutation(int what)
+{
+	seg_mutation = (enum seg_mutation)what;
+}
+
+static const struct crash_mutation mutations[] = {
+	{ "header checksum not tested", set_mutation, SEG_MUTATE_HEADER_SUM },
+	{ "body hash not tested", set_mutation, SEG_MUTATE_BODY_HASH },
+	{ "any sequence accepted", set_mutation, SEG_MUTATE_ANY_SEQ },
+	{ "acknowledged before fdatasync", set_mutation, SEG_MUTATE_NO_SYNC },
+	{ "directory not synced", set_mutation, SEG_MUTATE_NO_DIR_SYNC },
+	{ "recovered bytes not made durable", set_mutation,
+	  SEG_MUTATE_NO_REWRITE },
+	{ "unlinked before FREED is durable", set_mutation,
+	  SEG_MUTATE_FREE_EARLY },
+	{ "START lists what was freed", set_mutation, SEG_MUTATE_FREE_LISTED },
+	{ "freed without FREED", set_mutation, SEG_MUTATE_FREE_SILENT },
+	{ "no append waits for a sync", set_mutation, SEG_MUTATE_ALL_LOOSE },
+	{ "what waits for a sync does not", set_mutation, SEG_MUTATE_NO_HOLD },
 };
 
-#define N_MUTATIONS (sizeof(mutations) / sizeof(mutations[0]))
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void run_states(struct run *r, uint64_t seed, bool bulk)
-{
-	uint64_t n = 0;
-
-	while (r->states < r->max_states) {
-		/* each history from its own seed, so that it replays alone */
-		r->rng = seed + n++ * 1000003;
-		run_history(r, bulk);
-		if (r->bad > 0)
-			break;
-	}
-}
-
-static int test_number;
-
-static bool report(bool good, const char *what)
-{
-	printf("%sok %d - %s\n", good ? "" : "not ", ++test_number, what);
-	(void)fflush(stdout);
-	return good;
-}
-
-static bool test_head(uint64_t seed, uint64_t states, bool bulk)
-{
-	struct run r = { .max_states = states };
-	double start = seconds(), took;
-
-	run_states(&r, seed, bulk);
-	took = seconds() - start;
-	printf("# %s: seed %llu, %llu histories, %llu states, %.1f s, "
-	       "%.0f states/s\n",
-	       bulk ? "bulk" : "log", (unsigned long long)seed,
-	       (unsigned long long)r.histories, (unsigned long long)r.states,
-	       took, (double)r.states / took);
-	if (r.bad > 0)
-		printf("# history %llu (-s %llu): %s\n",
-		       (unsigned long long)r.bad_history,
-		       (unsigned long long)(seed + r.bad_history * 1000003),
-		       r.first_bad);
-	return report(r.bad == 0, bulk ? "bulk head" : "log head");
-}
-
-static bool test_mutation(uint64_t seed, size_t i, bool bulk)
-{
-	struct run r = { .max_states = 20000 };
-	char what[100];
-
-	seg_mutation = mutations[i].mutation;
-	run_states(&r, seed, bulk);
-	seg_mutation = SEG_MUTATE_NONE;
-	printf("# noticed after %llu states: %s\n",
-	       (unsigned long long)r.states,
-	       r.bad > 0 ? r.first_bad : "never");
-	(void)snprintf(what, sizeof(what), "%s head notices: %s",
-		       bulk ? "bulk" : "log", mutations[i].name);
-	return report(r.bad > 0, what);
-}
+static const struct crash_test tests[] = {
+	{ "log head", "log", run_log_history, NULL },
+	{ "bulk head", "bulk", run_bulk_history, NULL },
+};
 
 int main(int argc, char **argv)
 {
-	uint64_t seed = 1, states = 20000;
-	bool good = true, mutations_too = true;
-	int c;
+	static const struct crash_program program = {
+		.seed = 1, .states = 20000, .notice = 20000,
+		.tests = tests, .n_tests = sizeof tests / sizeof tests[0],
+		.mutations = mutations,
+		.n_mutations = sizeof mutations / sizeof mutations[0],
+	};
 
-	while ((c = getopt(argc, argv, "s:n:rm")) != -1) {
-		if (c == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (c == 'n')
-			states = strtoull(optarg, NULL, 10);
-		else if (c == 'r')
-			seed = (uint64_t)time(NULL);
-		else if (c == 'm')
-			mutations_too = false;
-		else
-			return 2;
-	}
 	seg_fatal_hook = note_fatal;
-	printf("1..%zu\n", mutations_too ? 2 + 2 * N_MUTATIONS : 2);
-	good &= test_head(seed, states, false);
-	good &= test_head(seed, states, true);
-	for (size_t i = 0; mutations_too && i < N_MUTATIONS; i++) {
-		good &= test_mutation(seed, i, false);
-		good &= test_mutation(seed, i, true);
-	}
-	return good ? 0 : 1;
+	return crash_main(&program, argc, argv);
 }
