@@ -147,6 +147,7 @@ static void raft_drop_begin(struct raft_group *g, struct raft_drop *d)
 	raft_group_fail_all(g, RPC_STATUS_NOT_LEADER);
 	raft_log_fini(g);
 	g->stored = g->commit = g->applied = g->durable = 0;
+	g->loose = g->firm = g->cut_index = 0;
 	g->moved = g->said_applied = g->said_moved = 0;
 	g->damage = NULL;
 	g->lost = 0;

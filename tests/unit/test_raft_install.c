@@ -447,6 +447,37 @@ static void test_drop(void **state)
 	assert_int_equal(rlog_last(&g->log), 0);
 }
 
+/*
+ * Dropped while what replaces a tail is under way: neither is there any more,
+ * so no segment of the log has to stay for it.
+ */
+static void test_drop_needs_nothing_of_the_log(void **state)
+{
+	static const uint8_t bytes[20000];
+	struct peers *f = *state;
+	struct dropped d = { .drop.done = dropped };
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1, .commit = 1,
+	};
+	struct raft_wire_entry e[4];
+
+	for (int i = 0; i < 4; i++)
+		e[i] = (struct raft_wire_entry){
+			2, RAFT_COMMAND, wire_bytes(bytes, sizeof bytes),
+		};
+	assert_int_equal(peers_append(f, 2, w, e, 4), 0);
+	minienv_run(f->mini);
+	w.term = e[0].term = 3;
+	assert_int_equal(peers_append(f, 3, w, e, 1), 0);
+	assert_true(f->group->stored < f->group->cut_index);
+	assert_true(f->group->cut_gen < f->host->seen_gen);
+	assert_int_equal(raft_group_drop(f->group, 2, &d.drop), 0);
+	minienv_run(f->mini);
+	assert_int_equal(d.done, 1);
+	raft_host_checkpointed(f->host);
+	assert_int_equal(f->host->need, f->host->seen_gen);
+}
+
 static void submit_unknown(struct raft_submit *s, uint32_t status)
 {
 	(void)s;
@@ -499,6 +530,7 @@ int main(void)
 		T(test_rows_found_at_the_start_are_in_the_next_table),
 		T(test_trap_n_snapshot_older_than_the_last_offer),
 		T(test_drop),
+		T(test_drop_needs_nothing_of_the_log),
 		T(test_drop_of_a_leader_leaves_outcomes_unknown),
 	};
 
