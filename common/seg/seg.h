@@ -140,8 +140,8 @@ struct seg_config {
 	void (*start_body)(void *arg, uint64_t gen, struct buf *buf);
 	/*
 	 * The disk is full: the owner gives back what it keeps for that. True:
-	 * it did, the write is tried once more. Called by the flusher, as often
-	 * as it takes; false ends the head. May be NULL.
+	 * it did. Called by the flusher, as often as it takes; after false, as
+	 * it may have given since, the write is tried a last time. May be NULL.
 	 */
 	bool (*no_space)(void *arg);
 	void *arg;

@@ -44,24 +44,31 @@ static int seg_fail(struct seg_head *head, const char *what, int err)
 	return err;
 }
 
-/* True when err is a full disk and the owner gave something: try again. */
-static bool seg_got_space(struct seg_head *head, int err)
+/*
+ * True: err is a full disk, and it is worth to try again. The owner gave
+ * something; or it has nothing to give, once: then it gave meanwhile, to
+ * another head, or by itself, since this one failed.
+ */
+static bool seg_got_space(struct seg_head *head, int err, bool *last)
 {
-	return err == -ENOSPC && head->config.no_space != NULL &&
-	       head->config.no_space(head->config.arg);
+	if (err != -ENOSPC || head->config.no_space == NULL || *last)
+		return false;
+	*last = !head->config.no_space(head->config.arg);
+	return true;
 }
 
 /* --- gathering one contiguous run of bytes --- */
 
 static int seg_run_write(struct seg_head *head)
 {
+	bool last = false;
 	int rv;
 
 	if (head->n_run == 0)
 		return 0;
 	do
 		rv = seg_write(head);
-	while (seg_got_space(head, rv));
+	while (seg_got_space(head, rv, &last));
 	if (rv != 0)
 		return seg_fail(head, "write to segment", rv);
 	head->run_off += head->run_bytes;
@@ -333,7 +340,7 @@ static int seg_take(struct seg_head *head, uint64_t need)
 static int seg_begin(struct seg_head *head, uint64_t len)
 {
 	uint32_t n_ranges = 0;
-	bool fill = true;
+	bool fill = true, last = false;
 	uint64_t need;
 	int rv;
 
@@ -359,7 +366,7 @@ static int seg_begin(struct seg_head *head, uint64_t len)
 		SEG_HEADER_LEN;
 	do
 		rv = seg_take(head, need);
-	while (seg_got_space(head, rv));
+	while (seg_got_space(head, rv, &last));
 	if (rv != 0)
 		return seg_fail(head, "new segment", rv);
 	rv = seg_put_start(head, n_ranges);

@@ -12,6 +12,7 @@
 static struct {
 	struct crashfs *fs;
 	unsigned left, given; /* times that the owner can help, has helped */
+	bool late;            /* it did just before it was asked */
 } owner;
 
 static uint64_t fs_capacity(uint64_t add)
@@ -33,7 +34,7 @@ static bool owner_gives(void *arg)
 	owner.left--;
 	owner.given++;
 	(void)fs_capacity(40000);
-	return true;
+	return !owner.late;
 }
 
 /* Appends until the head gives up, or max; how many. */
@@ -89,6 +90,18 @@ static void test_owner_helps_a_full_disk(void **state)
 	owner.fs = f->fs;
 	for (uint64_t left = 1; left < 20000; left += 611)
 		full_at(f, left, left % 2 == 0 ? 16384 : 30000);
+}
+
+/* Another head was given it between the write that failed and the question. */
+static void test_owner_has_just_helped(void **state)
+{
+	struct fixture *f = *state;
+
+	owner.fs = f->fs;
+	owner.late = true;
+	for (uint64_t left = 1; left < 20000; left += 611)
+		full_at(f, left, left % 2 == 0 ? 16384 : 30000);
+	owner.late = false;
 }
 
 static void test_bulk_on_a_full_disk(void **state)
@@ -254,6 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_owner_helps_a_full_disk),
+		T(test_owner_has_just_helped),
 		T(test_bulk_on_a_full_disk),
 		T(test_part_of_a_pool_file),
 		T(test_free_segment),
