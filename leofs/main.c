@@ -57,8 +57,7 @@ static const struct conf_setting settings[] = {
 struct server {
 	/* options */
 	const char *data, *s3, *admin, *rpc, *pid_file, *domain, *region;
-	unsigned loops;
-	uint64_t spread_names;
+	uint64_t loops, spread_names;
 	bool debug;
 	bool is_fsck;
 	struct fsck fsck;
@@ -116,16 +115,22 @@ static _Noreturn void server_usage(int status)
 	exit(status);
 }
 
-static unsigned server_parse_loops(const char *text)
+static void server_set_number(struct server *s, const char *name,
+			      const char *text)
 {
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+	static const struct conf_setting numbers[] = {
+		{ .name = "--loops", .type = CONF_U64, .min = 1, .max = 64,
+		  .offset = offsetof(struct server, loops) },
+		{ .name = "--spread-names", .type = CONF_U64, .min = 1,
+		  .offset = offsetof(struct server, spread_names) },
+	};
+	struct errbuf e = { "" };
 
-	if (*end != '\0' || n < 1 || n > 64) {
-		fprintf(stderr, "leofs: --loops takes a number from 1 to 64\n");
+	if (conf_set(numbers, sizeof numbers / sizeof numbers[0], name, text,
+		     s, &e) != 0) {
+		fprintf(stderr, "leofs: %s\n", e.text);
 		exit(2);
 	}
-	return (unsigned)n;
 }
 
 /* NAME=VALUE */
@@ -145,18 +150,6 @@ static void server_set(struct server *s, char *text)
 	}
 }
 
-static uint64_t server_parse_spread(const char *text)
-{
-	char *end;
-	unsigned long long n = strtoull(text, &end, 10);
-
-	if (*end != '\0' || n < 1) {
-		fprintf(stderr, "leofs: --spread-names takes a number > 0\n");
-		exit(2);
-	}
-	return n;
-}
-
 static void server_option(struct server *s, int opt)
 {
 	switch (opt) {
@@ -173,7 +166,7 @@ static void server_option(struct server *s, int opt)
 		s->rpc = optarg;
 		break;
 	case OPT_LOOPS:
-		s->loops = server_parse_loops(optarg);
+		server_set_number(s, "--loops", optarg);
 		break;
 	case OPT_DOMAIN:
 		s->domain = optarg;
@@ -182,7 +175,7 @@ static void server_option(struct server *s, int opt)
 		s->region = optarg;
 		break;
 	case OPT_SPREAD:
-		s->spread_names = server_parse_spread(optarg);
+		server_set_number(s, "--spread-names", optarg);
 		break;
 	case OPT_PID:
 		s->pid_file = optarg;
@@ -412,7 +405,7 @@ int main(int argc, char **argv)
 		rv = daemon_pid_write(s.pid_file, &e);
 	if (rv != 0)
 		fatal("%s", e.text);
-	rv = loop_set_new(s.loops, 0, &s.set);
+	rv = loop_set_new((unsigned)s.loops, 0, &s.set);
 	if (rv == 0)
 		rv = daemon_signals_new(s.set, server_hup, &s, &s.signals);
 	if (rv == 0)

@@ -50,6 +50,10 @@ def clear_refusals():
     p = run(LEOFS, "server", "--data", d, "--s3", f"127.0.0.1:{server.port}", check=False)
     assert p.returncode == 1 and f"127.0.0.1:{server.port}" in p.stderr, p.stderr
     eq(run(LEOFS, "server", "--data", "", check=False).returncode, 2, "no directory")
+    for name in ("--loops", "--spread-names"):
+        for value in ("", "0", "-1", " 1", "1x", str(1 << 64)):
+            p = run(LEOFS, "server", "--data", d, name, value, check=False)
+            assert p.returncode == 2 and name in p.stderr, (value, p.returncode, p.stderr)
     p = run(LEOFS, "server", "--data", "/proc/nothing", check=False)
     assert p.returncode == 1 and "/proc/nothing" in p.stderr, p.stderr
     p = run(MOUNT, f"unix:{d}/no.sock:/", d, "-o", "timeout=1", check=False)
