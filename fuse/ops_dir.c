@@ -76,7 +76,7 @@ void ops_releasedir(fuse_req_t req, fuse_ino_t node,
 	fuse_reply_err(req, 0);
 }
 
-/* Names are durable when they are acknowledged. */
+/* But with durability memory names are durable when they are acknowledged. */
 static void fsyncdir_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
