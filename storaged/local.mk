@@ -67,6 +67,15 @@ tests_unit_test_shard_snap_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_snap_LDFLAGS = -Wl,--wrap=raft_group_install \
 	-Wl,--wrap=raft_group_installed
 TESTS += tests/unit/test_shard_snap
+check_PROGRAMS += tests/unit/test_log_clean
+tests_unit_test_log_clean_SOURCES = tests/unit/test_log_clean.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_log_clean_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
+tests_unit_test_log_clean_LDFLAGS = -Wl,--wrap=shard_clean_new \
+	-Wl,--wrap=shard_clean_step -Wl,--wrap=shard_clean_count \
+	-Wl,--wrap=shard_clean_free
+TESTS += tests/unit/test_log_clean
 check_PROGRAMS += tests/unit/test_shard_merge
 tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)

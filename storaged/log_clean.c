@@ -81,7 +81,8 @@ struct log_clean {
 	struct log_seg *segs;
 	size_t n_segs;
 	uint64_t below;
-	unsigned hold_seq;            /* when the walk that counts began */
+	unsigned mark_seq;            /* holds_seen when the mark began, */
+	unsigned walk_seq;            /* and when the walk that counts did */
 	/* a clean */
 	const struct compact_target *targets; /* borrowed */
 	size_t n, at, upto;           /* [at, upto) are cleaned together */
@@ -115,11 +116,11 @@ static uint64_t lc_below(const struct log_clean *lc)
 	return below;
 }
 
-/* Nothing may go that was not walked since. */
-static bool lc_is_held(const struct log_clean *lc)
+/* What was walked when holds_seen was seq does not count. */
+static bool lc_is_held(const struct log_clean *lc, unsigned seq)
 {
 	return atomic_load(&lc->holds) > 0 ||
-	       atomic_load(&lc->holds_seen) != lc->hold_seq;
+	       atomic_load(&lc->holds_seen) != seq;
 }
 
 void log_clean_hold(struct log_clean *lc)
@@ -306,7 +307,7 @@ static void lc_mark(struct log_clean *lc)
 	int rv = lc_take_segs(lc);
 
 	lc->below = lc_below(lc);
-	lc->hold_seq = atomic_load(&lc->holds_seen);
+	lc->mark_seq = atomic_load(&lc->holds_seen);
 	if (rv != 0)
 		lc_end_look(lc, rv);
 	else
@@ -417,7 +418,7 @@ static void lc_walk(struct log_clean *lc)
 {
 	lc->walks++;
 	lc->found = false;
-	lc->hold_seq = atomic_load(&lc->holds_seen);
+	lc->walk_seq = atomic_load(&lc->holds_seen);
 	lc_begin(lc, LC_MOVE);
 }
 
@@ -428,11 +429,13 @@ static void lc_next(struct log_clean *lc)
 		return;
 	}
 	lc_choose(lc);
-	/* the mark was a walk that found nothing */
-	if (lc->targets[lc->at].live == 0 && !lc_is_held(lc))
+	if (lc->targets[lc->at].live == 0 && !lc_is_held(lc, lc->mark_seq)) {
+		/* the mark was a walk that found nothing */
+		lc->walk_seq = lc->mark_seq;
 		lc_begin(lc, LC_SAVE);
-	else
+	} else {
 		lc_walk(lc);
+	}
 }
 
 static void lc_freed(struct seg_free *f, int status)
@@ -456,7 +459,7 @@ static int lc_may_free(const struct log_clean *lc, uint64_t gen)
 		return -ENOENT;
 	if (s->err != 0)
 		return s->err;
-	return lc->found || lc_is_held(lc) ? -EBUSY : 0;
+	return lc->found || lc_is_held(lc, lc->walk_seq) ? -EBUSY : 0;
 }
 
 static void lc_free_next(struct log_clean *lc)

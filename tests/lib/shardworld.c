@@ -85,11 +85,18 @@ static int on_record(void *arg, const struct seg_rec *rec)
 	return shard_set_recover(w->set, rec);
 }
 
+static void on_start_body(void *arg, uint64_t gen, struct buf *buf)
+{
+	struct world *w = arg;
+
+	raft_host_start_body(shard_set_host(w->set), gen, buf);
+}
+
 void world_start(struct world *w, uint64_t seed)
 {
 	struct seg_config sc = {
 		.dir = "log", .segment_size = 1 << 20, .first_size = 1 << 18,
-		.on_record = on_record, .arg = w,
+		.on_record = on_record, .start_body = on_start_body, .arg = w,
 	};
 	struct errbuf e = { "" };
 	struct shard_config c = { 0 };
