@@ -180,10 +180,7 @@ static void clean_freed(struct seg_free *f, int status)
 	struct chunk_clean *c = CONTAINER_OF(f, struct chunk_clean, free);
 
 	/* what the unlink gave is the next start's trouble */
-	clean_over(c, status == -ENOENT || status == -EBUSY ||
-					      status == -ENOTSUP
-				      ? status
-				      : 0);
+	clean_over(c, status == -ENOENT || status == -EBUSY ? status : 0);
 }
 
 /*

@@ -444,7 +444,7 @@ static void lc_freed(struct seg_free *f, int status)
 
 	lc->at++;
 	/* what the unlink gave is the next start's trouble */
-	if (status == -ENOENT || status == -EBUSY || status == -ENOTSUP)
+	if (status == -ENOENT || status == -EBUSY)
 		compact_kept(lc->run, f->gen, status);
 	else
 		compact_freed(lc->run, f->gen);
