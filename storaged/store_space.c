@@ -12,7 +12,8 @@
  * It is made again once the disk is not full any more.
  *
  * Failure modes: a file system that cannot set space aside, or has none left:
- * there is no file, and all of the reserve is a matter of trust.
+ * there is no file until the disk was full, and has room again; all of the
+ * reserve is a matter of trust.
  */
 #include "storaged/store_impl.h"
 
@@ -93,7 +94,7 @@ static void kept_make(struct store *s)
 			(void)vfs->ops->unlink(vfs, s->kept_path);
 	}
 	s->kept = rv == 0 ? want : 0;
-	s->kept_refused = rv != 0; /* not again at every look */
+	s->kept_refused = rv != 0; /* not again before it was full */
 	(void)pthread_mutex_unlock(&s->kept_lock);
 	if (rv != 0)
 		log_warn(rv, "%s cannot be made", s->kept_path);
@@ -172,6 +173,8 @@ void store_space_look(struct store *s)
 			  (unsigned long long)total);
 	s->total = total;
 	s->avail = avail;
+	if (s->full && !full)
+		s->kept_refused = false;
 	s->full = full;
 }
 
