@@ -68,17 +68,13 @@ tests_unit_test_shard_snap_LDFLAGS = -Wl,--wrap=raft_group_install \
 	-Wl,--wrap=raft_group_installed
 TESTS += tests/unit/test_shard_snap
 check_PROGRAMS += tests/unit/test_store_space
-tests_unit_test_store_space_SOURCES = tests/unit/test_store_space.c \
-	tests/lib/crashfs.c tests/lib/crashfs.h \
-	tests/lib/minienv.c tests/lib/minienv.h
-tests_unit_test_store_space_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_store_space_SOURCES = tests/unit/test_store_space.c
+tests_unit_test_store_space_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_space
 check_PROGRAMS += tests/unit/test_log_clean
 tests_unit_test_log_clean_SOURCES = tests/unit/test_log_clean.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_log_clean_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_log_clean_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_log_clean_LDFLAGS = -Wl,--wrap=shard_clean_new \
 	-Wl,--wrap=shard_clean_step -Wl,--wrap=shard_clean_count \
 	-Wl,--wrap=shard_clean_free
