@@ -111,10 +111,10 @@ void fop_fill_entry(const struct mount *m, struct finode *f,
 
 /* --- RPC --- */
 /* Sends for op; done gets op as arg and calls fop_status() first. */
-#define FOP_SEND(op, msg, ino, request, done_) \
-	fop_sent((op), FOP_CALL(op, msg, ino, request, done_))
-#define FOP_CALL(op, msg, ino, request, done_) \
-	CLIENT_SEND_HOW((op)->m->client, msg, ino_shard(ino), \
+#define FOP_SEND(op, msg, request, done_) \
+	fop_sent((op), FOP_CALL(op, msg, CLIENT_FIRST, request, done_))
+#define FOP_CALL(op, msg, shard, request, done_) \
+	CLIENT_SEND_HOW((op)->m->client, msg, (shard), \
 			(&(const struct client_how){ \
 				(op)->deadline, finode_is_loose((op)->f) }), \
 			(request), (done_), (op))

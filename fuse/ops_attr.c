@@ -67,7 +67,7 @@ static void getattr_send(struct fop *op)
 {
 	struct rpc_getattr q = { .ino = op->f->ino };
 
-	FOP_SEND(op, getattr, q.ino, &q, getattr_on_reply);
+	FOP_SEND(op, getattr, &q, getattr_on_reply);
 }
 
 /* The commit's reply brought the attributes. */
@@ -169,7 +169,7 @@ static void setattr_send(struct fop *op)
 		.mtime = attr_ns(op->st.st_mtim),
 	};
 
-	FOP_SEND(op, setattr, q.ino, &q, setattr_on_reply);
+	FOP_SEND(op, setattr, &q, setattr_on_reply);
 }
 
 void ops_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int valid,
@@ -216,7 +216,7 @@ static void truncate_send(struct fop *op)
 	if (op->kills)
 		q.valid |= RPC_SET_KILL_SUID;
 
-	op->call = FOP_CALL(op, setattr, q.ino, &q, truncate_on_reply);
+	op->call = FOP_CALL(op, setattr, CLIENT_FIRST, &q, truncate_on_reply);
 	if (op->call == NULL) {
 		ops_close(f);
 		fop_reply_err(op, -ENOMEM);
@@ -262,7 +262,7 @@ void ops_readlink(fuse_req_t req, fuse_ino_t node)
 		return;
 	op->readonly = true;
 	q.ino = op->f->ino;
-	FOP_SEND(op, readlink, q.ino, &q, readlink_on_reply);
+	FOP_SEND(op, readlink, &q, readlink_on_reply);
 }
 
 /* --- statfs --- */
@@ -323,5 +323,5 @@ void ops_statfs(fuse_req_t req, fuse_ino_t node)
 		return;
 	}
 	q.ino = op->f->ino;
-	FOP_SEND(op, statfs, q.ino, &q, statfs_on_reply);
+	FOP_SEND(op, statfs, &q, statfs_on_reply);
 }

@@ -65,7 +65,7 @@ void ops_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	}
 	op->readonly = true;
 	q.ino = op->f->ino;
-	FOP_SEND(op, getattr, q.ino, &q, opendir_on_reply);
+	FOP_SEND(op, getattr, &q, opendir_on_reply);
 }
 
 void ops_releasedir(fuse_req_t req, fuse_ino_t node,
@@ -99,7 +99,7 @@ void ops_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync,
 	if (ops_is_buckets(op->f) || !ops_needs_sync(op->f))
 		fop_reply_err(op, 0);
 	else
-		FOP_SEND(op, sync, q.ino, &q, fsyncdir_on_reply);
+		FOP_SEND(op, sync, &q, fsyncdir_on_reply);
 }
 
 /* --- filling the buffer --- */
@@ -217,7 +217,7 @@ static void readdir_send(struct fop *op, const struct dircur_want *want)
 	q.plus = op->plus;
 	op->off = want->first;
 	op->stamp = env_now_ns(op->m->env);
-	FOP_SEND(op, readdir, q.dir, &q, readdir_on_reply);
+	FOP_SEND(op, readdir, &q, readdir_on_reply);
 }
 
 /* From entry op->number on: fills until full, at the end, or missing. */

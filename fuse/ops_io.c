@@ -148,7 +148,7 @@ static void fsync_after_flush(struct fop *op)
 	if (fop_is_gone(op) || !ops_needs_sync(op->f))
 		flush_answer(op);
 	else
-		FOP_SEND(op, sync, q.ino, &q, fsync_on_reply);
+		FOP_SEND(op, sync, &q, fsync_on_reply);
 }
 
 void ops_fsync(fuse_req_t req, fuse_ino_t node, int datasync,

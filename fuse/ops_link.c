@@ -67,7 +67,7 @@ static void unlink_start(fuse_req_t req, fuse_ino_t dir, const char *name,
 	q = (struct rpc_unlink){ .dir = op->f->ino,
 				 .name = link_name(op->name),
 				 .how = op->name->how, .rmdir = rmdir };
-	FOP_SEND(op, unlink, q.dir, &q, unlink_on_reply);
+	FOP_SEND(op, unlink, &q, unlink_on_reply);
 }
 
 void ops_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
@@ -129,7 +129,7 @@ static void rename_send(struct fop *op)
 	};
 
 	ops_close_send(op->m);
-	FOP_SEND(op, rename, q.dir2, &q, rename_on_reply);
+	FOP_SEND(op, rename, &q, rename_on_reply);
 }
 
 /* Both known and not the same: a rename or link would cross buckets. */
@@ -185,7 +185,7 @@ static void link_send(struct fop *op)
 	struct rpc_link q = { .ino = op->f->ino, .dir = op->f2->ino,
 			      .name = link_name(op->name) };
 
-	FOP_SEND(op, link, q.ino, &q, link_on_reply);
+	FOP_SEND(op, link, &q, link_on_reply);
 }
 
 void ops_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t dir,

@@ -76,7 +76,7 @@ static void lookup_send(struct fop *op)
 				.name = ops_name_bytes(op->name),
 				.how = op->name->how };
 
-	FOP_SEND(op, lookup, q.dir, &q, lookup_on_reply);
+	FOP_SEND(op, lookup, &q, lookup_on_reply);
 }
 
 /* --- lookup of buckets in the synthetic root --- */
@@ -110,7 +110,7 @@ static void bucket_send(struct fop *op, const struct cluster_bucket *b)
 {
 	struct rpc_getattr q = { .ino = b->root };
 
-	FOP_SEND(op, getattr, q.ino, &q, bucket_on_attr);
+	FOP_SEND(op, getattr, &q, bucket_on_attr);
 }
 
 /* The snapshot is as new as it can be. */
@@ -158,7 +158,7 @@ static void self_lookup(struct fop *op)
 	if (ops_is_buckets(op->f))
 		fop_reply_entry(op, op->f);
 	else
-		FOP_SEND(op, getattr, q.ino, &q, self_on_attr);
+		FOP_SEND(op, getattr, &q, self_on_attr);
 }
 
 static void parent_on_reply(void *arg, const struct rpc_reply *reply)
@@ -189,7 +189,7 @@ static void parent_lookup(struct fop *op)
 	if (op->f == op->m->root)
 		self_lookup(op);
 	else
-		FOP_SEND(op, parent, q.ino, &q, parent_on_reply);
+		FOP_SEND(op, parent, &q, parent_on_reply);
 }
 
 void ops_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
@@ -264,7 +264,7 @@ void ops_check_new_name(struct fop *op, struct finode *dir,
 		fop_reply_err(op, -EINVAL);
 	} else if (name->if_hidden) {
 		op->then = then;
-		FOP_SEND(op, lookup, q.dir, &q, check_on_hiding_dir);
+		FOP_SEND(op, lookup, &q, check_on_hiding_dir);
 	} else {
 		then(op);
 	}
@@ -303,7 +303,7 @@ static void mknod_send(struct fop *op)
 	struct rpc_mknod q;
 
 	mknod_fill(op, &q);
-	FOP_SEND(op, mknod, q.dir, &q, mknod_on_reply);
+	FOP_SEND(op, mknod, &q, mknod_on_reply);
 }
 
 static struct fop *mknod_new(fuse_req_t req, fuse_ino_t dir, const char *name,
@@ -405,7 +405,7 @@ static void create_send(struct fop *op)
 	struct rpc_mknod q;
 
 	mknod_fill(op, &q);
-	FOP_SEND(op, mknod, q.dir, &q, create_on_reply);
+	FOP_SEND(op, mknod, &q, create_on_reply);
 }
 
 void ops_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,

@@ -245,8 +245,8 @@ static void open_send(struct fop *op)
 	open_fill(f, op->held, &q);
 	/* the shard of the name looks at it first */
 	named = q.parent != 0 && !q.held;
-	op->call = FOP_CALL(op, open, named ? q.parent : q.ino, &q,
-			    open_on_reply);
+	op->call = FOP_CALL(op, open, ino_shard(named ? q.parent : q.ino),
+			    &q, open_on_reply);
 	if (op->call == NULL) {
 		ops_close(f);
 		fop_reply_err(op, -ENOMEM);

@@ -48,7 +48,7 @@ static void fallocate_grow(struct fop *op)
 
 	if (op->kills)
 		q.valid |= RPC_SET_KILL_SUID;
-	FOP_SEND(op, setattr, q.ino, &q, fallocate_on_size);
+	FOP_SEND(op, setattr, &q, fallocate_on_size);
 }
 
 static void fallocate_on_zeros(void *arg, const struct rpc_reply *reply)
@@ -81,7 +81,7 @@ static void fallocate_zeros(struct fop *op, uint64_t len)
 	if (v.buf.err != 0)
 		fop_reply_err(op, -ENOMEM);
 	else
-		FOP_SEND(op, write, q.ino, &q, fallocate_on_zeros);
+		FOP_SEND(op, write, &q, fallocate_on_zeros);
 	wire_vec_fini(&v);
 }
 
@@ -116,7 +116,7 @@ static void fallocate_start(struct fop *op)
 {
 	struct rpc_getattr q = { .ino = op->f->ino };
 
-	FOP_SEND(op, getattr, q.ino, &q, fallocate_on_attr);
+	FOP_SEND(op, getattr, &q, fallocate_on_attr);
 }
 
 /*
@@ -221,7 +221,7 @@ static void lseek_send(struct fop *op)
 			      .len = INT64_MAX - op->off,
 			      .flags = RPC_READ_MAP };
 
-	FOP_SEND(op, read, q.ino, &q, lseek_on_reply);
+	FOP_SEND(op, read, &q, lseek_on_reply);
 }
 
 void ops_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
@@ -322,7 +322,7 @@ static void copy_write(struct fop *op, const struct rpc_read_rsp *rsp,
 	if (rv != 0)
 		fop_reply_err(op, rv);
 	else
-		FOP_SEND(op, write, q.ino, &q, copy_on_write);
+		FOP_SEND(op, write, &q, copy_on_write);
 	wire_vec_fini(&v);
 }
 
@@ -351,7 +351,7 @@ static void copy_read(struct fop *op)
 	struct rpc_read q = { .ino = op->f->ino, .off = op->off,
 			      .len = op->size };
 
-	FOP_SEND(op, read, q.ino, &q, copy_on_read);
+	FOP_SEND(op, read, &q, copy_on_read);
 }
 
 static void copy_clean_source(struct fop *op)

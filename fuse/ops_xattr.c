@@ -71,7 +71,7 @@ void ops_setxattr(fuse_req_t req, fuse_ino_t node, const char *name,
 		q.flags |= RPC_XATTR_REPLACE;
 	if (xattr_is_caps(name))
 		op->f->no_caps = false;
-	FOP_SEND(op, setxattr, q.ino, &q, xattr_on_done);
+	FOP_SEND(op, setxattr, &q, xattr_on_done);
 }
 
 void ops_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
@@ -83,7 +83,7 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 		return;
 	q = (struct rpc_removexattr){ .ino = op->f->ino,
 				      .name = wire_cstr(op->text) };
-	FOP_SEND(op, removexattr, q.ino, &q, xattr_on_done);
+	FOP_SEND(op, removexattr, &q, xattr_on_done);
 }
 
 /* size 0 asks how long the value is. */
@@ -127,7 +127,7 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t node, const char *name,
 	op->size = size;
 	q = (struct rpc_getxattr){ .ino = op->f->ino,
 				   .name = wire_cstr(op->text) };
-	FOP_SEND(op, getxattr, q.ino, &q, getxattr_on_reply);
+	FOP_SEND(op, getxattr, &q, getxattr_on_reply);
 }
 
 static void listxattr_on_reply(void *arg, const struct rpc_reply *reply)
@@ -153,5 +153,5 @@ void ops_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 		return;
 	}
 	q.ino = op->f->ino;
-	FOP_SEND(op, listxattr, q.ino, &q, listxattr_on_reply);
+	FOP_SEND(op, listxattr, &q, listxattr_on_reply);
 }

@@ -380,6 +380,12 @@ int ns_entry_remove(struct ns_ctx *x, struct ns_inode *dp,
 
 /* --- empty directories --- */
 
+/*
+ * What may be pending in another shard when a command was answered are entries
+ * that a directory gets, never ones that it loses: whatever takes an entry is
+ * run in the shard of the directory, or holds all of it. So a directory may
+ * have more than it counts (who finds it empty claims it), but never fewer.
+ */
 int ns_dir_empty(struct ns_ctx *x, struct ns_inode *dp, bool *ret_empty)
 {
 	struct ns_inode *ip;

@@ -1,6 +1,6 @@
 /*
  * Rename within a bucket: one record, whatever is moved, replaced or
- * exchanged.
+ * exchanged. It is run in the shard of the old directory.
  */
 #include "storaged/ns_impl.h"
 
@@ -193,6 +193,8 @@ int ns_do_rename(struct ns_ctx *x, const struct rpc_rename *m)
 
 	if (m->flags & ~known || m->flags == known)
 		return RPC_STATUS_INVAL;
+	if (ns_is_far(x, m->dir)) /* see ns_dir_empty() */
+		return ns_elsewhere(x, ino_shard(m->dir), 0, 0);
 	rv = ns_move_load(x, m, &v);
 	if (rv == 0)
 		rv = ns_move_check(x, m, &v);

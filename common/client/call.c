@@ -78,6 +78,11 @@ static bool call_is_mutation(const struct client_call *call)
 	return call->kind == 'W' || call->kind == 'H';
 }
 
+static bool call_is_for_shard(const struct client_call *call)
+{
+	return call->kind == 'R' || call->kind == 'W';
+}
+
 static bool call_take_slot(struct client_call *call)
 {
 	struct client_slots *s = &call->c->slots;
@@ -264,7 +269,7 @@ static void call_follow(struct client_call *call, const struct rpc_reply *r)
 		hop.request = *r->request;
 		buf_init(r->request, 0);
 	}
-	if (call->kind == 'R' || call->kind == 'W')
+	if (call_is_for_shard(call))
 		rv = client_follow(&call->follow, &hop, r->status,
 				   wire_bytes(r->payload, r->len), &answer);
 	if (rv > 0) {
@@ -442,9 +447,13 @@ struct client_call *client_send_chunk(struct client *c,
 	buf_init(send->payload, 0);
 	call->c = c;
 	call->tag = send->tag;
-	call->shard = send->shard;
-	call->store = send->store;
 	call->kind = info->kind;
+	call->shard = send->shard;
+	if (call->shard == CLIENT_FIRST && call_is_for_shard(call))
+		call->shard = client_first_shard(
+			call->tag, wire_bytes(call->payload.data,
+					      call->payload.len));
+	call->store = send->store;
 	call->loose = send->loose;
 	if (chunk != NULL) {
 		call->has_chunk = true;

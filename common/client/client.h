@@ -64,10 +64,13 @@ bool client_is_short(struct client *c);
 
 /* --- calls --- */
 
+/* No shard is this one: where client_first_shard() says (follow.h). */
+#define CLIENT_FIRST 0
+
 struct client_call;
 struct client_send {
 	uint16_t tag;
-	/* Where to: shard for kinds R and W (usually ino_shard(ino)); managers
+	/* Where to: shard for kinds R and W (usually CLIENT_FIRST); managers
 	 * for G and H; an owner for C (from the slice); store for S. */
 	uint16_t shard;
 	struct wire_u128 store;

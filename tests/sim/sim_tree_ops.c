@@ -196,6 +196,7 @@ static void see_list(struct op *op)
 }
 
 static void op_sent(void *arg, uint32_t status, struct wire_bytes payload);
+static void rename_done(struct tree *w, unsigned client, uint64_t dir);
 
 static void op_send(struct op *op)
 {
@@ -256,6 +257,7 @@ static bool list_page(struct op *op, struct wire_bytes payload)
 static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 {
 	struct op *op = arg;
+	struct rpc_rename re = { .dir = 0 };
 	struct buf joined;
 	int rv;
 
@@ -289,7 +291,12 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 		else if (op->tag == RPC_TAG_list && status == 0)
 			see_list(op);
 		op->w->n_reads += !op->write;
+		if (op->tag == RPC_TAG_rename && status == 0)
+			(void)rpc_rename_decode(&re, op->request.data,
+						op->request.len);
 		op_close(op);
+		if (re.dir != 0)
+			rename_done(op->w, op->client, re.dir);
 	}
 	buf_fini(&joined);
 }
@@ -409,6 +416,36 @@ static void gen_names(struct tree *w, unsigned client, unsigned what)
 		SEND(w, client, rename, &re);
 	else
 		SEND(w, client, link, &ln);
+}
+
+/*
+ * Something left dir: who was told so may remove dir at once, while other
+ * shards may still have steps to do.
+ */
+static void rename_done(struct tree *w, unsigned client, uint64_t dir)
+{
+	const struct ver *v = tree_now(w);
+	const struct ver_row *r = ver_dir(v, dir), *up = NULL;
+	char path[TREE_KEY];
+	struct rpc_unlink q = { .dir = w->root, .rmdir = true };
+	char *name = path;
+
+	if (r == NULL || w->heal != HEAL_NOT ||
+	    !sim_chance(sim_of(w), 500))
+		return;
+	snprintf(path, sizeof path, "%.*s", (int)strlen(r->key) - 1, r->key);
+	if (strrchr(path, '/') != NULL) {
+		char above[TREE_KEY];
+
+		name = strrchr(path, '/') + 1;
+		snprintf(above, sizeof above, "%.*s", (int)(name - path), path);
+		up = ver_find(v, above, false);
+		if (up == NULL)
+			return;
+		q.dir = up->ino;
+	}
+	q.name = wire_cstr(name);
+	SEND(w, client, unlink, &q);
 }
 
 static void gen_list(struct tree *w, unsigned client)

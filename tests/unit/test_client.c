@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/client/follow.h"
 
 static void test_cluster_damage(void **state)
 {
@@ -213,8 +214,36 @@ static void follow_start(struct fixture *f)
 {
 	struct rpc_delete m = { .root = INO, .key = wire_cstr("a/key") };
 
-	CLIENT_SEND(client_of(f->set, loop_set_get(f->loops, 0)), delete, 3, &m,
-		    last_done, f);
+	CLIENT_SEND(client_of(f->set, loop_set_get(f->loops, 0)), delete,
+		    CLIENT_FIRST, &m, last_done, f);
+}
+
+static uint16_t first_shard(uint16_t tag, const struct buf *b)
+{
+	return client_first_shard(tag, wire_bytes(b->data, b->len));
+}
+
+/* A name that moves: the directory that it leaves, not where it goes. */
+static void test_first_shard(void **state)
+{
+	struct rpc_rename re = { .client = UINT64_MAX, .slot = UINT32_MAX,
+				 .seq = UINT64_MAX,
+				 .dir = ino_make(4, 9),
+				 .dir2 = ino_make(5, 9) };
+	struct rpc_lookup look = { .dir = ino_make(6, 9) };
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 0);
+	assert_int_equal(rpc_rename_encode(&re, &b), 0);
+	assert_int_equal(first_shard(RPC_TAG_rename, &b), 4);
+	buf_reset(&b);
+	assert_int_equal(rpc_lookup_encode(&look, &b), 0);
+	assert_int_equal(first_shard(RPC_TAG_lookup, &b), 6);
+	b.len = 3; /* nonsense leads nowhere, and to no byte behind it */
+	(void)first_shard(RPC_TAG_lookup, &b);
+	(void)first_shard(RPC_TAG_rename, &b);
+	buf_fini(&b);
 }
 
 /* Each place gets a number of its own, and is told when it is asked again. */
@@ -429,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_retry),
 		cmocka_unit_test(test_connection_loss),
 		cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_first_shard),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_refresh),

@@ -449,6 +449,32 @@ static void test_pinned_stays(void **state)
 	assert_int_equal(nsh_rename(f->h, root, "d", e, "d"), OK);
 }
 
+/*
+ * Whoever was told that a name left a directory finds it gone there: the shard
+ * of that directory does it, the others may have steps to do yet.
+ */
+static void test_rename_where_it_leaves(void **state)
+{
+	struct fix *f = *state;
+	struct rpc_rename req = { .name = wire_cstr("a"),
+				  .name2 = wire_cstr("b") };
+	struct rpc_rename_rsp rsp;
+	struct rpc_error_rsp e;
+	struct wire_bytes p;
+
+	req.dir = ino_make(SHARD + 1, 9);
+	req.dir2 = f->root;
+	assert_int_equal(NSH(f->h, rename, rename_rsp, &req, &rsp),
+			 RPC_STATUS_ELSEWHERE);
+	p = nsh_payload(f->h);
+	assert_int_equal(rpc_error_rsp_decode(&e, p.p, p.len), 0);
+	assert_int_equal(e.shard, SHARD + 1);
+	req.dir = f->root;
+	req.dir2 = ino_make(SHARD + 1, 9);
+	assert_int_equal(NSH(f->h, rename, rename_rsp, &req, &rsp),
+			 RPC_STATUS_FAR);
+}
+
 static void test_hard_links(void **state)
 {
 	struct fix *f = *state;
@@ -808,6 +834,7 @@ int main(void)
 		T(test_exchange),
 		T(test_exchange_markers),
 		T(test_pinned_stays),
+		T(test_rename_where_it_leaves),
 		T(test_hard_links),
 		T(test_open_and_unlinked),
 		T(test_open_checks_the_name),
