@@ -97,6 +97,8 @@ void ns_answer_fini(struct ns_answer *a);
  * cannot be decoded): the process must stop.
  */
 int ns_apply(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a);
+/* Does it make directories that may go to another shard (NS_DECIDE_PLACE)? */
+bool ns_may_place(uint16_t tag, struct wire_bytes payload);
 /* Of c only shard, tag, payload and locks. */
 int ns_read(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a);
 /*

@@ -14,6 +14,7 @@
 #include "storaged/ns_impl.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 enum {
 	NS_FAR_SHARDS = 16, /* that one command changes */
@@ -54,6 +55,24 @@ int ns_place(struct ns_ctx *x, uint64_t dir, uint64_t at, uint32_t skip)
 	    x->cmd->place == x->shard)
 		return 0;
 	return ns_elsewhere(x, x->cmd->place, at, skip);
+}
+
+bool ns_may_place(uint16_t tag, struct wire_bytes payload)
+{
+	struct rpc_mknod mknod;
+	struct rpc_put put;
+	uint16_t home;
+
+	switch (tag) {
+	case RPC_TAG_put: /* with chunks its place is given already */
+		return rpc_put_decode(&put, payload.p, payload.len) == 0 &&
+		       !ns_put_home(&put, &home);
+	case RPC_TAG_mknod:
+		return rpc_mknod_decode(&mknod, payload.p, payload.len) == 0 &&
+		       S_ISDIR(mknod.mode);
+	default:
+		return false;
+	}
 }
 
 /* --- what the command brought --- */

@@ -482,6 +482,8 @@ struct ns_meta {
 int ns_meta_put(struct ns_ctx *x, struct ns_inode *ip,
 		const struct ns_meta *m);
 int ns_put_answer(struct ns_ctx *x, struct ns_inode *ip);
+/* A PUT with chunks is made where its slices are counted: true, and there. */
+bool ns_put_home(const struct rpc_put *m, uint16_t *ret_shard);
 
 /* S3 user metadata of an inode, borrowed; empty when it has none. */
 int ns_user_get(struct ns_ctx *x, struct ns_inode *ip,

@@ -53,9 +53,7 @@ static int ns_put_bytes(struct ns_ctx *x, struct ns_inode *ip,
 	return ns_file_put(x, ip, m->extents, m->data, 0, m->size, &end);
 }
 
-/* The inode is made where its slices are counted. */
-static int ns_put_home(struct ns_ctx *x, const struct rpc_put *m,
-		       const struct ns_walk *w)
+bool ns_put_home(const struct rpc_put *m, uint16_t *ret_shard)
 {
 	struct wire_extent e = { .kind = 0 };
 	struct wire_reader r;
@@ -64,10 +62,18 @@ static int ns_put_home(struct ns_ctx *x, const struct rpc_put *m,
 	r = wire_vec_reader(m->extents, &n);
 	if (n > 0)
 		wire_get_extent(&r, &e);
-	if (r.err != 0 || e.kind != WIRE_EXT_CHUNKS ||
-	    slice_home(e.slice) == x->shard)
+	*ret_shard = slice_home(e.slice);
+	return r.err == 0 && e.kind == WIRE_EXT_CHUNKS;
+}
+
+static int ns_put_go_home(struct ns_ctx *x, const struct rpc_put *m,
+			  const struct ns_walk *w)
+{
+	uint16_t home;
+
+	if (!ns_put_home(m, &home) || home == x->shard)
 		return 0;
-	return ns_elsewhere(x, slice_home(e.slice), w->dir->ino, w->walked);
+	return ns_elsewhere(x, home, w->dir->ino, w->walked);
 }
 
 int ns_do_put(struct ns_ctx *x, const struct rpc_put *m)
@@ -84,7 +90,7 @@ int ns_do_put(struct ns_ctx *x, const struct rpc_put *m)
 	if (rv == 0)
 		rv = ns_cond_write(NS_COND(m), w.target);
 	if (rv == 0)
-		rv = ns_put_home(x, m, &w);
+		rv = ns_put_go_home(x, m, &w);
 	if (rv == 0)
 		rv = ns_inode_new(x, 0, S_IFREG, w.project, &ip);
 	if (rv == 0)

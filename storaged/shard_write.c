@@ -20,7 +20,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sys/stat.h>
 
 /* Nobody waits for these, so nobody shall wait for their rows. */
 static bool shard_write_is_ours(const struct shard_op *op)
@@ -186,14 +185,8 @@ static void shard_submit(struct shard_op *op)
 static void shard_write_place(struct shard_op *op)
 {
 	const struct shard_config *config = &op->set->config;
-	struct rpc_mknod m;
 
-	if (config->place == NULL ||
-	    (op->tag != RPC_TAG_put && op->tag != RPC_TAG_mknod))
-		return;
-	if (op->tag == RPC_TAG_mknod &&
-	    (rpc_mknod_decode(&m, op->payload.p, op->payload.len) != 0 ||
-	     !S_ISDIR(m.mode)))
+	if (config->place == NULL || !ns_may_place(op->tag, op->payload))
 		return;
 	op->place = config->place(config->arg, op->g->id);
 	if (op->place != op->g->id)

@@ -541,17 +541,6 @@ void nsh_end_all(struct nsh *h)
 	}
 }
 
-static bool nsh_may_place(uint16_t tag, const struct buf *payload)
-{
-	struct rpc_put put;
-
-	if (tag == RPC_TAG_mknod)
-		return true;
-	return tag == RPC_TAG_put &&
-	       rpc_put_decode(&put, payload->data, payload->len) == 0 &&
-	       put.at == 0;
-}
-
 static uint32_t nsh_mutate(struct nsh *h, uint16_t shard, uint16_t tag,
 			   const struct buf *payload)
 {
@@ -561,7 +550,8 @@ static uint32_t nsh_mutate(struct nsh *h, uint16_t shard, uint16_t tag,
 	uint32_t status;
 
 	nsh_txn_begin(h, &t, shard);
-	if (h->shards > 1 && nsh_may_place(tag, payload) &&
+	if (h->shards > 1 &&
+	    ns_may_place(tag, wire_bytes(payload->data, payload->len)) &&
 	    nsh_random(h, 2) == 0) {
 		c.decisions = NS_DECIDE_PLACE;
 		c.place = (uint16_t)(h->shard + nsh_random(h, h->shards));

@@ -307,6 +307,35 @@ static void test_foreign_slice(void **state)
 	wire_vec_fini(&v);
 }
 
+/*
+ * The inode of a PUT lies where its chunks are counted, so its new directories
+ * do as well: it is not sent about.
+ */
+static void test_put_of_chunks_stays(void **state)
+{
+	struct nsh *h = nsh_new_spread(SHARD, 4, 2, 5);
+	uint64_t root = nsh_root(h, 7);
+	struct nsh_stats before, after;
+	char key[16];
+
+	(void)state;
+	nsh_stats(h, &before);
+	for (unsigned i = 0; i < 32; i++) {
+		struct rpc_put req = { .root = root, .size = 1 << 20,
+				       .etag = wire_cstr("e") };
+		struct rpc_put_rsp rsp;
+
+		snprintf(key, sizeof key, "d%u/e/f", i);
+		req.key = wire_cstr(key);
+		req.extents = nsh_chunks(h, 1 + i, 0, 1 << 20, 0);
+		assert_int_equal(NSH(h, put, put_rsp, &req, &rsp), OK);
+		assert_int_equal(ino_shard(rsp.attr.ino), SHARD);
+	}
+	nsh_stats(h, &after);
+	assert_int_equal(after.hops, before.hops);
+	assert_int_equal(nsh_free(h), 0);
+}
+
 static void test_append_and_versions(void **state)
 {
 	struct fix *f = *state;
@@ -670,6 +699,7 @@ int main(void)
 		T(test_random_writes),
 		T(test_slice_references),
 		T(test_foreign_slice),
+		cmocka_unit_test(test_put_of_chunks_stays),
 		T(test_append_and_versions),
 		T(test_large_files_are_queued),
 		T(test_multipart),
