@@ -84,6 +84,12 @@ tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)
 tests_unit_test_shard_merge_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_shard_merge
+check_PROGRAMS += tests/unit/test_shard_far
+tests_unit_test_shard_far_SOURCES = tests/unit/test_shard_far.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_far_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
+TESTS += tests/unit/test_shard_far
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \

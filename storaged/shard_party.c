@@ -200,8 +200,6 @@ static void end_send_all(struct shard_end *e, struct wire_bytes parts)
 	for (unsigned i = 0; i < e->n; i++)
 		if (!e->parts[i].own && !e->parts[i].done)
 			(void)end_send(e, &e->parts[i], wire_bytes(NULL, 0));
-	if (e->busy == 0) /* no memory: later */
-		end_round(e);
 }
 
 static void end_loaded(void *arg, int status)
@@ -232,15 +230,21 @@ static void end_step(struct shard_end *e)
 		rows_txn_reset(e->rows);
 		end_again(e);
 		return;
-	case 0:
-	case -ENOENT: /* it gave up */
-		end_send_all(e, parts);
-		rows_txn_reset(e->rows);
+	case -ENOENT: /* it gave up, or was forgotten meanwhile: all is done */
+		if (!e->committed)
+			break;
+		end_done(e, true);
 		return;
+	case 0:
+		break;
 	default:
 		fatal_abort("shard=%u: a transaction cannot be read: %s",
 			    e->g->id, strerror(-rv));
 	}
+	end_send_all(e, parts);
+	rows_txn_reset(e->rows);
+	if (e->busy == 0) /* no memory: later; this may free e */
+		end_round(e);
 }
 
 struct shard_end *shard_end_start(struct shard_group *g, struct wire_u128 txn,

@@ -1,0 +1,337 @@
+/*
+ * Commands that need another shard (storaged/shard_far.c, shard_party.c) with
+ * the real host; the other shard is played here: it may refuse, be away, or not
+ * even be asked for want of memory.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "storaged/shard_impl.h"
+#include "tests/lib/shardworld.h"
+
+enum { OTHER = SHARD + 1 };
+#define DIR2 ino_make(OTHER, 9)
+
+struct call {
+	struct env_task task;
+	struct fix *f;
+	struct call **at; /* where it is, until it is answered */
+	struct buf payload;
+	uint16_t tag;
+	shard_called_fn done;
+	void *arg;
+};
+
+struct fix {
+	struct world w;
+	uint64_t root, file;
+	struct call *calls[8];
+	unsigned n_calls;           /* so far */
+	unsigned fail_at, fail_n;   /* not even sent */
+	bool failed;
+	unsigned refuse;            /* that many TXN_LOCK: LOCKED */
+	uint32_t end_status;        /* of TXN_END */
+	bool locked;                /* there is a TXN_END to come */
+	struct wire_u128 txn;       /* of the last TXN_LOCK */
+};
+
+/* --- the other shard --- */
+
+static void add_row(struct wire_vec *v, uint8_t mode, struct wire_bytes key,
+		    const struct wire_bytes *value)
+{
+	struct wire_writer w = wire_vec_add(v);
+	struct wire_bytes none = { NULL, 0 };
+	uint8_t there = value != NULL;
+
+	wire_put_u8(&w, &mode);
+	wire_put_str(&w, &key);
+	wire_put_u8(&w, &there);
+	wire_put_blob(&w, there ? value : &none);
+}
+
+/* DIR2 is an empty directory of the bucket. */
+static void add_dir(struct wire_vec *v, uint8_t mode, struct wire_bytes key)
+{
+	struct ns_row_inode r = { .v = NS_ROW_VERSION, .nlink = 2,
+				  .mode = S_IFDIR | 0755,
+				  .project = 1 };
+	struct wire_bytes value;
+	struct buf b;
+
+	buf_init(&b, 0);
+	assert_int_equal(ns_row_inode_encode(&r, &b), 0);
+	value = wire_bytes(b.data, b.len);
+	add_row(v, mode, key, &value);
+	buf_fini(&b);
+}
+
+static uint32_t on_lock(struct fix *f, struct call *c, struct buf *out)
+{
+	struct rpc_txn_lock_rsp rsp;
+	struct wire_bytes key;
+	struct rpc_txn_lock m;
+	struct wire_reader r;
+	struct wire_vec rows;
+	struct ns_key k;
+	uint8_t mode;
+	uint32_t n;
+
+	assert_int_equal(rpc_txn_lock_decode(&m, c->payload.data,
+					     c->payload.len), 0);
+	f->txn = m.txn;
+	if (f->refuse > 0) {
+		f->refuse--;
+		return RPC_STATUS_LOCKED;
+	}
+	wire_vec_init(&rows);
+	for (r = wire_vec_reader(m.wants, &n); n > 0; n--) {
+		wire_get_u8(&r, &mode);
+		wire_get_str(&r, &key);
+		if (key.p[2] == NS_T_INODE) {
+			add_dir(&rows, mode, key);
+			continue;
+		}
+		k.len = 0;
+		ns_key_bytes(&k, key);
+		add_row(&rows, mode, ns_key_get(&k), NULL);
+		ns_key_u8(&k, '/');
+		add_row(&rows, mode, ns_key_get(&k), NULL);
+	}
+	f->locked = true;
+	rsp.rows = wire_vec_bytes(&rows);
+	assert_int_equal(rpc_txn_lock_rsp_encode(&rsp, out), 0);
+	wire_vec_fini(&rows);
+	return RPC_STATUS_OK;
+}
+
+static uint32_t answer(struct fix *f, struct call *c, struct buf *out)
+{
+	struct rpc_txn_ask_rsp asked = { .state = RPC_TXN_PENDING };
+
+	switch (c->tag) {
+	case RPC_TAG_txn_lock:
+		return on_lock(f, c, out);
+	case RPC_TAG_txn_ask:
+		assert_int_equal(rpc_txn_ask_rsp_encode(&asked, out), 0);
+		return RPC_STATUS_OK;
+	default:
+		assert_int_equal(c->tag, RPC_TAG_txn_end);
+		if (f->end_status == RPC_STATUS_OK)
+			f->locked = false;
+		return f->end_status;
+	}
+}
+
+static void call_free(struct call *c)
+{
+	*c->at = NULL;
+	buf_fini(&c->payload);
+	free(c);
+}
+
+static void on_call_task(struct env_task *task)
+{
+	struct call *c = CONTAINER_OF(task, struct call, task), own = *c;
+	struct buf out;
+	uint32_t status;
+
+	buf_init(&out, 0);
+	if (c->done == NULL) { /* cancelled */
+		call_free(c);
+		return;
+	}
+	status = answer(c->f, c, &out);
+	call_free(c);
+	own.done(own.arg, status, wire_bytes(out.data, out.len));
+	buf_fini(&out);
+}
+
+static int on_call(void *arg, uint16_t shard, uint16_t tag, struct buf *payload,
+		   shard_called_fn done, void *done_arg, void **ret_handle)
+{
+	struct world *w = arg;
+	struct fix *f = w->user;
+	struct call *c;
+	unsigned i = 0;
+
+	assert_int_equal(shard, OTHER);
+	if (f->n_calls++ - f->fail_at < f->fail_n) {
+		f->failed = true;
+		return -ENOMEM;
+	}
+	while (f->calls[i] != NULL)
+		assert_true(++i < 8);
+	c = calloc(1, sizeof *c);
+	assert_non_null(c);
+	*c = (struct call){ .f = f, .at = &f->calls[i], .payload = *payload,
+			    .tag = tag, .done = done, .arg = done_arg };
+	buf_init(payload, 0);
+	f->calls[i] = c;
+	c->task.run = on_call_task;
+	env_post(minienv_env(w->m), &c->task);
+	*ret_handle = c;
+	return 0;
+}
+
+static void on_cancel(void *arg, void *handle)
+{
+	struct call *c = handle;
+
+	(void)arg;
+	c->done = NULL;
+}
+
+/* --- a world --- */
+
+static void tune(struct world *w, struct shard_config *config)
+{
+	(void)w;
+	config->call = on_call;
+	config->call_cancel = on_cancel;
+}
+
+static void fix_init(struct fix *f)
+{
+	struct rpc_mknod req = { .name = wire_cstr("f"),
+				 .mode = S_IFREG | 0644 };
+	struct rpc_mknod_rsp rsp;
+	struct reply r;
+
+	memset(f, 0, sizeof *f);
+	world_init_tuned(&f->w, tune, f);
+	f->root = world_root(&f->w, 1);
+	req.dir = f->root;
+	CALL(&f->w, mknod, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r.payload.data,
+					      r.payload.len), 0);
+	f->file = rsp.attr.ino;
+	reply_fini(&r);
+}
+
+static void fix_fini(struct fix *f)
+{
+	world_fini(&f->w);
+	for (unsigned i = 0; i < 8; i++)
+		if (f->calls[i] != NULL)
+			call_free(f->calls[i]);
+}
+
+static const struct shard_group *group(const struct fix *f)
+{
+	return shard_find(f->w.set, SHARD);
+}
+
+/* f goes to the other shard's directory; runs until that is answered. */
+static uint32_t do_rename(struct fix *f)
+{
+	struct world *w = &f->w;
+	struct rpc_rename req = { MUT(w), .dir = f->root,
+				  .name = wire_cstr("f"), .dir2 = DIR2,
+				  .name2 = wire_cstr("g") };
+	uint32_t status;
+	struct reply r;
+
+	SEND(w, rename, &req, &r);
+	for (unsigned i = 0; i < 100 && r.n == 0; i++)
+		minienv_advance(w->m, SECOND / 10);
+	assert_int_equal(r.n, 1);
+	status = r.status;
+	reply_fini(&r);
+	return status;
+}
+
+/* --- tests --- */
+
+/*
+ * Calls that cannot be sent, at every point: the command ends, and what it has
+ * done or not done elsewhere is ended, too.
+ */
+static void calls_fail(unsigned refuse, unsigned n)
+{
+	bool failed = true;
+
+	for (unsigned at = 0; failed; at++) {
+		struct fix f;
+		uint32_t status;
+
+		fix_init(&f);
+		f.refuse = refuse;
+		f.fail_at = at;
+		f.fail_n = n;
+		status = do_rename(&f);
+		minienv_advance(f.w.m, 5ull * SECOND);
+		failed = f.failed;
+		if (!failed)
+			assert_int_equal(status, RPC_STATUS_OK);
+		assert_null(group(&f)->ends);
+		assert_null(group(&f)->fars);
+		assert_null(group(&f)->locks->parties);
+		if (status == RPC_STATUS_OK)
+			assert_false(f.locked);
+		else
+			assert_int_equal(status, RPC_STATUS_NOMEM);
+		fix_fini(&f);
+	}
+}
+
+static void test_calls_fail(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= 3; n++)
+		for (unsigned refuse = 0; refuse <= 2; refuse++)
+			calls_fail(refuse, n);
+}
+
+/* Its row was forgotten while an end was under way: there is no more to do. */
+static void test_row_went(void **state)
+{
+	struct rpc_txn_forget req = { .client = 0 };
+	struct wire_vec txns;
+	struct wire_writer out;
+	unsigned calls;
+	struct reply r;
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	f.end_status = RPC_STATUS_UNAVAILABLE;
+	assert_int_equal(do_rename(&f), RPC_STATUS_OK);
+	minienv_advance(f.w.m, SECOND);
+	assert_non_null(group(&f)->ends);
+	wire_vec_init(&txns);
+	out = wire_vec_add(&txns);
+	wire_put_u128(&out, &f.txn);
+	req.txns = wire_vec_bytes(&txns);
+	CALL(&f.w, txn_forget, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+	wire_vec_fini(&txns);
+	minienv_advance(f.w.m, 2ull * SECOND);
+	assert_null(group(&f)->ends);
+	assert_null(group(&f)->locks->parties);
+	calls = f.n_calls;
+	minienv_advance(f.w.m, 5ull * SECOND);
+	assert_int_equal(f.n_calls, calls);
+	fix_fini(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_calls_fail),
+		cmocka_unit_test(test_row_went),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
