@@ -501,8 +501,10 @@ static void lock_expire(struct shard_group *g)
 
 	for (; op != NULL; op = next) {
 		next = op->lock_next;
-		if (op->lock_until <= now)
-			shard_op_finish(op, RPC_STATUS_BUSY);
+		if (op->lock_until > now)
+			continue;
+		shard_op_unregister(op); /* a read that opens */
+		shard_op_finish(op, RPC_STATUS_BUSY);
 	}
 }
 

@@ -326,11 +326,63 @@ static void test_row_went(void **state)
 	fix_fini(&f);
 }
 
+/* A transaction of the other shard, which is under way for long, holds ino. */
+static void hold(struct fix *f, uint64_t ino)
+{
+	struct rpc_txn_lock req = { .txn = { (uint64_t)OTHER << 48 | 1, 1 } };
+	uint8_t mode = RPC_LOCK_ALL;
+	struct wire_vec wants;
+	struct wire_writer w;
+	struct wire_bytes key;
+	struct reply r;
+	struct ns_key k;
+
+	key = ns_key_id(&k, SHARD, NS_T_INODE, ino);
+	wire_vec_init(&wants);
+	w = wire_vec_add(&wants);
+	wire_put_u8(&w, &mode);
+	wire_put_str(&w, &key);
+	req.wants = wire_vec_bytes(&wants);
+	CALL(&f->w, txn_lock, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+	wire_vec_fini(&wants);
+}
+
+/* An open that waited in vain is none. */
+static void test_open_expires(void **state)
+{
+	struct rpc_open open = { .session = 77 };
+	struct rpc_object object = { .key = wire_cstr("f"), .session = 77,
+				     .flags = RPC_OBJECT_OPEN };
+	struct reply r, r2;
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	open.ino = f.file;
+	object.root = f.root;
+	hold(&f, f.file);
+	SEND(&f.w, open, &open, &r);
+	SEND(&f.w, object, &object, &r2);
+	minienv_advance(f.w.m, 5ull * SECOND);
+	assert_int_equal(r.n, 0);
+	minienv_advance(f.w.m, 6ull * SECOND);
+	assert_int_equal(r.n, 1);
+	assert_int_equal(r.status, RPC_STATUS_BUSY);
+	assert_int_equal(r2.status, RPC_STATUS_BUSY);
+	assert_int_equal(group(&f)->opens.n, 0);
+	reply_fini(&r);
+	reply_fini(&r2);
+	fix_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls_fail),
 		cmocka_unit_test(test_row_went),
+		cmocka_unit_test(test_open_expires),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
