@@ -88,10 +88,10 @@ static int ns_take_up(struct ns_ctx *x, struct ns_taking *t, uint64_t ino)
 		ns_key_id(&k, x->shard, NS_T_INODE, ino);
 		if (ns_is_held(x, ns_key_get(&k), RPC_LOCK_PIN))
 			return -EAGAIN;
+		ns_taking_lock(t, RPC_LOCK_PIN, ns_key_get(&k));
 		rv = ns_take_inode(x, t, RPC_LOCK_PIN, ns_key_get(&k), &r);
 		if (rv != 0)
 			return rv == -ENOENT ? 0 : rv;
-		ns_taking_lock(t, RPC_LOCK_PIN, ns_key_get(&k));
 		if (r.flags & NS_INODE_ROOT)
 			return 0;
 		ino = r.parent;

@@ -511,6 +511,22 @@ static void nsh_txn_end(struct nsh *h, struct nsh_txn *t)
 	h->rep[0].answer = keep;
 }
 
+/* Who starts again finds the locks that were held before. */
+static void nsh_same_locks(struct nsh *h, unsigned i)
+{
+	for (unsigned j = 0; j < 2; j++) {
+		struct nsh_replica *r = &h->rep[j];
+		struct ns_locks *l = ns_locks_new();
+
+		nsh_sync(h, r);
+		NSH_MUST(l != NULL);
+		NSH_MUST(ns_locks_load(l, r->back,
+				       (uint16_t)(h->shard + i)) == 0);
+		NSH_MUST(l->n == r->locks[i]->n);
+		ns_locks_free(l);
+	}
+}
+
 /* All that somebody began and did not end. */
 void nsh_end_all(struct nsh *h)
 {
@@ -518,6 +534,7 @@ void nsh_end_all(struct nsh *h)
 		uint16_t shard = (uint16_t)(h->shard + i);
 		struct ns_party *p;
 
+		nsh_same_locks(h, i);
 		while ((p = h->rep[0].locks[i]->parties) != NULL) {
 			struct ns_cmd c = { .shard = shard,
 					    .tag = RPC_TAG_txn_end };

@@ -27,7 +27,7 @@ void nsh_stats(struct nsh *h, struct nsh_stats *ret);
 unsigned nsh_free(struct nsh *h);
 unsigned nsh_check(struct nsh *h);
 
-/* Gives back the locks that TXN_LOCK took. */
+/* Gives back the locks that TXN_LOCK took: those that rows say, no others. */
 void nsh_end_all(struct nsh *h);
 
 /* Counts an open (what OPEN does in a leader); nsh_close() sends CLOSE. */

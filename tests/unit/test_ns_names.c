@@ -391,11 +391,10 @@ static void test_exchange_markers(void **state)
 }
 
 /* Another shard's transaction that is about to enter something in ino. */
-static uint32_t pin(struct fix *f, uint64_t ino)
+static uint32_t lock(struct fix *f, uint64_t ino, uint8_t mode)
 {
 	struct rpc_txn_lock m = { .txn = { (uint64_t)(SHARD + 1) << 48, 1 } };
 	struct rpc_txn_lock_rsp rsp;
-	uint8_t mode = RPC_LOCK_PIN;
 	struct wire_vec wants;
 	struct wire_writer w;
 	struct wire_bytes key;
@@ -411,6 +410,25 @@ static uint32_t pin(struct fix *f, uint64_t ino)
 	status = NSH(f->h, txn_lock, txn_lock_rsp, &m, &rsp);
 	wire_vec_fini(&wants);
 	return status;
+}
+
+static uint32_t pin(struct fix *f, uint64_t ino)
+{
+	return lock(f, ino, RPC_LOCK_PIN);
+}
+
+/* What was not there is locked as well: so it stays, and so rows have it. */
+static void test_missing_is_locked(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d;
+
+	assert_int_equal(nsh_mknod(f->h, f->root, "d", DIR, &d), OK);
+	assert_int_equal(lock(f, d, RPC_LOCK_UP), OK);
+	assert_int_equal(lock(f, ino_make(SHARD, 99998), RPC_LOCK_ALL), OK);
+	assert_int_equal(lock(f, ino_make(SHARD, 99999), RPC_LOCK_UP), OK);
+	assert_int_equal(lock(f, f->root, RPC_LOCK_LOOK), OK);
+	nsh_end_all(f->h);
 }
 
 /*
@@ -833,6 +851,7 @@ int main(void)
 		T(test_posix_errors),
 		T(test_exchange),
 		T(test_exchange_markers),
+		T(test_missing_is_locked),
 		T(test_pinned_stays),
 		T(test_rename_where_it_leaves),
 		T(test_hard_links),
