@@ -87,8 +87,9 @@ TESTS += tests/unit/test_shard_merge
 check_PROGRAMS += tests/unit/test_shard_far
 tests_unit_test_shard_far_SOURCES = tests/unit/test_shard_far.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_far_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
-	$(CMOCKA_LIBS)
+tests_unit_test_shard_far_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_far_LDFLAGS = -Wl,--wrap=raft_submit \
+	-Wl,--wrap=ns_cmd_encode
 TESTS += tests/unit/test_shard_far
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)

@@ -492,7 +492,7 @@ void shard_far_failed(struct shard_op *op, uint32_t status)
 	struct shard_far *f = op->far;
 
 	/* it may commit yet: the others ask, when it has been decided */
-	if (status != RPC_STATUS_NOT_LEADER)
+	if (status == RPC_STATUS_UNKNOWN_OUTCOME || status == RPC_STATUS_IO)
 		f->n_partners = 0;
 	far_finish(f, status);
 }

@@ -137,6 +137,14 @@ static bool shard_write_dry(struct shard_op *op)
 
 /* --- the entry --- */
 
+static void shard_write_fail(struct shard_op *op, uint32_t status)
+{
+	if (op->far != NULL && !op->set->closing)
+		shard_far_failed(op, status);
+	else
+		shard_op_finish(op, status);
+}
+
 static void shard_submit_failed(struct raft_submit *s, uint32_t status)
 {
 	struct shard_op *op = CONTAINER_OF(s, struct shard_op, submit);
@@ -150,10 +158,7 @@ static void shard_submit_failed(struct raft_submit *s, uint32_t status)
 		op->txn = g->txn;
 		g->txn = g->parked;
 	}
-	if (op->far != NULL && !op->set->closing)
-		shard_far_failed(op, status);
-	else
-		shard_op_finish(op, status);
+	shard_write_fail(op, status);
 }
 
 static void shard_submit(struct shard_op *op)
@@ -170,7 +175,7 @@ static void shard_submit(struct shard_op *op)
 	env_random(op->set->env, &c.seed, sizeof c.seed);
 	rv = ns_cmd_encode(&op->submit.data, &c);
 	if (rv != 0) {
-		shard_op_finish(op, RPC_STATUS_NOMEM);
+		shard_write_fail(op, RPC_STATUS_NOMEM);
 		return;
 	}
 	if (op->flight != 0)
@@ -232,7 +237,7 @@ void shard_write_step(struct shard_op *op)
 				return;
 			}
 			if (rv != 0) {
-				shard_op_finish(op, RPC_STATUS_NOMEM);
+				shard_write_fail(op, RPC_STATUS_NOMEM);
 				return;
 			}
 			op->state = OP_SUBMIT;

@@ -377,12 +377,100 @@ static void test_open_expires(void **state)
 	fix_fini(&f);
 }
 
+static struct {
+	struct env_task task;
+	struct env *env;
+	struct raft_submit *s;
+	uint32_t status; /* of the next submit, if env is set */
+	bool encode;     /* the next command has no memory to be an entry */
+} failing;
+
+static void on_fail(struct env_task *task)
+{
+	struct raft_submit *s = failing.s;
+
+	(void)task;
+	failing.s = NULL;
+	buf_fini(&s->data);
+	s->failed(s, failing.status);
+}
+
+void __real_raft_submit(struct raft_group *g, struct raft_submit *s);
+void __wrap_raft_submit(struct raft_group *g, struct raft_submit *s);
+
+void __wrap_raft_submit(struct raft_group *g, struct raft_submit *s)
+{
+	if (failing.env == NULL) {
+		__real_raft_submit(g, s);
+		return;
+	}
+	failing.s = s;
+	failing.task.run = on_fail;
+	env_post(failing.env, &failing.task);
+	failing.env = NULL;
+}
+
+int __real_ns_cmd_encode(struct buf *out, const struct ns_cmd *c);
+int __wrap_ns_cmd_encode(struct buf *out, const struct ns_cmd *c);
+
+int __wrap_ns_cmd_encode(struct buf *out, const struct ns_cmd *c)
+{
+	if (failing.encode) {
+		failing.encode = false;
+		return -ENOMEM;
+	}
+	return __real_ns_cmd_encode(out, c);
+}
+
+/* A rename has its locks, and its commit does not become an entry. */
+static void fail_commit(struct fix *f, uint32_t status)
+{
+	failing.env = minienv_env(f->w.m);
+	failing.status = status;
+	assert_int_equal(do_rename(f), status);
+	assert_null(failing.env);
+}
+
+/*
+ * What was never in the log gives back what it had locked; what may be there
+ * does not: who holds it will ask.
+ */
+static void test_commit_fails(void **state)
+{
+	static const uint32_t never[] = { RPC_STATUS_NOT_LEADER,
+					  RPC_STATUS_NOSPC, RPC_STATUS_NOMEM,
+					  RPC_STATUS_FBIG };
+	struct fix f;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof never / sizeof *never; i++) {
+		fix_init(&f);
+		fail_commit(&f, never[i]);
+		assert_false(f.locked);
+		assert_int_equal(do_rename(&f), RPC_STATUS_OK);
+		fix_fini(&f);
+	}
+	fix_init(&f);
+	failing.encode = true;
+	assert_int_equal(do_rename(&f), RPC_STATUS_NOMEM);
+	assert_false(failing.encode);
+	minienv_advance(f.w.m, SECOND);
+	assert_false(f.locked);
+	fix_fini(&f);
+	fix_init(&f);
+	fail_commit(&f, RPC_STATUS_UNKNOWN_OUTCOME);
+	minienv_advance(f.w.m, SECOND);
+	assert_true(f.locked);
+	fix_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls_fail),
 		cmocka_unit_test(test_row_went),
 		cmocka_unit_test(test_open_expires),
+		cmocka_unit_test(test_commit_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
