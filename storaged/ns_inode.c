@@ -129,6 +129,12 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 	ip->fresh = ip->touched = ip->dirty = ip->dent_dirty = true;
 	ip->next = x->inodes;
 	x->inodes = ip;
+	if (S_ISDIR(mode)) { /* numbers are given out once */
+		struct ns_key k;
+
+		rows_set_fresh(x->t,
+			       ns_key_id(&k, x->shard, NS_T_DENT, ino));
+	}
 	*ret = ip;
 	return 0;
 }

@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/librows.a
 	%D%/rows.c %D%/rows.h %D%/rows_impl.h \
 	%D%/rows_applied.c %D%/rows_applied.h \
 	%D%/rows_back.c %D%/rows_back.h \
+	%D%/rows_fresh.c \
 	%D%/rows_leveldb.c \
 	%D%/rows_load.c \
 	%D%/rows_mem.c \

@@ -43,7 +43,8 @@ int rows_new(struct env *env, struct rows_back *back, size_t cache_bytes,
 	if (rows == NULL)
 		return -ENOMEM;
 	rows->buckets = mem_calloc(ROWS_BUCKETS_FIRST, sizeof *rows->buckets);
-	if (rows->buckets == NULL) {
+	if (rows->buckets == NULL || rows_fresh_init(rows) != 0) {
+		mem_free(rows->buckets);
 		mem_free(rows);
 		return -ENOMEM;
 	}
@@ -85,6 +86,7 @@ void rows_free(struct rows *rows)
 			row_free(r);
 		}
 	mem_free(rows->buckets);
+	mem_free(rows->fresh);
 	mem_free(rows);
 }
 
@@ -165,6 +167,8 @@ static void rows_evict_one(struct rows *rows, bool used_stay)
 	}
 	rows->clean_bytes -= row_bytes(r);
 	rows_unlink(rows, r);
+	if (r->val != NULL)
+		rows_fresh_lost(rows, row_key(r));
 	row_free(r);
 }
 
@@ -298,6 +302,7 @@ void rows_replaced(struct rows *rows, struct wire_bytes from,
 		rows_txn_drop_pins(t);
 		t->again = t->loading;
 	}
+	rows_fresh_clear(rows);
 	for (size_t i = 0; i < rows->n_buckets; i++) {
 		struct row **p = &rows->buckets[i], *r;
 

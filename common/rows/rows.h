@@ -181,6 +181,13 @@ int rows_first(struct rows_txn *t, struct wire_bytes from,
 int rows_put(struct rows_txn *t, struct wire_bytes key,
 	     struct wire_bytes value);
 int rows_del(struct rows_txn *t, struct wire_bytes key);
+/*
+ * The commit makes known that no row begins with these ROWS_PREFIX bytes but
+ * those that are committed with it or later: while all of them are resident,
+ * rows_get() of another one answers -ENOENT at once. A hint: it may get lost.
+ */
+#define ROWS_PREFIX 11 /* group u16, type u8, id u64 */
+void rows_set_fresh(struct rows_txn *t, struct wire_bytes prefix);
 
 /* True when a read since the last reset returned -EAGAIN. */
 bool rows_txn_needs(const struct rows_txn *t);

@@ -41,6 +41,11 @@ struct rows_loader {
 };
 #define ROWS_LOADERS 3
 
+struct rows_prefix {
+	uint8_t bytes[ROWS_PREFIX];
+	bool is; /* false: none */
+};
+
 struct rows {
 	struct env *env;        /* borrowed */
 	struct rows_back *back; /* borrowed */
@@ -51,6 +56,9 @@ struct rows {
 	struct row **buckets;
 	size_t n_buckets;       /* power of two */
 	size_t n_rows;
+
+	struct rows_prefix *fresh; /* all of their rows are resident; owned */
+	bool any_fresh;
 
 	struct row *index;      /* ordered: all but CLEAN */
 	struct row_list clean, dirty, linger;
@@ -123,6 +131,8 @@ struct rows_txn {
 	size_t n_needs, cap_needs;
 	struct rows_range *ranges;
 	size_t n_ranges, cap_ranges;
+	struct rows_prefix *fresh; /* declared by this command; owned */
+	size_t n_fresh, cap_fresh;
 	struct rows_hold hold;
 
 	/* load under way */
@@ -155,6 +165,15 @@ void rows_linger(struct rows *rows, struct row *r);
 void rows_release(struct rows *rows);
 void rows_hold_begin(struct rows *rows, struct rows_hold *hold);
 void rows_hold_end(struct rows *rows, struct rows_hold *hold);
+
+/* Prefixes without rows outside memory (rows_fresh.c). */
+int rows_fresh_init(struct rows *rows); /* 0 or -ENOMEM */
+/* What is not resident of this key's prefix does not exist. */
+bool rows_fresh_has(const struct rows *rows, struct wire_bytes key);
+/* A row that exists leaves memory. */
+void rows_fresh_lost(struct rows *rows, struct wire_bytes key);
+void rows_fresh_clear(struct rows *rows);
+void rows_fresh_commit(struct rows_txn *t);
 
 /* Pins r for t. 0 or -ENOMEM. */
 int rows_txn_pin(struct rows_txn *t, struct row *r);

@@ -37,6 +37,7 @@ void rows_txn_drop_writes(struct rows_txn *t)
 		row_free(r);
 	}
 	t->writes = NULL;
+	t->n_fresh = 0;
 	while (t->n_held > 0)
 		rows_val_unref(t->held[--t->n_held]);
 }
@@ -98,6 +99,7 @@ void rows_txn_destroy(struct rows_txn *t)
 	mem_free(t->pins);
 	mem_free(t->needs);
 	mem_free(t->ranges);
+	mem_free(t->fresh);
 	mem_free(t);
 }
 
@@ -190,6 +192,10 @@ int rows_get(struct rows_txn *t, struct wire_bytes key,
 		r = row_tree_find(t->writes, key);
 	if (r == NULL) {
 		r = rows_lookup(rows, key, row_hash(key, rows->seed));
+		if (r == NULL && rows_fresh_has(rows, key)) {
+			rows->busy = true;
+			return -ENOENT;
+		}
 		if (r == NULL || txn_forgets(rows, r))
 			return txn_need(t, false, key, wire_bytes(NULL, 0));
 		r->used = true;
@@ -370,6 +376,7 @@ int rows_txn_commit(struct rows_txn *t)
 			rows_insert_written(rows, r);
 		}
 		t->writes = NULL;
+		rows_fresh_commit(t);
 		rows_writer_kick(rows);
 	}
 	rows_txn_reset(t);

@@ -371,6 +371,8 @@ static void test_tree(void **state)
 /* --- commands against a model --- */
 
 #define N_KEYS 60
+#define N_FRESH 40 /* the keys from here on begin with a prefix for each ten */
+#define N_STATE (N_KEYS + (N_KEYS - N_FRESH) / 10)
 #define N_CLIENTS 5
 #define MAX_COMMITS 400
 
@@ -378,9 +380,10 @@ struct world {
 	struct fake fake;
 	struct store store;
 	struct rows *rows;
-	/* commit in which a key was last put, 0 = absent; after each commit */
-	uint32_t model[MAX_COMMITS + 1][N_KEYS];
-	unsigned commits, syncs, loads, firsts;
+	/* commit in which a key was last put, 0 = absent; after each commit.
+	 * Behind them: how often each prefix was replaced by a fresh one */
+	uint32_t model[MAX_COMMITS + 1][N_STATE];
+	unsigned commits, syncs, loads, firsts, known_absent;
 	int failed; /* callbacks record, the test asserts */
 	bool faults;
 };
@@ -398,11 +401,22 @@ struct client {
 			(w)->failed = __LINE__; \
 	} while (0)
 
-/* Order of keys is that of their numbers; lengths differ. */
-static struct wire_bytes key_of(unsigned k, char buf[24])
+/* Number of the prefix among the state. */
+static unsigned prefix_of(unsigned k)
 {
-	int n = snprintf(buf, 24, "k%02u%.*s", k, (int)(k % 7), "xxxxxxx");
+	return N_KEYS + (k - N_FRESH) / 10;
+}
 
+/* Order of keys is that of their numbers; lengths differ. */
+static struct wire_bytes key_of(unsigned k, const uint32_t *now, char buf[24])
+{
+	int n;
+
+	if (k < N_FRESH)
+		n = snprintf(buf, 24, "k%02u%.*s", k, (int)(k % 7), "xxxxxxx");
+	else
+		n = snprintf(buf, 24, "k%u.%08uk%02u", k / 10,
+			     (unsigned)now[prefix_of(k)], k);
 	return wire_bytes(buf, (size_t)n);
 }
 
@@ -417,6 +431,8 @@ static struct wire_bytes value_of(unsigned k, uint32_t commit, char buf[300])
 
 static unsigned key_number(struct wire_bytes key)
 {
+	if (key.p[2] == '.')
+		key.p += ROWS_PREFIX;
 	return (unsigned)(key.p[1] - '0') * 10 + (unsigned)(key.p[2] - '0');
 }
 
@@ -429,11 +445,15 @@ static uint64_t next_rand(uint64_t *rng)
 static int expect_get(struct client *c, const uint32_t *now, unsigned k)
 {
 	char kb[24], vb[300];
-	struct wire_bytes v;
-	int rv = rows_get(c->txn, key_of(k, kb), &v);
+	struct wire_bytes key = key_of(k, now, kb), v;
+	struct rows *rows = c->w->rows;
+	int rv = rows_get(c->txn, key, &v);
 
 	if (rv == -EAGAIN || rv == -ENOMEM)
 		return rv;
+	if (rv == -ENOENT && row_tree_find(c->txn->writes, key) == NULL &&
+	    rows_lookup(rows, key, row_hash(key, rows->seed)) == NULL)
+		c->w->known_absent++;
 	if (now[k] == 0)
 		CHECK(c->w, rv == -ENOENT);
 	else
@@ -449,8 +469,8 @@ static int expect_first(struct client *c, const uint32_t *now, unsigned from,
 	struct wire_bytes k, v;
 	int rv;
 
-	rv = rows_first(c->txn, key_of(from, fb),
-			to == N_KEYS ? str("l") : key_of(to, tb), &k, &v);
+	rv = rows_first(c->txn, key_of(from, now, fb),
+			to == N_KEYS ? str("l") : key_of(to, now, tb), &k, &v);
 	if (rv == -EAGAIN || rv == -ENOMEM)
 		return rv;
 	c->w->firsts++;
@@ -465,6 +485,25 @@ static int expect_first(struct client *c, const uint32_t *now, unsigned from,
 		return 0;
 	CHECK(c->w, key_number(k) == from);
 	CHECK(c->w, wire_bytes_eq(v, value_of(from, now[from], vb)));
+	return 0;
+}
+
+/* The ten keys of k's prefix go, and come back under one that is new. */
+static int put_prefix(struct client *c, uint32_t *now, unsigned k)
+{
+	unsigned first = k - k % 10;
+	char kb[24];
+	int rv;
+
+	for (unsigned i = first; i < first + 10; i++) {
+		now[i] = 0;
+		rv = rows_del(c->txn, key_of(i, now, kb));
+		if (rv != 0)
+			return rv;
+	}
+	now[prefix_of(k)]++;
+	(void)key_of(k, now, kb);
+	rows_set_fresh(c->txn, wire_bytes(kb, ROWS_PREFIX));
 	return 0;
 }
 
@@ -489,11 +528,13 @@ static int client_command(struct client *c, uint32_t *now)
 			rv = expect_first(c, now, k, to < N_KEYS ? to : N_KEYS);
 		} else if (what < 8) {
 			now[k] = w->commits + 1;
-			rv = rows_put(c->txn, key_of(k, kb),
+			rv = rows_put(c->txn, key_of(k, now, kb),
 				      value_of(k, now[k], vb));
-		} else {
+		} else if (k < N_FRESH || next_rand(&rng) % 4 != 0) {
 			now[k] = 0;
-			rv = rows_del(c->txn, key_of(k, kb));
+			rv = rows_del(c->txn, key_of(k, now, kb));
+		} else {
+			rv = put_prefix(c, now, k);
 		}
 		if (rv == -ENOMEM)
 			return rv;
@@ -507,7 +548,7 @@ static void client_run(void *arg, int status)
 {
 	struct client *c = arg;
 	struct world *w = c->w;
-	uint32_t now[N_KEYS], commit;
+	uint32_t now[N_STATE], commit;
 	char vb[4];
 	int rv;
 
@@ -641,7 +682,7 @@ static void check_model(bool mem, unsigned seeds)
 {
 	uint64_t first = (uint64_t)time(NULL) % 1000000;
 	static struct world w;
-	unsigned loads = 0, firsts = 0, syncs = 0;
+	unsigned loads = 0, firsts = 0, syncs = 0, known_absent = 0;
 
 	print_message("# first seed %llu\n", (unsigned long long)first);
 	for (uint64_t seed = first; seed < first + seeds; seed++) {
@@ -665,12 +706,13 @@ static void check_model(bool mem, unsigned seeds)
 		loads += w.loads;
 		firsts += w.firsts;
 		syncs += w.syncs;
+		known_absent += w.known_absent;
 		store_fini(&w.store);
 		assert_int_equal(w.failed, 0);
 	}
-	print_message("# %u loads, %u firsts, %u syncs\n", loads, firsts,
-		      syncs);
-	assert_true(loads > 0 && firsts > 0 && syncs > 0);
+	print_message("# %u loads, %u firsts, %u syncs, %u known to be absent\n",
+		      loads, firsts, syncs, known_absent);
+	assert_true(loads > 0 && firsts > 0 && syncs > 0 && known_absent > 0);
 }
 
 static void test_model_mem(void **state)
@@ -683,6 +725,74 @@ static void test_model_leveldb(void **state)
 {
 	(void)state;
 	check_model(false, 8);
+}
+
+/* --- prefixes that are fresh --- */
+
+#define FRESH "g0D--dir--1"
+
+static void fresh_put(struct rows *rows, const char *key, bool declare)
+{
+	struct rows_txn *t = rows_txn_new(rows);
+
+	rows_set_fresh(t, str(FRESH));
+	if (!declare)
+		rows_txn_reset(t); /* nothing of it may be left */
+	assert_int_equal(rows_put(t, str(key), str("v")), 0);
+	assert_int_equal(rows_txn_commit(t), 0);
+	rows_txn_free(t);
+}
+
+/* What a look at a key answers while nothing is loaded. */
+static int fresh_look(struct rows *rows, const char *key)
+{
+	struct rows_txn *t = rows_txn_new(rows);
+	struct wire_bytes v;
+	int rv = rows_get(t, str(key), &v);
+
+	rows_txn_free(t);
+	return rv;
+}
+
+/*
+ * Absent rows of a fresh prefix need no load: from the commit on, until a row
+ * is evicted or somebody replaces rows.
+ */
+static void test_fresh(void **state)
+{
+	static struct world w;
+	char big[4000];
+	struct rows_txn *t;
+
+	(void)state;
+	world_new(&w, true, 1); /* a cache of 3,000 bytes */
+	fresh_put(w.rows, FRESH "a", false);
+	assert_int_equal(fresh_look(w.rows, FRESH "b"), -EAGAIN);
+	fresh_put(w.rows, FRESH "a", true);
+	assert_int_equal(fresh_look(w.rows, FRESH "a"), 0);
+	assert_int_equal(fresh_look(w.rows, FRESH "b"), -ENOENT);
+	assert_int_equal(fresh_look(w.rows, FRESH), -EAGAIN);
+	assert_int_equal(fresh_look(w.rows, "g0D--dir--2b"), -EAGAIN);
+	fake_drain(&w.fake); /* clean now, and in the cache */
+	assert_int_equal(fresh_look(w.rows, FRESH "b"), -ENOENT);
+
+	memset(big, 'x', sizeof big);
+	t = rows_txn_new(w.rows);
+	assert_int_equal(rows_put(t, str("big"), wire_bytes(big, sizeof big)),
+			 0);
+	assert_int_equal(rows_txn_commit(t), 0);
+	fake_drain(&w.fake);
+	assert_int_equal(fresh_look(w.rows, FRESH "a"), -EAGAIN); /* evicted */
+	assert_int_equal(fresh_look(w.rows, FRESH "b"), -EAGAIN);
+
+	fresh_put(w.rows, FRESH "a", true);
+	assert_int_equal(fresh_look(w.rows, FRESH "b"), -ENOENT);
+	fake_drain(&w.fake);
+	rows_replaced(w.rows, str(FRESH), str(FRESH "\xff"));
+	assert_int_equal(fresh_look(w.rows, FRESH "b"), -EAGAIN);
+	rows_txn_free(t);
+	rows_free(w.rows);
+	store_fini(&w.store);
 }
 
 /* --- a cache at rest --- */
@@ -1010,6 +1120,7 @@ int main(void)
 		cmocka_unit_test(test_tree),
 		cmocka_unit_test(test_model_mem),
 		cmocka_unit_test(test_model_leveldb),
+		cmocka_unit_test(test_fresh),
 		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_gate),
 		cmocka_unit_test(test_no_memory),
