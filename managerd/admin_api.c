@@ -134,11 +134,28 @@ static void admin_metric_head(const struct manager *m,
 		   (unsigned long long)bytes);
 }
 
-/* What stores say of themselves in their heartbeats. */
-static void admin_metrics_stores(const struct manager *m, struct buf *out)
+static void admin_metric_count(const struct manager *m, const char *name,
+			       const char *help, uint64_t n, struct buf *out)
 {
-	if (m->n_heads == 0)
-		return;
+	buf_printf(out, "# HELP leofs_store_%s_total %s\n"
+			"# TYPE leofs_store_%s_total counter\n"
+			"leofs_store_%s_total{store=\"%016llx%016llx\"} "
+			"%llu\n", name, help, name, name,
+		   (unsigned long long)m->beat_store.hi,
+		   (unsigned long long)m->beat_store.lo,
+		   (unsigned long long)n);
+}
+
+static void admin_metrics_counts(const struct manager *m, struct buf *out)
+{
+#define ADMIN_COUNT(name, help) \
+	admin_metric_count(m, #name, help, m->counts.name, out);
+	STORE_COUNTS(ADMIN_COUNT)
+#undef ADMIN_COUNT
+}
+
+static void admin_metrics_heads(const struct manager *m, struct buf *out)
+{
 	buf_puts(out, "# HELP leofs_store_segment_bytes Bytes of segments on "
 		      "the disk of a store: in use, or given back by "
 		      "compaction.\n"
@@ -151,6 +168,16 @@ static void admin_metrics_stores(const struct manager *m, struct buf *out)
 				  h->bytes > h->live ? h->bytes - h->live : 0,
 				  out);
 	}
+}
+
+/* What stores say of themselves in their heartbeats. */
+static void admin_metrics_stores(const struct manager *m, struct buf *out)
+{
+	if (m->beat_store.hi == 0 && m->beat_store.lo == 0)
+		return;
+	if (m->n_heads > 0)
+		admin_metrics_heads(m, out);
+	admin_metrics_counts(m, out);
 }
 
 static void admin_metrics(struct admin_req *r)

@@ -12,6 +12,7 @@
 #include "common/rows/rows_applied.h"
 #include "common/seg/seg.h"
 #include "common/seg/super.h"
+#include "common/wire/counts.h"
 #include "managerd/manager.h"
 #include "managerd/mgr_state.h"
 
@@ -98,6 +99,7 @@ struct manager {
 	struct wire_u128 beat_store; /* whose; zero: none yet */
 	struct mgr_head heads[MGR_HEADS];
 	unsigned n_heads;
+	struct store_counts counts;  /* the same of what it counts */
 };
 
 /* --- mgr_apply.c --- */

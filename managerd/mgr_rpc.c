@@ -317,6 +317,7 @@ static void mgr_rpc_store_beat(void *arg, struct rpc_req *req)
 	m->beat_ns = env_now_ns(m->env);
 	m->beat_store = h.store;
 	mgr_take_heads(m, h.heads);
+	store_counts_get(&m->counts, h.counts);
 	rsp.epoch = h.epoch;
 	buf_init(&b, 0);
 	(void)rpc_store_beat_rsp_encode(&rsp, &b);

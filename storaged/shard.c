@@ -542,6 +542,14 @@ struct raft_group *shard_group(struct shard_set *set, uint16_t group)
 	return g != NULL ? g->raft : NULL;
 }
 
+void shard_set_counts(const struct shard_set *set, struct store_counts *sum)
+{
+#define SHARD_COUNT_ADD(name, help) \
+	sum->name += __atomic_load_n(&set->stats.name, __ATOMIC_RELAXED);
+	STORE_COUNTS(SHARD_COUNT_ADD)
+#undef SHARD_COUNT_ADD
+}
+
 void shard_set_stats(const struct shard_set *set, struct shard_stats *ret)
 {
 	*ret = set->stats;

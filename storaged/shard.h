@@ -18,6 +18,7 @@
 #include "common/raft/raft_snap.h"
 #include "common/rows/rows.h"
 #include "common/seg/seg.h"
+#include "common/wire/counts.h"
 
 struct ns_merge_rules;
 struct shard_set;
@@ -215,6 +216,8 @@ struct rows *shard_set_rows(struct shard_set *set);
 /* NULL when it is not here. */
 struct raft_group *shard_group(struct shard_set *set, uint16_t group);
 void shard_set_stats(const struct shard_set *set, struct shard_stats *ret);
+/* Those of them that managers are told, added. Any thread. */
+void shard_set_counts(const struct shard_set *set, struct store_counts *sum);
 
 /* How far its rows are (blocks): index, and time of the last command. 0 when
  * absent. */

@@ -167,7 +167,7 @@ static void far_again(struct shard_far *f)
 		far_finish(f, RPC_STATUS_BUSY);
 		return;
 	}
-	f->g->set->stats.far_again++;
+	shard_count(&f->g->set->stats.far_again, 1);
 	f->op->state = OP_FAR_PAUSE;
 	if (f->n_partners == 0)
 		far_ended(f);
@@ -454,7 +454,7 @@ void shard_far_start(struct shard_op *op)
 		shard_op_finish(op, RPC_STATUS_NOMEM);
 		return;
 	}
-	g->set->stats.far++;
+	shard_count(&g->set->stats.far, 1);
 	f->op = op;
 	f->g = g;
 	wire_vec_init(&f->rows);

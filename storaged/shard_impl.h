@@ -193,8 +193,14 @@ struct shard_set {
 	struct shard_serving *serving; /* shard_snap_serve.c */
 	unsigned n_serving;
 	struct serve_refusal *refusals;
-	struct shard_stats stats;
+	struct shard_stats stats; /* loop only; STORE_COUNTS: shard_count() */
 };
+
+/* Its loop only; other threads read it. */
+static inline void shard_count(uint64_t *count, uint64_t n)
+{
+	__atomic_store_n(count, *count + n, __ATOMIC_RELAXED);
+}
 
 /* --- shard.c --- */
 struct shard_group *shard_find(struct shard_set *set, uint16_t group);

@@ -439,7 +439,7 @@ void shard_lock_wait(struct shard_op *op, struct wire_u128 holder,
 {
 	struct shard_group *g = op->g;
 
-	g->set->stats.lock_waits++;
+	shard_count(&g->set->stats.lock_waits, 1);
 	op->holder = holder;
 	op->lock_number = g->locks->last;
 	if (op->lock_until == 0)

@@ -126,7 +126,7 @@ void shard_fetch_end(struct shard_fetch *f, int rv)
 	env_timer_cancel(f->set->env, &f->timer);
 	if (rv != -EALREADY) {
 		g->fetch_failed++;
-		f->set->stats.snaps_failed++;
+		shard_count(&f->set->stats.snaps_failed, 1);
 		log_warn(rv, "shard=%u: rows cannot be fetched from store %llu",
 			 g->id, (unsigned long long)f->from);
 	} else {
@@ -248,7 +248,7 @@ static void fetch_stored(struct env_work *work)
 
 	f->busy = false;
 	f->off += f->piece->len;
-	f->set->stats.snap_bytes_in += f->piece->len;
+	shard_count(&f->set->stats.snap_bytes_in, f->piece->len);
 	body_unref(f->piece);
 	f->piece = NULL;
 	if (rv == 0 && fetch_is_late(f))

@@ -121,7 +121,7 @@ static void install_end(struct shard_fetch *f)
 	g->installing = false;
 	g->installs++;
 	g->fetch_failed = 0;
-	set->stats.snaps_in++;
+	shard_count(&set->stats.snaps_in, 1);
 	rows_replaced(set->rows, wire_bytes(from, 2), wire_bytes(to, 3));
 	shard_rows_replaced(g, &f->derived);
 	shard_hold(set, false);

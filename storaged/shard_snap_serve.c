@@ -234,7 +234,7 @@ static void serve_piece(struct shard_serving *s)
 		memcpy(body->data, s->out.data, n);
 		body->len = (uint32_t)n;
 		s->last = n;
-		s->set->stats.snap_bytes_out += n;
+		shard_count(&s->set->stats.snap_bytes_out, n);
 		serve_answer(s, RPC_STATUS_OK, &payload, body);
 	}
 	buf_fini(&payload);
@@ -350,7 +350,7 @@ static uint32_t serve_begin(struct shard_group *g, uint64_t from,
 	s->busy = true;
 	s->done = done;
 	s->arg = arg;
-	set->stats.snaps_out++;
+	shard_count(&set->stats.snaps_out, 1);
 	return RPC_STATUS_OK;
 }
 

@@ -240,17 +240,22 @@ static void storaged_beat(struct storaged *s)
 {
 	struct rpc_store_beat req = { .store = store_id(s->store),
 				      .epoch = s->epoch };
-	struct wire_vec heads;
+	struct wire_vec heads, counts;
+	struct store_counts now;
 	struct buf b;
 
 	store_space(s->store, &req.total, &req.avail);
+	store_counts(s->store, &now);
 	wire_vec_init(&heads);
+	wire_vec_init(&counts);
 	store_heads(s->store, &heads);
-	if (heads.buf.err == 0)
-		req.heads = wire_vec_bytes(&heads);
+	store_counts_put(&now, &counts);
+	req.heads = wire_vec_bytes(&heads);
+	req.counts = wire_vec_bytes(&counts);
 	buf_init(&b, 0);
 	(void)rpc_store_beat_encode(&req, &b);
 	wire_vec_fini(&heads);
+	wire_vec_fini(&counts);
 	storaged_send(s, RPC_TAG_store_beat, &b, storaged_on_beat);
 }
 

@@ -309,6 +309,14 @@ void store_stats(struct store *s, struct store_stats *ret)
 	}
 }
 
+void store_counts(const struct store *s, struct store_counts *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (s->loops[i].set != NULL)
+			shard_set_counts(s->loops[i].set, ret);
+}
+
 /* --- close --- */
 
 /*

@@ -14,6 +14,7 @@
 #include "common/base/env.h"
 #include "common/base/errbuf.h"
 #include "common/rpc/rpc.h"
+#include "common/wire/counts.h"
 #include "storaged/orphans.h"
 
 struct store;
@@ -72,6 +73,8 @@ void store_checkpoint(struct store *s);
 void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail);
 /* Appends (str name, u64 segments, u64 bytes, u64 alive) of each head; loop 0. */
 void store_heads(struct store *s, struct wire_vec *v);
+/* Of all loops, since the start. Loop 0. */
+void store_counts(const struct store *s, struct store_counts *ret);
 struct store_stats {
 	uint64_t rot; /* values, records and chunks without their hash */
 	uint64_t chunk_puts, chunk_gets, chunk_put_bytes, chunk_get_bytes;

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += %D%/libwire.a
 %C%_libwire_a_SOURCES = \
+	%D%/counts.c %D%/counts.h \
 	%D%/frame.c %D%/frame.h \
 	%D%/msgs.c %D%/msgs.h \
 	%D%/status.c %D%/status.h \

@@ -74,8 +74,9 @@ enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
 #define RPC_BUCKET_DELETE_RSP(F) F(u64, version)
 #define RPC_STORE_JOIN_REQ(F) F(u128, store) F(str, addr) F(str, host) F(u64, total) F(u64, avail)
 #define RPC_STORE_JOIN_RSP(F) F(u64, raft_id) F(u64, epoch) F(blob, shards) /* u16 each */
-/* heads: (str name, u64 segments, u64 bytes on the disk, u64 alive) */
-#define RPC_STORE_BEAT_REQ(F) F(u128, store) F(u64, total) F(u64, avail) F(u64, epoch) F(list, heads)
+/* heads: (str name, u64 segments, u64 bytes on the disk, u64 alive); counts: u64 each (counts.h) */
+#define RPC_STORE_BEAT_REQ(F) F(u128, store) F(u64, total) F(u64, avail) F(u64, epoch) \
+	F(list, heads) F(list, counts)
 #define RPC_STORE_BEAT_RSP(F) F(u64, epoch)
 
 /* --- namespace: attributes and names (mount) --- */

@@ -25,6 +25,27 @@ def shard_of(server, bucket, key):
     return server.adm_json("whereis", f"{bucket}/{key}")["shard"]
 
 
+def counted(server):
+    """What a new store counts of commands over shards, by the names that the page of the admin API lists."""
+    with open(os.path.join(TOP, "docs", "ADMIN_API.md")) as f:
+        rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", f.read().split("leofs_store_NAME_total`)")[1], re.M)
+    eq(wait_for("a heartbeat", server.counts), dict.fromkeys(re.findall(r"\w+", " ".join(rows)), 0), "in the beginning")
+    s3 = server.s3()
+    eq(s3.put("/counted").status, 200, "bucket")
+    root = server.adm_json("get-buckets")["buckets"][0]["shard"]
+    keys = [f"d{i}/k" for i in range(12)]
+    for key in keys:
+        eq(s3.put(f"/counted/{key}", key).status, 200, f"PUT {key}")
+    away = [key for key in keys if shard_of(server, "counted", key) != root]
+    assert away, "all in one shard"
+    counts = wait_for("its next one", lambda: (c := server.counts())["far"] >= len(away) and c)
+    eq({n: c for n, c in counts.items() if "snap" in n and c != 0}, {}, "of other members, which there are none of")
+    assert "# TYPE leofs_store_far_total counter\n" in server.metrics(), server.metrics()
+    for key in keys:
+        eq(s3.delete(f"/counted/{key}").status, 204, f"DELETE {key}")
+    eq(s3.delete("/counted").status, 204, "DELETE bucket")
+
+
 def listings(server):
     s3 = server.s3()
     eq(s3.put("/tree").status, 200, "bucket")
@@ -216,6 +237,7 @@ def buckets_go(server, mount):
 def main():
     server = Server(spread=1)
     t = Tap()
+    t.run("counted", counted, server)
     t.run("listings", listings, server)
     mount = t.mount(server)
     for fn in (moves, killed_moves, buckets_go):

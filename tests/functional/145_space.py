@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Live and dead bytes: what du, /metrics and compact-status say, while objects come and go."""
 
-import http.client
 import os
 import re
 import sys
@@ -16,10 +15,7 @@ SETS = {"segment.size": "8MiB", "reader.lease": "1s", "compaction.rate": "0", "c
 
 def metrics(server):
     """(head, state) -> bytes, of the one store."""
-    c = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=10)
-    c.request("GET", "/metrics")
-    text = c.getresponse().read().decode()
-    c.close()
+    text = server.metrics()
     found = re.findall(rf'^{NAME}\{{store="([0-9a-f]{{32}})",head="(\w+)",state="(\w+)"\}} (\d+)$', text, re.M)
     assert not found or len({f[0] for f in found}) == 1, found
     if found:

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -421,6 +422,19 @@ class Server:
 
     def adm_json(self, *args):
         return json.loads(self.adm("--json", *args).stdout)
+
+    def metrics(self):
+        """The text of /metrics."""
+        c = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        c.request("GET", "/metrics")
+        text = c.getresponse().read().decode()
+        c.close()
+        return text
+
+    def counts(self):
+        """What the one store counts, as its last heartbeat said: name -> number."""
+        found = re.findall(r'^leofs_store_(\w+)_total\{store="[0-9a-f]{32}"\} (\d+)$', self.metrics(), re.M)
+        return {name: int(n) for name, n in found}
 
     def s3(self, access=None, secret=None):
         if access is None:

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "common/base/mem.h"
+#include "common/wire/counts.h"
 #include "common/wire/frame.h"
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
@@ -407,6 +408,49 @@ static void test_vectors(void **state)
 	}
 }
 
+#define N_COUNTS 8
+
+static void test_counts(void **state)
+{
+	struct store_counts c, got;
+	uint64_t *one = (uint64_t *)&c;
+	uint64_t more = 99;
+	struct wire_bytes v;
+	struct wire_vec vec;
+	struct wire_writer w;
+
+	(void)state;
+	assert_int_equal(sizeof c, N_COUNTS * sizeof *one);
+	for (unsigned i = 0; i < N_COUNTS; i++)
+		one[i] = UINT64_MAX - i;
+	wire_vec_init(&vec);
+	store_counts_put(&c, &vec);
+	w = wire_vec_add(&vec); /* of somebody who counts more */
+	wire_put_u64(&w, &more);
+	v = wire_vec_bytes(&vec);
+	store_counts_get(&got, v);
+	assert_memory_equal(&got, &c, sizeof c);
+
+	/* who counts less, and what is cut off: the rest is 0 */
+	for (size_t len = 4; len <= v.len; len++) {
+		store_counts_get(&got, wire_bytes(v.p, len));
+		for (unsigned i = 0; i < N_COUNTS; i++)
+			assert_true(((uint64_t *)&got)[i] ==
+				    (len >= 4 + 8 * (i + 1u) &&
+				     len >= 4 + vec.count ? one[i] : 0));
+	}
+	wire_vec_fini(&vec);
+	store_counts_get(&got, wire_bytes(NULL, 0));
+	assert_int_equal(got.far, 0);
+	wire_vec_init(&vec);
+	w = wire_vec_add(&vec);
+	wire_put_u64(&w, &more);
+	store_counts_get(&got, wire_vec_bytes(&vec));
+	assert_int_equal(got.far, 99);
+	assert_int_equal(got.far_again, 0);
+	wire_vec_fini(&vec);
+}
+
 static void test_put_limits(void **state)
 {
 	struct wire_bytes v = { (const uint8_t *)"x", (64u << 10) + 1 };
@@ -586,6 +630,7 @@ int main(void)
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_hostile_lengths),
 		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_put_limits),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_mutation_prefix),
