@@ -132,6 +132,9 @@ TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_queue tests/unit/test_ns_slice \
 	tests/unit/test_ns_values
 
+# a store on simulated machines
+SIM_STORE = tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h
+
 # the shard host on simulated machines (tests/sim/planted.sh: at night)
 check_PROGRAMS += tests/sim/sim_shard
 tests_sim_sim_shard_SOURCES = \
@@ -142,7 +145,7 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_shard_member.c \
 	tests/sim/sim_shard_model.c tests/sim/sim_shard_plant.c \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
-	tests/sim/sim_shard_snap.c tests/sim/sim_shard_state.c
+	tests/sim/sim_shard_state.c $(SIM_STORE)
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \

@@ -115,7 +115,10 @@ struct sim_config {
 	X(HALF_INSTALLS, "ended by a start") \
 	X(CHANGES, "membership changes") \
 	X(TRANSFERS, "leaderships handed on") \
-	X(WIPES, "lost disks")
+	X(WIPES, "lost disks") \
+	X(FAR, "commands over shards") \
+	X(FAR_AGAIN, "of them begun anew") \
+	X(LOCK_WAITS, "waits for them")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)

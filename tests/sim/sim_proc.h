@@ -16,6 +16,7 @@ struct sim_proc {
 	struct seg_head *log;
 	struct seg_port *port;
 	struct raft_host *host;
+	struct sim_store *store; /* sim_store.h; NULL: it is none */
 };
 
 void sim_proc_init(struct sim_proc *p, struct sim_cluster *c, unsigned node,

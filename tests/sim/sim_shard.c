@@ -68,12 +68,12 @@ static void world_client(struct sim_cluster *c)
 	if (w->heal != HEAL_NOT)
 		return;
 	if (p != NULL && sim_chance(s, w->lags ? 100 : 15))
-		(void)shard_set_checkpoint(p->set, NULL, NULL);
+		(void)shard_set_checkpoint(p->store.set, NULL, NULL);
 	/* the database writes its tables when it likes */
 	if (p != NULL && sim_chance(s, 20))
-		(void)rows_back_checkpoint(p->back);
+		(void)rows_back_checkpoint(p->store.back);
 	if (p != NULL && w->pinned > 0 && sim_chance(s, w->lags ? 15 : 3))
-		compact_start(p->compact, UINT64_MAX);
+		compact_start(p->store.compact, UINT64_MAX);
 	if (w->doubts > 0 && sim_chance(s, 2)) {
 		rows_mem_image_free(w->old_image);
 		w->old_image = rows_mem_image_copy(w->images[0]);
@@ -133,7 +133,7 @@ static void world_checkpoint(struct world *w)
 		if (p == NULL)
 			continue;
 		w->checkpoints++;
-		if (shard_set_checkpoint(p->set, checkpoint_done, w) != 0)
+		if (shard_set_checkpoint(p->store.set, checkpoint_done, w) != 0)
 			abort();
 	}
 }
@@ -190,7 +190,7 @@ static void world_end(struct sim_cluster *c)
 			uint64_t index = 0;
 			int64_t now;
 
-			(void)shard_read_applied(p->back, w->models[i].group,
+			(void)shard_read_applied(p->store.back, w->models[i].group,
 						 &index, &now);
 			if (member_wanted(w, &w->models[i], n) &&
 			    index < w->models[i].last)
@@ -202,7 +202,6 @@ static void world_end(struct sim_cluster *c)
 		if (p != NULL)
 			proc_check_rows(p);
 	}
-	sim_cluster_count(c, SIM_N_DOUBTS, w->n_doubts);
 	sim_cluster_count(c, SIM_N_CHANGES, w->changes);
 	sim_cluster_count(c, SIM_N_TRANSFERS, w->transfers);
 	sim_cluster_count(c, SIM_N_WIPES, w->wipes);
@@ -211,10 +210,6 @@ static void world_end(struct sim_cluster *c)
 	sim_cluster_count(c, SIM_N_READS, w->n_reads);
 	sim_cluster_count(c, SIM_N_RETRIES, w->n_dups);
 	sim_cluster_count(c, SIM_N_UNKNOWN, w->n_unknown);
-	sim_trace(sim_cluster_sim(c), "end doubts=%llu",
-		  (unsigned long long)w->n_doubts);
-	sim_trace(sim_cluster_sim(c), "end cleaned=%llu",
-		  (unsigned long long)w->n_cleaned);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu errors=%llu reads=%llu "
 		  "dups=%llu unknown=%llu refused=%llu",
 		  (unsigned long long)w->n_writes,
@@ -282,7 +277,7 @@ static void world_free(struct world *w, unsigned nodes)
 	for (unsigned i = 0; i < nodes; i++)
 		rows_mem_image_free(w->images[i]);
 	rows_mem_image_free(w->old_image);
-	snap_free(w);
+	sim_snap_free(w->asks);
 	for (unsigned i = 0; i < w->groups; i++)
 		model_fini(&w->models[i]);
 	while ((op = w->ops) != NULL) {

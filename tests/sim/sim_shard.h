@@ -11,20 +11,17 @@
  *   sim_shard_client.c  clients with the retry rules of common/client/call.c
  *   sim_shard_gen.c     what clients ask for
  *   sim_shard_member.c  a manager that changes who votes, and loses disks
- *   sim_shard_snap.c    what members ask of each other
  *   sim_shard_plant.c   bugs to be found, seams
  */
 #include <sys/queue.h>
 
-#include "storaged/log_clean.h"
-#include "storaged/log_doubt.h"
+#include "storaged/compact.h"
 #include "storaged/ns.h"
-#include "storaged/shard.h"
 #include "tests/sim/sim_member.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
-#include "tests/sim/sim_proc.h"
 #include "tests/sim/sim_request.h"
+#include "tests/sim/sim_store.h"
 
 #define SHARD_GROUPS 3
 #define SHARD_CLIENTS 6
@@ -158,17 +155,16 @@ struct world {
 	bool moves;           /* who votes changes, and disks are lost */
 	unsigned founders;    /* first voters: nodes 0, 1, ... */
 	bool wiped[SIM_NODES]; /* once: it is none of them any more */
-	struct ask *asks;      /* sim_shard_snap.c */
-	uint64_t changes, transfers, wipes, installs, fails, halves;
+	struct sim_ask *asks;
+	uint64_t changes, transfers, wipes, halves;
 	/*
 	 * One machine: row snapshots are made; at so many of 1000 starts its
 	 * rows are gone, or an old copy of them is back.
 	 */
 	unsigned doubts;
 	struct rows_mem_image *old_image;
-	uint64_t snap_bytes, n_doubts;
+	uint64_t snap_bytes;
 	uint64_t pinned;      /* log_clean.h */
-	uint64_t n_cleaned;   /* bytes of log given back */
 	struct model models[SHARD_GROUPS];
 	struct client clients[SHARD_CLIENTS];
 	struct slot *slots;
@@ -195,13 +191,7 @@ struct call {
 struct proc {
 	struct sim_proc at;
 	struct world *w;
-	unsigned life;
-	struct rows_back *back;
-	struct shard_set *set;
-	struct raft_start *start;
-	struct log_doubt *doubt; /* while the log is scanned */
-	struct log_clean *clean;
-	struct compact *compact; /* drives it */
+	struct sim_store store;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);
 	int (*pass)(void *arg, struct raft_group *g,
@@ -209,7 +199,6 @@ struct proc {
 	void *apply_arg;
 	uint64_t applied[SHARD_GROUPS];
 	bool leads[SHARD_GROUPS];
-	uint64_t segments; /* of the log when it began */
 	uint64_t elected[SHARD_GROUPS]; /* in this term */
 	LIST_HEAD(, call) calls;
 	struct sim_changes changes;
@@ -261,11 +250,6 @@ void client_calls_lost(struct proc *p);
 /* The command of op was applied for the first time. */
 void client_effect(struct op *op, uint64_t index, uint32_t status,
 		   uint64_t answer);
-
-/* --- sim_shard_snap.c --- */
-int snap_ask(void *arg, uint64_t to, uint16_t group, struct buf *payload,
-	     shard_done_fn done, void *done_arg);
-void snap_free(struct world *w);
 
 /* --- sim_shard_member.c --- */
 void member_init(struct world *w, unsigned nodes);

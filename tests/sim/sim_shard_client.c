@@ -261,7 +261,7 @@ static void op_arrive(void *arg)
 	LIST_INSERT_HEAD(&p->calls, call, link);
 	sim_cluster_enter(op->w->c, p->at.node);
 	/* ops and their payloads stay until the end of the world */
-	if (shard_call_request(p->set, &(struct shard_request){
+	if (shard_call_request(p->store.set, &(struct shard_request){
 			.group = op->m->group, .tag = op->tag,
 			.loose = op->loose,
 			.payload = wire_bytes(op->payload.data,

@@ -241,21 +241,9 @@ WRAP(void, shard_hold, struct shard_set *set, bool on)
  */
 static bool sim_loading;
 
-/* Rows are no file here: like files they keep nothing once the power is off. */
-static bool rows_cut(const struct rows_back *back)
-{
-	struct proc *p = sim_starting;
-
-	for (unsigned i = 0; i < SIM_NODES && (p == NULL || p->back != back);
-	     i++)
-		p = sim_procs[i];
-	return p != NULL && p->back == back &&
-	       sim_cluster_cut(p->at.c, p->at.node);
-}
-
 WRAP(int, rows_back_checkpoint, struct rows_back *back)
 {
-	if (rows_cut(back))
+	if (sim_store_is_cut(back))
 		return 0;
 	if (sim_plant == PLANT_SNAPSYNC && sim_loading)
 		return 0;
@@ -279,7 +267,7 @@ WRAP(int, raft_snap_loader_step, struct raft_snap_loader *l)
 	sim_loading = false;
 	if (p != NULL && sim_chance(sim_cluster_sim(p->at.c), 600) &&
 	    sim_plant != PLANT_SNAPSYNC)
-		(void)__wrap_rows_back_checkpoint(p->back);
+		(void)__wrap_rows_back_checkpoint(p->store.back);
 	return rv;
 }
 
@@ -304,7 +292,7 @@ WRAP(int, rows_stream_writer_new, const struct rows_stream_config *config,
 	head = (struct rows_stream_head *)(uintptr_t)
 		rows_stream_writer_head(*ret_writer);
 	for (unsigned i = 0; i < SIM_NODES; i++)
-		if (sim_procs[i] != NULL && sim_procs[i]->back == config->back)
+		if (sim_procs[i] != NULL && sim_procs[i]->store.back == config->back)
 			head->at.index = raft_group_applied(
 				proc_group(sim_procs[i], config->group - 1u));
 	return rv;

@@ -1,8 +1,7 @@
 /*
- * A process of the simulator: log head, rows, shards; and its row database
- * compared with that of the others.
+ * A process of the simulator: a store (sim_store.h) and its shards; its row
+ * database compared with that of the others.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,9 +41,9 @@ void proc_check_rows(struct proc *p)
 		/* neither the old ones nor the new ones */
 		if (proc_group(p, i)->installing)
 			continue;
-		if (shard_read_applied(p->back, m->group, &index, &now) != 0 ||
-		    ns_hash(p->back, m->group, &hash) != 0 ||
-		    ns_check(p->back, m->group, sim_proc_finding, p) != 0)
+		if (shard_read_applied(p->store.back, m->group, &index, &now) != 0 ||
+		    ns_hash(p->store.back, m->group, &hash) != 0 ||
+		    ns_check(p->store.back, m->group, sim_proc_finding, p) != 0)
 			sim_fail(p->at.c, "node %u: rows cannot be read",
 				 p->at.node);
 		if (index > m->passed)
@@ -55,52 +54,6 @@ void proc_check_rows(struct proc *p)
 }
 
 /* --- life of a process --- */
-
-static int proc_record(void *arg, const struct seg_rec *rec)
-{
-	struct proc *p = arg;
-
-	int rv = log_doubt_record(p->doubt, rec);
-
-	return rv == 0 ? shard_set_recover(p->set, rec) : rv;
-}
-
-static void proc_rot(void *arg, const struct seg_rot *rot)
-{
-	struct proc *p = arg;
-
-	sim_proc_check_rot(&p->at, rot);
-	sim_cluster_count(p->at.c, SIM_N_ROT, 1);
-	shard_set_recover_rot(p->set, rot);
-}
-
-static void proc_value_rot(void *arg, uint16_t group, uint64_t gen,
-			   uint64_t off)
-{
-	struct proc *p = arg;
-
-	if (sim_cluster_disk_bad(p->at.c, p->at.node))
-		return; /* the read is answered with IO */
-	sim_fail(p->at.c, "node %u group %u: a value at %llx:%llu is not there",
-		 p->at.node, group, (unsigned long long)gen,
-		 (unsigned long long)off);
-}
-
-static int proc_scan_from(void *arg, const struct seg_rec *start,
-			  uint64_t *ret_gen)
-{
-	struct proc *p = arg;
-	struct errbuf e = { "" };
-	int rv = raft_start_from(p->start, start, ret_gen, &e);
-
-	if (rv != 0 && rv != -ENOMEM &&
-	    !sim_cluster_disk_bad(p->at.c, p->at.node))
-		sim_fail(p->at.c, "node %u: %s", p->at.node, e.text);
-	p->w->n_doubts += raft_start_n_doubts(p->start);
-	if (rv == 0 && *ret_gen > 1)
-		sim_cluster_count(p->at.c, SIM_N_SHORT_STARTS, 1);
-	return rv == 0 ? raft_start_recover(p->start, start, p->at.host) : rv;
-}
 
 static void proc_role(void *arg, uint16_t group, bool leader)
 {
@@ -114,32 +67,6 @@ static void proc_role(void *arg, uint16_t group, bool leader)
 	p->w->led_at[group - 1] = sim_now(sim_cluster_sim(p->at.c));
 	sim_cluster_count(p->at.c, SIM_N_TERMS, 1);
 	sim_cluster_new_leader(p->at.c, p->at.node);
-}
-
-static int proc_open_log(struct proc *p, struct errbuf *e)
-{
-	const struct seg_config config = {
-		.on_record = proc_record,
-		.on_rot = proc_rot,
-		.scan_from = proc_scan_from,
-	};
-	int rv = log_doubt_new(p->start, p->back, &p->doubt);
-	struct seg_stats stats;
-
-	if (rv != 0)
-		abort();
-	rv = sim_proc_open_log(&p->at, &config, e);
-	if (rv == 0)
-		rv = log_doubt_settle(p->doubt, p->at.log);
-	log_doubt_free(p->doubt);
-	p->doubt = NULL;
-	if (rv != 0)
-		return rv;
-	seg_head_stats(p->at.log, &stats);
-	p->segments = stats.segments;
-	sim_proc_open_port(&p->at);
-	shard_set_log(p->set, p->at.log, p->at.port);
-	return 0;
 }
 
 /* The log of the only member ends before what was applied. */
@@ -179,35 +106,18 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		struct model *m = &p->w->models[i];
 		int64_t now;
-		int rv = shard_open(p->set, m->group, voters, n, e);
+		int rv = shard_open(p->store.set, m->group, voters, n, e);
 
 		if (rv != 0)
 			return rv;
-		if (shard_read_applied(p->back, m->group, &p->applied[i],
+		if (shard_read_applied(p->store.back, m->group, &p->applied[i],
 				       &now) != 0)
 			abort();
 		proc_cut(p, i);
 	}
 	proc_check_rows(p);
+	sim_store_check_values(&p->store, p->w->groups);
 	return 0;
-}
-
-/* Segments of the log that nobody needs go, now and then. */
-static void proc_open_clean(struct proc *p)
-{
-	const struct log_clean_loop loop = { p->at.env, p->set };
-	const struct log_clean_config lc = {
-		.loops = &loop, .n_loops = 1,
-		.log = p->at.log, .port = p->at.port,
-		.pinned = p->w->pinned,
-	};
-	const struct compact_config cc = { .env = p->at.env };
-	struct compact_head head;
-
-	if (compact_new(&cc, &p->compact) != 0 ||
-	    log_clean_new(&lc, &p->clean, &head) != 0)
-		abort();
-	compact_add_head(p->compact, &head);
 }
 
 /* The rows that the machine has when it starts. */
@@ -226,16 +136,6 @@ static void proc_lose_rows(struct proc *p)
 	sim_trace(s, "rows lost node=%u", p->at.node);
 }
 
-static void proc_hold(void *arg, bool on)
-{
-	struct proc *p = arg;
-
-	if (on)
-		log_clean_hold(p->clean);
-	else
-		log_clean_release(p->clean);
-}
-
 /* Rows of another member that the last process was putting in place. */
 static int proc_on_name(void *arg, const char *name)
 {
@@ -247,9 +147,7 @@ static int proc_on_name(void *arg, const char *name)
 
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
-	static unsigned lives;
 	struct proc *p = sim_zalloc(sizeof *p);
-	uint64_t store = sim_cluster_store(c, node);
 	/* files are small here: a few extents are many */
 	static const struct ns_merge_rules merge = {
 		.at = 3,
@@ -259,22 +157,15 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	};
 	struct shard_config config = {
 		.env = env,
-		.id = store,
 		.election_ms = 300,
 		.heartbeat_ms = 50,
-		.send = sim_proc_send,
 		.role = proc_role,
-		.rot = proc_value_rot,
 		.merge = &merge,
-		.snap_dir = "/snap",
-		.ask = snap_ask,
-		.hold = proc_hold,
 		.arg = p,
 	};
 	struct errbuf e = { "" };
 	int rv;
 
-	p->life = ++lives;
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
 	sim_proc_init(&p->at, c, node, env);
@@ -282,20 +173,13 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	sim_starting = p;
 	proc_lose_rows(p);
 	(void)env->vfs->ops->list(env->vfs, "/snap", proc_on_name, p);
-	if (rows_back_mem(p->w->images[node], &p->back) != 0)
-		abort();
-	rv = raft_start_open(env->vfs, "/snap", (struct wire_u128){ 0, store },
-			     p->back, &p->start, &e);
-	if (rv != 0) {
+	if (sim_store_open(&p->store, &p->at, p->w->images[node], &p->w->asks,
+			   &config, &e) != 0) {
 		sim_starting = NULL;
-		rows_back_close(p->back);
 		free(p);
 		return sim_refuse(c, node, "%s", e.text);
 	}
-	config.start = p->start;
-	config.store = (struct wire_u128){ 0, store };
 	config.snap_bytes = p->w->snap_bytes;
-	config.back = p->back;
 	config.snap_piece = p->w->snap_piece;
 	config.tail = p->w->lags ? 20 : 0;
 	config.carry = p->w->lags ? 2 : 0;
@@ -303,11 +187,11 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	config.rows_cache = p->w->tiny_cache ? 4000 : 0;
 	if (p->w->slow_work)
 		simenv_set_work(env, 1 * SIM_MS, 10 * SIM_MS);
-	if (shard_set_new(&config, &p->set) != 0)
+	if (shard_set_new(&config, &p->store.set) != 0)
 		abort();
-	p->at.host = shard_set_host(p->set);
-	rows_set_forget(shard_set_rows(p->set), p->w->forget);
-	rv = proc_open_log(p, &e);
+	p->at.host = shard_set_host(p->store.set);
+	rows_set_forget(shard_set_rows(p->store.set), p->w->forget);
+	rv = sim_store_open_log(&p->store, &e);
 	if (rv == 0)
 		rv = proc_open_groups(p, &e);
 	sim_starting = NULL;
@@ -315,50 +199,10 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		proc_stop(c, node, p, true);
 		return sim_refuse(c, node, "%s", e.text);
 	}
-	if (shard_set_start(p->set) != 0)
+	if (shard_set_start(p->store.set) != 0)
 		abort();
-	proc_open_clean(p);
+	sim_store_open_clean(&p->store, p->w->pinned);
 	return p;
-}
-
-/* What a process did that ends now. */
-static void proc_count(struct proc *p)
-{
-	struct raft_snaps *snaps = shard_set_snaps(p->set);
-	struct raft_snaps_stats snap;
-	struct shard_stats shard;
-	struct seg_stats seg;
-
-	shard_set_stats(p->set, &shard);
-	sim_cluster_count(p->at.c, SIM_N_LATE_READS, shard.late_reads);
-	sim_cluster_count(p->at.c, SIM_N_PARKS, shard.parks);
-	sim_cluster_count(p->at.c, SIM_N_CHECKPOINTS, shard.checkpoints);
-	sim_cluster_count(p->at.c, SIM_N_MERGES, shard.merges);
-	sim_cluster_count(p->at.c, SIM_N_QUEUE, shard.queue_done);
-	sim_cluster_count(p->at.c, SIM_N_INSTALLS, shard.snaps_in);
-	sim_cluster_count(p->at.c, SIM_N_FETCH_FAILS, shard.snaps_failed);
-	if (p->at.log != NULL) {
-		seg_head_stats(p->at.log, &seg);
-		sim_cluster_count(p->at.c, SIM_N_SEGMENTS,
-				  seg.segments - p->segments);
-	}
-	if (snaps != NULL) {
-		raft_snaps_stats(snaps, &snap);
-		sim_cluster_count(p->at.c, SIM_N_SNAPSHOTS, snap.files);
-	}
-}
-
-static void proc_close_clean(struct proc *p)
-{
-	struct compact_info info;
-
-	if (p->compact == NULL)
-		return;
-	compact_get_info(p->compact, &info);
-	p->w->n_cleaned += info.freed;
-	sim_cluster_count(p->at.c, SIM_N_CLEANED, info.freed);
-	log_clean_free(p->clean);
-	compact_free(p->compact);
 }
 
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
@@ -367,14 +211,8 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 
 	(void)c;
 	sim_procs[node] = NULL;
-	proc_count(p);
 	client_calls_lost(p);
-	sim_proc_close_log(&p->at, crash);
-	proc_close_clean(p);
-	shard_set_free(p->set);
-	seg_port_free(p->at.port);
-	raft_start_free(p->start);
-	rows_back_close(p->back);
+	sim_store_close(&p->store, crash);
 	free(p);
 }
 
@@ -387,11 +225,12 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 	sim_starting = NULL;
 	sim_applying = NULL;
 	sim_entry = NULL;
+	sim_store_died(node);
 	client_calls_lost(p);
 	sim_changes_lost(&p->changes);
 }
 
 struct raft_group *proc_group(const struct proc *p, unsigned i)
 {
-	return shard_group(p->set, p->w->models[i].group);
+	return shard_group(p->store.set, p->w->models[i].group);
 }

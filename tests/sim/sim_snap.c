@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/sim_shard.h"
+#include "common/wire/status.h"
+#include "tests/sim/sim_store.h"
 
-struct ask {
-	struct ask *next; /* of the world: they stay until its end */
-	struct world *w;
+struct sim_ask {
+	struct sim_ask *next; /* of the world: they stay until its end */
+	struct sim_cluster *c;
 	unsigned from, life, to;
 	uint16_t group;
 	bool over;        /* it was answered, or given up */
@@ -22,16 +23,16 @@ struct ask {
 };
 
 /* Who asked is told, if that process is still there. */
-static void ask_end(struct ask *a, uint32_t status)
+static void ask_end(struct sim_ask *a, uint32_t status)
 {
-	struct proc *p = sim_cluster_proc(a->w->c, a->from);
+	struct sim_proc *p = sim_cluster_proc(a->c, a->from);
 	struct body *body = a->body;
 
 	if (a->over)
 		return;
 	a->over = true;
 	a->body = NULL;
-	if (p == NULL || p->life != a->life) {
+	if (p == NULL || p->store->life != a->life) {
 		body_unref(body);
 		return;
 	}
@@ -39,7 +40,7 @@ static void ask_end(struct ask *a, uint32_t status)
 		body_unref(body);
 		body = NULL;
 	}
-	sim_cluster_enter(a->w->c, a->from);
+	sim_cluster_enter(a->c, a->from);
 	a->done(a->arg, status, &a->payload, body);
 }
 
@@ -50,17 +51,17 @@ static void ask_lost(void *arg)
 
 static void ask_answer(void *arg)
 {
-	struct ask *a = arg;
+	struct sim_ask *a = arg;
 
-	if (sim_cluster_reaches(a->w->c, a->to, a->from))
+	if (sim_cluster_reaches(a->c, a->to, a->from))
 		ask_end(a, a->status);
 }
 
 static void ask_served(void *arg, uint32_t status, struct buf *payload,
 		       struct body *body)
 {
-	struct ask *a = arg;
-	struct sim *s = sim_cluster_sim(a->w->c);
+	struct sim_ask *a = arg;
+	struct sim *s = sim_cluster_sim(a->c);
 
 	buf_fini(&a->payload);
 	a->payload = *payload;
@@ -74,47 +75,48 @@ static void ask_served(void *arg, uint32_t status, struct buf *payload,
 
 static void ask_arrive(void *arg)
 {
-	struct ask *a = arg;
-	struct proc *p = sim_cluster_proc(a->w->c, a->to);
+	struct sim_ask *a = arg;
+	struct sim_proc *p = sim_cluster_proc(a->c, a->to);
 
 	if (a->over || p == NULL ||
-	    !sim_cluster_reaches(a->w->c, a->from, a->to))
+	    !sim_cluster_reaches(a->c, a->from, a->to))
 		return;
-	sim_cluster_enter(a->w->c, a->to);
-	if (shard_snap_serve(p->set, a->group,
+	sim_cluster_enter(a->c, a->to);
+	if (shard_snap_serve(p->store->set, a->group,
 			     wire_bytes(a->payload.data, a->payload.len),
 			     ask_served, a) != 0)
 		abort();
 }
 
-int snap_ask(void *arg, uint64_t to, uint16_t group, struct buf *payload,
-	     shard_done_fn done, void *done_arg)
+int sim_snap_ask(void *arg, uint64_t to, uint16_t group, struct buf *payload,
+		 shard_done_fn done, void *done_arg)
 {
-	struct proc *p = arg;
-	struct world *w = p->w;
-	struct sim *s = sim_cluster_sim(w->c);
-	struct ask *a = sim_zalloc(sizeof *a);
+	struct sim_proc *p = arg;
+	struct sim_ask **asks = p->store->asks;
+	struct sim *s = sim_cluster_sim(p->c);
+	struct sim_ask *a = sim_zalloc(sizeof *a);
 
-	*a = (struct ask){
-		.next = w->asks, .w = w, .from = p->at.node, .life = p->life,
-		.to = sim_cluster_node(w->c, to), .group = group,
-		.payload = *payload, .done = done, .arg = done_arg,
+	*a = (struct sim_ask){
+		.next = *asks, .c = p->c, .from = p->node,
+		.life = p->store->life, .to = sim_cluster_node(p->c, to),
+		.group = group, .payload = *payload, .done = done,
+		.arg = done_arg,
 	};
 	buf_init(payload, 0);
-	w->asks = a;
-	if (a->to < sim_cluster_size(w->c) && !sim_chance(s, 20))
+	*asks = a;
+	if (a->to < sim_cluster_size(p->c) && !sim_chance(s, 20))
 		sim_after(s, sim_range(s, 30 * SIM_US, 30 * SIM_MS),
 			  ask_arrive, a);
 	sim_after(s, sim_range(s, 150 * SIM_MS, 400 * SIM_MS), ask_lost, a);
 	return 0;
 }
 
-void snap_free(struct world *w)
+void sim_snap_free(struct sim_ask *asks)
 {
-	struct ask *a;
+	struct sim_ask *a;
 
-	while ((a = w->asks) != NULL) {
-		w->asks = a->next;
+	while ((a = asks) != NULL) {
+		asks = a->next;
 		buf_fini(&a->payload);
 		body_unref(a->body);
 		free(a);
