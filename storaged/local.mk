@@ -178,10 +178,12 @@ tests_sim_sim_tree_SOURCES = \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
 	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
-	tests/sim/sim_tree_ops.c tests/sim/sim_tree_proc.c
+	tests/sim/sim_tree_ops.c tests/sim/sim_tree_proc.c $(SIM_STORE)
 tests_sim_sim_tree_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply \
 	-Wl,--wrap=ns_locks_find -Wl,--wrap=shard_far_pending \
-	-Wl,--wrap=raft_group_term
+	-Wl,--wrap=raft_group_term -Wl,--wrap=shard_rows_replaced \
+	-Wl,--wrap=shard_on_install -Wl,--wrap=rows_back_checkpoint \
+	-Wl,--wrap=raft_check_roll -Wl,--wrap=shard_hold
 TESTS += tests/sim/sim_tree

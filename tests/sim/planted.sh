@@ -101,6 +101,9 @@ planted sim_tree read 3 mix
 planted sim_tree end 3 mix
 planted sim_tree term 3 mix
 planted sim_tree again 3 mix
+planted sim_tree unsaved 1 disk
+planted sim_tree nohold 3 snap
+planted sim_tree nolocks 3 snap
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
@@ -125,6 +128,8 @@ clean sim_shard 1 rot
 clean sim_shard 5 storm
 clean sim_tree 3 mix
 clean sim_tree 3 disk
+clean sim_tree 3 snap
+clean sim_tree 1 disk
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"
 exit $failed

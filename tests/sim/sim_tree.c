@@ -7,14 +7,17 @@
  * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
  * nothing is done twice; the rows of a crashed machine are sound; after the
  * heal every operation ends, within seconds no lock is left, both ends of each
- * name agree, and listings show what the tree has.
+ * name agree, and listings show what the tree has. Values that the rows of a
+ * process name when it starts, and at the end, are in its log, while the log's
+ * cleaner runs and (profile snap) members that lag fetch the rows of others.
  *
- * SIM_PLANT=lock|read|end|term|again plants a bug.
+ * SIM_PLANT=NAME plants a bug (sim_tree_proc.c, PLANT_AGAIN: sim_tree_mail.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "storaged/compact.h"
 #include "tests/sim/sim_tree.h"
 
 /* --- what a process gets --- */
@@ -39,8 +42,13 @@ static void tree_client(struct sim_cluster *c)
 		proc_check_rows(p, false);
 	if (w->heal != HEAL_NOT)
 		return;
-	if (p != NULL && sim_chance(s, 15))
-		(void)shard_set_checkpoint(p->set, NULL, NULL);
+	if (p != NULL && sim_chance(s, w->lags ? 100 : 15))
+		(void)shard_set_checkpoint(p->store.set, NULL, NULL);
+	/* the database writes its tables when it likes */
+	if (p != NULL && sim_chance(s, 20))
+		(void)rows_back_checkpoint(p->store.back);
+	if (p != NULL && w->pinned > 0 && sim_chance(s, w->lags ? 15 : 3))
+		compact_start(p->store.compact, UINT64_MAX);
 	if (!w->asked_root) {
 		w->asked_root = true;
 		tree_root(w);
@@ -117,7 +125,7 @@ static bool tree_healed(struct sim_cluster *c)
 			if (p == NULL)
 				continue;
 			w->checkpoints++;
-			if (shard_set_checkpoint(p->set, checkpoint_done, w) !=
+			if (shard_set_checkpoint(p->store.set, checkpoint_done, w) !=
 			    0)
 				abort();
 		}
@@ -138,17 +146,16 @@ static void tree_end(struct sim_cluster *c)
 		if (p == NULL)
 			continue;
 		proc_check_rows(p, true);
-		proc_count(p);
 	}
+	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
+	sim_cluster_count(c, SIM_N_READS, w->n_reads);
+	sim_cluster_count(c, SIM_N_UNKNOWN, w->n_unknown);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu reads=%llu unknown=%llu "
-		  "hops=%llu far=%llu again=%llu waits=%llu",
+		  "hops=%llu",
 		  (unsigned long long)w->n_writes,
 		  (unsigned long long)w->n_reads,
 		  (unsigned long long)w->n_unknown,
-		  (unsigned long long)w->n_hops,
-		  (unsigned long long)w->n_far,
-		  (unsigned long long)w->n_again,
-		  (unsigned long long)w->n_waits);
+		  (unsigned long long)w->n_hops);
 }
 
 static void tree_dump(struct sim_cluster *c)
@@ -168,7 +175,7 @@ static void tree_dump(struct sim_cluster *c)
 
 			if (p == NULL)
 				continue;
-			g = shard_find(p->set, (uint16_t)(i + 1));
+			g = shard_find(p->store.set, (uint16_t)(i + 1));
 			printf("# node=%u shard=%u leader=%d applied=%llu of "
 			       "%llu locks=%u\n", n, i + 1, p->leads[i],
 			       (unsigned long long)p->applied[i],
@@ -208,6 +215,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 	for (unsigned i = 0; i < nodes; i++)
 		rows_mem_image_free(w->images[i]);
 	tree_model_fini(w);
+	sim_snap_free(w->asks);
 	while ((op = w->ops) != NULL) {
 		w->ops = op->next;
 		client_follow_free(op->follow);
@@ -229,6 +237,8 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		     bool tracing, struct sim_result *ret)
 {
 	static const unsigned forgets[] = { 0, 3, 10, 50 };
+	static const unsigned snaps[] = { 1, 40000, 1000000 };
+	static const unsigned pieces[] = { 800, 4000, 0 };
 	struct tree *w = sim_zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &tree_ops,
@@ -246,6 +256,10 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	w->groups = 2 + (unsigned)(seed % (TREE_GROUPS - 1));
 	w->forget = forgets[seed / 3 % 4];
 	w->tiny_cache = seed / 5 % 2 != 0;
+	w->snap_bytes = snaps[seed / 11 % 3];
+	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
+	w->snap_piece = pieces[seed / 2 % 3];
+	w->lags = strcmp(profile->name, "snap") == 0;
 	for (unsigned i = 0; i < nodes; i++)
 		w->images[i] = rows_mem_image_new();
 	for (unsigned i = 0; i < TREE_CLIENTS; i++)
@@ -264,7 +278,20 @@ int main(int argc, char **argv)
 		{ 3, "storm", 20 },
 		{ 3, "disk", 10 },
 		{ 3, "calm", 7 },
+		{ 3, "snap", 15 },
 		{ 0, NULL, 0 },
+	};
+	static const struct sim_need needs[] = {
+		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
+		{ 0, NULL, SIM_N_UNKNOWN },	{ 0, NULL, SIM_N_FAR },
+		{ 0, NULL, SIM_N_FAR_AGAIN },	{ 0, NULL, SIM_N_LOCK_WAITS },
+		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
+		{ 0, NULL, SIM_N_SEGMENTS },	{ 0, NULL, SIM_N_TORN },
+		{ 1, NULL, SIM_N_SNAPSHOTS },	{ 1, NULL, SIM_N_SHORT_STARTS },
+		{ 1, NULL, SIM_N_CLEANED },
+		{ 0, "snap", SIM_N_CLEANED },	{ 0, "snap", SIM_N_INSTALLS },
+		{ 0, "snap", SIM_N_SHORT_STARTS },
+		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_bug bugs[] = {
 		{ .name = "lock", .plant = PLANT_LOCK },
@@ -272,11 +299,15 @@ int main(int argc, char **argv)
 		{ .name = "end", .plant = PLANT_END },
 		{ .name = "term", .plant = PLANT_TERM },
 		{ .name = "again", .plant = PLANT_AGAIN },
+		{ .name = "unsaved", .plant = PLANT_UNSAVED },
+		{ .name = "nohold", .plant = PLANT_NOHOLD },
+		{ .name = "nolocks", .plant = PLANT_NOLOCKS },
 	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_tree",
 		.run = tree_run,
 		.rows = rows,
+		.needs = needs,
 		.fault_ms = 12000,
 	};
 

@@ -16,8 +16,8 @@
 #include "storaged/shard_impl.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
-#include "tests/sim/sim_proc.h"
 #include "tests/sim/sim_request.h"
+#include "tests/sim/sim_store.h"
 
 #define TREE_GROUPS 4
 #define TREE_CLIENTS 10
@@ -120,12 +120,18 @@ struct client {
 };
 
 enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
-	     PLANT_READ };
+	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS };
 
 struct tree {
 	struct sim_cluster *c;
 	unsigned groups, forget;
 	bool tiny_cache;
+	/* Logs are short: who lags needs the rows of another one. */
+	bool lags;
+	size_t snap_piece;
+	uint64_t snap_bytes;
+	uint64_t pinned;      /* log_clean.h; 0: nothing is cleaned */
+	struct sim_ask *asks;
 	struct rows_mem_image *images[SIM_NODES];
 	struct group group[TREE_GROUPS];
 	uint64_t root;        /* 0: not made */
@@ -146,15 +152,13 @@ struct tree {
 	       HEAL_CHECKPOINT } heal;
 	uint64_t heal_at;
 	unsigned checkpoints;
-	uint64_t n_writes, n_reads, n_unknown, n_far, n_again, n_waits,
-		n_hops, n_ends;
+	uint64_t n_writes, n_reads, n_unknown, n_hops;
 };
 
 struct proc {
 	struct sim_proc at;
 	struct tree *w;
-	struct rows_back *back;
-	struct shard_set *set;
+	struct sim_store store;
 	int (*apply)(void *arg, struct raft_group *g,
 		     const struct raft_cmd *cmd);
 	void *apply_arg;
@@ -170,8 +174,6 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash);
 void proc_died(struct sim_cluster *c, unsigned node, void *proc);
 /* Rows that were written so far are sound; whole: all shards together. */
 void proc_check_rows(struct proc *p, bool whole);
-/* What it did, added to the world's numbers. */
-void proc_count(struct proc *p);
 /* Nobody holds a lock or owes a step. */
 bool proc_at_rest(const struct proc *p);
 

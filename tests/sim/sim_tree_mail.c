@@ -171,7 +171,7 @@ static void mail_arrive(void *arg)
 	*call = (struct call){ .p = p, .m = m, .try = parcel->try };
 	LIST_INSERT_HEAD(&p->calls, call, link);
 	sim_cluster_enter(m->w->c, parcel->node);
-	if (shard_call(p->set, m->shard, m->tag, &b, call_done, call) != 0)
+	if (shard_call(p->store.set, m->shard, m->tag, &b, call_done, call) != 0)
 		abort();
 }
 

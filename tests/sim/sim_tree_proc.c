@@ -1,5 +1,6 @@
 /*
- * A process of the simulator: log head, rows, shards that call each other.
+ * A process of the simulator: a store (sim_store.h), shards that call each
+ * other.
  * Seams, made by the linker (--wrap): where every applied entry is looked at,
  * and where a bug is put in when SIM_PLANT names one.
  */
@@ -57,6 +58,39 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 	return rv;
 }
 
+/*
+ * Rows that were installed hold all that was applied up to there. Planted: the
+ * locks that they say are held are forgotten.
+ */
+WRAP(void, shard_rows_replaced, struct shard_group *g, struct shard_derived *d)
+{
+	struct proc *p = g->set->config.arg;
+	uint64_t index = d->at.index;
+
+	if (sim_plant == PLANT_NOLOCKS && d->locks != NULL) {
+		ns_locks_free(d->locks);
+		d->locks = ns_locks_new();
+	}
+	__real_shard_rows_replaced(g, d);
+	p->applied[g->id - 1] = index;
+}
+
+/* Some die while they put other rows in place. */
+WRAP(void, shard_on_install, void *arg, struct raft_group *raft)
+{
+	const struct shard_group *g = raft_group_user(raft);
+	struct proc *p = g->set->config.arg;
+
+	if (sim_chance(sim_cluster_sim(p->at.c), 200))
+		sim_cluster_crash_soon(p->at.c, p->at.node, 4);
+	__real_shard_on_install(arg, raft);
+}
+
+WRAP(int, rows_back_checkpoint, struct rows_back *back)
+{
+	return sim_store_is_cut(back) ? 0 : __real_rows_back_checkpoint(back);
+}
+
 /* --- planted --- */
 
 /* Locks are taken but nobody minds them: commands, or reads. */
@@ -87,26 +121,55 @@ WRAP(bool, shard_far_pending, const struct shard_group *g,
 	return __real_shard_far_pending(g, txn);
 }
 
+/* Segments are freed before the rows that do not name them are durable. */
+WRAP(int, raft_check_roll, struct raft_check *c,
+     void (*done)(void *arg, int status), void *arg)
+{
+	if (sim_plant != PLANT_UNSAVED)
+		return __real_raft_check_roll(c, done, arg);
+	done(arg, 0);
+	return 0;
+}
+
+/* The cleaner goes on while values arrive, or are handed out. */
+WRAP(void, shard_hold, struct shard_set *set, bool on)
+{
+	if (sim_plant != PLANT_NOHOLD)
+		__real_shard_hold(set, on);
+}
+
 /* --- rows --- */
+
+static bool is_installing(const struct proc *p)
+{
+	for (unsigned i = 0; i < p->w->groups; i++)
+		if (shard_group(p->store.set, (uint16_t)(i + 1))->installing)
+			return true;
+	return false;
+}
 
 void proc_check_rows(struct proc *p, bool whole)
 {
+	if (is_installing(p)) /* neither the old ones nor the new ones */
+		return;
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		uint16_t g = (uint16_t)(i + 1);
 		uint64_t n;
 
-		if (ns_check(p->back, g, sim_proc_finding, p) != 0 ||
-		    (whole && ns_check_far(p->back, g, sim_proc_finding, p,
-					   &n) != 0))
+		if (ns_check(p->store.back, g, sim_proc_finding, p) != 0 ||
+		    (whole && ns_check_far(p->store.back, g, sim_proc_finding,
+					   p, &n) != 0))
 			sim_fail(p->at.c, "node %u: rows cannot be read",
 				 p->at.node);
 	}
+	if (whole)
+		sim_store_check_values(&p->store, p->w->groups);
 }
 
 bool proc_at_rest(const struct proc *p)
 {
 	for (unsigned i = 0; i < p->w->groups; i++)
-		if (shard_find(p->set, (uint16_t)(i + 1))->locks->parties !=
+		if (shard_find(p->store.set, (uint16_t)(i + 1))->locks->parties !=
 		    NULL)
 			return false;
 	return true;
@@ -164,22 +227,6 @@ static uint16_t proc_place(void *arg, uint16_t shard)
 
 /* --- life of a process --- */
 
-static int proc_record(void *arg, const struct seg_rec *rec)
-{
-	struct proc *p = arg;
-
-	return shard_set_recover(p->set, rec);
-}
-
-static int proc_scan_from(void *arg, const struct seg_rec *start,
-			  uint64_t *ret_gen)
-{
-	struct proc *p = arg;
-
-	*ret_gen = raft_start_need(start);
-	return shard_set_recover(p->set, start);
-}
-
 static void proc_role(void *arg, uint16_t group, bool leader)
 {
 	struct proc *p = arg;
@@ -189,21 +236,6 @@ static void proc_role(void *arg, uint16_t group, bool leader)
 		  p->at.node, group, leader);
 	if (leader)
 		sim_cluster_new_leader(p->at.c, p->at.node);
-}
-
-static int proc_open_log(struct proc *p, struct errbuf *e)
-{
-	const struct seg_config config = {
-		.on_record = proc_record,
-		.scan_from = proc_scan_from,
-	};
-	int rv = sim_proc_open_log(&p->at, &config, e);
-
-	if (rv != 0)
-		return rv;
-	sim_proc_open_port(&p->at);
-	shard_set_log(p->set, p->at.log, p->at.port);
-	return 0;
 }
 
 static int proc_open_groups(struct proc *p, struct errbuf *e)
@@ -216,14 +248,15 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 		voters[i] = i + 1;
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		uint16_t g = (uint16_t)(i + 1);
-		int rv = shard_open(p->set, g, voters, n, e);
+		int rv = shard_open(p->store.set, g, voters, n, e);
 
 		if (rv != 0)
 			return rv;
-		if (shard_read_applied(p->back, g, &p->applied[i], &now) != 0)
+		if (shard_read_applied(p->store.back, g, &p->applied[i], &now) != 0)
 			abort();
 	}
 	proc_check_rows(p, false);
+	sim_store_check_values(&p->store, p->w->groups);
 	return 0;
 }
 
@@ -232,10 +265,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	struct proc *p = sim_zalloc(sizeof *p);
 	struct shard_config config = {
 		.env = env,
-		.id = node + 1,
 		.election_ms = 300,
 		.heartbeat_ms = 50,
-		.send = sim_proc_send,
 		.role = proc_role,
 		.call = proc_call,
 		.call_cancel = proc_call_cancel,
@@ -249,36 +280,35 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->w->c = c;
 	sim_proc_init(&p->at, c, node, env);
 	p->from.client = 1000 + p->w->lives++;
-	if (rows_back_mem(p->w->images[node], &p->back) != 0)
-		abort();
-	config.back = p->back;
+	starting = p;
+	if (sim_store_open(&p->store, &p->at, p->w->images[node], &p->w->asks,
+			   &config, &e) != 0) {
+		starting = NULL;
+		free(p);
+		return sim_refuse(c, node, "%s", e.text);
+	}
+	config.snap_bytes = p->w->snap_bytes;
+	config.snap_piece = p->w->snap_piece;
+	config.tail = p->w->lags ? 20 : 0;
+	config.carry = p->w->lags ? 2 : 0;
 	config.entry_cache = p->w->tiny_cache ? 4000 : 0;
 	config.rows_cache = p->w->tiny_cache ? 4000 : 0;
-	starting = p;
-	if (shard_set_new(&config, &p->set) != 0)
+	if (shard_set_new(&config, &p->store.set) != 0)
 		abort();
-	p->at.host = shard_set_host(p->set);
-	rows_set_forget(shard_set_rows(p->set), p->w->forget);
-	rv = proc_open_log(p, &e);
+	p->at.host = shard_set_host(p->store.set);
+	rows_set_forget(shard_set_rows(p->store.set), p->w->forget);
+	rv = sim_store_open_log(&p->store, &e);
 	if (rv == 0)
 		rv = proc_open_groups(p, &e);
+	starting = NULL;
 	if (rv != 0) {
 		proc_stop(c, node, p, true);
 		return sim_refuse(c, node, "%s", e.text);
 	}
-	if (shard_set_start(p->set) != 0)
+	if (shard_set_start(p->store.set) != 0)
 		abort();
+	sim_store_open_clean(&p->store, p->w->pinned);
 	return p;
-}
-
-void proc_count(struct proc *p)
-{
-	struct shard_stats st;
-
-	shard_set_stats(p->set, &st);
-	p->w->n_far += st.far;
-	p->w->n_again += st.far_again;
-	p->w->n_waits += st.lock_waits;
 }
 
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
@@ -287,12 +317,8 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 
 	(void)c;
 	procs[node] = NULL;
-	proc_count(p);
 	mail_calls_lost(p);
-	sim_proc_close_log(&p->at, crash);
-	shard_set_free(p->set);
-	seg_port_free(p->at.port);
-	rows_back_close(p->back);
+	sim_store_close(&p->store, crash);
 	free(p);
 }
 
@@ -302,6 +328,7 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 
 	(void)c;
 	procs[node] = NULL;
+	sim_store_died(node);
 	applying = NULL;
 	entry = NULL;
 	mail_calls_lost(p);
