@@ -185,5 +185,6 @@ tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_locks_find -Wl,--wrap=shard_far_pending \
 	-Wl,--wrap=raft_group_term -Wl,--wrap=shard_rows_replaced \
 	-Wl,--wrap=shard_on_install -Wl,--wrap=rows_back_checkpoint \
-	-Wl,--wrap=raft_check_roll -Wl,--wrap=shard_hold
+	-Wl,--wrap=raft_check_roll -Wl,--wrap=shard_hold \
+	-Wl,--wrap=log_doubt_settle
 TESTS += tests/sim/sim_tree

@@ -104,6 +104,7 @@ planted sim_tree again 3 mix
 planted sim_tree unsaved 1 disk
 planted sim_tree nohold 3 snap
 planted sim_tree nolocks 3 snap
+planted sim_tree doubtless 1 disk
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab

@@ -199,8 +199,10 @@ static void world_end(struct sim_cluster *c)
 					 (unsigned long long)index,
 					 (unsigned long long)w->models[i].last);
 		}
-		if (p != NULL)
-			proc_check_rows(p);
+		if (p == NULL)
+			continue;
+		proc_check_rows(p);
+		sim_store_check_values(&p->store, w->groups);
 	}
 	sim_cluster_count(c, SIM_N_CHANGES, w->changes);
 	sim_cluster_count(c, SIM_N_TRANSFERS, w->transfers);

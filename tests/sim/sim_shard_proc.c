@@ -116,24 +116,8 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 		proc_cut(p, i);
 	}
 	proc_check_rows(p);
-	sim_store_check_values(&p->store, p->w->groups);
+	sim_store_check_start(&p->store, p->w->groups);
 	return 0;
-}
-
-/* The rows that the machine has when it starts. */
-static void proc_lose_rows(struct proc *p)
-{
-	struct world *w = p->w;
-	struct sim *s = sim_cluster_sim(p->at.c);
-	struct rows_mem_image **image = &w->images[p->at.node];
-
-	if (!sim_chance(s, w->doubts))
-		return;
-	rows_mem_image_free(*image);
-	*image = w->old_image != NULL && sim_chance(s, 50)
-		? rows_mem_image_copy(w->old_image)
-		: rows_mem_image_new();
-	sim_trace(s, "rows lost node=%u", p->at.node);
 }
 
 /* Rows of another member that the last process was putting in place. */
@@ -171,7 +155,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	sim_proc_init(&p->at, c, node, env);
 	sim_changes_init(&p->changes, c, &p->w->changes);
 	sim_starting = p;
-	proc_lose_rows(p);
+	sim_store_lose_rows(&p->at, p->w->doubts, &p->w->images[node],
+			    p->w->old_image);
 	(void)env->vfs->ops->list(env->vfs, "/snap", proc_on_name, p);
 	if (sim_store_open(&p->store, &p->at, p->w->images[node], &p->w->asks,
 			   &config, &e) != 0) {

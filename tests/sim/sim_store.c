@@ -44,6 +44,20 @@ bool sim_store_is_cut(const struct rows_back *back)
 
 /* --- rows and row snapshots --- */
 
+void sim_store_lose_rows(struct sim_proc *at, unsigned permille,
+			 struct rows_mem_image **image,
+			 struct rows_mem_image *old)
+{
+	struct sim *s = sim_cluster_sim(at->c);
+
+	if (!sim_chance(s, permille))
+		return;
+	rows_mem_image_free(*image);
+	*image = old != NULL && sim_chance(s, 50) ? rows_mem_image_copy(old)
+						  : rows_mem_image_new();
+	sim_trace(s, "rows lost node=%u", at->node);
+}
+
 int sim_store_open(struct sim_store *st, struct sim_proc *at,
 		   struct rows_mem_image *image, struct sim_ask **asks,
 		   struct shard_config *config, struct errbuf *e)
@@ -250,4 +264,10 @@ void sim_store_check_values(struct sim_store *st, unsigned n)
 	if (rv != -ENOENT)
 		abort();
 	rows_iter_free(it);
+}
+
+void sim_store_check_start(struct sim_store *st, unsigned n)
+{
+	if (raft_start_n_doubts(st->start) == 0)
+		sim_store_check_values(st, n);
 }

@@ -31,6 +31,13 @@ struct sim_store {
 };
 
 /*
+ * Before open: with a chance of permille / 1000 the machine's rows are gone, or
+ * (unless old is NULL) those of old are back.
+ */
+void sim_store_lose_rows(struct sim_proc *at, unsigned permille,
+			 struct rows_mem_image **image,
+			 struct rows_mem_image *old);
+/*
  * Fills in what shards need of it: back, id, start, snap_dir, store, hold, rot,
  * send, ask; config.arg is the process. 0 or -errno with e set: it is closed.
  */
@@ -51,8 +58,13 @@ void sim_store_died(unsigned node);
  * file here: like files they must keep nothing from there on.
  */
 bool sim_store_is_cut(const struct rows_back *back);
-/* Values that its durable rows of shards 1 to n name are in its log. */
+/*
+ * Values that its durable rows of shards 1 to n name are in its log. Not at a
+ * start with rows in doubt: what the log behind them drops may be gone
+ * (log_doubt.c).
+ */
 void sim_store_check_values(struct sim_store *st, unsigned n);
+void sim_store_check_start(struct sim_store *st, unsigned n);
 
 /* --- sim_snap.c --- */
 /* shard_config.ask */

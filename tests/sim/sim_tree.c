@@ -49,6 +49,10 @@ static void tree_client(struct sim_cluster *c)
 		(void)rows_back_checkpoint(p->store.back);
 	if (p != NULL && w->pinned > 0 && sim_chance(s, w->lags ? 15 : 3))
 		compact_start(p->store.compact, UINT64_MAX);
+	if (w->doubts > 0 && sim_chance(s, 2)) {
+		rows_mem_image_free(w->old_image);
+		w->old_image = rows_mem_image_copy(w->images[0]);
+	}
 	if (!w->asked_root) {
 		w->asked_root = true;
 		tree_root(w);
@@ -214,6 +218,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 
 	for (unsigned i = 0; i < nodes; i++)
 		rows_mem_image_free(w->images[i]);
+	rows_mem_image_free(w->old_image);
 	tree_model_fini(w);
 	sim_snap_free(w->asks);
 	while ((op = w->ops) != NULL) {
@@ -237,6 +242,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		     bool tracing, struct sim_result *ret)
 {
 	static const unsigned forgets[] = { 0, 3, 10, 50 };
+	static const unsigned doubts[] = { 0, 40, 300 };
 	static const unsigned snaps[] = { 1, 40000, 1000000 };
 	static const unsigned pieces[] = { 800, 4000, 0 };
 	struct tree *w = sim_zalloc(sizeof *w);
@@ -256,6 +262,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	w->groups = 2 + (unsigned)(seed % (TREE_GROUPS - 1));
 	w->forget = forgets[seed / 3 % 4];
 	w->tiny_cache = seed / 5 % 2 != 0;
+	w->doubts = nodes == 1 ? doubts[seed / 2 % 3] : 0;
 	w->snap_bytes = snaps[seed / 11 % 3];
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	w->snap_piece = pieces[seed / 2 % 3];
@@ -288,7 +295,7 @@ int main(int argc, char **argv)
 		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
 		{ 0, NULL, SIM_N_SEGMENTS },	{ 0, NULL, SIM_N_TORN },
 		{ 1, NULL, SIM_N_SNAPSHOTS },	{ 1, NULL, SIM_N_SHORT_STARTS },
-		{ 1, NULL, SIM_N_CLEANED },
+		{ 1, NULL, SIM_N_CLEANED },	{ 1, NULL, SIM_N_DOUBTS },
 		{ 0, "snap", SIM_N_CLEANED },	{ 0, "snap", SIM_N_INSTALLS },
 		{ 0, "snap", SIM_N_SHORT_STARTS },
 		{ 0, NULL, SIM_N },
@@ -302,6 +309,7 @@ int main(int argc, char **argv)
 		{ .name = "unsaved", .plant = PLANT_UNSAVED },
 		{ .name = "nohold", .plant = PLANT_NOHOLD },
 		{ .name = "nolocks", .plant = PLANT_NOLOCKS },
+		{ .name = "doubtless", .plant = PLANT_DOUBTLESS },
 	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_tree",

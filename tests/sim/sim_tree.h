@@ -120,7 +120,8 @@ struct client {
 };
 
 enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
-	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS };
+	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS,
+	     PLANT_DOUBTLESS };
 
 struct tree {
 	struct sim_cluster *c;
@@ -132,6 +133,12 @@ struct tree {
 	uint64_t snap_bytes;
 	uint64_t pinned;      /* log_clean.h; 0: nothing is cleaned */
 	struct sim_ask *asks;
+	/*
+	 * One machine: at so many of 1000 starts its rows are gone, or an old
+	 * copy of them is back.
+	 */
+	unsigned doubts;
+	struct rows_mem_image *old_image;
 	struct rows_mem_image *images[SIM_NODES];
 	struct group group[TREE_GROUPS];
 	uint64_t root;        /* 0: not made */

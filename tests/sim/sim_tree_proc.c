@@ -131,6 +131,13 @@ WRAP(int, raft_check_roll, struct raft_check *c,
 	return 0;
 }
 
+/* Rows from before a cleaning are taken as they are. */
+WRAP(int, log_doubt_settle, struct log_doubt *d, struct seg_head *log)
+{
+	return sim_plant == PLANT_DOUBTLESS ? 0
+					    : __real_log_doubt_settle(d, log);
+}
+
 /* The cleaner goes on while values arrive, or are handed out. */
 WRAP(void, shard_hold, struct shard_set *set, bool on)
 {
@@ -256,7 +263,7 @@ static int proc_open_groups(struct proc *p, struct errbuf *e)
 			abort();
 	}
 	proc_check_rows(p, false);
-	sim_store_check_values(&p->store, p->w->groups);
+	sim_store_check_start(&p->store, p->w->groups);
 	return 0;
 }
 
@@ -281,6 +288,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	sim_proc_init(&p->at, c, node, env);
 	p->from.client = 1000 + p->w->lives++;
 	starting = p;
+	sim_store_lose_rows(&p->at, p->w->doubts, &p->w->images[node],
+			    p->w->old_image);
 	if (sim_store_open(&p->store, &p->at, p->w->images[node], &p->w->asks,
 			   &config, &e) != 0) {
 		starting = NULL;
