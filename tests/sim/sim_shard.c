@@ -376,7 +376,7 @@ int main(int argc, char **argv)
 		{ 3, NULL, SIM_N_BREAKS },	{ 3, "mix", SIM_N_DEATHS },
 		{ 3, "mix", SIM_N_MERGES },	{ 7, "mix", SIM_N_BREAKS },
 		{ 0, "snap", SIM_N_INSTALLS },	{ 0, "snap", SIM_N_TRANSFERS },
-		{ 0, "snap", SIM_N_CLEANED },	{ 0, "snap", SIM_N_HALF_INSTALLS },
+		{ 0, "snap", SIM_N_CLEANED },	{ 3, "snap", SIM_N_HALF_INSTALLS },
 		{ 0, "member", SIM_N_INSTALLS }, { 0, "member", SIM_N_CHANGES },
 		{ 0, "member", SIM_N_WIPES },	{ 0, "member", SIM_N_CLEANED },
 		{ 0, NULL, SIM_N },
