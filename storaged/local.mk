@@ -11,8 +11,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
 	%D%/ns_region.c %D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c \
 	%D%/ns_rows.h %D%/ns_session.c %D%/ns_slice.c %D%/ns_slot.c \
-	%D%/ns_sum.c %D%/ns_txn.c %D%/ns_values.c %D%/ns_values.h \
-	%D%/ns_victim.c %D%/ns_walk.c \
+	%D%/ns_segment.c %D%/ns_split.c %D%/ns_sum.c %D%/ns_txn.c \
+	%D%/ns_values.c %D%/ns_values.h %D%/ns_victim.c %D%/ns_walk.c \
 	%D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \

@@ -19,6 +19,7 @@
 	B(ENTRIES, "entries in the directory") \
 	B(SUBDIRS, "directories in the directory") \
 	B(MARKER, "marker of the directory") \
+	B(SPLIT, "map of the directory") \
 	B(XATTRS, "attribute rows of the inode") \
 	B(XBYTES, "bytes of attributes of the inode") \
 	B(REGIONS, "region rows of the body") \
@@ -202,6 +203,18 @@ static int ns_check_slice(struct ns_checker *c, struct wire_bytes value)
 
 /* --- inodes --- */
 
+/* What its directory says of it is for ns_check_far(). */
+static void ns_check_segment(struct ns_checker *c, uint64_t ino,
+			     const struct ns_row_inode *r)
+{
+	if (r->entries == 0 || r->flags & (NS_INODE_MARKER | NS_INODE_ROOT |
+					   NS_INODE_SPLIT))
+		ns_check_say(c, "segment %lx is empty, or more than that",
+			     (unsigned long)ino);
+	if (!ns_range_closed(r->name, r->target))
+		ns_check_say(c, "segment %lx parts names", (unsigned long)ino);
+}
+
 static int ns_check_inode_dir(struct ns_checker *c, uint64_t ino,
 			      const struct ns_row_inode *r)
 {
@@ -217,7 +230,9 @@ static int ns_check_inode_dir(struct ns_checker *c, uint64_t ino,
 	if (r->flags & NS_INODE_IMPLICIT && r->entries == 0)
 		ns_check_say(c, "implicit directory %lx is empty",
 			     (unsigned long)ino);
-	if (!(r->flags & NS_INODE_ROOT)) {
+	if (r->flags & NS_INODE_SEGMENT)
+		ns_check_segment(c, ino, r);
+	else if (!(r->flags & NS_INODE_ROOT)) {
 		rv = ns_book(c, NS_BOOK_LINKS, ino,
 			     ns_check_is_far(c, r->parent) ? 0 : 1);
 		if (rv == 0)
@@ -230,6 +245,9 @@ static int ns_check_inode_dir(struct ns_checker *c, uint64_t ino,
 	if (rv == 0)
 		rv = ns_book(c, NS_BOOK_MARKER, ino,
 			     !!(r->flags & NS_INODE_MARKER));
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_SPLIT, ino,
+			     !!(r->flags & NS_INODE_SPLIT));
 	return rv;
 }
 
@@ -411,6 +429,33 @@ static int ns_check_xattr(struct ns_checker *c, struct wire_bytes value)
 		       : ns_book(c, NS_BOOK_XBYTES, ns_rest64(c, 0), -bytes);
 }
 
+static int ns_check_map(struct ns_checker *c, struct wire_bytes value)
+{
+	struct wire_bytes last = { NULL, 0 };
+	struct ns_row_map row;
+	struct wire_reader r;
+	struct ns_range g;
+	uint64_t dir;
+	uint32_t n;
+	int rv = ns_row_map_load(&row, value);
+
+	if (rv != 0 || !ns_rest_at_least(c, 8, 'G'))
+		return rv;
+	dir = ns_rest64(c, 0);
+	rv = ns_book(c, NS_BOOK_SPLIT, dir, -1);
+	r = wire_vec_reader(row.segments, &n);
+	if (rv == 0)
+		rv = ns_book(c, NS_BOOK_ENTRIES, dir, -(int64_t)n);
+	while (rv == 0 && (rv = ns_map_next(&r, &n, &g)) == 0) {
+		if (wire_bytes_cmp(g.first, last) < 0 ||
+		    wire_bytes_cmp(g.first, g.end) >= 0)
+			ns_check_say(c, "segments of %lx out of order",
+				     (unsigned long)dir);
+		last = g.end;
+	}
+	return rv == -ENOENT ? 0 : rv;
+}
+
 /* --- uploads, usage, the rest --- */
 
 static int ns_check_numbers(struct ns_checker *c, struct wire_bytes numbers,
@@ -547,6 +592,8 @@ static int ns_check_row(struct ns_checker *c, uint8_t type,
 		return ns_check_page(c, value);
 	case NS_T_DENT:
 		return ns_check_dent(c, value);
+	case NS_T_SEGMENT:
+		return ns_check_map(c, value);
 	case NS_T_INODE:
 		return ns_check_inode(c, value);
 	case NS_T_SLICE:

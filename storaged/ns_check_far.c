@@ -72,6 +72,124 @@ static int ns_far_knows(struct ns_far_check *c, uint64_t ino, uint64_t dir,
 	return rv;
 }
 
+/* --- segments: the ones of all shards are looked up --- */
+
+/* The range that the map of dir says ino has; end empty: none. */
+static int ns_far_range(struct ns_far_check *c, uint64_t dir, uint64_t ino,
+			struct wire_bytes first, struct wire_bytes end,
+			bool *ret_same)
+{
+	struct ns_row_map map;
+	struct wire_reader r;
+	struct wire_bytes b;
+	struct ns_range g;
+	struct ns_key k;
+	uint8_t *value;
+	uint32_t n;
+	int rv;
+
+	*ret_same = false;
+	ns_key_id(&k, ino_shard(dir), NS_T_SEGMENT, dir);
+	rv = ns_far_row(c, &k, &value, &b);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	rv = ns_row_map_load(&map, b);
+	r = wire_vec_reader(map.segments, &n);
+	while (rv == 0 && (rv = ns_map_next(&r, &n, &g)) == 0)
+		*ret_same |= g.ino == ino && wire_bytes_eq(g.first, first) &&
+			     wire_bytes_eq(g.end, end);
+	mem_free(value);
+	return rv == -ENOENT ? 0 : rv;
+}
+
+/* Is an entry of dir where everybody looks for it? */
+static int ns_far_check_place(struct ns_far_check *c, uint64_t dir,
+			      struct wire_bytes name)
+{
+	struct ns_row_inode r;
+	struct ns_row_map map;
+	struct wire_bytes b;
+	struct ns_range g;
+	struct ns_key k;
+	uint8_t *value;
+	bool lost;
+	int rv;
+
+	ns_key_id(&k, c->shard, NS_T_INODE, dir);
+	rv = ns_far_row(c, &k, &value, &b);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv; /* ns_check() tells */
+	rv = ns_row_inode_load(&r, b);
+	lost = rv == 0 && r.flags & NS_INODE_SEGMENT &&
+	       !ns_segment_has(&r, name);
+	mem_free(value);
+	if (rv != 0)
+		return rv;
+	ns_key_id(&k, c->shard, NS_T_SEGMENT, dir);
+	rv = ns_far_row(c, &k, &value, &b);
+	if (rv == 0) {
+		rv = ns_row_map_load(&map, b);
+		if (rv == 0)
+			rv = ns_map_seek(map.segments, name, &g);
+		lost |= rv == 0 && wire_bytes_cmp(g.first, name) <= 0;
+		mem_free(value);
+	}
+	if (lost)
+		ns_far_say(c, "entry %.*s of %lx: not in its segment",
+			   (int)name.len, (const char *)name.p,
+			   (unsigned long)dir);
+	return rv == -ENOENT ? 0 : rv;
+}
+
+/* Every segment of a map must be, and of that range. */
+static int ns_far_check_map(struct ns_far_check *c, uint64_t dir,
+			    struct wire_bytes value)
+{
+	struct ns_row_map map;
+	struct wire_reader r;
+	struct ns_range g;
+	uint32_t n;
+	int rv = ns_row_map_load(&map, value);
+
+	r = wire_vec_reader(map.segments, &n);
+	while (rv == 0 && (rv = ns_map_next(&r, &n, &g)) == 0) {
+		struct ns_row_inode ip = { .flags = 0 };
+		struct wire_bytes b;
+		struct ns_key k;
+		uint8_t *p = NULL;
+		bool same;
+
+		c->n++;
+		ns_key_id(&k, ino_shard(g.ino), NS_T_INODE, g.ino);
+		rv = ns_far_row(c, &k, &p, &b);
+		if (rv == 0)
+			rv = ns_row_inode_load(&ip, b);
+		if (rv != 0 && rv != -ENOENT)
+			return rv;
+		same = rv == 0 && ip.flags & NS_INODE_SEGMENT &&
+		       ip.parent == dir && wire_bytes_eq(ip.name, g.first) &&
+		       wire_bytes_eq(ip.target, g.end);
+		mem_free(p);
+		rv = 0;
+		if (!same)
+			ns_far_say(c, "segment %lx of %lx is not what it says",
+				   (unsigned long)g.ino, (unsigned long)dir);
+	}
+	return rv == -ENOENT ? 0 : rv;
+}
+
+static int ns_far_check_segment(struct ns_far_check *c, uint64_t ino,
+				const struct ns_row_inode *r)
+{
+	bool same;
+	int rv = ns_far_range(c, r->parent, ino, r->name, r->target, &same);
+
+	if (rv == 0 && !same)
+		ns_far_say(c, "segment %lx: %lx does not know",
+			   (unsigned long)ino, (unsigned long)r->parent);
+	return rv;
+}
+
 static int ns_far_check_dent(struct ns_far_check *c, uint64_t dir,
 			     struct wire_bytes name, struct wire_bytes value)
 {
@@ -79,6 +197,8 @@ static int ns_far_check_dent(struct ns_far_check *c, uint64_t dir,
 	bool known;
 	int rv = ns_row_dent_load(&d, value);
 
+	if (rv == 0)
+		rv = ns_far_check_place(c, dir, name);
 	if (rv != 0 || ino_shard(d.ino) == c->shard)
 		return rv;
 	c->n++;
@@ -127,6 +247,8 @@ static int ns_far_check_inode(struct ns_far_check *c, uint64_t ino,
 
 	if (rv != 0 || r.nlink == 0 || r.flags & NS_INODE_ROOT)
 		return rv;
+	if (r.flags & NS_INODE_SEGMENT)
+		return ns_far_check_segment(c, ino, &r);
 	return ns_far_check_name(c, ino, r.parent, r.name);
 }
 
@@ -152,6 +274,10 @@ static int ns_far_check_row(struct ns_far_check *c, uint8_t type,
 					       ns_be64(rest.p + 8),
 					       wire_bytes(rest.p + 16,
 							  rest.len - 16));
+	case NS_T_SEGMENT:
+		return rest.len < 8 ? 0
+				    : ns_far_check_map(c, ns_be64(rest.p),
+						       value);
 	case NS_T_TXN:
 		return -EBUSY;
 	default:

@@ -227,7 +227,8 @@ static int ns_inode_flush(struct ns_ctx *x, struct ns_inode *ip)
 		return rv;
 	rv = ns_put_inode(x, ns_key_get(&k), &ip->r);
 	if (rv != 0 || !ip->dent_dirty || ip->r.nlink == 0 ||
-	    ip->r.flags & NS_INODE_ROOT || ns_is_far(x, ip->r.parent))
+	    ip->r.flags & (NS_INODE_ROOT | NS_INODE_SEGMENT) ||
+	    ns_is_far(x, ip->r.parent))
 		return rv;
 	ns_dent_of(ip->ino, &ip->r, &d, etag);
 	ns_key_dent(&k, x->shard, ip->r.parent, ip->r.name);

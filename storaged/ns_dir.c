@@ -77,16 +77,13 @@ int ns_dent_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes row_name,
 	return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
 }
 
-int ns_pair_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
-		struct ns_pair *ret)
+static int ns_pair_load(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
+			struct ns_pair *ret)
 {
 	struct ns_key k;
 	int rv, rv2;
 
 	ret->name = name;
-	rv = ns_name_check(name);
-	if (rv != 0)
-		return rv;
 	ns_key_dent(&k, ino_shard(dir), dir, name);
 	rv = ns_dent_row(x, ns_key_get(&k), &ret->file);
 	ns_key_u8(&k, '/');
@@ -96,6 +93,41 @@ int ns_pair_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
 	if (rv != 0 && rv != -ENOENT)
 		return rv;
 	return rv2 == -ENOENT ? 0 : rv2;
+}
+
+/* It was one when it was looked for: all begins anew. */
+static int ns_pair_lost(struct ns_ctx *x)
+{
+	x->blocked = true;
+	x->holder = (struct wire_u128){ 0, 0 };
+	return -EAGAIN;
+}
+
+int ns_pair_get(struct ns_ctx *x, uint64_t *dir, struct wire_bytes name,
+		int how, struct ns_pair *ret)
+{
+	bool go = x->cmd == NULL ||
+		  (how == NS_PAIR_GO && !ns_is_far(x, *dir));
+	struct ns_inode *sp;
+	uint64_t segment;
+	int rv = ns_name_check(name);
+
+	if (rv == 0)
+		rv = ns_pair_load(x, *dir, name, ret);
+	if (rv != 0 || ret->has_file || ret->has_dir)
+		return rv;
+	rv = ns_segment_find(x, *dir, name, &segment);
+	if (rv == RPC_STATUS_STALE)
+		return ns_pair_lost(x);
+	if (rv != 0 || segment == 0)
+		return rv;
+	if (go)
+		return ns_elsewhere_ino(x, segment, 0);
+	rv = ns_dir_get(x, segment, &sp);
+	if (rv > 0 || (rv == 0 && !ns_segment_has(&sp->r, name)))
+		return ns_pair_lost(x);
+	*dir = segment;
+	return rv != 0 ? rv : ns_pair_load(x, segment, name, ret);
 }
 
 int ns_pair_pick(struct ns_ctx *x, const struct ns_pair *p, uint8_t how,
@@ -147,7 +179,8 @@ static void ns_dir_count(struct ns_ctx *x, struct ns_inode *dp,
 			 int n)
 {
 	ns_inode_touch(x, dp);
-	dp->r.mtime = x->cmd->now;
+	if (!x->quiet)
+		dp->r.mtime = x->cmd->now;
 	dp->r.entries += (uint64_t)n;
 	if (ns_is_dir(ip))
 		dp->r.nlink += (uint32_t)n;
@@ -424,11 +457,20 @@ int ns_dir_drop_marker(struct ns_ctx *x, struct ns_inode *dp)
 /* Bounded by the depth of a key: components are at least a slash. */
 int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp)
 {
-	while (dp->r.entries == 0 && dp->r.flags & NS_INODE_IMPLICIT) {
-		struct ns_inode *up;
-		/* it may be the next one to go */
-		int rv = ns_dir_hold(x, dp->r.parent, RPC_LOCK_ALL, &up);
+	const uint32_t never = NS_INODE_IMPLICIT | NS_INODE_SEGMENT;
 
+	while (dp->r.entries == 0 && dp->r.flags & never) {
+		struct ns_inode *up;
+		int rv;
+
+		if (dp->r.flags & NS_INODE_SEGMENT) {
+			rv = ns_segment_drop(x, dp, RPC_LOCK_ALL, &dp);
+			if (rv != 0)
+				return rv;
+			continue;
+		}
+		/* it may be the next one to go */
+		rv = ns_dir_hold(x, dp->r.parent, RPC_LOCK_ALL, &up);
 		if (rv != 0)
 			return rv > 0 ? ns_lost(x, dp->r.parent) : rv;
 		rv = ns_entry_remove(x, up, dp->r.name, dp, false);
@@ -441,9 +483,16 @@ int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp)
 
 int ns_dir_settle(struct ns_ctx *x, struct ns_inode *dp)
 {
-	struct ns_step s = { .op = NS_STEP_SETTLE, .dir = dp->ino };
+	struct ns_step s = { .op = NS_STEP_SETTLE };
 	int rv;
 
+	if (!dp->far && dp->r.entries == 0 &&
+	    dp->r.flags & NS_INODE_SEGMENT) {
+		rv = ns_segment_drop(x, dp, RPC_LOCK_PIN, &dp);
+		if (rv != 0)
+			return rv;
+	}
+	s.dir = dp->ino;
 	if (dp->far && dp->r.flags & NS_INODE_IMPLICIT)
 		return ns_far_step(x, ino_shard(dp->ino), &s);
 	if (dp->r.entries > 0 || !(dp->r.flags & NS_INODE_IMPLICIT))

@@ -194,6 +194,15 @@ int ns_far_dent(struct ns_ctx *x, struct wire_bytes key, uint8_t mode,
 	return rv != 0 ? rv : ns_row_dent_load(ret, row->value);
 }
 
+int ns_far_map(struct ns_ctx *x, struct wire_bytes key, uint8_t mode,
+	       struct ns_row_map *ret)
+{
+	struct ns_far_row *row;
+	int rv = ns_far_get(x, key, mode, &row);
+
+	return rv != 0 ? rv : ns_row_map_load(ret, row->value);
+}
+
 bool ns_far_needs(const struct ns_ctx *x)
 {
 	return x->far != NULL && x->far->needs.count > 0;
@@ -225,8 +234,9 @@ static struct ns_far_out *ns_far_out(struct ns_far *f, uint16_t shard)
 	return o;
 }
 
-int ns_far_step(struct ns_ctx *x, uint16_t shard, const struct ns_step *s)
+int ns_far_step(struct ns_ctx *x, uint16_t shard, const struct ns_step *step)
 {
+	struct ns_step s = *step;
 	struct ns_far_out *o;
 	struct wire_writer w;
 	struct wire_bytes b;
@@ -238,7 +248,8 @@ int ns_far_step(struct ns_ctx *x, uint16_t shard, const struct ns_step *s)
 	if (o == NULL)
 		return RPC_STATUS_TOO_MANY;
 	buf_reset(&x->scratch);
-	rv = ns_step_encode(s, &x->scratch);
+	s.quiet = x->quiet;
+	rv = ns_step_encode(&s, &x->scratch);
 	if (rv != 0)
 		return rv;
 	w = wire_vec_add(&o->steps);

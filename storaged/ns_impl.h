@@ -52,6 +52,7 @@ struct ns_ctx {
 	bool have_hash;
 	const struct ns_locks *locks; /* borrowed; NULL: none */
 	struct wire_u128 txn;      /* whose locks are ours; 0: nobody's */
+	bool quiet;                /* no times and versions: names move only */
 	bool blocked;              /* somebody else's are in the way: holder */
 	struct wire_u128 holder;
 	struct ns_far *far;        /* ns_far.c; NULL at first */
@@ -181,11 +182,14 @@ int ns_queue_put(struct ns_ctx *x, struct wire_bytes key,
 
 void ns_attr_of(uint64_t ino, const struct ns_row_inode *r,
 		struct wire_attr *ret);
-/* Of a directory of another shard nothing: others change it as well. */
+/*
+ * Of one of another shard nothing: others change it as well. Nor of a segment,
+ * which nobody shall see.
+ */
 static inline void ns_dir_attr(const struct ns_inode *dp,
 			       struct wire_attr *ret)
 {
-	if (!dp->far)
+	if (!dp->far && !(dp->r.flags & NS_INODE_SEGMENT))
 		ns_attr_of(dp->ino, &dp->r, ret);
 }
 /* The ETag as S3 shows it: stored, or made from the data_version. */
@@ -223,6 +227,8 @@ int ns_far_inode(struct ns_ctx *x, uint64_t ino, uint8_t mode,
 		 struct ns_row_inode *ret, uint8_t *ret_held);
 int ns_far_dent(struct ns_ctx *x, struct wire_bytes key, uint8_t mode,
 		struct ns_row_dent *ret);
+int ns_far_map(struct ns_ctx *x, struct wire_bytes key, uint8_t mode,
+	       struct ns_row_map *ret);
 /* Something is needed that the command did not bring. */
 bool ns_far_needs(const struct ns_ctx *x);
 int ns_far_needs_move(struct ns_ctx *x, struct wire_vec *ret);
@@ -288,8 +294,13 @@ struct ns_pair {
 	bool has_file, has_dir;
 	struct ns_row_dent file, dir;
 };
-int ns_pair_get(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
-		struct ns_pair *ret);
+/*
+ * Of a name that is in a segment: ELSEWHERE when the command can go there
+ * (NS_PAIR_GO, or it is a read), else *dir becomes the segment.
+ */
+enum { NS_PAIR_STAY, NS_PAIR_GO };
+int ns_pair_get(struct ns_ctx *x, uint64_t *dir, struct wire_bytes name,
+		int how, struct ns_pair *ret);
 /* The row `how` means: NOENT; ret_row_name in command memory. */
 int ns_pair_pick(struct ns_ctx *x, const struct ns_pair *p, uint8_t how,
 		 struct ns_row_dent *ret, struct wire_bytes *ret_row_name);
@@ -332,6 +343,70 @@ int ns_dir_drop_marker(struct ns_ctx *x, struct ns_inode *dp);
 int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp);
 /* The mount took the last row: the directory is now explicit. */
 int ns_dir_settle(struct ns_ctx *x, struct ns_inode *dp);
+
+/* --- segments of huge directories (ns_segment.c, ns_split.c) --- */
+
+/* One of a map. */
+struct ns_range {
+	uint64_t ino;
+	struct wire_bytes first, end;
+};
+
+/*
+ * An entry that dir does not have: the segment that it belongs into, or 0 (dir
+ * may be of another shard). STALE: dir is a segment that
+ * does not hold that name (any more).
+ */
+int ns_segment_find(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
+		    uint64_t *ret_segment);
+/*
+ * Where a request goes on that came with `at`: dir, or at when that is the
+ * segment of dir which holds the name, else 0: at is no segment (or gone).
+ * ELSEWHERE: it does not hold the name any more.
+ */
+int ns_segment_at(struct ns_ctx *x, uint64_t dir, uint64_t at,
+		  struct wire_bytes name, uint64_t *ret_dir);
+static inline bool ns_segment_has(const struct ns_row_inode *r,
+				  struct wire_bytes name)
+{
+	return r->flags & NS_INODE_SEGMENT &&
+	       wire_bytes_cmp(name, r->name) >= 0 &&
+	       wire_bytes_cmp(name, r->target) < 0;
+}
+/*
+ * A segment without entries goes: *ret is its directory, held in that mode.
+ */
+int ns_segment_drop(struct ns_ctx *x, struct ns_inode *sp, uint8_t mode,
+		    struct ns_inode **ret);
+/* A directory's mode or group changed: its segments have copies. */
+int ns_segment_inherit(struct ns_ctx *x, struct ns_inode *dp);
+/* One like that directory, for its parent and range to be set. */
+int ns_segment_new(struct ns_ctx *x, uint64_t ino, const struct ns_inode *like,
+		   struct ns_inode **ret);
+/* What is known of it changed; of another shard by a step. */
+int ns_segment_put(struct ns_ctx *x, struct ns_inode *sp);
+/* Which names of a directory are in which segments. -ENOENT: in none. */
+int ns_map_get(struct ns_ctx *x, uint64_t dir, uint8_t mode,
+	       struct ns_row_map *ret);
+/*
+ * Puts g there, or (without end) takes it away; held ALL. more: how many
+ * segments more these are then.
+ */
+int ns_map_put(struct ns_ctx *x, struct ns_inode *dp, const struct ns_range *g,
+	       int more);
+/* NS_STEP_SEGMENT and NS_STEP_MAP */
+int ns_step_segment(struct ns_ctx *x, const struct ns_step *s);
+int ns_step_map(struct ns_ctx *x, const struct ns_step *s);
+/* 0, -ENOENT at the end (n counts down), -EIO. */
+int ns_map_next(struct wire_reader *r, uint32_t *n, struct ns_range *ret);
+/*
+ * The first range of a map whose end lies behind name: that holds it or what
+ * comes next. -ENOENT, -EIO.
+ */
+int ns_map_seek(struct wire_bytes map, struct wire_bytes name,
+		struct ns_range *ret);
+/* May a segment hold just these? Both rows of any name, or none. */
+bool ns_range_closed(struct wire_bytes first, struct wire_bytes end);
 
 /* --- bytes (ns_extent.c, ns_region.c, ns_file.c) --- */
 
@@ -557,7 +632,8 @@ int ns_work_session(struct ns_ctx *x, uint64_t session,
 	M(removexattr) M(write) M(put) M(delete) M(mpu_create) \
 	M(mpu_part) M(mpu_complete) M(mpu_abort) M(root_create) M(root_remove) \
 	M(queue_work) M(slice_reap) M(slice_done) M(slice_drop) M(session_end) \
-	M(merge) M(txn_lock) M(txn_end) M(txn_forget)
+	M(merge) M(txn_lock) M(txn_end) M(txn_forget) M(dir_segment) \
+	M(dir_split)
 #define NS_OPS_R(M) \
 	M(lookup) M(getattr) M(open) M(readlink) M(getxattr) M(listxattr) \
 	M(parent) M(statfs) M(read) M(object) M(prepare) M(mpu_get) M(usage) \

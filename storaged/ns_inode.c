@@ -141,6 +141,10 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 
 void ns_inode_touch(struct ns_ctx *x, struct ns_inode *ip)
 {
+	if (x->quiet) {
+		ip->dirty = true;
+		return;
+	}
 	if (!ip->touched)
 		ip->r.change = ns_next_version(x, ip->r.change);
 	ip->touched = ip->dirty = true;
@@ -424,6 +428,8 @@ void ns_attr_of(uint64_t ino, const struct ns_row_inode *r,
 		ret->size = r->target.len;
 	if (r->flags & NS_INODE_IMPLICIT)
 		ret->flags |= WIRE_ATTR_IMPLICIT;
+	if (r->flags & NS_INODE_SPLIT)
+		ret->nlink = 1; /* nobody counts those in segments */
 	if (r->flags & NS_INODE_MARKER)
 		ret->flags |= WIRE_ATTR_MARKER;
 	if (r->nlink == 0)

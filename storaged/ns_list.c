@@ -45,6 +45,13 @@ struct ns_lister {
 	uint64_t at;              /* it goes on there, below l->path */
 	bool below;               /* all below the directory asked for is done */
 	uint32_t asks;            /* entries that only other shards can describe */
+	bool split;               /* there are segments: ask the maps */
+	uint64_t segment;         /* it comes next in the directory, or 0 ... */
+	struct buf limit;         /* ... at this row name */
+	uint64_t up;              /* it began in a segment of that one ... */
+	struct buf end;           /* ... which ends at this row name */
+	bool lost;                /* it is not there any more */
+	struct buf from;          /* of the answer */
 };
 
 static struct wire_bytes ns_buf_bytes(const struct buf *b)
@@ -58,18 +65,76 @@ static bool ns_has_prefix(struct wire_bytes s, struct wire_bytes prefix)
 	       (prefix.len == 0 || memcmp(s.p, prefix.p, prefix.len) == 0);
 }
 
-static void ns_list_seek_row(struct ns_lister *l, uint64_t dir,
-			     struct wire_bytes from, bool behind)
+/* Notes the segment that has the first name >= pos, or comes next. */
+static int ns_list_map(struct ns_lister *l, uint64_t dir,
+		       struct wire_bytes pos)
 {
+	struct wire_bytes value;
+	struct ns_row_map map;
+	struct ns_range g;
 	struct ns_key k;
+	int rv;
+
+	l->segment = 0;
+	if (!l->split)
+		return 0;
+	ns_key_id(&k, l->shard, NS_T_SEGMENT, dir);
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	if (rv == 0)
+		rv = ns_row_map_load(&map, value);
+	if (rv == 0)
+		rv = ns_map_seek(map.segments, pos, &g);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	if (wire_bytes_cmp(g.first, pos) > 0)
+		pos = g.first;
+	l->segment = g.ino;
+	buf_reset(&l->limit);
+	buf_add(&l->limit, pos.p, pos.len);
+	return l->limit.err;
+}
+
+static int ns_list_seek_row(struct ns_lister *l, uint64_t dir,
+			    struct wire_bytes from, bool behind)
+{
+	const size_t at = NS_KEY_REST + 8;
+	struct ns_key k;
+	int rv;
 
 	ns_key_dent(&k, l->shard, dir, from);
 	if (behind)
 		ns_key_u8(&k, 0);
+	rv = ns_list_map(l, dir, wire_bytes(k.p + at, k.len - at));
 	rows_iter_seek(l->it, ns_key_get(&k));
+	return rv;
 }
 
-/* The next row of a directory; -ENOENT when there is none. */
+static int ns_list_go(struct ns_lister *l, uint64_t at, const struct buf *name)
+{
+	l->at = at;
+	l->truncated = l->done = true;
+	buf_reset(&l->from);
+	buf_add(&l->from, l->path.data, l->path.len);
+	buf_add(&l->from, name->data, name->len);
+	return l->from.err;
+}
+
+/* The names that come next are in a segment, which goes on. */
+static int ns_list_go_segment(struct ns_lister *l)
+{
+	return ns_list_go(l, l->segment, &l->limit);
+}
+
+/* The segment has ended: its directory goes on. */
+static int ns_list_go_up(struct ns_lister *l)
+{
+	return ns_list_go(l, l->up, &l->end);
+}
+
+/*
+ * The next row of a directory; -ENOENT when there is none, -EXDEV when a
+ * segment has it.
+ */
 static int ns_list_next_row(struct ns_lister *l, uint64_t dir,
 			    struct wire_bytes *ret_name,
 			    struct ns_row_dent *ret)
@@ -77,14 +142,17 @@ static int ns_list_next_row(struct ns_lister *l, uint64_t dir,
 	struct wire_bytes key, value;
 	int rv = rows_iter_next(l->it, &key, &value);
 
-	if (rv != 0)
+	if (rv != 0 && rv != -ENOENT)
 		return rv;
-	if (key.len < NS_KEY_REST + 8)
+	if (rv == 0 && key.len < NS_KEY_REST + 8)
 		return -EIO;
-	if (ns_be64(key.p + NS_KEY_REST) != dir)
-		return -ENOENT;
+	if (rv != 0 || ns_be64(key.p + NS_KEY_REST) != dir)
+		return l->segment != 0 ? -EXDEV : -ENOENT;
 	*ret_name = wire_bytes(key.p + NS_KEY_REST + 8,
 			       key.len - NS_KEY_REST - 8);
+	if (l->segment != 0 &&
+	    wire_bytes_cmp(*ret_name, ns_buf_bytes(&l->limit)) >= 0)
+		return -EXDEV;
 	return ns_row_dent_load(ret, value);
 }
 
@@ -185,7 +253,8 @@ static int ns_list_seek(struct ns_lister *l, struct wire_bytes key)
 		return 0;
 	}
 	if (rv == 0)
-		rv = ns_list_push(l, dir, l->m->at == 0 || key.len > 0);
+		rv = ns_list_push(l, dir, l->m->at == 0 || key.len > 0 ||
+					       l->up != 0);
 	while (rv == 0) {
 		comp = ns_list_component(key);
 		if (comp.len == 0)
@@ -204,8 +273,7 @@ static int ns_list_seek(struct ns_lister *l, struct wire_bytes key)
 	}
 	if (rv != 0 && rv != -ENOENT)
 		return rv;
-	ns_list_seek_row(l, l->frames[l->n - 1].dir, key, false);
-	return 0;
+	return ns_list_seek_row(l, l->frames[l->n - 1].dir, key, false);
 }
 
 /* --- what comes out --- */
@@ -365,17 +433,20 @@ static int ns_list_pop(struct ns_lister *l)
 		if (rv != 0 || l->done || l->placed != placed)
 			return rv;
 	}
+	if (l->n == 1 && l->up != 0)
+		return ns_list_go_up(l);
 	if (l->n == 1) {
-		l->below = l->m->at != 0;
+		/* the root's own names may have been asked for by at */
+		l->below = l->m->at != 0 && l->m->at != l->m->root;
 		l->done = true;
 		return 0;
 	}
 	name = wire_bytes(l->path.data + up->path_len,
 			  f->path_len - up->path_len);
-	ns_list_seek_row(l, up->dir, name, true);
+	rv = ns_list_seek_row(l, up->dir, name, true);
 	l->path.len = up->path_len;
 	l->n--;
-	return 0;
+	return rv;
 }
 
 static int ns_list_enter(struct ns_lister *l, struct wire_bytes name,
@@ -398,9 +469,8 @@ static int ns_list_enter(struct ns_lister *l, struct wire_bytes name,
 	if (ns_list_leaves(l, d->ino))
 		return 0;
 	rv = ns_list_push(l, d->ino, false);
-	if (rv == 0)
-		ns_list_seek_row(l, d->ino, wire_bytes(NULL, 0), false);
-	return rv;
+	return rv != 0 ? rv : ns_list_seek_row(l, d->ino, wire_bytes(NULL, 0),
+					       false);
 }
 
 static int ns_list_step(struct ns_lister *l)
@@ -412,6 +482,8 @@ static int ns_list_step(struct ns_lister *l)
 
 	if (rv == -ENOENT)
 		return ns_list_pop(l);
+	if (rv == -EXDEV)
+		return ns_list_go_segment(l);
 	if (rv != 0)
 		return rv;
 	f->any = true;
@@ -443,12 +515,26 @@ static int ns_list_deep(struct ns_lister *l)
 
 /* --- one directory: delimiter "/" --- */
 
+/* The component is not in dir, but it may be in a segment; -ENOENT. */
+static int ns_list_base_segment(struct ns_lister *l, uint64_t dir,
+				struct wire_bytes comp)
+{
+	int rv = ns_list_map(l, dir, comp);
+
+	if (rv != 0)
+		return rv;
+	if (l->segment == 0 ||
+	    !wire_bytes_eq(ns_buf_bytes(&l->limit), comp))
+		return -ENOENT;
+	return ns_list_go_segment(l);
+}
+
 /* Finds the directory that the prefix names; -ENOENT. */
 static int ns_list_base(struct ns_lister *l, struct wire_bytes *ret_rest,
 			uint64_t *ret_dir)
 {
 	struct wire_bytes rest = l->m->prefix, comp;
-	uint64_t dir;
+	uint64_t dir = 0;
 	int rv = ns_list_top(l, &rest, &dir);
 
 	while (rv == 0 && !l->done) {
@@ -456,6 +542,8 @@ static int ns_list_base(struct ns_lister *l, struct wire_bytes *ret_rest,
 		if (comp.len == 0)
 			break;
 		rv = ns_list_dent(l, dir, comp, &dir);
+		if (rv == -ENOENT)
+			return ns_list_base_segment(l, dir, comp);
 		if (rv != 0)
 			return rv;
 		rest = wire_bytes(rest.p + comp.len, rest.len - comp.len);
@@ -477,8 +565,12 @@ static int ns_list_flat_rows(struct ns_lister *l, uint64_t dir,
 		struct ns_row_dent d;
 		int rv = ns_list_next_row(l, dir, &name, &d);
 
-		if (rv != 0)
+		if (rv == -EXDEV)
+			return ns_list_go_segment(l);
+		if (rv != 0 && (rv != -ENOENT || l->up == 0))
 			return rv == -ENOENT ? 0 : rv;
+		if (rv != 0)
+			return ns_list_go_up(l);
 		*ret_any = true;
 		if (!ns_has_prefix(name, rest)) {
 			if (wire_bytes_cmp(name, rest) > 0)
@@ -503,12 +595,17 @@ static int ns_list_flat(struct ns_lister *l)
 {
 	struct ns_row_dent d = { .mode = S_IFDIR };
 	struct wire_bytes rest, from, after = l->m->after;
-	bool any = false;
+	bool any;
 	uint64_t dir;
 	int rv = ns_list_base(l, &rest, &dir);
 
 	if (rv != 0 || l->done)
 		return rv == -ENOENT ? 0 : rv;
+	if (dir != l->m->at)
+		l->up = 0; /* below the segment is all of a directory */
+	any = l->up != 0;
+	if (wire_bytes_cmp(l->m->from, after) > 0)
+		after = l->m->from;
 	from = rest;
 	if (ns_has_prefix(after, ns_buf_bytes(&l->path))) {
 		after = wire_bytes(after.p + l->path.len,
@@ -518,15 +615,31 @@ static int ns_list_flat(struct ns_lister *l)
 	} else if (wire_bytes_cmp(after, ns_buf_bytes(&l->path)) > 0) {
 		return 0; /* behind everything in this directory */
 	}
-	ns_list_seek_row(l, dir, from, false);
-	rv = ns_list_flat_rows(l, dir, rest, &any);
-	if (rv != 0 || any || from.len > 0 || dir == l->m->root)
+	rv = ns_list_seek_row(l, dir, from, false);
+	if (rv == 0)
+		rv = ns_list_flat_rows(l, dir, rest, &any);
+	if (rv != 0 || l->done || any || from.len > 0 || dir == l->m->root)
 		return rv;
 	d.ino = dir;
 	return ns_list_emit_key(l, ns_buf_bytes(&l->path), &d);
 }
 
 /* --- the message --- */
+
+/* The walk begins in a segment, at a name that must be in it. */
+static int ns_list_top_segment(struct ns_lister *l,
+			       const struct ns_row_inode *r)
+{
+	struct wire_bytes from = l->m->from, path = l->m->path;
+
+	if (!ns_has_prefix(from, path) ||
+	    !ns_segment_has(r, wire_bytes(from.p + path.len,
+					  from.len - path.len)))
+		return -ENOENT;
+	l->up = r->parent;
+	buf_add(&l->end, r->target.p, r->target.len);
+	return l->end.err;
+}
 
 /* Of a directory that went away meanwhile there is nothing to list. */
 static int ns_list_root_check(struct ns_lister *l)
@@ -544,6 +657,8 @@ static int ns_list_root_check(struct ns_lister *l)
 	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
 	if (rv == 0) {
 		rv = ns_row_inode_load(&r, wire_bytes(value, len));
+		if (rv == 0 && l->m->at != 0 && r.flags & NS_INODE_SEGMENT)
+			rv = ns_list_top_segment(l, &r);
 		mem_free(value);
 	}
 	if (l->m->at == 0)
@@ -552,10 +667,34 @@ static int ns_list_root_check(struct ns_lister *l)
 			       ? RPC_STATUS_NO_BUCKET
 			       : rv;
 	if (rv == -ENOENT || (rv == 0 && (!S_ISDIR(r.mode) || r.nlink == 0))) {
+		l->lost = l->m->part != 0;
 		l->below = l->done = true;
 		rv = 0;
 	}
 	return rv;
+}
+
+/*
+ * Asked behind the view of entries: a segment that goes in between has lost
+ * all its names.
+ */
+static int ns_list_probe(struct ns_lister *l)
+{
+	struct wire_bytes key, value;
+	struct ns_key from, to;
+	struct rows_iter *it;
+	int rv;
+
+	ns_key_start(&from, l->shard, NS_T_SEGMENT);
+	to = from;
+	ns_key_end(&to);
+	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to), &it);
+	if (rv != 0)
+		return rv;
+	rv = rows_iter_next(it, &key, &value);
+	l->split = rv == 0;
+	rows_iter_free(it);
+	return rv == -ENOENT ? 0 : rv;
 }
 
 static int ns_list_run(struct ns_lister *l)
@@ -571,6 +710,8 @@ static int ns_list_run(struct ns_lister *l)
 	ns_key_end(&to);
 	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to),
 			   &l->it);
+	if (rv == 0)
+		rv = ns_list_probe(l);
 	if (rv != 0)
 		return rv;
 	if (delimiter.len == 1 && delimiter.p[0] == '/')
@@ -591,6 +732,9 @@ int ns_scan_list(struct rows_back *back, uint16_t shard,
 	buf_init(&l.path, 0);
 	buf_init(&l.last, 0);
 	buf_init(&l.skip, 0);
+	buf_init(&l.limit, 0);
+	buf_init(&l.end, 0);
+	buf_init(&l.from, 0);
 	wire_vec_init(&l.out);
 	rv = ns_list_run(&l);
 	if (rv == 0) {
@@ -598,11 +742,12 @@ int ns_scan_list(struct rows_back *back, uint16_t shard,
 		rsp.truncated = l.truncated || l.below;
 		if (rsp.truncated)
 			rsp.next = ns_buf_bytes(&l.last);
-		rsp.below = l.below;
+		rsp.below = (uint8_t)(l.below + l.lost);
 		rsp.asks = l.asks;
 		rsp.at = l.at;
 		if (l.at != 0)
 			rsp.path = ns_buf_bytes(&l.path);
+		rsp.from = ns_buf_bytes(&l.from);
 		rv = rpc_list_rsp_encode(&rsp, &a->payload);
 	}
 	rows_iter_free(l.it);
@@ -611,5 +756,8 @@ int ns_scan_list(struct rows_back *back, uint16_t shard,
 	buf_fini(&l.path);
 	buf_fini(&l.last);
 	buf_fini(&l.skip);
+	buf_fini(&l.limit);
+	buf_fini(&l.end);
+	buf_fini(&l.from);
 	return rv;
 }

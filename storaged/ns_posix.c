@@ -33,12 +33,18 @@ int ns_do_lookup(struct ns_ctx *x, const struct rpc_lookup *m)
 	struct ns_row_dent d;
 	struct ns_inode *ip;
 	struct ns_pair p;
+	uint64_t dir;
 	int rv, rv2;
 
-	if (m->at != 0)
+	rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
+	if (rv != 0)
+		return rv;
+	if (dir == 0)
 		return ns_lookup_found(x, m);
-	rv = ns_pair_get(x, m->dir, m->name, &p);
-	rv2 = ns_dir_get(x, m->dir, &ip); /* even if: one load for both */
+	rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
+	if (rv == RPC_STATUS_ELSEWHERE)
+		return rv;
+	rv2 = ns_dir_get(x, dir, &ip); /* even if: one load for both */
 	if (rv != 0 || rv2 != 0)
 		return rv2 != 0 ? rv2 : rv;
 	rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
@@ -67,11 +73,18 @@ int ns_do_getattr(struct ns_ctx *x, const struct rpc_getattr *m)
 /* STALE unless the name last looked up still leads to the inode. */
 static int ns_open_name(struct ns_ctx *x, const struct rpc_open *m)
 {
+	uint64_t dir;
 	struct wire_bytes row_name;
 	struct ns_row_dent d;
 	struct ns_pair p;
-	int rv = ns_pair_get(x, m->parent, m->name, &p);
+	int rv = ns_segment_at(x, m->parent, m->at, m->name, &dir);
 
+	if (rv == 0 && dir == 0)
+		rv = ns_elsewhere(x, ino_shard(m->parent), 0, 0);
+	if (rv == 0)
+		rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
+	if (rv == RPC_STATUS_ELSEWHERE)
+		return rv;
 	if (rv == 0)
 		rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
 	if (rv != 0)
@@ -82,11 +95,11 @@ static int ns_open_name(struct ns_ctx *x, const struct rpc_open *m)
 /* at: the name was looked at in its shard, then the open comes here. */
 int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
 {
-	bool name = !m->held && m->parent != 0 && m->at == 0;
+	bool name = !m->held && m->parent != 0 && m->at != m->ino;
 	struct ns_inode *ip;
 	int rv, rv2;
 
-	if (name && ns_is_far(x, m->parent))
+	if (name && m->at == 0 && ns_is_far(x, m->parent))
 		return ns_elsewhere(x, ino_shard(m->parent), 0, 0);
 	if (ns_is_far(x, m->ino)) {
 		rv = name ? ns_open_name(x, m) : 0;
@@ -118,14 +131,30 @@ int ns_do_readlink(struct ns_ctx *x, const struct rpc_readlink *m)
 /* A bucket's root has no parent here: 0. */
 int ns_do_parent(struct ns_ctx *x, const struct rpc_parent *m)
 {
-	struct rpc_parent_rsp rsp;
+	struct rpc_parent_rsp rsp = { .parent = m->at };
 	struct ns_inode *ip;
-	int rv = ns_inode_get(x, m->ino, &ip);
+	int rv = ns_inode_get(x, m->at != 0 ? m->at : m->ino, &ip);
 
+	/* the parent went meanwhile: the inode has another one, if it is */
+	if (rv == RPC_STATUS_STALE && m->at != 0)
+		return ns_elsewhere(x, ino_shard(m->ino), 0, 0);
 	if (rv != 0)
 		return rv;
+	if (ip->r.flags & NS_INODE_SEGMENT)
+		rsp.parent = ip->r.parent;
+	if (m->at != 0)
+		return NS_ANSWER(x, parent_rsp, &rsp);
 	rsp.parent = ip->r.nlink > 0 ? ip->r.parent : 0;
 	rsp.name = ip->r.name;
+	if (rsp.parent != 0) { /* it may be a segment */
+		if (ns_is_far(x, rsp.parent))
+			return ns_elsewhere_ino(x, rsp.parent, 0);
+		rv = ns_inode_load(x, rsp.parent, &ip);
+		if (rv != 0)
+			return rv > 0 ? ns_lost(x, rsp.parent) : rv;
+		if (ip->r.flags & NS_INODE_SEGMENT)
+			rsp.parent = ip->r.parent;
+	}
 	if (ns_row_is_dir(rsp.name))
 		rsp.name.len--;
 	return NS_ANSWER(x, parent_rsp, &rsp);
@@ -194,6 +223,7 @@ static void ns_set_times(struct ns_ctx *x, struct ns_inode *ip,
 
 int ns_do_setattr(struct ns_ctx *x, const struct rpc_setattr *m)
 {
+	const uint32_t any = RPC_SET_MODE | RPC_SET_UID | RPC_SET_GID;
 	struct ns_inode *ip;
 	int rv = ns_inode_get(x, m->ino, &ip);
 
@@ -209,6 +239,10 @@ int ns_do_setattr(struct ns_ctx *x, const struct rpc_setattr *m)
 	}
 	ns_set_owner_mode(ip, m);
 	ns_set_times(x, ip, m);
+	if (ip->r.flags & NS_INODE_SPLIT && m->valid & any)
+		rv = ns_segment_inherit(x, ip);
+	if (rv != 0)
+		return rv;
 	return ns_answer_attr(x, ip);
 }
 
@@ -308,12 +342,18 @@ int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
 {
 	struct ns_inode *dp;
 	struct ns_pair p;
+	uint64_t dir;
 	int rv, rv2;
 
-	if (m->at != 0 && !ns_is_far(x, m->at))
+	rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
+	if (rv != 0)
+		return rv;
+	if (dir == 0)
 		return ns_mknod_found(x, m);
-	rv2 = ns_pair_get(x, m->dir, m->name, &p);
-	rv = ns_dir_get(x, m->dir, &dp);
+	rv2 = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
+	if (rv2 == RPC_STATUS_ELSEWHERE)
+		return rv2;
+	rv = ns_dir_get(x, dir, &dp);
 	if (rv != 0 || rv2 != 0)
 		return rv != 0 ? rv : rv2;
 	rv = ns_mknod_check(m);
@@ -321,7 +361,7 @@ int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
 		return rv;
 	if (ns_pair_free(&p, m->how, S_ISDIR(m->mode)) != 0)
 		return ns_mknod_existing(x, m, dp, &p);
-	rv = S_ISDIR(m->mode) ? ns_place(x, dp->ino, 0, 0) : 0;
+	rv = S_ISDIR(m->mode) ? ns_place(x, m->dir, 0, 0) : 0;
 	return rv != 0 ? rv : ns_mknod_make(x, m, dp);
 }
 
@@ -368,10 +408,18 @@ int ns_do_unlink(struct ns_ctx *x, const struct rpc_unlink *m)
 	struct ns_inode *dp, *ip;
 	struct ns_row_dent d;
 	struct ns_pair p;
+	uint64_t dir;
 	int rv, rv2;
 
-	rv2 = ns_pair_get(x, m->dir, m->name, &p);
-	rv = ns_dir_get(x, m->dir, &dp);
+	rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
+	if (rv != 0)
+		return rv;
+	if (dir == 0) /* the segment went */
+		return ns_elsewhere(x, ino_shard(m->dir), 0, 0);
+	rv2 = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
+	if (rv2 == RPC_STATUS_ELSEWHERE)
+		return rv2;
+	rv = ns_dir_get(x, dir, &dp);
 	if (rv != 0 || rv2 != 0)
 		return rv != 0 ? rv : rv2;
 	rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
@@ -398,11 +446,12 @@ int ns_do_link(struct ns_ctx *x, const struct rpc_link *m)
 {
 	struct wire_bytes row_name;
 	struct ns_inode *dp, *ip;
+	uint64_t dir = m->dir;
 	struct ns_pair p;
 	int rv, rv2;
 
-	rv2 = ns_pair_get(x, m->dir, m->name, &p);
-	rv = ns_dir_get(x, m->dir, &dp);
+	rv2 = ns_pair_get(x, &dir, m->name, NS_PAIR_STAY, &p);
+	rv = ns_dir_get(x, dir, &dp);
 	if (rv != 0 || rv2 != 0)
 		return rv != 0 ? rv : rv2;
 	rv = ns_inode_get(x, m->ino, &ip);

@@ -19,7 +19,13 @@ struct ns_reader {
 	uint16_t shard;
 	const struct rpc_readdir *m;
 	uint32_t max;
+	uint64_t dir;  /* whose rows: the one asked for, or a segment of it */
 	bool has_dirs; /* only then a file can be shadowed */
+	bool split;    /* it has segments */
+	struct ns_key pos; /* the first row name that is wanted */
+	uint64_t next; /* where the names behind limit are, or 0 */
+	struct buf limit;
+	bool gone;     /* the segment */
 	struct wire_vec out;
 	uint32_t n;
 	bool full;
@@ -53,15 +59,70 @@ static int ns_reader_dir(struct ns_reader *l)
 {
 	struct ns_row_inode r;
 	uint8_t *value;
-	int rv = ns_reader_inode(l, l->m->dir, &r, &value);
+	int rv = ns_reader_inode(l, l->dir, &r, &value);
 
+	if (rv == -ENOENT && l->dir != l->m->dir) {
+		l->gone = true;
+		return 0;
+	}
 	if (rv != 0)
 		return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
 	if (!S_ISDIR(r.mode))
 		rv = RPC_STATUS_NOTDIR;
 	l->has_dirs = r.nlink > 2;
+	l->split = r.flags & NS_INODE_SPLIT;
+	if (l->dir != l->m->dir) {
+		l->gone = !ns_segment_has(&r, ns_key_get(&l->pos)) ||
+			  r.parent != l->m->dir;
+		l->next = l->m->dir;
+		buf_add(&l->limit, r.target.p, r.target.len);
+	}
 	mem_free(value);
 	return rv;
+}
+
+/* Behind the last one, or from where the last shard said. */
+static void ns_reader_pos(struct ns_reader *l)
+{
+	ns_key_bytes(&l->pos, l->m->after);
+	if (l->m->after.len > 0)
+		ns_key_u8(&l->pos, 0);
+	if (wire_bytes_cmp(l->m->from, ns_key_get(&l->pos)) <= 0)
+		return;
+	l->pos.len = 0;
+	ns_key_bytes(&l->pos, l->m->from);
+}
+
+/*
+ * The segment that comes next: asked behind the view of the entries, so that
+ * what moves in between is found there.
+ */
+static int ns_reader_map(struct ns_reader *l)
+{
+	struct ns_row_map map;
+	struct ns_range g;
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	int rv;
+
+	if (l->next != 0)
+		return 0;
+	ns_key_id(&k, l->shard, NS_T_SEGMENT, l->dir);
+	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	rv = ns_row_map_load(&map, wire_bytes(value, len));
+	if (rv == 0)
+		rv = ns_map_seek(map.segments, ns_key_get(&l->pos), &g);
+	if (rv == 0) {
+		if (wire_bytes_cmp(g.first, ns_key_get(&l->pos)) < 0)
+			g.first = ns_key_get(&l->pos);
+		l->next = g.ino;
+		buf_add(&l->limit, g.first.p, g.first.len);
+	}
+	mem_free(value);
+	return rv == -ENOENT ? 0 : rv;
 }
 
 /* Has a file row a directory of the same name beside it? */
@@ -76,7 +137,7 @@ static int ns_reader_shadowed(struct ns_reader *l, struct wire_bytes name,
 	*ret = 0;
 	if (!l->has_dirs || ns_row_is_dir(name))
 		return 0;
-	ns_key_dent(&k, l->shard, l->m->dir, name);
+	ns_key_dent(&k, l->shard, l->dir, name);
 	ns_key_u8(&k, '/');
 	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
 	if (rv == 0)
@@ -141,6 +202,11 @@ static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
 	return l->out.buf.err;
 }
 
+static struct wire_bytes ns_reader_limit(const struct ns_reader *l)
+{
+	return wire_bytes(l->limit.data, l->limit.len);
+}
+
 static int ns_reader_rows(struct ns_reader *l)
 {
 	struct wire_bytes key, value;
@@ -149,22 +215,25 @@ static int ns_reader_rows(struct ns_reader *l)
 	struct ns_row_dent d;
 	int rv;
 
-	ns_key_id(&from, l->shard, NS_T_DENT, l->m->dir);
+	ns_key_id(&from, l->shard, NS_T_DENT, l->dir);
 	to = from;
 	ns_key_end(&to);
-	ns_key_bytes(&from, l->m->after);
-	if (l->m->after.len > 0)
-		ns_key_u8(&from, 0);
+	ns_key_bytes(&from, ns_key_get(&l->pos));
 	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to), &it);
+	if (rv == 0 && l->split)
+		rv = ns_reader_map(l);
 	while (rv == 0 && !l->full) {
 		rv = rows_iter_next(it, &key, &value);
 		if (rv == 0)
 			rv = ns_row_dent_load(&d, value);
 		if (rv != 0)
 			break;
-		rv = ns_reader_entry(l, wire_bytes(key.p + NS_KEY_REST + 8,
-						   key.len - NS_KEY_REST - 8),
-				     &d);
+		key = wire_bytes(key.p + NS_KEY_REST + 8,
+				 key.len - NS_KEY_REST - 8);
+		if (l->next != 0 &&
+		    wire_bytes_cmp(key, ns_reader_limit(l)) >= 0)
+			break;
+		rv = ns_reader_entry(l, key, &d);
 	}
 	rows_iter_free(it);
 	return rv == -ENOENT ? 0 : rv;
@@ -173,22 +242,35 @@ static int ns_reader_rows(struct ns_reader *l)
 int ns_scan_readdir(struct rows_back *back, uint16_t shard,
 		    const struct rpc_readdir *m, struct ns_answer *a)
 {
-	struct ns_reader l = { .back = back, .shard = shard, .m = m };
+	struct ns_reader l = { .back = back, .shard = shard, .m = m,
+			       .dir = m->at != 0 ? m->at : m->dir };
 	/* 0: as many as fit */
 	uint32_t max = m->max == 0 ? NS_READDIR_MAX : m->max;
-	struct rpc_readdir_rsp rsp;
+	struct rpc_readdir_rsp rsp = { 0 };
 	int rv;
 
 	l.max = max < NS_READDIR_MAX ? max : NS_READDIR_MAX;
 	wire_vec_init(&l.out);
+	buf_init(&l.limit, 0);
+	ns_reader_pos(&l);
 	rv = ns_reader_dir(&l);
-	if (rv == 0)
+	if (rv == 0 && !l.gone)
 		rv = ns_reader_rows(&l);
+	if (rv == 0)
+		rv = l.limit.err;
 	if (rv == 0) {
 		rsp.entries = wire_vec_bytes(&l.out);
-		rsp.eof = !l.full;
+		if (l.gone) { /* the directory knows where its names are */
+			rsp.at = m->dir;
+			rsp.from = ns_key_get(&l.pos);
+		} else if (!l.full && l.next != 0) {
+			rsp.at = l.next;
+			rsp.from = ns_reader_limit(&l);
+		}
+		rsp.eof = !l.full && rsp.at == 0;
 		rv = rpc_readdir_rsp_encode(&rsp, &a->payload);
 	}
+	buf_fini(&l.limit);
 	wire_vec_fini(&l.out);
 	return rv;
 }

@@ -19,12 +19,20 @@ struct ns_move {
 static int ns_move_load(struct ns_ctx *x, const struct rpc_rename *m,
 			struct ns_move *v)
 {
+	uint64_t dir, dir2 = m->dir2;
 	int rv, rv2, rv3, rv4;
 
-	rv3 = ns_pair_get(x, m->dir, m->name, &v->from);
-	rv4 = ns_pair_get(x, m->dir2, m->name2, &v->to);
-	rv = ns_dir_get(x, m->dir, &v->dp);
-	rv2 = ns_dir_get(x, m->dir2, &v->dp2);
+	rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
+	if (rv == 0 && dir == 0) /* the segment went */
+		rv = ns_elsewhere(x, ino_shard(m->dir), 0, 0);
+	if (rv != 0)
+		return rv;
+	rv3 = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &v->from);
+	if (rv3 == RPC_STATUS_ELSEWHERE)
+		return rv3;
+	rv4 = ns_pair_get(x, &dir2, m->name2, NS_PAIR_STAY, &v->to);
+	rv = ns_dir_get(x, dir, &v->dp);
+	rv2 = ns_dir_get(x, dir2, &v->dp2);
 	if (rv != 0 || rv2 != 0)
 		return rv != 0 ? rv : rv2;
 	if (rv3 != 0 || rv4 != 0)
@@ -53,7 +61,8 @@ static int ns_move_loop(struct ns_ctx *x, const struct ns_move *v,
 	rv = ns_dir_claim(x, ip);
 	if (rv != 0)
 		return rv;
-	if (ip->r.nlink == 2) /* without directories it is above none */
+	/* without directories it is above none */
+	if (ip->r.nlink == 2 && !(ip->r.flags & NS_INODE_SPLIT))
 		return 0;
 	for (int depth = 0; !(p->r.flags & NS_INODE_ROOT); depth++) {
 		uint64_t up;

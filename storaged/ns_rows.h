@@ -25,7 +25,7 @@ enum ns_row_type {
 	NS_T_LINK = 'B',    /* ino | parent | row name */
 	NS_T_PAGE = 'C',    /* body | page u32: parts of a composite */
 	NS_T_DENT = 'D',    /* dir | row name */
-	NS_T_SEGMENT = 'G', /* dir | first row name: reserved */
+	NS_T_SEGMENT = 'G', /* dir: its names that are elsewhere */
 	NS_T_INODE = 'I',   /* ino */
 	NS_T_SLICE = 'K',   /* slice u128 */
 	NS_T_LOCK = 'L',    /* ino | ...: reserved */
@@ -83,6 +83,8 @@ enum {
 	NS_INODE_PART = 64,      /* part of an upload or composite, nlink 0 */
 	NS_INODE_OPEN = 128,     /* nlink 0, kept by an open row */
 	NS_INODE_QUEUED = 256,   /* nlink 0, waits in a queue row */
+	NS_INODE_SPLIT = 512,    /* directory has segments: a row G */
+	NS_INODE_SEGMENT = 1024, /* of a directory, see below; has no name */
 };
 
 /* flags of a directory entry */
@@ -107,6 +109,8 @@ enum {
  * base: bytes below it that no region covers come from the parts.
  * pages: u64 end offsets of the page rows. The stored ETag, sums and parts
  * describe data_version == etag_version only.
+ * A segment: parent is its directory, whose names in [name, target) it holds;
+ * never without entries.
  */
 #define NS_ROW_INODE(F) F(u8, v) F(u32, mode) F(u32, uid) F(u32, gid) \
 	F(u32, nlink) F(u32, flags) F(u64, size) F(u64, bytes) F(u64, entries) \
@@ -142,6 +146,9 @@ enum {
 #define NS_ROW_OWN(F) F(u8, v) F(i64, since) F(list, parts)
 /* locks: (u8 mode, str key) */
 #define NS_ROW_PARTNER(F) F(u8, v) F(i64, since) F(list, locks)
+/* segments: (u64 ino, str first, str end) in order; names outside of them are
+ * entries of the directory itself */
+#define NS_ROW_MAP(F) F(u8, v) F(list, segments)
 
 #define NS_ROWS(M) \
 	M(dent, NS_ROW_DENT) M(inode, NS_ROW_INODE) M(region, NS_ROW_REGION) \
@@ -149,7 +156,7 @@ enum {
 	M(slice, NS_ROW_SLICE) M(upload, NS_ROW_UPLOAD) M(next, NS_ROW_NEXT) \
 	M(part, NS_ROW_PART) M(queue, NS_ROW_QUEUE) M(slot, NS_ROW_SLOT) \
 	M(open, NS_ROW_OPEN) M(usage, NS_ROW_USAGE) M(own, NS_ROW_OWN) \
-	M(partner, NS_ROW_PARTNER)
+	M(partner, NS_ROW_PARTNER) M(map, NS_ROW_MAP)
 
 #define NS_ROW_DECL(name, FIELDS) \
 	WIRE_STRUCT(ns_row, name, FIELDS) \
@@ -170,9 +177,14 @@ enum ns_step_op {
 	NS_STEP_LINK = 4,   /* ino gets the name (dir, name) */
 	NS_STEP_UNLINK = 5, /* ino loses it; mode 1: may be open */
 	NS_STEP_MOVE = 6,   /* ino has (dir2, name2) instead */
+	/* segment ino of dir holds [name, name2), which is empty when it goes: */
+	NS_STEP_SEGMENT = 7, /* at the segment; made with mode, gid, project */
+	NS_STEP_MAP = 8,     /* at the directory */
 };
+/* quiet: nobody is to see it by times and versions */
 #define NS_STEP(F) F(u8, op) F(u64, ino) F(u64, dir) F(str, name) \
-	F(u64, dir2) F(str, name2) F(u64, generation) F(u32, mode)
+	F(u64, dir2) F(str, name2) F(u64, generation) F(u32, mode) \
+	F(u8, quiet) F(u32, gid) F(u64, project)
 WIRE_STRUCT(ns, step, NS_STEP)
 
 /* --- keys --- */

@@ -123,6 +123,19 @@ static int ns_take_name(struct ns_ctx *x, struct ns_taking *t, uint8_t mode,
 	return all;
 }
 
+/* Which names of a directory are in which segments. */
+static int ns_take_map(struct ns_ctx *x, struct ns_taking *t, uint8_t mode,
+		       struct wire_bytes key)
+{
+	struct wire_bytes value = { NULL, 0 };
+	int rv = rows_get(x->t, key, &value);
+
+	if (rv != 0 && rv != -ENOENT)
+		return rv;
+	ns_taking_row(t, mode, key, rv == 0, value);
+	return 0;
+}
+
 static int ns_take(struct ns_ctx *x, struct ns_taking *t, uint8_t mode,
 		   struct wire_bytes key)
 {
@@ -145,6 +158,8 @@ static int ns_take(struct ns_ctx *x, struct ns_taking *t, uint8_t mode,
 		return rv == -ENOENT ? 0 : rv;
 	case NS_T_DENT:
 		return ns_take_name(x, t, mode, key);
+	case NS_T_SEGMENT:
+		return ns_take_map(x, t, mode, key);
 	default:
 		return RPC_STATUS_INVAL;
 	}
@@ -266,8 +281,13 @@ int ns_step_run(struct ns_ctx *x, const struct ns_step *s)
 	struct ns_inode *ip;
 	int rv;
 
+	x->quiet = s->quiet != 0;
 	if (s->op <= NS_STEP_SETTLE)
 		return ns_step_dir(x, s);
+	if (s->op == NS_STEP_SEGMENT)
+		return ns_step_segment(x, s);
+	if (s->op == NS_STEP_MAP)
+		return ns_step_map(x, s);
 	rv = ns_inode_load(x, s->ino, &ip);
 	if (rv != 0)
 		return rv;
@@ -294,7 +314,7 @@ static int ns_steps_check(struct wire_bytes steps)
 		return RPC_STATUS_INVAL;
 	for (; n > 0; n--)
 		if (ns_step_next(&r, &s) != 0 || s.op < NS_STEP_ENTER ||
-		    s.op > NS_STEP_MOVE)
+		    s.op > NS_STEP_MAP)
 			return RPC_STATUS_INVAL;
 	return 0;
 }

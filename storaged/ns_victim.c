@@ -18,8 +18,11 @@ static int ns_victim_unlink(struct ns_ctx *x, const struct rpc_unlink *m,
 	struct wire_bytes row_name;
 	struct ns_row_dent d;
 	struct ns_pair p;
-	int rv = ns_pair_get(x, m->dir, m->name, &p);
+	uint64_t dir;
+	int rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
 
+	if (rv == 0)
+		rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
 	if (rv == 0)
 		rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
 	if (rv == 0)
@@ -32,14 +35,17 @@ static int ns_victim_rename(struct ns_ctx *x, const struct rpc_rename *m,
 {
 	struct wire_bytes row_name;
 	struct ns_pair from, to;
+	uint64_t from_dir, to_dir = m->dir2;
 	struct ns_row_dent d;
 	bool dir;
 	int rv, rv2;
 
 	if (m->flags & RPC_RENAME_EXCHANGE)
 		return 0;
-	rv = ns_pair_get(x, m->dir, m->name, &from);
-	rv2 = ns_pair_get(x, m->dir2, m->name2, &to);
+	rv = ns_segment_at(x, m->dir, m->at, m->name, &from_dir);
+	if (rv == 0)
+		rv = ns_pair_get(x, &from_dir, m->name, NS_PAIR_GO, &from);
+	rv2 = ns_pair_get(x, &to_dir, m->name2, NS_PAIR_STAY, &to);
 	if (rv == 0)
 		rv = rv2;
 	if (rv == 0)

@@ -72,6 +72,29 @@ static int ns_walk_dent(struct ns_ctx *x, const struct ns_way *way,
 	return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
 }
 
+/*
+ * An entry is not in dir: is it in a segment of it? *dir is that one when the
+ * command stays where it is.
+ */
+static int ns_walk_segment(struct ns_ctx *x, const struct ns_way *way,
+			   uint32_t walked, struct wire_bytes name,
+			   uint64_t *dir, bool *ret_moved)
+{
+	uint64_t segment;
+	int rv = ns_segment_find(x, *dir, name, &segment);
+
+	*ret_moved = false;
+	if (rv == RPC_STATUS_STALE)
+		return ns_walk_anew(x, way);
+	if (rv != 0 || segment == 0)
+		return rv;
+	if (!way->stay)
+		return ns_elsewhere_ino(x, segment, walked);
+	*dir = segment;
+	*ret_moved = true;
+	return 0;
+}
+
 /* Goes down as far as directories exist. */
 static int ns_walk_down(struct ns_ctx *x, const struct ns_way *way,
 			struct ns_walk *w, uint64_t *dir)
@@ -80,13 +103,19 @@ static int ns_walk_down(struct ns_ctx *x, const struct ns_way *way,
 	struct ns_row_dent d;
 
 	while (ns_walk_component(w->rest, &comp)) {
+		bool moved;
 		int rv;
 
 		if (comp.len - 1 > NS_NAME_MAX)
 			return 0;
 		rv = ns_walk_dent(x, way, *dir, comp, &d);
-		if (rv == RPC_STATUS_NOENT)
-			return 0;
+		if (rv == RPC_STATUS_NOENT) {
+			rv = ns_walk_segment(x, way, ns_walked(way, w), comp,
+					     dir, &moved);
+			if (rv != 0 || !moved)
+				return rv;
+			continue;
+		}
 		if (rv != 0)
 			return rv;
 		*dir = d.ino;
@@ -119,11 +148,20 @@ static int ns_walk_target(struct ns_ctx *x, const struct ns_way *way,
 			  struct ns_walk *w, uint64_t dir)
 {
 	struct ns_row_dent d;
+	bool moved = false;
 	int rv;
 
 	if (!w->whole || w->leaf.len > NS_NAME_MAX)
 		return 0;
 	rv = ns_dent_get(x, dir, w->leaf, &d);
+	if (rv == RPC_STATUS_NOENT && w->leaf.len > 0) {
+		rv = ns_walk_segment(x, way, w->walked, w->leaf, &dir, &moved);
+		if (rv == 0 && moved)
+			rv = ns_walk_dir(x, way, w, dir);
+		if (rv == 0)
+			rv = moved ? ns_dent_get(x, dir, w->leaf, &d)
+				   : RPC_STATUS_NOENT;
+	}
 	if (rv == 0 && ns_is_far(x, d.ino) && x->cmd == NULL)
 		return ns_elsewhere_ino(x, d.ino, (uint32_t)way->key.len);
 	if (rv == 0)

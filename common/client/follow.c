@@ -13,7 +13,7 @@ struct follow_entry {
 	int64_t mtime;
 };
 
-/* LIST: what was collected. */
+/* LIST and READDIR: what was collected. */
 struct client_follow {
 	struct buf request;      /* as the caller made it */
 	struct rpc_list m;       /* of it; strings borrow */
@@ -21,7 +21,7 @@ struct client_follow {
 	struct buf last;         /* key or prefix of the last one */
 	struct buf from, path;   /* of the request under way */
 	uint64_t at;
-	bool truncated;
+	bool truncated, part;
 };
 
 void client_follow_free(struct client_follow *f)
@@ -36,11 +36,25 @@ void client_follow_free(struct client_follow *f)
 	mem_free(f);
 }
 
+static struct client_follow *follow_new(void)
+{
+	struct client_follow *f = mem_zalloc(sizeof(*f));
+
+	if (f == NULL)
+		return NULL;
+	buf_init(&f->request, 0);
+	buf_init(&f->last, 0);
+	buf_init(&f->from, 0);
+	buf_init(&f->path, 0);
+	wire_vec_init(&f->entries);
+	return f;
+}
+
 /* --- ELSEWHERE --- */
 
 #define FOLLOW_WALKS(M) \
-	M(lookup) M(mknod) M(open) M(object) M(prepare) M(put) M(delete) \
-	M(whereis) M(root_remove)
+	M(lookup) M(mknod) M(open) M(unlink) M(rename) M(parent) M(object) \
+	M(prepare) M(put) M(delete) M(whereis) M(root_remove)
 
 #define FOLLOW_PATCH(name) \
 	case RPC_TAG_##name: { \
@@ -247,16 +261,11 @@ static int follow_describe(struct client_follow *f, uint16_t shard,
 
 static int follow_list_new(struct client_hop *hop, struct client_follow **ret)
 {
-	struct client_follow *f = mem_zalloc(sizeof(*f));
+	struct client_follow *f = follow_new();
 	int rv;
 
 	if (f == NULL)
 		return -ENOMEM;
-	buf_init(&f->request, 0);
-	buf_init(&f->last, 0);
-	buf_init(&f->from, 0);
-	buf_init(&f->path, 0);
-	wire_vec_init(&f->entries);
 	buf_add(&f->request, hop->request.data, hop->request.len);
 	rv = f->request.err;
 	if (rv == 0)
@@ -282,6 +291,7 @@ static int follow_list_next(struct client_follow *f, struct client_hop *hop)
 
 	m.max -= f->entries.count;
 	m.at = f->at;
+	m.part = f->part;
 	m.path = follow_bytes(&f->path);
 	m.from = follow_bytes(&f->from);
 	if (f->entries.count > 0)
@@ -339,7 +349,11 @@ static int follow_page(struct client_follow **fp, struct client_hop *hop,
 	f->truncated = rsp.truncated;
 	if (f->entries.count >= f->m.max || (rsp.at == 0 && rsp.below == 0))
 		return follow_ask(f, hop);
-	if (rsp.below != 0) {
+	f->part = rsp.at != 0 && rsp.from.len > 0;
+	if (rsp.below == 2) {
+		buf_reset(&f->path);
+		f->at = 0;
+	} else if (rsp.below != 0) {
 		if (f->path.len == 0) /* asked below nothing */
 			return -EBADMSG;
 		follow_list_behind(f);
@@ -347,6 +361,10 @@ static int follow_page(struct client_follow **fp, struct client_hop *hop,
 		f->at = rsp.at;
 		buf_reset(&f->path);
 		buf_add(&f->path, rsp.path.p, rsp.path.len);
+		if (f->part) {
+			buf_reset(&f->from);
+			buf_add(&f->from, rsp.from.p, rsp.from.len);
+		}
 	}
 	return follow_list_next(f, hop);
 }
@@ -368,6 +386,81 @@ static int follow_list(struct client_follow **fp, struct client_hop *hop,
 	return follow_list_end(*fp, ret_answer);
 }
 
+/* --- READDIR --- */
+
+/* Two, as one may be the empty component, behind which no page ends. */
+enum { FOLLOW_READDIR_MIN = 2 };
+
+static int follow_readdir_add(struct client_follow *f, struct wire_bytes list)
+{
+	struct wire_reader r;
+	uint32_t n;
+
+	r = wire_vec_reader(list, &n);
+	if (r.err != 0)
+		return r.err;
+	if (n > 0) { /* the first one counts itself */
+		(void)wire_vec_add(&f->entries);
+		f->entries.count += n - 1;
+		buf_add(&f->entries.buf, r.p, r.left);
+	}
+	return f->entries.buf.err;
+}
+
+/* The names go on in another shard, and too few came for a page. */
+static int follow_readdir_next(struct client_hop *hop,
+			       const struct rpc_readdir_rsp *rsp, uint32_t n)
+{
+	struct rpc_readdir m;
+	struct buf out;
+	int rv = rpc_readdir_decode(&m, hop->request.data, hop->request.len);
+
+	if (rv != 0)
+		return rv;
+	m.at = rsp->at;
+	m.from = rsp->from;
+	if (m.max > n)
+		m.max -= n;
+	buf_init(&out, 0);
+	rv = rpc_readdir_encode(&m, &out);
+	if (rv != 0) {
+		buf_fini(&out);
+		return rv;
+	}
+	buf_fini(&hop->request);
+	hop->request = out;
+	hop->shard = ino_shard(rsp->at);
+	return 1;
+}
+
+static int follow_readdir(struct client_follow **fp, struct client_hop *hop,
+			  struct wire_bytes payload, struct buf *ret_answer)
+{
+	struct rpc_readdir_rsp rsp, out = { 0 };
+	struct rpc_readdir m;
+	int rv = rpc_readdir_rsp_decode(&rsp, payload.p, payload.len);
+
+	if (rv == 0)
+		rv = rpc_readdir_decode(&m, hop->request.data,
+					hop->request.len);
+	if (rv != 0)
+		return rv;
+	if (*fp == NULL && rsp.at == 0)
+		return 0; /* what came is the whole answer */
+	if (*fp == NULL)
+		*fp = follow_new();
+	if (*fp == NULL)
+		return -ENOMEM;
+	rv = follow_readdir_add(*fp, rsp.entries);
+	if (rv != 0)
+		return rv;
+	if (rsp.at != 0 && (*fp)->entries.count < FOLLOW_READDIR_MIN)
+		return follow_readdir_next(hop, &rsp, (*fp)->entries.count);
+	out.entries = wire_vec_bytes(&(*fp)->entries);
+	out.eof = rsp.eof;
+	return rpc_readdir_rsp_encode(&out, ret_answer);
+}
+
 /* --- the interface --- */
 
 int client_follow(struct client_follow **f, struct client_hop *hop,
@@ -383,6 +476,8 @@ int client_follow(struct client_follow **f, struct client_hop *hop,
 	if (hop->tag == RPC_TAG_list ||
 	    (hop->tag == RPC_TAG_summary && *f != NULL))
 		return follow_list(f, hop, payload, ret_answer);
+	if (hop->tag == RPC_TAG_readdir)
+		return follow_readdir(f, hop, payload, ret_answer);
 	return 0;
 }
 

@@ -34,8 +34,10 @@ enum {
  * Where a request goes on that a shard could not end (status ELSEWHERE): send
  * it to `shard` with these two (the same two fields of the error). at: the
  * inode that was reached, skip: what of the key leads there, in bytes. LOOKUP:
- * at is the inode found, skip its kind, + 256 when it shadows a file. Both 0:
- * from the beginning.
+ * at is the inode found, skip its kind, + 256 when it shadows a file. Of a
+ * request with a name at may also be the segment of the directory that the name
+ * belongs into (docs/decisions/0034-huge-directories.md). Both 0: from the
+ * beginning.
  */
 #define RPC_WALK(F) F(u64, at) F(u32, skip)
 
@@ -112,10 +114,11 @@ enum {
 #define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
 	F(u8, how) F(u64, change) F(u8, held) RPC_WALK(F)
 #define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
-#define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir)
+#define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir) \
+	RPC_WALK(F)
 #define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink) F(attr, dir)
 #define RPC_RENAME_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) \
-	F(u64, dir2) F(str, name2) F(u8, how2) F(u32, flags)
+	F(u64, dir2) F(str, name2) F(u8, how2) F(u32, flags) RPC_WALK(F)
 /* EXCHANGE: both names must be there; each gets what the other had */
 enum { RPC_RENAME_NOREPLACE = 1, RPC_RENAME_EXCHANGE = 2 };
 /* replaced: the inode that lost its name, or got the old one; or 0 */
@@ -130,15 +133,24 @@ enum { RPC_XATTR_CREATE = 1, RPC_XATTR_REPLACE = 2 };
 #define RPC_LISTXATTR_REQ(F) F(u64, ino)
 #define RPC_LISTXATTR_RSP(F) F(blob, names) /* NUL-terminated names */
 #define RPC_REMOVEXATTR_REQ(F) RPC_MUT(F) F(u64, ino) F(str, name)
-/* after: raw row name (with slash for directories) to go on behind; plus: attrs wanted */
-#define RPC_READDIR_REQ(F) F(u64, dir) F(str, after) F(u32, max) F(u8, plus)
+/*
+ * after: raw row name (with slash for directories) to go on behind; plus: attrs
+ * wanted. Of a directory in segments: at, the one whose names are wanted, 0 or
+ * dir itself for those that are in none; from: a second bound, inclusive.
+ */
+#define RPC_READDIR_REQ(F) F(u64, dir) F(str, after) F(u32, max) F(u8, plus) \
+	F(u64, at) F(str, from)
 /*
  * entries: (str row name, u64 ino, u32 mode, u8 shadowed, attr when plus); the
- * attributes of an inode of another shard have ino 0: ask it
+ * attributes of an inode of another shard have ino 0: ask it. at, from: the
+ * client asks there next (no entries of its own between).
  */
-#define RPC_READDIR_RSP(F) F(list, entries) F(u8, eof)
-/* Parent and name of a directory inode, for ".." and getparent */
-#define RPC_PARENT_REQ(F) F(u64, ino)
+#define RPC_READDIR_RSP(F) F(list, entries) F(u8, eof) F(u64, at) F(str, from)
+/*
+ * Parent and name of a directory inode, for ".." and getparent. at: the parent,
+ * to be asked whether it is a segment of one; then the name is not told.
+ */
+#define RPC_PARENT_REQ(F) F(u64, ino) RPC_WALK(F)
 #define RPC_PARENT_RSP(F) F(u64, parent) F(str, name)
 #define RPC_STATFS_REQ(F) F(u64, ino)
 #define RPC_STATFS_RSP(F) F(u64, total) F(u64, avail) F(u64, files)
@@ -223,16 +235,19 @@ enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
  * Over shards: from, a second bound, is inclusive. at: only what lies below
  * this directory, whose keys begin with `path` (what the client asks next when
  * an answer says at, path: the walk came to a directory of another shard; with
- * at 0 when it says below: the walk under `at` has ended).
+ * at 0 when it says below: the walk under `at` has ended). An answer that says
+ * `from` with at goes on there at that key, which is what part = 1 says: at is
+ * a segment, or what holds the next names behind one. below = 2: at is no more
+ * what it was, from the root again, from the same key.
  */
 #define RPC_LIST_REQ(F) F(u64, root) F(str, prefix) F(str, after) F(str, delimiter) F(u32, max) \
-	F(str, from) F(u64, at) F(str, path)
+	F(str, from) F(u64, at) F(str, path) F(u8, part)
 /*
  * is_prefix of an entry may be 2: size is an inode of another shard, ask it
  * (SUMMARY); asks: how many of these there are.
  */
 #define RPC_LIST_RSP(F) F(list, entries) F(u8, truncated) F(str, next) \
-	F(u64, at) F(str, path) F(u8, below) F(u32, asks)
+	F(u64, at) F(str, path) F(u8, below) F(u32, asks) F(str, from)
 /* What LIST says of files: inos u64 each, of one shard; gone ones have size UINT64_MAX */
 #define RPC_SUMMARY_REQ(F) F(list, inos)
 /* summaries: (u64 ino, u64 size, i64 mtime, str etag, str sum_alg, str sum_type) */
@@ -345,6 +360,19 @@ enum {
 enum { RPC_TXN_ABORTED = 0, RPC_TXN_PENDING = 1, RPC_TXN_COMMITTED = 2 };
 /* All its steps were done: txns u128 each */
 #define RPC_TXN_FORGET_REQ(F) RPC_MUT(F) F(list, txns)
+
+/* --- segments of huge directories --- */
+/* A number of this shard for a new segment; one that is not used is lost */
+#define RPC_DIR_SEGMENT_RSP(F) F(u64, segment)
+/*
+ * Moves up to `names` names of dir, a directory or a segment of one, into
+ * another segment of it, which grows by them; a new one begins at `from`
+ * (empty: at the first name). moved: how many; left: entries of dir. RANGE: they
+ * cannot be parted there.
+ */
+#define RPC_DIR_SPLIT_REQ(F) RPC_MUT(F) F(u64, dir) F(u64, segment) F(u32, names) \
+	F(str, from)
+#define RPC_DIR_SPLIT_RSP(F) F(u32, moved) F(u64, left)
 
 /* --- chunks; bytes are the frame's body --- */
 #define RPC_CHUNK_PUT_REQ(F) F(u128, slice) F(u32, index) F(u128, hash)
@@ -484,6 +512,8 @@ enum {
 	M(0x75, txn_end, RPC_TXN_END_REQ, empty_rsp, STORAGE, W) \
 	M(0x76, txn_ask, RPC_TXN_ASK_REQ, txn_ask_rsp, STORAGE, R) \
 	M(0x77, txn_forget, RPC_TXN_FORGET_REQ, empty_rsp, STORAGE, W) \
+	M(0x78, dir_segment, RPC_MUT_ONLY, dir_segment_rsp, STORAGE, W) \
+	M(0x79, dir_split, RPC_DIR_SPLIT_REQ, dir_split_rsp, STORAGE, W) \
 	M(0x60, chunk_put, RPC_CHUNK_PUT_REQ, empty_rsp, CLIENT, C) \
 	M(0x61, chunk_get, RPC_CHUNK_GET_REQ, empty_rsp, CLIENT, C) \
 	M(0x62, chunk_drop, RPC_CHUNK_DROP_REQ, empty_rsp, STORAGE, C) \
@@ -542,7 +572,9 @@ enum {
 	M(store_slices_rsp, RPC_STORE_SLICES_RSP) \
 	M(summary_rsp, RPC_SUMMARY_RSP) \
 	M(txn_lock_rsp, RPC_TXN_LOCK_RSP) \
-	M(txn_ask_rsp, RPC_TXN_ASK_RSP)
+	M(txn_ask_rsp, RPC_TXN_ASK_RSP) \
+	M(dir_segment_rsp, RPC_DIR_SEGMENT_RSP) \
+	M(dir_split_rsp, RPC_DIR_SPLIT_RSP)
 
 /* a reserved byte, so that the struct is not empty */
 #define RPC_EMPTY_RSP(F) F(u8, reserved)

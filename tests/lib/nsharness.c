@@ -1168,3 +1168,97 @@ uint32_t nsh_readdir(struct nsh *h, uint64_t dir, uint32_t page,
 	buf_fini(&last);
 	return status;
 }
+
+/* --- segments --- */
+
+struct nsh_part {
+	uint64_t ino;
+	char first[NS_NAME_MAX + 1], end[NS_NAME_MAX + 1];
+};
+
+static void nsh_part_text(char *to, struct wire_bytes b)
+{
+	memcpy(to, b.p, b.len);
+	to[b.len] = 0;
+}
+
+static unsigned nsh_parts(struct nsh *h, uint64_t dir, struct nsh_part *v,
+			  unsigned max)
+{
+	struct ns_row_map map;
+	struct wire_bytes name;
+	struct wire_reader r;
+	struct ns_key k;
+	uint8_t *value;
+	size_t len;
+	uint32_t n;
+
+	ns_key_id(&k, ino_shard(dir), NS_T_SEGMENT, dir);
+	if (rows_back_get(nsh_back(h), ns_key_get(&k), &value, &len) != 0)
+		return 0;
+	NSH_MUST(ns_row_map_load(&map, wire_bytes(value, len)) == 0);
+	r = wire_vec_reader(map.segments, &n);
+	for (unsigned i = 0; i < n && i < max; i++) {
+		wire_get_u64(&r, &v[i].ino);
+		wire_get_str(&r, &name);
+		nsh_part_text(v[i].first, name);
+		wire_get_str(&r, &name);
+		nsh_part_text(v[i].end, name);
+	}
+	mem_free(value);
+	return n;
+}
+
+unsigned nsh_segments(struct nsh *h, uint64_t dir)
+{
+	return nsh_parts(h, dir, NULL, 0);
+}
+
+/* A number of any shard. */
+static uint64_t nsh_segment(struct nsh *h)
+{
+	struct ns_cmd c = { .tag = RPC_TAG_dir_segment };
+	struct rpc_dir_segment m = { .client = 0 };
+	struct rpc_dir_segment_rsp rsp;
+	struct buf b;
+
+	c.shard = (uint16_t)(h->shard + nsh_random(h, h->shards));
+	buf_init(&b, 0);
+	NSH_MUST(rpc_dir_segment_encode(&m, &b) == 0);
+	c.payload = b.data;
+	c.len = b.len;
+	NSH_MUST(nsh_enter(h, &c) == 0);
+	NSH_MUST(rpc_dir_segment_rsp_decode(&rsp,
+					    h->rep[0].answer.payload.data,
+					    h->rep[0].answer.payload.len) == 0);
+	buf_fini(&b);
+	return rsp.segment;
+}
+
+uint32_t nsh_split(struct nsh *h, uint64_t dir, uint32_t names)
+{
+	struct rpc_dir_split m = { .dir = dir, .names = names };
+	struct nsh_part v[16];
+	unsigned n = nsh_parts(h, dir, v, 16);
+	unsigned from, to;
+	uint32_t status;
+	struct buf b;
+
+	NSH_MUST(n <= 16);
+	from = (unsigned)nsh_random(h, n + 1);
+	to = (unsigned)nsh_random(h, n + 1);
+	if (from < n)
+		m.dir = v[from].ino;
+	if (to < n && to != from) {
+		m.segment = v[to].ino;
+	} else {
+		m.segment = nsh_segment(h);
+		if (n > 0 && nsh_random(h, 2) == 0)
+			m.from = wire_cstr(v[nsh_random(h, n)].end);
+	}
+	buf_init(&b, 0);
+	NSH_MUST(rpc_dir_split_encode(&m, &b) == 0);
+	status = nsh_hop(h, ino_shard(m.dir), RPC_TAG_dir_split, &b);
+	buf_fini(&b);
+	return status;
+}

@@ -27,6 +27,15 @@ void nsh_stats(struct nsh *h, struct nsh_stats *ret);
 unsigned nsh_free(struct nsh *h);
 unsigned nsh_check(struct nsh *h);
 
+/*
+ * Moves up to `names` names of a directory, of one of its segments as random
+ * says, into another segment: a new one or one that is there. RANGE, INVAL: it
+ * cannot be done.
+ */
+uint32_t nsh_split(struct nsh *h, uint64_t dir, uint32_t names);
+/* How many segments it has. */
+unsigned nsh_segments(struct nsh *h, uint64_t dir);
+
 /* Gives back the locks that TXN_LOCK took: those that rows say, no others. */
 void nsh_end_all(struct nsh *h);
 

@@ -34,6 +34,8 @@ struct run {
 	struct nsm_dir *model;
 	uint64_t rng;
 	struct handle open[HANDLES];
+	bool split;       /* directories come to have segments */
+	unsigned splits, refused;
 	char trace[2048]; /* the last operation */
 };
 
@@ -49,8 +51,15 @@ static const char *const comps[] = { "a", "b", "a-", "a!", "a0", "", ".",
 				     "..", "\xc3\xbc", "c" };
 enum { POSIX_COMPS = 5 };
 
+/* With segments more of them, also such as are not easily parted. */
+static const char *const more[] = { "a", "a-", "a-b", "a-c", "a.b", "a0", "b",
+				    "b!", "b-1", "b-2", "b-3", "c", "d", "da",
+				    "db", "e", "f", "-", "-x", "g-h" };
+
 static const char *pick_name(struct run *r)
 {
+	if (r->split)
+		return more[rnd(r, sizeof(more) / sizeof(more[0]))];
 	return comps[rnd(r, POSIX_COMPS)];
 }
 
@@ -65,7 +74,7 @@ static const char *pick_key(struct run *r)
 		for (unsigned i = 0; i < depth; i++) {
 			uint64_t odd = rnd(r, 8) == 0;
 
-			strcat(key, comps[rnd(r, odd ? 10 : POSIX_COMPS)]);
+			strcat(key, odd ? comps[rnd(r, 10)] : pick_name(r));
 			if (i + 1 < depth || rnd(r, 8) == 0)
 				strcat(key, "/");
 		}
@@ -331,6 +340,54 @@ static void op_chmod(struct run *r)
 	d->implicit = false;
 }
 
+static void look(struct run *r, struct nsm_dir *d, uint64_t ino,
+		 struct wire_attr v[], size_t max)
+{
+	for (size_t i = 0; i < d->n && i < max; i++)
+		CHECK(r, nsh_lookup(r->h, ino, d->v[i].name,
+				    d->v[i].dir != NULL ? RPC_NAME_DIR
+							: RPC_NAME_FILE,
+				    &v[i]), 0);
+	CHECK(r, nsh_getattr(r->h, ino, &v[max]), 0);
+}
+
+/*
+ * As the background does to what is large; here to anything. Nobody sees it by
+ * what was there.
+ */
+static void op_split(struct run *r)
+{
+	enum { MAX = 40 };
+	struct wire_attr before[MAX + 1], after[MAX + 1];
+	struct nsm_dir *d = pick_dir(r);
+	uint64_t ino = ino_of(r, d);
+	uint32_t status;
+
+	TRACE(r, "split %s", d->up ? d->name : ":");
+	if (nsh_segments(r->h, ino) >= 12)
+		return;
+	look(r, d, ino, before, MAX);
+	status = nsh_split(r->h, ino, 1 + (uint32_t)rnd(r, 4));
+	look(r, d, ino, after, MAX);
+	before[MAX].nlink = after[MAX].nlink;
+	for (size_t i = 0; i <= MAX; i++) {
+		const struct wire_attr *a = &before[i], *b = &after[i];
+
+		if (i >= d->n && i < MAX)
+			continue;
+		assert_int_equal(a->ino, b->ino);
+		assert_int_equal(a->nlink, b->nlink);
+		assert_int_equal(a->mtime, b->mtime);
+		assert_int_equal(a->ctime, b->ctime);
+		assert_int_equal(a->change, b->change);
+		assert_int_equal(a->data_version, b->data_version);
+	}
+	r->splits += status == 0;
+	if (status != 0 && status != RPC_STATUS_RANGE)
+		CHECK(r, status, RPC_STATUS_INVAL);
+	r->refused += status == RPC_STATUS_INVAL;
+}
+
 /* --- comparing --- */
 
 struct cursor {
@@ -381,14 +438,16 @@ static void list_one(void *arg, struct wire_bytes key, bool is_prefix,
 	struct nsm_key *k = cursor_next(c, &len);
 
 	if (k == NULL) {
-		print_error("LIST has %.*s too many\n", (int)key.len,
+		print_error("%s: it has %.*s too many\n", c->r->trace,
+			    (int)key.len,
 			    (const char *)key.p);
 		fail();
 		return;
 	}
 	if (key.len != (is_prefix ? len : strlen(k->key)) ||
 	    memcmp(key.p, k->key, key.len) != 0 || is_prefix != (len > 0)) {
-		print_error("LIST has %.*s, want %s (%zu)\n", (int)key.len,
+		print_error("%s: it has %.*s, want %s (%zu)\n", c->r->trace,
+			    (int)key.len,
 			    (const char *)key.p, k->key, len);
 		fail();
 	}
@@ -450,7 +509,8 @@ static void row_one(void *arg, struct wire_bytes name, uint32_t mode,
 		assert_non_null(c);
 		for (size_t i = 0; i < c->n; i++)
 			nlink += c->v[i].dir != NULL;
-		assert_int_equal(attr->nlink, nlink);
+		if (attr->nlink != 1 || !rows->r->split)
+			assert_int_equal(attr->nlink, nlink);
 		assert_int_equal(!!(attr->flags & WIRE_ATTR_IMPLICIT),
 				 c->implicit);
 		return;
@@ -526,14 +586,17 @@ static void expect_all(struct run *r)
 	assert_int_equal(nsh_check(r->h), 0);
 }
 
-static void run_seed(uint64_t seed, unsigned shards, int steps)
+static unsigned run_seed(uint64_t seed, unsigned shards, int steps, bool split)
 {
-	struct run r = { .rng = (seed + 1) * 0x9e3779b97f4a7c15 };
+	struct run r = { .rng = (seed + 1) * 0x9e3779b97f4a7c15,
+			 .split = split };
 
 	r.h = nsh_new_spread(SHARD, shards, 1 + (unsigned)(seed % 7), seed);
 	r.root = nsh_root(r.h, 5);
 	r.model = nsm_new();
 	for (int i = 0; i < steps; i++) {
+		if (split && rnd(&r, 6) == 0)
+			op_split(&r);
 		switch (rnd(&r, 12)) {
 		case 0: op_create(&r); break;
 		case 1: op_create(&r); break;
@@ -559,35 +622,46 @@ static void run_seed(uint64_t seed, unsigned shards, int steps)
 	assert_int_equal(nsh_count(r.h, NS_T_OPEN), 0);
 	nsm_free(r.model);
 	assert_int_equal(nsh_free(r.h), 0);
+	return r.splits;
 }
 
-static void run_seeds(unsigned shards)
+static void run_seeds(unsigned shards, bool split)
 {
 	const char *one = getenv("NS_MODEL_SEED");
 	const char *many = getenv("NS_MODEL_SEEDS");
 	uint64_t n = many == NULL ? 24 : strtoull(many, NULL, 10);
+	uint64_t splits = 0;
 
 	if (one != NULL) {
-		run_seed(strtoull(one, NULL, 10), shards, STEPS);
+		(void)run_seed(strtoull(one, NULL, 10), shards, STEPS, split);
 		return;
 	}
 	for (uint64_t seed = 0; seed < n; seed++) {
-		print_message("# seed %lu, %u shards\n", (unsigned long)seed,
-			      shards);
-		run_seed(seed, shards, STEPS);
+		print_message("# seed %lu, %u shards%s\n",
+			      (unsigned long)seed, shards,
+			      split ? ", splits" : "");
+		splits += run_seed(seed, shards, STEPS, split);
 	}
+	if (split)
+		assert_true(splits > 10 * n);
 }
 
 static void test_random_operations(void **state)
 {
 	(void)state;
-	run_seeds(1);
+	run_seeds(1, false);
 }
 
 static void test_over_shards(void **state)
 {
 	(void)state;
-	run_seeds(SHARDS);
+	run_seeds(SHARDS, false);
+}
+
+static void test_with_segments(void **state)
+{
+	(void)state;
+	run_seeds(SHARDS, true);
 }
 
 int main(void)
@@ -595,6 +669,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_operations),
 		cmocka_unit_test(test_over_shards),
+		cmocka_unit_test(test_with_segments),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
