@@ -6,10 +6,26 @@
 
 #include <errno.h>
 
-/* What an entry loses with its row: nothing while other links are left. */
-static uint64_t ns_victim_of(const struct ns_row_dent *d)
+/*
+ * What an entry loses with its row: nothing while other links are left. One of
+ * another shard may lead to an inode of this one, and does not say.
+ */
+static int ns_victim_of(struct ns_ctx *x, const struct ns_row_dent *d,
+			uint64_t *ret_ino)
 {
-	return d->flags & NS_DENT_ASK ? 0 : d->ino;
+	struct ns_inode *ip;
+	int rv;
+
+	if (!(d->flags & NS_DENT_ASK)) {
+		*ret_ino = d->ino;
+		return 0;
+	}
+	if (ns_is_far(x, d->ino))
+		return 0; /* not ours to say */
+	rv = ns_inode_load(x, d->ino, &ip);
+	if (rv == 0 && (ns_is_dir(ip) || ip->r.nlink == 1))
+		*ret_ino = d->ino;
+	return rv;
 }
 
 static int ns_victim_unlink(struct ns_ctx *x, const struct rpc_unlink *m,
@@ -25,9 +41,7 @@ static int ns_victim_unlink(struct ns_ctx *x, const struct rpc_unlink *m,
 		rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
 	if (rv == 0)
 		rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
-	if (rv == 0)
-		*ret_ino = ns_victim_of(&d);
-	return rv;
+	return rv != 0 ? rv : ns_victim_of(x, &d, ret_ino);
 }
 
 static int ns_victim_rename(struct ns_ctx *x, const struct rpc_rename *m,
@@ -54,7 +68,7 @@ static int ns_victim_rename(struct ns_ctx *x, const struct rpc_rename *m,
 		return rv;
 	dir = ns_row_is_dir(row_name);
 	if (dir ? to.has_dir : to.has_file)
-		*ret_ino = ns_victim_of(dir ? &to.dir : &to.file);
+		return ns_victim_of(x, dir ? &to.dir : &to.file, ret_ino);
 	return 0;
 }
 
