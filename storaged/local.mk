@@ -99,7 +99,7 @@ TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \
 
 # the namespace's tests
 NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
-	tests/lib/minienv.c tests/lib/minienv.h
+	tests/lib/nshsegment.c tests/lib/minienv.c tests/lib/minienv.h
 check_PROGRAMS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
 	tests/unit/test_ns_queue tests/unit/test_ns_slice \
@@ -119,6 +119,11 @@ check_PROGRAMS += tests/unit/test_ns_merge
 tests_unit_test_ns_merge_SOURCES = tests/unit/test_ns_merge.c $(NSH_SOURCES)
 tests_unit_test_ns_merge_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_merge
+check_PROGRAMS += tests/unit/test_ns_segment
+tests_unit_test_ns_segment_SOURCES = tests/unit/test_ns_segment.c \
+	$(NSH_SOURCES)
+tests_unit_test_ns_segment_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_ns_segment
 tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
 tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_queue_SOURCES = tests/unit/test_ns_queue.c $(NSH_SOURCES)

@@ -464,7 +464,7 @@ int ns_dir_prune(struct ns_ctx *x, struct ns_inode *dp)
 		int rv;
 
 		if (dp->r.flags & NS_INODE_SEGMENT) {
-			rv = ns_segment_drop(x, dp, RPC_LOCK_ALL, &dp);
+			rv = ns_segment_drop(x, dp, &dp);
 			if (rv != 0)
 				return rv;
 			continue;
@@ -488,7 +488,7 @@ int ns_dir_settle(struct ns_ctx *x, struct ns_inode *dp)
 
 	if (!dp->far && dp->r.entries == 0 &&
 	    dp->r.flags & NS_INODE_SEGMENT) {
-		rv = ns_segment_drop(x, dp, RPC_LOCK_PIN, &dp);
+		rv = ns_segment_drop(x, dp, &dp);
 		if (rv != 0)
 			return rv;
 	}

@@ -374,9 +374,9 @@ static inline bool ns_segment_has(const struct ns_row_inode *r,
 	       wire_bytes_cmp(name, r->target) < 0;
 }
 /*
- * A segment without entries goes: *ret is its directory, held in that mode.
+ * A segment without entries goes: *ret is its directory, which may go next.
  */
-int ns_segment_drop(struct ns_ctx *x, struct ns_inode *sp, uint8_t mode,
+int ns_segment_drop(struct ns_ctx *x, struct ns_inode *sp,
 		    struct ns_inode **ret);
 /* A directory's mode or group changed: its segments have copies. */
 int ns_segment_inherit(struct ns_ctx *x, struct ns_inode *dp);

@@ -534,7 +534,7 @@ static int ns_list_base(struct ns_lister *l, struct wire_bytes *ret_rest,
 			uint64_t *ret_dir)
 {
 	struct wire_bytes rest = l->m->prefix, comp;
-	uint64_t dir = 0;
+	uint64_t dir;
 	int rv = ns_list_top(l, &rest, &dir);
 
 	while (rv == 0 && !l->done) {
@@ -595,8 +595,8 @@ static int ns_list_flat(struct ns_lister *l)
 {
 	struct ns_row_dent d = { .mode = S_IFDIR };
 	struct wire_bytes rest, from, after = l->m->after;
+	uint64_t dir = 0;
 	bool any;
-	uint64_t dir;
 	int rv = ns_list_base(l, &rest, &dir);
 
 	if (rv != 0 || l->done)

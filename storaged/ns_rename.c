@@ -202,7 +202,8 @@ int ns_do_rename(struct ns_ctx *x, const struct rpc_rename *m)
 
 	if (m->flags & ~known || m->flags == known)
 		return RPC_STATUS_INVAL;
-	if (ns_is_far(x, m->dir)) /* see ns_dir_empty() */
+	/* a name of a segment leaves that: its shard */
+	if (m->at == 0 && ns_is_far(x, m->dir)) /* see ns_dir_empty() */
 		return ns_elsewhere(x, ino_shard(m->dir), 0, 0);
 	rv = ns_move_load(x, m, &v);
 	if (rv == 0)

@@ -44,24 +44,26 @@ int ns_map_seek(struct wire_bytes map, struct wire_bytes name,
 /*
  * The rows `p` and `p/` of a name have others between them, `p-` for one. A
  * range that begins or ends there must have both or none.
+ *
+ * It ends between them where end has a byte below the slash behind a p that is
+ * not below first, and begins there where first has one behind a p whose `p/`
+ * is below end. Where the two bounds part decides about all prefixes.
  */
 bool ns_range_closed(struct wire_bytes first, struct wire_bytes end)
 {
-	for (size_t i = 0; i < end.len; i++)
-		if (end.p[i] < '/' &&
-		    wire_bytes_cmp(wire_bytes(end.p, i), first) >= 0)
-			return false;
-	for (size_t i = 0; i < first.len; i++) {
-		struct ns_key k = { .len = 0 };
+	size_t same = 0, i;
 
-		if (first.p[i] >= '/')
-			continue;
-		ns_key_bytes(&k, wire_bytes(first.p, i));
-		ns_key_u8(&k, '/');
-		if (wire_bytes_cmp(ns_key_get(&k), end) < 0)
+	if (wire_bytes_cmp(first, end) >= 0)
+		return false;
+	while (same < first.len && first.p[same] == end.p[same])
+		same++;
+	for (i = same == first.len ? same : same + 1; i < end.len; i++)
+		if (end.p[i] < '/')
 			return false;
-	}
-	return wire_bytes_cmp(first, end) < 0;
+	for (i = same; i < first.len; i++)
+		if (first.p[i] < '/' && (i > same || end.p[same] > '/'))
+			return false;
+	return true;
 }
 
 int ns_map_get(struct ns_ctx *x, uint64_t dir, uint8_t mode,
@@ -262,7 +264,10 @@ int ns_step_segment(struct ns_ctx *x, const struct ns_step *s)
 	return 0;
 }
 
-int ns_segment_drop(struct ns_ctx *x, struct ns_inode *sp, uint8_t mode,
+/*
+ * The directory loses one that it counts, so it is held: see ns_dir_empty().
+ */
+int ns_segment_drop(struct ns_ctx *x, struct ns_inode *sp,
 		    struct ns_inode **ret)
 {
 	struct ns_range g = { .ino = sp->ino };
@@ -272,7 +277,7 @@ int ns_segment_drop(struct ns_ctx *x, struct ns_inode *sp, uint8_t mode,
 
 	if (rv != 0)
 		return rv;
-	rv = ns_dir_hold(x, sp->r.parent, mode, &dp);
+	rv = ns_dir_hold(x, sp->r.parent, RPC_LOCK_ALL, &dp);
 	rv2 = ns_map_get(x, sp->r.parent, RPC_LOCK_ALL, &map);
 	if (rv == 0)
 		rv = rv2;

@@ -13,6 +13,7 @@
 enum {
 	NS_SPLIT_NAMES = 512,   /* in one command */
 	NS_SPLIT_SEGMENTS = 1024, /* of one directory */
+	NS_SPLIT_TRIES = 4096,  /* bounds looked at for one command */
 };
 
 struct ns_split {
@@ -20,13 +21,13 @@ struct ns_split {
 	struct ns_inode *tp;     /* gets them */
 	struct ns_inode *dp;     /* the directory of both; may be sp */
 	bool fresh;              /* tp was none before */
-	struct wire_bytes first; /* of tp */
+	struct wire_bytes first; /* of tp, unless it may be chosen */
 	struct wire_bytes from;  /* where to begin, inclusive */
 	struct wire_bytes limit; /* where sp's names end; empty: nowhere */
 	struct wire_bytes *names;
 	unsigned n;              /* of those */
-	unsigned moved;
-	struct wire_bytes end;   /* of tp, once they moved */
+	unsigned begin, moved;   /* which of those go */
+	struct wire_bytes chosen, end; /* tp's range, once they moved */
 };
 
 /* --- who takes part --- */
@@ -36,13 +37,27 @@ static bool ns_split_is_segment(const struct ns_inode *ip)
 	return ip->r.flags & NS_INODE_SEGMENT;
 }
 
+/* Is there room for one more? TOO_MANY when not. */
+static int ns_split_room(struct ns_ctx *x, const struct ns_split *v)
+{
+	struct ns_row_map map;
+	struct wire_reader r;
+	uint32_t n;
+	int rv = ns_map_get(x, v->dp->ino, RPC_LOCK_ALL, &map);
+
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	r = wire_vec_reader(map.segments, &n);
+	if (r.err != 0)
+		return -EIO;
+	return n >= NS_SPLIT_SEGMENTS ? RPC_STATUS_TOO_MANY : 0;
+}
+
 static int ns_split_source(struct ns_ctx *x, const struct rpc_dir_split *m,
 			   struct ns_split *v)
 {
-	struct ns_row_map map = { .v = 0 };
-	struct wire_reader r;
+	struct ns_row_map map;
 	uint64_t dir;
-	uint32_t n;
 	int rv, rv2;
 
 	if (ns_is_far(x, m->dir))
@@ -56,23 +71,26 @@ static int ns_split_source(struct ns_ctx *x, const struct rpc_dir_split *m,
 	dir = ns_split_is_segment(v->sp) ? v->sp->r.parent : m->dir;
 	rv = dir == m->dir ? 0 : ns_dir_get(x, dir, &v->dp);
 	rv2 = ns_map_get(x, dir, RPC_LOCK_ALL, &map);
-	if (rv != 0 || (rv2 != 0 && rv2 != -ENOENT))
-		return rv != 0 ? rv : rv2;
-	r = wire_vec_reader(map.segments, &n);
-	return n >= NS_SPLIT_SEGMENTS || r.err != 0 ? RPC_STATUS_TOO_MANY : 0;
+	if (rv != 0)
+		return rv;
+	return rv2 == -ENOENT ? 0 : rv2;
 }
 
 static int ns_split_target(struct ns_ctx *x, const struct rpc_dir_split *m,
 			   struct ns_split *v)
 {
-	int rv = ns_inode_hold(x, m->segment, RPC_LOCK_ALL, &v->tp);
+	int rv;
 
 	if (m->segment == 0 || m->segment == m->dir)
 		return RPC_STATUS_INVAL;
+	rv = ns_inode_hold(x, m->segment, RPC_LOCK_ALL, &v->tp);
 	if (rv == RPC_STATUS_STALE) {
 		v->fresh = true;
-		rv = ns_segment_new(x, m->segment, v->sp, &v->tp);
-		v->tp->r.parent = v->dp->ino;
+		rv = ns_split_room(x, v);
+		if (rv == 0)
+			rv = ns_segment_new(x, m->segment, v->sp, &v->tp);
+		if (rv == 0)
+			v->tp->r.parent = v->dp->ino;
 		return rv;
 	}
 	if (rv != 0)
@@ -91,7 +109,7 @@ static int ns_split_bounds(struct ns_ctx *x, const struct rpc_dir_split *m,
 	int rv;
 
 	v->from = v->fresh ? m->from : v->tp->r.target;
-	v->first = v->fresh ? v->from : v->tp->r.name;
+	v->first = v->tp->r.name;
 	if (ns_split_is_segment(v->sp)) {
 		if (v->fresh)
 			v->first = v->from = v->sp->r.name;
@@ -153,55 +171,110 @@ static int ns_split_names(struct ns_ctx *x, struct ns_split *v, unsigned max)
 	return rv == -ENOENT ? 0 : rv;
 }
 
-/* A new one begins where no pair of rows is parted, if that is not given. */
-static void ns_split_first(struct ns_split *v)
+static size_t ns_split_same(struct wire_bytes a, struct wire_bytes b)
 {
-	size_t i = 1;
+	size_t n = 0;
 
-	if (v->first.len > 0 || v->n == 0)
-		return;
-	v->first = ns_split_bare(v->names[0]);
-	while (i < v->first.len && v->first.p[i] >= '/')
+	while (n < a.len && n < b.len && a.p[n] == b.p[n])
+		n++;
+	return n;
+}
+
+/* Does the segment's range begin where its names have always begun? */
+static bool ns_split_is_bound(const struct ns_split *v)
+{
+	return !v->fresh || ns_split_is_segment(v->sp);
+}
+
+/*
+ * Where a new segment of names k and up to end begins: as short as may be, but
+ * within names that have a byte below the slash in common, `p-` of `p-1` and
+ * `p-2`: from `p` on they could never be parted again.
+ */
+static bool ns_split_first(const struct ns_split *v, unsigned k,
+			   struct wire_bytes end, struct wire_bytes *ret)
+{
+	struct wire_bytes name = ns_split_bare(v->names[k]), tries[3];
+	size_t same = ns_split_same(name, end), i = same, n = 1;
+	unsigned t = 0;
+
+	if (k == 0 && v->from.len > 0)
+		tries[t++] = v->from; /* no gap behind the segment before */
+	for (size_t at = 0; at < same; at++)
+		if (name.p[at] < '/')
+			n = at + 1;
+	tries[t++] = wire_bytes(name.p, n < name.len ? n : name.len);
+	while (i < name.len &&
+	       (name.p[i] >= '/' || (i == same && end.p[same] < '/')))
 		i++;
-	v->first.len = i;
-}
+	tries[t++] = wire_bytes(name.p, i);
+	for (unsigned at = 0; at < t; at++) {
+		struct wire_bytes first = tries[at];
 
-static bool ns_split_fits(const struct ns_split *v, struct wire_bytes end)
-{
-	return ns_range_closed(v->first, end) &&
-	       (!ns_split_is_segment(v->sp) ||
-		ns_range_closed(end, v->limit));
-}
-
-/* The shortest bound between names i - 1 and i. */
-static bool ns_split_at(struct ns_split *v, unsigned i)
-{
-	struct wire_bytes next = ns_split_bare(v->names[i]), end = next;
-
-	for (end.len = 1; end.len <= next.len; end.len++)
-		if (wire_bytes_cmp(end, v->names[i - 1]) > 0 &&
-		    ns_split_fits(v, end)) {
-			v->end = end;
-			v->moved = i;
+		if (first.len > 0 && ns_range_closed(first, end) &&
+		    (k == 0 ? wire_bytes_cmp(first, v->from) >= 0
+			    : wire_bytes_cmp(first, v->names[k - 1]) > 0)) {
+			*ret = first;
 			return true;
 		}
+	}
 	return false;
 }
 
-/* As many as may go: all but the last one, or all up to the next segment. */
+/* Names k to i - 1 go, and the segment ends there. */
+static bool ns_split_fits(struct ns_split *v, unsigned k, unsigned i,
+			  struct wire_bytes end)
+{
+	struct wire_bytes first = v->first;
+
+	if (ns_split_is_bound(v) ? !ns_range_closed(first, end)
+				 : !ns_split_first(v, k, end, &first))
+		return false;
+	if (i - k <= v->moved)
+		return true;
+	v->chosen = first;
+	v->end = end;
+	v->begin = k;
+	v->moved = i - k;
+	return true;
+}
+
+/*
+ * The shortest bound between names i - 1 and i: a longer one parts no pair
+ * that this one keeps, and what is left in a segment is closed when both the
+ * whole and what goes are.
+ */
+static bool ns_split_at(struct ns_split *v, unsigned k, unsigned i)
+{
+	struct wire_bytes end = ns_split_bare(v->names[i]);
+	size_t same = ns_split_same(v->names[i - 1], end);
+
+	if (same == end.len)
+		return false;
+	end.len = same + 1;
+	return ns_split_fits(v, k, i, end);
+}
+
+/*
+ * As many as may go: all but the last one, or all up to the next segment. Where
+ * a new one can begin anywhere, names that cannot go along with what comes next
+ * stay.
+ */
 static void ns_split_choose(struct ns_split *v, unsigned max)
 {
-	unsigned i = v->n;
+	unsigned last = ns_split_is_bound(v) ? 1 : v->n, tries = 0;
+	bool all = v->n <= max && v->limit.len > 0 &&
+		   !ns_split_is_segment(v->sp);
 
-	if (v->n <= max && v->n > 0 && v->limit.len > 0 &&
-	    !ns_split_is_segment(v->sp) && ns_split_fits(v, v->limit)) {
-		v->end = v->limit;
-		v->moved = v->n;
-		return;
+	for (unsigned k = 0; k < last && v->moved < (v->n - k + 1) / 2; k++) {
+		unsigned i = v->n;
+
+		if (all && ns_split_fits(v, k, i, v->limit))
+			continue;
+		while (i-- > k + 1 && tries++ < NS_SPLIT_TRIES)
+			if (ns_split_at(v, k, i))
+				break;
 	}
-	while (i-- > 1)
-		if (ns_split_at(v, i))
-			return;
 }
 
 /* --- moving --- */
@@ -236,15 +309,15 @@ static int ns_split_move(struct ns_ctx *x, struct ns_split *v,
 
 static int ns_split_apply(struct ns_ctx *x, struct ns_split *v)
 {
-	struct ns_range t = { v->tp->ino, v->first, v->end };
+	struct ns_range t = { v->tp->ino, v->chosen, v->end };
 	struct ns_range s = { v->sp->ino, v->end, v->limit };
 	int all = 0, rv;
 
-	v->tp->r.name = v->first;
+	v->tp->r.name = v->chosen;
 	v->tp->r.target = v->end;
 	rv = ns_segment_put(x, v->tp);
 	for (unsigned i = 0; rv == 0 && i < v->moved; i++) {
-		rv = ns_split_move(x, v, v->names[i]);
+		rv = ns_split_move(x, v, v->names[v->begin + i]);
 		if (rv == -EAGAIN) { /* go on: note all that is missing */
 			all = rv;
 			rv = 0;
@@ -293,7 +366,6 @@ int ns_do_dir_split(struct ns_ctx *x, const struct rpc_dir_split *m)
 	rv = ns_split_names(x, &v, max);
 	if (rv != 0)
 		return rv;
-	ns_split_first(&v);
 	ns_split_choose(&v, max);
 	if (v.moved == 0)
 		return RPC_STATUS_RANGE;

@@ -366,9 +366,10 @@ enum { RPC_TXN_ABORTED = 0, RPC_TXN_PENDING = 1, RPC_TXN_COMMITTED = 2 };
 #define RPC_DIR_SEGMENT_RSP(F) F(u64, segment)
 /*
  * Moves up to `names` names of dir, a directory or a segment of one, into
- * another segment of it, which grows by them; a new one begins at `from`
- * (empty: at the first name). moved: how many; left: entries of dir. RANGE: they
- * cannot be parted there.
+ * another segment of it, which grows by them; a new one of a directory begins
+ * at `from` or behind it (empty: at the first name). moved: how many; left:
+ * entries of dir. RANGE: they cannot be parted there. TOO_MANY: fewer names may
+ * go, or it has as many segments as may be.
  */
 #define RPC_DIR_SPLIT_REQ(F) RPC_MUT(F) F(u64, dir) F(u64, segment) F(u32, names) \
 	F(str, from)

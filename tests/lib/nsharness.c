@@ -12,7 +12,12 @@
 #include "storaged/ns_rows.h"
 #include "tests/lib/minienv.h"
 
-enum { NSH_OPENS = 256, NSH_SHARDS = 8, NSH_ROUNDS = 100 };
+enum {
+	NSH_OPENS = 256,
+	NSH_SHARDS = 8,
+	NSH_ROUNDS = 100,
+	NSH_HOPS = 10000, /* of one request: more goes in circles */
+};
 
 struct nsh_replica {
 	struct rows_mem_image *image;
@@ -32,9 +37,12 @@ struct nsh {
 	uint16_t shard;   /* the first one, of roots */
 	unsigned shards;
 	int64_t now;
-	uint64_t seed, spread; /* spread: random */
+	uint64_t seed, spread; /* spread: random ... */
+	uint64_t spread_seed;  /* ... from this on */
 	uint64_t txns;
 	struct nsh_stats stats;
+	bool hold;         /* ends of transactions wait in held */
+	struct nsh_txn *held;
 	struct buf joined; /* the answer of several hops */
 	bool is_joined;
 	struct buf body;
@@ -66,6 +74,7 @@ struct nsh *nsh_new_spread(uint16_t shard, unsigned shards, unsigned forget,
 	h->shard = shard;
 	h->shards = shards;
 	h->spread = seed * 2 + 1;
+	h->spread_seed = seed;
 	buf_init(&h->joined, 0);
 	h->now = NSH_START;
 	h->seed = 0x9e3779b97f4a7c15;
@@ -102,7 +111,7 @@ void nsh_stats(struct nsh *h, struct nsh_stats *ret)
 	*ret = h->stats;
 }
 
-static uint64_t nsh_random(struct nsh *h, uint64_t below)
+uint64_t nsh_random(struct nsh *h, uint64_t below)
 {
 	h->spread = h->spread * 6364136223846793005u + 1442695040888963407u;
 	return (h->spread >> 33) % below;
@@ -344,9 +353,11 @@ static uint32_t nsh_enter(struct nsh *h, const struct ns_cmd *cmd)
 /* --- transactions, as a host runs them --- */
 
 struct nsh_txn {
+	struct nsh_txn *next;  /* of those that are held */
 	struct wire_u128 id;
 	struct wire_vec rows;  /* locked so far */
 	bool partner[NSH_SHARDS];
+	bool committed;
 };
 
 static void nsh_txn_begin(struct nsh *h, struct nsh_txn *t, uint16_t shard)
@@ -493,22 +504,52 @@ static void nsh_txn_forget(struct nsh *h, const struct nsh_txn *t)
 	wire_vec_fini(&txns);
 }
 
+static void nsh_txn_end_now(struct nsh *h, struct nsh_txn *t)
+{
+	for (unsigned i = 0; i < h->shards; i++)
+		if (t->partner[i])
+			nsh_txn_part(h, t, (uint16_t)(h->shard + i));
+	if (t->committed) {
+		nsh_txn_forget(h, t);
+		h->stats.commits++;
+	}
+}
+
+static void nsh_txn_hold(struct nsh *h, const struct nsh_txn *t)
+{
+	struct nsh_txn *held = mem_dup(t, sizeof(*t));
+
+	NSH_MUST(held != NULL);
+	held->next = h->held;
+	h->held = held;
+}
+
 /* Ends it in all shards that it has locks in; keeps the answer. */
 static void nsh_txn_end(struct nsh *h, struct nsh_txn *t)
 {
 	struct ns_answer keep = h->rep[0].answer;
 
 	ns_answer_init(&h->rep[0].answer);
-	for (unsigned i = 0; i < h->shards; i++)
-		if (t->partner[i])
-			nsh_txn_part(h, t, (uint16_t)(h->shard + i));
-	if (keep.txn) {
-		nsh_txn_forget(h, t);
-		h->stats.commits++;
-	}
+	t->committed = keep.txn;
 	wire_vec_fini(&t->rows);
+	if (h->hold && t->committed)
+		nsh_txn_hold(h, t);
+	else
+		nsh_txn_end_now(h, t);
 	ns_answer_fini(&h->rep[0].answer);
 	h->rep[0].answer = keep;
+}
+
+void nsh_hold(struct nsh *h, bool on)
+{
+	h->hold = on;
+	while (!on && h->held != NULL) {
+		struct nsh_txn *t = h->held;
+
+		h->held = t->next;
+		nsh_txn_end_now(h, t);
+		mem_free(t);
+	}
 }
 
 /* Who starts again finds the locks that were held before. */
@@ -658,6 +699,18 @@ static uint32_t nsh_hop(struct nsh *h, uint16_t shard, uint16_t tag,
 	return h->rep[0].answer.status;
 }
 
+uint32_t nsh_send_one(struct nsh *h, uint16_t shard, uint16_t tag,
+		      const struct buf *payload)
+{
+	h->is_joined = false;
+	return nsh_hop(h, shard, tag, payload);
+}
+
+uint16_t nsh_any_shard(struct nsh *h)
+{
+	return (uint16_t)(h->shard + nsh_random(h, h->shards));
+}
+
 static uint16_t nsh_first_shard(struct nsh *h, uint16_t tag,
 				struct wire_bytes request)
 {
@@ -666,10 +719,21 @@ static uint16_t nsh_first_shard(struct nsh *h, uint16_t tag,
 	return client_first_shard(tag, request);
 }
 
+static void nsh_hop_on(struct nsh *h, uint16_t tag, unsigned n)
+{
+	h->stats.hops++;
+	if (n < NSH_HOPS)
+		return;
+	fprintf(stderr, "# seed %lu: %s has no end\n",
+		(unsigned long)h->spread_seed, rpc_info(tag)->name);
+	abort();
+}
+
 uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload)
 {
 	struct client_hop hop = { .tag = tag };
 	struct client_follow *f = NULL;
+	unsigned hops = 0;
 	struct wire_bytes p;
 	uint32_t status;
 	int rv;
@@ -690,7 +754,8 @@ uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload)
 			       h->rep[0].answer.payload.len);
 		rv = client_follow(&f, &hop, status, p, &h->joined);
 		NSH_MUST(rv >= 0);
-		h->stats.hops += rv > 0;
+		if (rv > 0)
+			nsh_hop_on(h, tag, ++hops);
 	} while (rv > 0);
 	h->is_joined = h->joined.len > 0;
 	client_follow_free(f);
@@ -1166,99 +1231,5 @@ uint32_t nsh_readdir(struct nsh *h, uint64_t dir, uint32_t page,
 		req.after = wire_bytes(last.data, last.len);
 	}
 	buf_fini(&last);
-	return status;
-}
-
-/* --- segments --- */
-
-struct nsh_part {
-	uint64_t ino;
-	char first[NS_NAME_MAX + 1], end[NS_NAME_MAX + 1];
-};
-
-static void nsh_part_text(char *to, struct wire_bytes b)
-{
-	memcpy(to, b.p, b.len);
-	to[b.len] = 0;
-}
-
-static unsigned nsh_parts(struct nsh *h, uint64_t dir, struct nsh_part *v,
-			  unsigned max)
-{
-	struct ns_row_map map;
-	struct wire_bytes name;
-	struct wire_reader r;
-	struct ns_key k;
-	uint8_t *value;
-	size_t len;
-	uint32_t n;
-
-	ns_key_id(&k, ino_shard(dir), NS_T_SEGMENT, dir);
-	if (rows_back_get(nsh_back(h), ns_key_get(&k), &value, &len) != 0)
-		return 0;
-	NSH_MUST(ns_row_map_load(&map, wire_bytes(value, len)) == 0);
-	r = wire_vec_reader(map.segments, &n);
-	for (unsigned i = 0; i < n && i < max; i++) {
-		wire_get_u64(&r, &v[i].ino);
-		wire_get_str(&r, &name);
-		nsh_part_text(v[i].first, name);
-		wire_get_str(&r, &name);
-		nsh_part_text(v[i].end, name);
-	}
-	mem_free(value);
-	return n;
-}
-
-unsigned nsh_segments(struct nsh *h, uint64_t dir)
-{
-	return nsh_parts(h, dir, NULL, 0);
-}
-
-/* A number of any shard. */
-static uint64_t nsh_segment(struct nsh *h)
-{
-	struct ns_cmd c = { .tag = RPC_TAG_dir_segment };
-	struct rpc_dir_segment m = { .client = 0 };
-	struct rpc_dir_segment_rsp rsp;
-	struct buf b;
-
-	c.shard = (uint16_t)(h->shard + nsh_random(h, h->shards));
-	buf_init(&b, 0);
-	NSH_MUST(rpc_dir_segment_encode(&m, &b) == 0);
-	c.payload = b.data;
-	c.len = b.len;
-	NSH_MUST(nsh_enter(h, &c) == 0);
-	NSH_MUST(rpc_dir_segment_rsp_decode(&rsp,
-					    h->rep[0].answer.payload.data,
-					    h->rep[0].answer.payload.len) == 0);
-	buf_fini(&b);
-	return rsp.segment;
-}
-
-uint32_t nsh_split(struct nsh *h, uint64_t dir, uint32_t names)
-{
-	struct rpc_dir_split m = { .dir = dir, .names = names };
-	struct nsh_part v[16];
-	unsigned n = nsh_parts(h, dir, v, 16);
-	unsigned from, to;
-	uint32_t status;
-	struct buf b;
-
-	NSH_MUST(n <= 16);
-	from = (unsigned)nsh_random(h, n + 1);
-	to = (unsigned)nsh_random(h, n + 1);
-	if (from < n)
-		m.dir = v[from].ino;
-	if (to < n && to != from) {
-		m.segment = v[to].ino;
-	} else {
-		m.segment = nsh_segment(h);
-		if (n > 0 && nsh_random(h, 2) == 0)
-			m.from = wire_cstr(v[nsh_random(h, n)].end);
-	}
-	buf_init(&b, 0);
-	NSH_MUST(rpc_dir_split_encode(&m, &b) == 0);
-	status = nsh_hop(h, ino_shard(m.dir), RPC_TAG_dir_split, &b);
-	buf_fini(&b);
 	return status;
 }

@@ -7,6 +7,7 @@
  * time, seeds, and who holds which inode open.
  */
 #include "storaged/ns.h"
+#include "storaged/ns_rows.h"
 
 struct nsh;
 
@@ -27,15 +28,16 @@ void nsh_stats(struct nsh *h, struct nsh_stats *ret);
 unsigned nsh_free(struct nsh *h);
 unsigned nsh_check(struct nsh *h);
 
+uint64_t nsh_random(struct nsh *h, uint64_t below);
+uint16_t nsh_any_shard(struct nsh *h);
+/* As nsh_send(), to that shard and nowhere else. */
+uint32_t nsh_send_one(struct nsh *h, uint16_t shard, uint16_t tag,
+		      const struct buf *payload);
 /*
- * Moves up to `names` names of a directory, of one of its segments as random
- * says, into another segment: a new one or one that is there. RANGE, INVAL: it
- * cannot be done.
+ * What was committed over shards is not done in the others, nor their locks
+ * given back, until hold ends.
  */
-uint32_t nsh_split(struct nsh *h, uint64_t dir, uint32_t names);
-/* How many segments it has. */
-unsigned nsh_segments(struct nsh *h, uint64_t dir);
-
+void nsh_hold(struct nsh *h, bool on);
 /* Gives back the locks that TXN_LOCK took: those that rows say, no others. */
 void nsh_end_all(struct nsh *h);
 
@@ -88,6 +90,32 @@ RPC_REQUESTS(NSH_ENCODE)
 		return rpc_##name##_decode(rsp, p, len); \
 	}
 RPC_RESPONSES(NSH_DECODE)
+
+/* --- segments of huge directories (nshsegment.c) --- */
+
+/* A number of that shard. */
+uint64_t nsh_segment(struct nsh *h, uint16_t shard);
+/* DIR_SPLIT as it is: status, how many moved. */
+uint32_t nsh_split_into(struct nsh *h, uint64_t dir, uint64_t segment,
+			const char *from, uint32_t names,
+			struct rpc_dir_split_rsp *ret);
+/*
+ * Moves up to `names` names of a directory, of one of its segments as random
+ * says, into another segment: a new one or one that is there. RANGE, INVAL: it
+ * cannot be done.
+ */
+uint32_t nsh_split(struct nsh *h, uint64_t dir, uint32_t names);
+/* How many segments it has; of the first max in v. */
+struct nsh_part {
+	uint64_t ino;
+	char first[NS_NAME_MAX + 1], end[NS_NAME_MAX + 1];
+};
+unsigned nsh_parts(struct nsh *h, uint64_t dir, struct nsh_part *v,
+		   unsigned max);
+static inline unsigned nsh_segments(struct nsh *h, uint64_t dir)
+{
+	return nsh_parts(h, dir, NULL, 0);
+}
 
 /* --- shorthands; every one returns the status --- */
 
