@@ -102,6 +102,7 @@ NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
 	tests/lib/nshsegment.c tests/lib/minienv.c tests/lib/minienv.h
 check_PROGRAMS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
+	tests/unit/test_ns_pages \
 	tests/unit/test_ns_queue tests/unit/test_ns_slice \
 	tests/unit/test_ns_values
 tests_unit_test_ns_names_SOURCES = tests/unit/test_ns_names.c $(NSH_SOURCES)
@@ -126,6 +127,10 @@ tests_unit_test_ns_segment_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_segment
 tests_unit_test_ns_order_SOURCES = tests/unit/test_ns_order.c
 tests_unit_test_ns_order_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_ns_pages_SOURCES = tests/unit/test_ns_pages.c $(NSH_SOURCES)
+tests_unit_test_ns_pages_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
+tests_unit_test_ns_pages_LDFLAGS = -Wl,--wrap=rows_iter_new \
+	-Wl,--wrap=rows_back_get
 tests_unit_test_ns_queue_SOURCES = tests/unit/test_ns_queue.c $(NSH_SOURCES)
 tests_unit_test_ns_queue_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_slice_SOURCES = tests/unit/test_ns_slice.c $(NSH_SOURCES)
@@ -134,6 +139,7 @@ tests_unit_test_ns_values_SOURCES = tests/unit/test_ns_values.c
 tests_unit_test_ns_values_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
+	tests/unit/test_ns_pages \
 	tests/unit/test_ns_queue tests/unit/test_ns_slice \
 	tests/unit/test_ns_values
 

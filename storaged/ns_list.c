@@ -171,24 +171,24 @@ static int ns_list_push(struct ns_lister *l, uint64_t dir, bool any)
 	return l->path.err;
 }
 
-/* The directory row `comp` (with slash) of a directory; -ENOENT. */
+/*
+ * The directory row `comp` (with slash) of a directory, in the one view that
+ * all names come from; -ENOENT.
+ */
 static int ns_list_dent(struct ns_lister *l, uint64_t dir,
 			struct wire_bytes comp, uint64_t *ret_ino)
 {
+	struct wire_bytes value;
 	struct ns_row_dent d;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
 	if (comp.len > NS_NAME_MAX + 1)
 		return -ENOENT;
 	ns_key_dent(&k, l->shard, dir, comp);
-	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
-	if (rv != 0)
-		return rv;
-	rv = ns_row_dent_load(&d, wire_bytes(value, len));
-	mem_free(value);
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	if (rv == 0)
+		rv = ns_row_dent_load(&d, value);
 	if (rv == 0)
 		*ret_ino = d.ino;
 	return rv;
@@ -645,22 +645,19 @@ static int ns_list_top_segment(struct ns_lister *l,
 static int ns_list_root_check(struct ns_lister *l)
 {
 	uint64_t top = l->m->at != 0 ? l->m->at : l->m->root;
+	struct wire_bytes value;
 	struct ns_row_inode r;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
 	if (ino_shard(top) != l->shard)
 		return RPC_STATUS_NOTSUP;
 	ns_key_id(&k, l->shard, NS_T_INODE, top);
-	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
-	if (rv == 0) {
-		rv = ns_row_inode_load(&r, wire_bytes(value, len));
-		if (rv == 0 && l->m->at != 0 && r.flags & NS_INODE_SEGMENT)
-			rv = ns_list_top_segment(l, &r);
-		mem_free(value);
-	}
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	if (rv == 0)
+		rv = ns_row_inode_load(&r, value);
+	if (rv == 0 && l->m->at != 0 && r.flags & NS_INODE_SEGMENT)
+		rv = ns_list_top_segment(l, &r);
 	if (l->m->at == 0)
 		return rv == -ENOENT || (rv == 0 &&
 					 !(r.flags & NS_INODE_ROOT))
@@ -701,18 +698,18 @@ static int ns_list_run(struct ns_lister *l)
 {
 	struct wire_bytes delimiter = l->m->delimiter;
 	struct ns_key from, to;
-	int rv = ns_list_root_check(l);
+	int rv;
 
-	if (rv != 0 || l->max == 0 || l->done)
-		return rv;
 	ns_key_start(&from, l->shard, NS_T_DENT);
 	to = from;
 	ns_key_end(&to);
 	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to),
 			   &l->it);
 	if (rv == 0)
+		rv = ns_list_root_check(l);
+	if (rv == 0 && l->max > 0 && !l->done)
 		rv = ns_list_probe(l);
-	if (rv != 0)
+	if (rv != 0 || l->max == 0 || l->done)
 		return rv;
 	if (delimiter.len == 1 && delimiter.p[0] == '/')
 		return ns_list_flat(l);

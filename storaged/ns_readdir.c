@@ -16,6 +16,7 @@ enum {
 
 struct ns_reader {
 	struct rows_back *back;
+	struct rows_iter *it; /* one view: of entries, and of where they are */
 	uint16_t shard;
 	const struct rpc_readdir *m;
 	uint32_t max;
@@ -57,28 +58,34 @@ static int ns_reader_inode(struct ns_reader *l, uint64_t ino,
 
 static int ns_reader_dir(struct ns_reader *l)
 {
+	struct wire_bytes value;
 	struct ns_row_inode r;
-	uint8_t *value;
-	int rv = ns_reader_inode(l, l->dir, &r, &value);
+	struct ns_key k;
+	int rv;
 
+	if (ino_shard(l->dir) != l->shard)
+		return RPC_STATUS_NOTSUP;
+	ns_key_id(&k, l->shard, NS_T_INODE, l->dir);
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
 	if (rv == -ENOENT && l->dir != l->m->dir) {
 		l->gone = true;
 		return 0;
 	}
+	if (rv == 0)
+		rv = ns_row_inode_load(&r, value);
 	if (rv != 0)
 		return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
 	if (!S_ISDIR(r.mode))
-		rv = RPC_STATUS_NOTDIR;
+		return RPC_STATUS_NOTDIR;
 	l->has_dirs = r.nlink > 2;
 	l->split = r.flags & NS_INODE_SPLIT;
-	if (l->dir != l->m->dir) {
-		l->gone = !ns_segment_has(&r, ns_key_get(&l->pos)) ||
-			  r.parent != l->m->dir;
-		l->next = l->m->dir;
-		buf_add(&l->limit, r.target.p, r.target.len);
-	}
-	mem_free(value);
-	return rv;
+	if (l->dir == l->m->dir)
+		return 0;
+	l->gone = !ns_segment_has(&r, ns_key_get(&l->pos)) ||
+		  r.parent != l->m->dir;
+	l->next = l->m->dir;
+	buf_add(&l->limit, r.target.p, r.target.len);
+	return 0;
 }
 
 /* Behind the last one, or from where the last shard said. */
@@ -93,36 +100,30 @@ static void ns_reader_pos(struct ns_reader *l)
 	ns_key_bytes(&l->pos, l->m->from);
 }
 
-/*
- * The segment that comes next: asked behind the view of the entries, so that
- * what moves in between is found there.
- */
+/* The segment that comes next. */
 static int ns_reader_map(struct ns_reader *l)
 {
+	struct wire_bytes value;
 	struct ns_row_map map;
 	struct ns_range g;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
-	if (l->next != 0)
+	if (!l->split)
 		return 0;
 	ns_key_id(&k, l->shard, NS_T_SEGMENT, l->dir);
-	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
-	if (rv != 0)
-		return rv == -ENOENT ? 0 : rv;
-	rv = ns_row_map_load(&map, wire_bytes(value, len));
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	if (rv == 0)
+		rv = ns_row_map_load(&map, value);
 	if (rv == 0)
 		rv = ns_map_seek(map.segments, ns_key_get(&l->pos), &g);
-	if (rv == 0) {
-		if (wire_bytes_cmp(g.first, ns_key_get(&l->pos)) < 0)
-			g.first = ns_key_get(&l->pos);
-		l->next = g.ino;
-		buf_add(&l->limit, g.first.p, g.first.len);
-	}
-	mem_free(value);
-	return rv == -ENOENT ? 0 : rv;
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	if (wire_bytes_cmp(g.first, ns_key_get(&l->pos)) < 0)
+		g.first = ns_key_get(&l->pos);
+	l->next = g.ino;
+	buf_add(&l->limit, g.first.p, g.first.len);
+	return 0;
 }
 
 /* Has a file row a directory of the same name beside it? */
@@ -210,33 +211,48 @@ static struct wire_bytes ns_reader_limit(const struct ns_reader *l)
 static int ns_reader_rows(struct ns_reader *l)
 {
 	struct wire_bytes key, value;
-	struct rows_iter *it = NULL;
-	struct ns_key from, to;
 	struct ns_row_dent d;
+	struct ns_key from;
+	int rv;
+
+	ns_key_id(&from, l->shard, NS_T_DENT, l->dir);
+	ns_key_bytes(&from, ns_key_get(&l->pos));
+	rows_iter_seek(l->it, ns_key_get(&from));
+	while (!l->full) {
+		rv = rows_iter_next(l->it, &key, &value);
+		if (rv == 0)
+			rv = ns_row_dent_load(&d, value);
+		if (rv != 0)
+			return rv == -ENOENT ? 0 : rv;
+		key = wire_bytes(key.p + NS_KEY_REST + 8,
+				 key.len - NS_KEY_REST - 8);
+		if (l->next != 0 &&
+		    wire_bytes_cmp(key, ns_reader_limit(l)) >= 0)
+			return 0;
+		rv = ns_reader_entry(l, key, &d);
+		if (rv != 0)
+			return rv;
+	}
+	return 0;
+}
+
+static int ns_reader_run(struct ns_reader *l)
+{
+	struct ns_key from, to;
 	int rv;
 
 	ns_key_id(&from, l->shard, NS_T_DENT, l->dir);
 	to = from;
 	ns_key_end(&to);
-	ns_key_bytes(&from, ns_key_get(&l->pos));
-	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to), &it);
-	if (rv == 0 && l->split)
+	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to),
+			   &l->it);
+	if (rv == 0)
+		rv = ns_reader_dir(l);
+	if (rv == 0 && !l->gone)
 		rv = ns_reader_map(l);
-	while (rv == 0 && !l->full) {
-		rv = rows_iter_next(it, &key, &value);
-		if (rv == 0)
-			rv = ns_row_dent_load(&d, value);
-		if (rv != 0)
-			break;
-		key = wire_bytes(key.p + NS_KEY_REST + 8,
-				 key.len - NS_KEY_REST - 8);
-		if (l->next != 0 &&
-		    wire_bytes_cmp(key, ns_reader_limit(l)) >= 0)
-			break;
-		rv = ns_reader_entry(l, key, &d);
-	}
-	rows_iter_free(it);
-	return rv == -ENOENT ? 0 : rv;
+	if (rv == 0 && !l->gone)
+		rv = ns_reader_rows(l);
+	return rv != 0 ? rv : l->limit.err;
 }
 
 int ns_scan_readdir(struct rows_back *back, uint16_t shard,
@@ -253,11 +269,7 @@ int ns_scan_readdir(struct rows_back *back, uint16_t shard,
 	wire_vec_init(&l.out);
 	buf_init(&l.limit, 0);
 	ns_reader_pos(&l);
-	rv = ns_reader_dir(&l);
-	if (rv == 0 && !l.gone)
-		rv = ns_reader_rows(&l);
-	if (rv == 0)
-		rv = l.limit.err;
+	rv = ns_reader_run(&l);
 	if (rv == 0) {
 		rsp.entries = wire_vec_bytes(&l.out);
 		if (l.gone) { /* the directory knows where its names are */
@@ -270,6 +282,7 @@ int ns_scan_readdir(struct rows_back *back, uint16_t shard,
 		rsp.eof = !l.full && rsp.at == 0;
 		rv = rpc_readdir_rsp_encode(&rsp, &a->payload);
 	}
+	rows_iter_free(l.it);
 	buf_fini(&l.limit);
 	wire_vec_fini(&l.out);
 	return rv;
