@@ -181,7 +181,8 @@ int ns_segment_find(struct ns_ctx *x, uint64_t dir, struct wire_bytes name,
 		return ns_segment_has(&ip->r, name) ? 0 : RPC_STATUS_STALE;
 	if (!(ip->r.flags & NS_INODE_SPLIT))
 		return 0;
-	rv = ns_map_get(x, dir, RPC_LOCK_LOOK, &map);
+	/* pinned: a name that is in no range now goes into the directory */
+	rv = ns_map_get(x, dir, RPC_LOCK_PIN, &map);
 	if (rv == 0)
 		rv = ns_map_seek(map.segments, name, &g);
 	if (rv == 0 && wire_bytes_cmp(g.first, name) <= 0)
