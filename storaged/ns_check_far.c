@@ -141,16 +141,44 @@ static int ns_far_check_place(struct ns_far_check *c, uint64_t dir,
 	return rv == -ENOENT ? 0 : rv;
 }
 
-/* Every segment of a map must be, and of that range. */
+/* A row of an inode, without the parts that borrow; 0 with flags 0: none. */
+static int ns_far_like(struct ns_far_check *c, uint64_t ino,
+		       struct ns_row_inode *ret)
+{
+	struct ns_row_inode r;
+	struct wire_bytes b;
+	struct ns_key k;
+	uint8_t *value;
+	int rv;
+
+	ns_key_id(&k, ino_shard(ino), NS_T_INODE, ino);
+	rv = ns_far_row(c, &k, &value, &b);
+	if (rv != 0)
+		return rv == -ENOENT ? 0 : rv;
+	rv = ns_row_inode_load(&r, b);
+	if (rv == 0)
+		*ret = (struct ns_row_inode){ .mode = r.mode, .gid = r.gid,
+					      .project = r.project,
+					      .flags = r.flags };
+	mem_free(value);
+	return rv;
+}
+
+/* Every segment of a map must be, and of that range; files get its group. */
 static int ns_far_check_map(struct ns_far_check *c, uint64_t dir,
 			    struct wire_bytes value)
 {
+	struct ns_row_inode like = { .flags = 0 };
 	struct ns_row_map map;
 	struct wire_reader r;
 	struct ns_range g;
 	uint32_t n;
 	int rv = ns_row_map_load(&map, value);
 
+	if (rv == 0)
+		rv = ns_far_like(c, dir, &like);
+	if (rv != 0)
+		return rv;
 	r = wire_vec_reader(map.segments, &n);
 	while (rv == 0 && (rv = ns_map_next(&r, &n, &g)) == 0) {
 		struct ns_row_inode ip = { .flags = 0 };
@@ -168,7 +196,9 @@ static int ns_far_check_map(struct ns_far_check *c, uint64_t dir,
 			return rv;
 		same = rv == 0 && ip.flags & NS_INODE_SEGMENT &&
 		       ip.parent == dir && wire_bytes_eq(ip.name, g.first) &&
-		       wire_bytes_eq(ip.target, g.end);
+		       wire_bytes_eq(ip.target, g.end) &&
+		       ip.mode == like.mode && ip.gid == like.gid &&
+		       ip.project == like.project;
 		mem_free(p);
 		rv = 0;
 		if (!same)
