@@ -189,7 +189,8 @@ tests_sim_sim_tree_SOURCES = \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
 	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
-	tests/sim/sim_tree_ops.c tests/sim/sim_tree_proc.c $(SIM_STORE)
+	tests/sim/sim_tree_ops.c tests/sim/sim_tree_pages.c \
+	tests/sim/sim_tree_proc.c tests/sim/sim_tree_split.c $(SIM_STORE)
 tests_sim_sim_tree_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply \
@@ -197,5 +198,9 @@ tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=raft_group_term -Wl,--wrap=shard_rows_replaced \
 	-Wl,--wrap=shard_on_install -Wl,--wrap=rows_back_checkpoint \
 	-Wl,--wrap=raft_check_roll -Wl,--wrap=shard_hold \
-	-Wl,--wrap=log_doubt_settle
+	-Wl,--wrap=log_doubt_settle -Wl,--wrap=ns_segment_drop \
+	-Wl,--wrap=ns_scan_readdir -Wl,--wrap=ns_scan_list \
+	-Wl,--wrap=ns_range_closed -Wl,--wrap=ns_dir_prune \
+	-Wl,--wrap=ns_dir_settle -Wl,--wrap=ns_far_map \
+	-Wl,--wrap=ns_segment_at
 TESTS += tests/sim/sim_tree

@@ -105,6 +105,13 @@ planted sim_tree unsaved 1 disk
 planted sim_tree nohold 3 snap
 planted sim_tree nolocks 3 snap
 planted sim_tree doubtless 1 disk
+planted sim_tree range 3 mix
+planted sim_tree pin 3 mix
+planted sim_tree empty 3 mix
+planted sim_tree map 3 mix
+planted sim_tree look 3 mix
+planted sim_tree at 3 mix
+planted sim_tree page 3 mix
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab

@@ -118,7 +118,12 @@ struct sim_config {
 	X(WIPES, "lost disks") \
 	X(FAR, "commands over shards") \
 	X(FAR_AGAIN, "of them begun anew") \
-	X(LOCK_WAITS, "waits for them")
+	X(LOCK_WAITS, "waits for them") \
+	X(SPLITS, "directories split") \
+	X(SEGMENTS_GONE, "segments that went") \
+	X(STALE_MAPS, "stale maps") \
+	X(SPLIT_WAITS, "splits that met a lock") \
+	X(LOST_PAGES, "pages of segments that went")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)

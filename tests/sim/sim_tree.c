@@ -11,7 +11,10 @@
  * process name when it starts, and at the end, are in its log, while the log's
  * cleaner runs and (profile snap) members that lag fetch the rows of others.
  *
- * SIM_PLANT=NAME plants a bug (sim_tree_proc.c, PLANT_AGAIN: sim_tree_mail.c).
+ * In half of the seeds directories are split meanwhile, and nobody may see it.
+ *
+ * SIM_PLANT=NAME plants a bug (sim_tree_proc.c, PLANT_AGAIN: sim_tree_mail.c, of
+ * splits: sim_tree_split.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -227,6 +230,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 		buf_fini(&op->hop.request);
 		buf_fini(&op->request);
 		free(op->keys);
+		free(op->names);
 		free(op);
 	}
 	while ((m = w->mails) != NULL) {
@@ -266,12 +270,14 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	w->snap_bytes = snaps[seed / 11 % 3];
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	w->snap_piece = pieces[seed / 2 % 3];
+	w->splits = (seed * 0x9e3779b97f4a7c15) >> 63 != 0;
 	w->lags = strcmp(profile->name, "snap") == 0;
 	for (unsigned i = 0; i < nodes; i++)
 		w->images[i] = rows_mem_image_new();
 	for (unsigned i = 0; i < TREE_CLIENTS; i++)
 		w->clients[i].from.client = i + 1;
 	tree_model_init(w);
+	tree_split_begin(w);
 	sim_cluster_run(&config, ret);
 	tree_free(w, nodes);
 }
@@ -310,6 +316,13 @@ int main(int argc, char **argv)
 		{ .name = "nohold", .plant = PLANT_NOHOLD },
 		{ .name = "nolocks", .plant = PLANT_NOLOCKS },
 		{ .name = "doubtless", .plant = PLANT_DOUBTLESS },
+		{ .name = "range", .plant = PLANT_RANGE },
+		{ .name = "pin", .plant = PLANT_PIN },
+		{ .name = "empty", .plant = PLANT_EMPTY },
+		{ .name = "map", .plant = PLANT_MAP },
+		{ .name = "look", .plant = PLANT_LOOK },
+		{ .name = "at", .plant = PLANT_AT },
+		{ .name = "page", .plant = PLANT_PAGE },
 	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_tree",

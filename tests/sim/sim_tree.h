@@ -8,6 +8,8 @@
  *   sim_tree_mail.c   requests with the retry rules of common/client/call.c
  *   sim_tree_model.c  the order in which commands are applied is the witness
  *   sim_tree_ops.c    what clients ask for, and what they may be told
+ *   sim_tree_pages.c  READDIR and PARENT; what pages may show
+ *   sim_tree_split.c  segments of directories
  */
 #include <sys/queue.h>
 
@@ -112,6 +114,13 @@ struct op {
 	/* LIST */
 	char (*keys)[TREE_KEY];
 	unsigned n_keys, cap_keys;
+	/* READDIR */
+	struct page_name {
+		char key[TREE_KEY];
+		uint64_t ino;
+	} *names;
+	unsigned n_names, cap_names;
+	uint64_t dir; /* DIR_SEGMENT: for which one */
 };
 
 struct client {
@@ -121,7 +130,8 @@ struct client {
 
 enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
 	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS,
-	     PLANT_DOUBTLESS };
+	     PLANT_DOUBTLESS, PLANT_RANGE, PLANT_PIN, PLANT_EMPTY, PLANT_MAP,
+	     PLANT_LOOK, PLANT_AT, PLANT_PAGE };
 
 struct tree {
 	struct sim_cluster *c;
@@ -155,6 +165,11 @@ struct tree {
 	unsigned hint[TREE_GROUPS];
 	uint64_t lives;       /* of processes */
 	bool asked_root;
+	bool splits;          /* directories come to have segments */
+	struct segment {
+		uint64_t ino, dir;
+	} *segments;          /* that were made; some went */
+	unsigned n_segments, cap_segments;
 	enum { HEAL_NOT, HEAL_OPS, HEAL_REST, HEAL_LAST, HEAL_LOOK,
 	       HEAL_CHECKPOINT } heal;
 	uint64_t heal_at;
@@ -212,5 +227,48 @@ void tree_op(struct tree *w, unsigned client);
 void tree_root(struct tree *w);
 /* A write, or a listing of all. */
 void tree_last(struct tree *w, bool write);
+/* Any of those that clients use. */
+const char *tree_name(struct tree *w);
+/* payload is taken; shard 0: where the request says. */
+void tree_send(struct tree *w, unsigned client, uint16_t tag,
+	       struct buf *payload, uint16_t shard);
+/* Empties op's request for the next page, of ino; then on with it. */
+void tree_next_page(struct op *op, uint16_t tag, uint64_t ino);
+void tree_hop(struct op *op);
+/* The first state that a read may have seen. */
+unsigned tree_first_ver(const struct op *op);
+bool ver_shows(const struct ver *v, const char *key);
+
+/* --- sim_tree_pages.c --- */
+/* How many names it has now. */
+unsigned tree_entries(const struct tree *w, uint64_t dir);
+void tree_readdir(struct tree *w, unsigned client, uint64_t dir, uint32_t max);
+void tree_readdirs(struct tree *w);
+void tree_parent(struct tree *w, unsigned client, uint64_t ino);
+/* True when another page was asked for. */
+bool tree_readdir_page(struct op *op, struct wire_bytes payload);
+void tree_see_readdir(struct op *op, uint32_t status);
+void tree_see_listed(struct op *op, unsigned from);
+void tree_see_parent(struct op *op, uint32_t status,
+		     struct wire_bytes payload);
+
+/* --- sim_tree_split.c --- */
+/* A number for a segment of dir, or some names of it move. */
+void tree_split(struct tree *w, unsigned client, uint64_t dir);
+/* DIR_SEGMENT was answered. */
+void tree_split_go(struct tree *w, unsigned client, uint64_t dir,
+		   struct wire_bytes payload);
+/* The directory of a segment; every other one is its own. */
+uint64_t tree_segment_dir(const struct tree *w, uint64_t at);
+void tree_split_begin(struct tree *w);
+/* Around every run of a command, whether it is for good or not ... */
+void tree_split_run(const struct ns_cmd *c);
+void tree_split_ran(const struct ns_cmd *c, const struct ns_answer *a);
+/* ... and what was for good. */
+void tree_split_effect(struct tree *w, const struct ns_cmd *c,
+		       const struct ns_answer *a);
+/* Prints a directory as rows have it. */
+void tree_split_dump(const struct tree *w, uint64_t dir);
+bool tree_split_ignores(const struct ns_lock *lock);
 
 #endif

@@ -166,6 +166,7 @@ void tree_model_fini(struct tree *w)
 	nsm_free(w->dir);
 	free(w->files);
 	free(w->vers);
+	free(w->segments);
 }
 
 /* --- finding --- */
@@ -215,7 +216,7 @@ static struct nsm_dir *walk_from(struct tree *w, uint64_t at, uint32_t skip,
 	if (at == 0)
 		return w->dir;
 	memmove(key, key + skip, strlen(key + skip) + 1);
-	return names_dir(w->dir, at);
+	return names_dir(w->dir, tree_segment_dir(w, at));
 }
 
 static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
@@ -277,6 +278,21 @@ static uint32_t model_mknod(struct tree *w, const struct ns_cmd *c,
 	return status;
 }
 
+/* Without a name it may be there, see model_link(). */
+static uint32_t model_chmod(struct tree *w, const struct ns_cmd *c,
+			    const struct ns_answer *a)
+{
+	struct rpc_setattr q;
+	struct nsm_dir *d;
+
+	(void)rpc_setattr_decode(&q, c->payload, c->len);
+	d = names_dir(w->dir, q.ino);
+	if (d == NULL)
+		return a->status == 0 ? 0 : RPC_STATUS_STALE;
+	d->implicit = false;
+	return 0;
+}
+
 static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
 			  const struct ns_answer *a)
 {
@@ -295,7 +311,9 @@ static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
 		return names_rename(w->dir, c);
 	case RPC_TAG_link:
 		return model_link(w, c, a);
-	default: /* transactions, CLOSE of the sweep: nobody's names change */
+	case RPC_TAG_setattr:
+		return model_chmod(w, c, a);
+	default: /* transactions, splits, CLOSE of the sweep: no names change */
 		return a->status;
 	}
 }
@@ -335,6 +353,7 @@ static void tree_effect(struct proc *p, uint64_t index,
 		sim_fail(w->c, "shard %u: %s answers %s, the model %s",
 			 c->shard, rpc_info(c->tag)->name,
 			 rpc_status_name(a->status), rpc_status_name(status));
+	tree_split_effect(w, c, a);
 	if (tree_version(w))
 		tree_change(&w->group[c->shard - 1], index, w->tick);
 	if (op == NULL)

@@ -16,11 +16,30 @@ static const char *const keys[] = { "k0", "k1", "p/x", "p/q/y", "p/q/z",
 				    "d0/k", "d0/e/k", "d1/k", "d1/" };
 static const char *const names[] = { "k0", "k", "d0", "d1", "e", "f0", "p",
 				     "q", "x" };
+/* For directories in segments: more of them, and such as are hard to part. */
+static const char *const more_keys[] = { "k-", "k0/a", "p-/x", "p/x-", "d0/k-1",
+					 "d0/m", "d0/e-", "d1/k-", "d0/k/" };
+static const char *const more_names[] = { "k-", "k-1", "k!", "d0-", "d0.", "e-",
+					  "f", "m", "p-", "p-q", "x-", "y" };
 #define PICK(s, list) ((list)[sim_rand((s), sizeof(list) / sizeof *(list))])
 
 static struct sim *sim_of(const struct tree *w)
 {
 	return sim_cluster_sim(w->c);
+}
+
+const char *tree_name(struct tree *w)
+{
+	return w->splits && sim_chance(sim_of(w), 500)
+		       ? PICK(sim_of(w), more_names)
+		       : PICK(sim_of(w), names);
+}
+
+static const char *any_key(struct tree *w)
+{
+	return w->splits && sim_chance(sim_of(w), 500)
+		       ? PICK(sim_of(w), more_keys)
+		       : PICK(sim_of(w), keys);
 }
 
 /* --- ends --- */
@@ -36,6 +55,8 @@ static void op_close(struct op *op)
 	buf_fini(&op->request);
 	free(op->keys);
 	op->keys = NULL;
+	free(op->names);
+	op->names = NULL;
 }
 
 static void see_write(struct op *op, uint32_t status)
@@ -54,7 +75,7 @@ static void see_write(struct op *op, uint32_t status)
 }
 
 /* The states that a read may have seen: those from before its beginning on. */
-static unsigned first_ver(const struct op *op)
+unsigned tree_first_ver(const struct op *op)
 {
 	const struct tree *w = op->w;
 	unsigned i = w->n_vers - 1;
@@ -98,11 +119,11 @@ static void see_lookup(struct op *op, uint32_t status,
 	(void)rpc_lookup_decode(&q, op->request.data, op->request.len);
 	if (status == 0)
 		(void)rpc_lookup_rsp_decode(&rsp, payload.p, payload.len);
-	for (unsigned i = first_ver(op); i < op->w->n_vers; i++)
+	for (unsigned i = tree_first_ver(op); i < op->w->n_vers; i++)
 		if (lookup_fits(op->w, op->w->vers[i], &q, status,
 				rsp.attr.ino))
 			return;
-	for (unsigned i = first_ver(op); i < op->w->n_vers; i++) {
+	for (unsigned i = tree_first_ver(op); i < op->w->n_vers; i++) {
 		printf("# state at %llu:",
 		       (unsigned long long)op->w->vers[i]->tick);
 		for (unsigned k = 0; k < op->w->vers[i]->n; k++)
@@ -130,7 +151,7 @@ static bool is_shown(const struct ver *v, unsigned i)
 	return true;
 }
 
-static bool has_key(const struct ver *v, const char *key)
+bool ver_shows(const struct ver *v, const char *key)
 {
 	for (unsigned i = 0; i < v->n; i++)
 		if (strcmp(v->rows[i].key, key) == 0 && is_shown(v, i))
@@ -172,7 +193,7 @@ static bool was_listed(const struct op *op, const char *key)
 
 static void see_list(struct op *op)
 {
-	unsigned from = first_ver(op);
+	unsigned from = tree_first_ver(op);
 	struct tree *w = op->w;
 	const struct ver *v = w->vers[from];
 
@@ -184,21 +205,22 @@ static void see_list(struct op *op)
 		bool all = is_shown(v, i);
 
 		for (unsigned k = from; all && k < w->n_vers; k++)
-			all = has_key(w->vers[k], v->rows[i].key) &&
+			all = ver_shows(w->vers[k], v->rows[i].key) &&
 			      same_way(v, w->vers[k], &v->rows[i]);
 		if (all && !was_listed(op, v->rows[i].key))
 			sim_fail(w->c, "LIST lacks %s", v->rows[i].key);
 	}
 	for (unsigned i = 0; from + 1 == w->n_vers && i < op->n_keys; i++)
-		if (!has_key(v, op->keys[i]))
+		if (!ver_shows(v, op->keys[i]))
 			sim_fail(w->c, "LIST has %s, which is not there",
 				 op->keys[i]);
+	tree_see_listed(op, from);
 }
 
 static void op_sent(void *arg, uint32_t status, struct wire_bytes payload);
 static void rename_done(struct tree *w, unsigned client, uint64_t dir);
 
-static void op_send(struct op *op)
+void tree_hop(struct op *op)
 {
 	struct buf b;
 
@@ -209,6 +231,15 @@ static void op_send(struct op *op)
 			op->hop.tag, &b,
 			sim_range(sim_of(op->w), 1, 8) * SIM_S, op, op_sent,
 			op);
+}
+
+void tree_next_page(struct op *op, uint16_t tag, uint64_t ino)
+{
+	buf_reset(&op->hop.request);
+	op->hop.tag = tag;
+	op->hop.shard = ino_shard(ino);
+	client_follow_free(op->follow);
+	op->follow = NULL;
 }
 
 /* One page of a listing; true when another one was asked for. */
@@ -244,13 +275,9 @@ static bool list_page(struct op *op, struct wire_bytes payload)
 		return false;
 	(void)rpc_list_decode(&q, op->request.data, op->request.len);
 	q.after = rsp.next;
-	buf_reset(&op->hop.request);
+	tree_next_page(op, RPC_TAG_list, q.root);
 	(void)rpc_list_encode(&q, &op->hop.request);
-	op->hop.tag = RPC_TAG_list;
-	op->hop.shard = ino_shard(q.root);
-	client_follow_free(op->follow);
-	op->follow = NULL;
-	op_send(op);
+	tree_hop(op);
 	return true;
 }
 
@@ -272,15 +299,17 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 	if (rv < 0)
 		sim_fail(op->w->c, "%s leads nowhere", rpc_info(op->tag)->name);
 	if (rv > 0) {
-		op_send(op);
+		tree_hop(op);
 	} else {
 		if (joined.len > 0)
 			payload = wire_bytes(joined.data, joined.len);
 		sim_trace(sim_of(op->w), "done client=%u %s status=%s",
 			  op->client, rpc_info(op->tag)->name,
 			  rpc_status_name(status));
-		if (op->tag == RPC_TAG_list && status == 0 &&
-		    list_page(op, payload)) {
+		if ((op->tag == RPC_TAG_list && status == 0 &&
+		     list_page(op, payload)) ||
+		    (op->tag == RPC_TAG_readdir && status == 0 &&
+		     tree_readdir_page(op, payload))) {
 			buf_fini(&joined);
 			return;
 		}
@@ -290,6 +319,10 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 			see_lookup(op, status, payload);
 		else if (op->tag == RPC_TAG_list && status == 0)
 			see_list(op);
+		else if (op->tag == RPC_TAG_readdir)
+			tree_see_readdir(op, status);
+		else if (op->tag == RPC_TAG_parent)
+			tree_see_parent(op, status, payload);
 		op->w->n_reads += !op->write;
 		if (op->tag == RPC_TAG_rename && status == 0)
 			(void)rpc_rename_decode(&re, op->request.data,
@@ -297,14 +330,16 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 		op_close(op);
 		if (re.dir != 0)
 			rename_done(op->w, op->client, re.dir);
+		if (op->tag == RPC_TAG_dir_segment)
+			tree_split_go(op->w, op->client, op->dir, payload);
 	}
 	buf_fini(&joined);
 }
 
 /* --- beginnings --- */
 
-static void op_new(struct tree *w, unsigned client, uint16_t tag,
-		   struct buf *payload, uint16_t shard)
+void tree_send(struct tree *w, unsigned client, uint16_t tag,
+	       struct buf *payload, uint16_t shard)
 {
 	struct op *op = sim_zalloc(sizeof *op);
 
@@ -326,7 +361,7 @@ static void op_new(struct tree *w, unsigned client, uint16_t tag,
 	w->ops = op;
 	w->open++;
 	w->clients[client].busy++;
-	op_send(op);
+	tree_hop(op);
 }
 
 #define SEND(w, client, name, q) \
@@ -334,7 +369,7 @@ static void op_new(struct tree *w, unsigned client, uint16_t tag,
 		struct buf b_; \
 		buf_init(&b_, 0); \
 		(void)rpc_##name##_encode((q), &b_); \
-		op_new((w), (client), RPC_TAG_##name, &b_, 0); \
+		tree_send((w), (client), RPC_TAG_##name, &b_, 0); \
 	} while (0)
 
 /* A directory (or file) of the newest state. */
@@ -390,16 +425,16 @@ static void gen_names(struct tree *w, unsigned client, unsigned what)
 	struct sim *s = sim_of(w);
 	struct rpc_mknod mk = { .dir = pick_dir(w), .mode = S_IFREG | 0644,
 				.flags = RPC_MKNOD_EXCL,
-				.name = wire_cstr(PICK(s, names)) };
+				.name = wire_cstr(tree_name(w)) };
 	struct rpc_unlink un = { .dir = pick_dir(w),
-				 .name = wire_cstr(PICK(s, names)),
+				 .name = wire_cstr(tree_name(w)),
 				 .rmdir = sim_chance(s, 500) };
 	struct rpc_rename re = { .dir = pick_dir(w), .dir2 = pick_dir(w),
-				 .name = wire_cstr(PICK(s, names)),
-				 .name2 = wire_cstr(PICK(s, names)) };
+				 .name = wire_cstr(tree_name(w)),
+				 .name2 = wire_cstr(tree_name(w)) };
 	const struct ver_row *file = pick_row(w, false);
 	struct rpc_link ln = { .dir = pick_dir(w),
-			       .name = wire_cstr(PICK(s, names)) };
+			       .name = wire_cstr(tree_name(w)) };
 
 	if (sim_chance(s, 500))
 		mk.mode = S_IFDIR | 0755;
@@ -456,21 +491,61 @@ static void gen_list(struct tree *w, unsigned client)
 	SEND(w, client, list, &q);
 }
 
+static void gen_chmod(struct tree *w, unsigned client)
+{
+	struct rpc_setattr q = { .ino = pick_dir(w), .valid = RPC_SET_MODE,
+				 .mode = 0700 | (uint32_t)sim_rand(sim_of(w),
+								   64) };
+
+	SEND(w, client, setattr, &q);
+}
+
+/* Of some directories the one with the most names. */
+static void gen_split(struct tree *w, unsigned client)
+{
+	uint64_t dir = pick_dir(w);
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t other = pick_dir(w);
+
+		if (tree_entries(w, other) > tree_entries(w, dir))
+			dir = other;
+	}
+	tree_split(w, client, dir);
+}
+
+static void gen_pages(struct tree *w, unsigned client)
+{
+	uint64_t x = sim_rand(sim_of(w), 10);
+
+	if (x < 7)
+		tree_readdir(w, client, pick_dir(w),
+			     1 + (uint32_t)sim_rand(sim_of(w), 8));
+	else if (x < 9)
+		tree_parent(w, client, pick_dir(w));
+	else
+		gen_chmod(w, client);
+}
+
 void tree_op(struct tree *w, unsigned client)
 {
 	struct sim *s = sim_of(w);
 	unsigned x = (unsigned)sim_rand(s, 100);
 	struct rpc_delete del = { .root = w->root,
-				  .key = wire_cstr(PICK(s, keys)) };
+				  .key = wire_cstr(any_key(w)) };
 	struct rpc_object head = { .root = w->root,
-				   .key = wire_cstr(PICK(s, keys)) };
+				   .key = wire_cstr(any_key(w)) };
 	struct rpc_lookup look = { .dir = pick_dir(w),
-				   .name = wire_cstr(PICK(s, names)) };
+				   .name = wire_cstr(tree_name(w)) };
 
 	if (w->root == 0)
 		return;
-	if (x < 22)
-		gen_put(w, client, PICK(s, keys));
+	if (sim_chance(s, 150))
+		gen_pages(w, client);
+	else if (w->splits && sim_chance(s, 250))
+		gen_split(w, client);
+	else if (x < 22)
+		gen_put(w, client, any_key(w));
 	else if (x < 34)
 		SEND(w, client, delete, &del);
 	else if (x < 68)
@@ -490,7 +565,7 @@ void tree_root(struct tree *w)
 
 	buf_init(&b, 0);
 	(void)rpc_root_create_encode(&q, &b);
-	op_new(w, 0, RPC_TAG_root_create, &b, 1);
+	tree_send(w, 0, RPC_TAG_root_create, &b, 1);
 }
 
 void tree_last(struct tree *w, bool write)
@@ -504,4 +579,5 @@ void tree_last(struct tree *w, bool write)
 	SEND(w, 0, list, &q);
 	q.max = 9;
 	SEND(w, 0, list, &q);
+	tree_readdirs(w);
 }

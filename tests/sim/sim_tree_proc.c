@@ -52,7 +52,9 @@ WRAP(int, ns_apply, struct rows_txn *t, const struct ns_cmd *c,
 
 	if (sim_plant == PLANT_TERM)
 		own.term = c->txn.hi & NS_TXN_TERM_MASK;
+	tree_split_run(&own);
 	rv = __real_ns_apply(t, &own, a);
+	tree_split_ran(&own, a);
 	if (p != NULL && rv == 0)
 		tree_applied(p, entry, c, a);
 	return rv;
@@ -97,11 +99,14 @@ WRAP(int, rows_back_checkpoint, struct rows_back *back)
 WRAP(const struct ns_lock *, ns_locks_find, const struct ns_locks *l,
      struct wire_bytes key, uint8_t mode, struct wire_u128 txn)
 {
+	const struct ns_lock *lock;
+
 	if (sim_plant == PLANT_LOCK)
 		return NULL;
 	if (sim_plant == PLANT_READ && applying == NULL)
 		return NULL;
-	return __real_ns_locks_find(l, key, mode, txn);
+	lock = __real_ns_locks_find(l, key, mode, txn);
+	return tree_split_ignores(lock) ? NULL : lock;
 }
 
 /* A leader of later terms goes on with what it began in an earlier one. */
