@@ -150,6 +150,7 @@ SIM_STORE = tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h
 check_PROGRAMS += tests/sim/sim_shard
 tests_sim_sim_shard_SOURCES = \
 	tests/lib/nsmodel.c tests/lib/nsmodel.h \
+	tests/sim/sim_bytes.c tests/sim/sim_bytes.h \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_shard.c tests/sim/sim_shard.h \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
@@ -186,11 +187,13 @@ TESTS += tests/fault/crash_clean
 check_PROGRAMS += tests/sim/sim_tree
 tests_sim_sim_tree_SOURCES = \
 	tests/lib/nsmodel.c tests/lib/nsmodel.h \
+	tests/sim/sim_bytes.c tests/sim/sim_bytes.h \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
 	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
 	tests/sim/sim_tree_ops.c tests/sim/sim_tree_pages.c \
-	tests/sim/sim_tree_proc.c tests/sim/sim_tree_split.c $(SIM_STORE)
+	tests/sim/sim_tree_proc.c tests/sim/sim_tree_read.c \
+	tests/sim/sim_tree_split.c $(SIM_STORE)
 tests_sim_sim_tree_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply \
@@ -202,5 +205,5 @@ tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_scan_readdir -Wl,--wrap=ns_scan_list \
 	-Wl,--wrap=ns_range_closed -Wl,--wrap=ns_dir_prune \
 	-Wl,--wrap=ns_dir_settle -Wl,--wrap=ns_far_map \
-	-Wl,--wrap=ns_segment_at
+	-Wl,--wrap=ns_segment_at -Wl,--wrap=ns_link_move
 TESTS += tests/sim/sim_tree

@@ -105,6 +105,7 @@ planted sim_tree unsaved 1 disk
 planted sim_tree nohold 3 snap
 planted sim_tree nolocks 3 snap
 planted sim_tree doubtless 1 disk
+planted sim_tree bytes 3 mix
 planted sim_tree range 3 mix
 planted sim_tree pin 3 mix
 planted sim_tree empty 3 mix

@@ -96,6 +96,9 @@ struct sim_config {
 	X(TERMS, "elections") \
 	X(WRITES, "writes") \
 	X(READS, "reads") \
+	X(GETS, "of bytes") \
+	X(FAR_GETS, "of another shard") \
+	X(COPIES, "copies") \
 	X(RETRIES, "retries found applied") \
 	X(UNKNOWN, "unknown outcomes") \
 	X(LATE_READS, "reads whose lease ended") \

@@ -17,6 +17,7 @@
 
 #include "storaged/compact.h"
 #include "storaged/ns.h"
+#include "tests/sim/sim_bytes.h"
 #include "tests/sim/sim_member.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"

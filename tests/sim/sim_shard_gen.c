@@ -68,23 +68,7 @@ static uint64_t gen_dir(struct gen *g)
 /* Bytes that no other write has; some in the row, some in the log. */
 static struct wire_bytes gen_bytes(struct gen *g, uint8_t *bytes, size_t len)
 {
-	uint64_t token = ++g->w->token;
-
-	for (size_t i = 0; i < len; i++)
-		bytes[i] = (uint8_t)(token >> (i % 8 * 8) ^ i / 8);
-	return wire_bytes(bytes, len);
-}
-
-static struct wire_bytes gen_extent(struct wire_vec *v, uint64_t pos,
-				    size_t len)
-{
-	struct wire_extent e = { .pos = pos, .len = len,
-				 .kind = WIRE_EXT_INLINE };
-
-	wire_vec_init(v);
-	if (len > 0)
-		wire_vec_add_extent(v, &e);
-	return wire_vec_bytes(v);
+	return sim_bytes_make(bytes, len, ++g->w->token);
 }
 
 /* --- S3 --- */
@@ -114,18 +98,15 @@ static void gen_put_key(struct gen *g, const char *key)
 	struct rpc_put q = { .root = g->m->root, .key = wire_cstr(key),
 			     .uid = 1, .gid = 1, .umask = 022 };
 	uint8_t bytes[1200];
-	char etag[40], cond[40];
+	char etag[SIM_ETAG], cond[40];
 	struct wire_vec v;
 
 	q.data = gen_bytes(g, bytes, sim_chance(g->s, 600)
 					     ? 8 + sim_rand(g->s, 240)
 					     : 257 + sim_rand(g->s, 900));
 	q.size = q.data.len;
-	q.extents = gen_extent(&v, 0, q.data.len);
-	snprintf(etag, sizeof etag, "%016llx%016llx",
-		 (unsigned long long)g->w->token,
-		 (unsigned long long)g->w->token);
-	q.etag = wire_cstr(etag);
+	q.extents = sim_bytes_extent(&v, 0, q.data.len);
+	q.etag = wire_cstr(sim_etag(g->w->token, etag));
 	gen_condition(g, key, cond, &q.if_match, &q.if_none_match);
 	SEND(g, put, &q);
 	wire_vec_fini(&v);
@@ -222,9 +203,10 @@ static void gen_write(struct gen *g)
 					     : 1 + sim_rand(g->s, 400));
 	if (sim_chance(g->s, 750)) {
 		q.flags = RPC_WRITE_APPEND;
-		q.extents = gen_extent(&v, 0, q.data.len);
+		q.extents = sim_bytes_extent(&v, 0, q.data.len);
 	} else {
-		q.extents = gen_extent(&v, sim_rand(g->s, 600), q.data.len);
+		q.extents = sim_bytes_extent(&v, sim_rand(g->s, 600),
+					     q.data.len);
 	}
 	SEND(g, write, &q);
 	wire_vec_fini(&v);

@@ -68,21 +68,6 @@ static bool is(struct wire_bytes b, const char *text)
 	return wire_bytes_eq(b, wire_cstr(text));
 }
 
-/* The number in an ETag of ours; 0: not one. */
-static uint64_t tag_of(struct wire_bytes etag)
-{
-	char hex[17] = "";
-
-	if (etag.len == 34) { /* quoted */
-		etag.p++;
-		etag.len = 32;
-	}
-	if (etag.len != 32)
-		return 0;
-	memcpy(hex, etag.p, 16);
-	return strtoull(hex, NULL, 16);
-}
-
 /* --- commands: what they answer, done to the model --- */
 
 /* What the answer says beside its status; of what is not here, anything. */
@@ -98,7 +83,7 @@ static uint32_t model_cond(struct wire_bytes match, struct wire_bytes none,
 	if (f == NULL)
 		return match.len > 0 ? RPC_STATUS_NOENT : 0;
 	if (match.len > 0 && !is(match, "*") &&
-	    (f->tag == 0 || tag_of(match) != f->tag))
+	    (f->tag == 0 || sim_etag_tag(match) != f->tag))
 		return RPC_STATUS_PRECONDITION;
 	return none.len > 0 ? RPC_STATUS_PRECONDITION : 0;
 }
@@ -120,7 +105,7 @@ static uint32_t model_put(struct model *m, const struct ns_cmd *c,
 		return status;
 	nsm_put(m->dir, key, q.data.p, q.data.len);
 	f = model_key(m->dir, key);
-	f->tag = tag_of(q.etag);
+	f->tag = sim_etag_tag(q.etag);
 	if (rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len) == 0)
 		model_track(m, f, rsp.attr.ino);
 	e->has_size = e->has_nlink = true;
@@ -179,25 +164,15 @@ static uint32_t model_link(struct model *m, const struct ns_cmd *c,
 static uint32_t model_write(struct model *m, const struct ns_cmd *c,
 			    struct expect *e)
 {
-	struct wire_extent x;
-	struct wire_reader r;
 	struct rpc_write q;
 	struct link_to *l;
-	uint32_t n;
 
 	(void)rpc_write_decode(&q, c->payload, c->len);
 	l = model_file(m, q.ino);
 	if (l == NULL)
 		return RPC_STATUS_STALE;
-	r = wire_vec_reader(q.extents, &n);
-	wire_get_extent(&r, &x);
+	sim_bytes_write(m->w->c, l->file, &q, &e->pos);
 	e->has_pos = e->has_size = true;
-	if ((q.flags & RPC_WRITE_APPEND) != 0)
-		e->pos = l->file->size;
-	if (e->pos + x.pos + x.len > NSM_BYTES)
-		sim_fail(m->w->c, "the model's files are too small");
-	nsm_write(l->file, e->pos + x.pos, q.data.p, q.data.len);
-	l->file->tag = 0;
 	e->size = l->file->size;
 	return 0;
 }
@@ -220,10 +195,7 @@ static uint32_t model_setattr(struct model *m, const struct ns_cmd *c,
 		return a->status == 0 && (q.valid & RPC_SET_SIZE) == 0
 			       ? 0
 			       : RPC_STATUS_STALE;
-	if ((q.valid & RPC_SET_SIZE) != 0 && q.size != l->file->size) {
-		nsm_truncate(l->file, q.size);
-		l->file->tag = 0;
-	}
+	sim_bytes_setattr(l->file, &q);
 	e->has_size = e->has_nlink = true;
 	e->size = l->file->size;
 	e->nlink = l->file->nlink;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "tests/sim/sim_shard.h"
 
@@ -50,17 +49,6 @@ static bool row_empty_dir(const struct ver *v, const struct ver_row *r)
 		strncmp(v->rows[i + 1].key, r->key, strlen(r->key)) != 0);
 }
 
-static bool same_etag(const struct ver_row *r, struct wire_bytes etag)
-{
-	char text[33];
-
-	if (r->tag == 0)
-		return etag.len > 0;
-	snprintf(text, sizeof text, "%016llx%016llx",
-		 (unsigned long long)r->tag, (unsigned long long)r->tag);
-	return wire_bytes_eq(etag, wire_cstr(text));
-}
-
 /* --- one state --- */
 
 static bool see_object(const struct ver *v, const struct seen *s)
@@ -73,7 +61,7 @@ static bool see_object(const struct ver *v, const struct seen *s)
 		return s->status == RPC_STATUS_NOENT;
 	return s->status == 0 && a->attr.ino == r->ino &&
 	       a->attr.size == r->size && a->attr.nlink == r->nlink &&
-	       same_etag(r, a->etag) &&
+	       sim_etag_fits(r->tag, a->etag) &&
 	       (s->object.len == 0 || s->hash == r->hash);
 }
 
@@ -190,7 +178,7 @@ static bool see_list(const struct ver *v, const struct seen *s)
 		if (is_prefix != (e.is_prefix != 0))
 			return false;
 		if (!is_prefix && (e.size != row->size ||
-				   (row->nlink > 0 && !same_etag(row, e.etag))))
+				   (row->nlink > 0 && !sim_etag_fits(row->tag, e.etag))))
 			return false;
 	}
 	return left == 0 && !s->list_rsp.truncated;
@@ -213,29 +201,6 @@ static bool see(const struct model *m, const struct ver *v, uint16_t tag,
 
 /* --- an answer --- */
 
-/* Joins extents and body. */
-static uint64_t seen_hash(struct model *m, struct wire_bytes extents,
-			  struct wire_bytes body, uint64_t size)
-{
-	uint8_t bytes[NSM_BYTES] = { 0 };
-	struct wire_reader r;
-	uint32_t n;
-
-	if (size > sizeof bytes)
-		sim_fail(m->w->c, "a file of %llu bytes",
-			 (unsigned long long)size);
-	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
-		struct wire_extent e;
-
-		wire_get_extent(&r, &e);
-		if (r.err != 0 || e.kind != WIRE_EXT_INLINE ||
-		    e.pos + e.len > size || e.slice_off + e.len > body.len)
-			sim_fail(m->w->c, "extents of a read are wrong");
-		memcpy(bytes + e.pos, body.p + e.slice_off, e.len);
-	}
-	return XXH3_64bits(bytes, size);
-}
-
 static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 {
 	const struct buf *q = &op->payload;
@@ -250,16 +215,22 @@ static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 			rv = rpc_object_rsp_decode(&s->object_rsp, p->p,
 						   p->len);
 		if (ok && rv == 0 && s->object.len > 0)
-			s->hash = seen_hash(m, s->object_rsp.extents, s->body,
-					    s->object_rsp.attr.size);
+			s->hash = sim_bytes_joined(m->w->c,
+						   s->object_rsp.extents,
+						   s->body,
+						   s->object_rsp.attr.size,
+						   NULL);
 		return rv;
 	case RPC_TAG_read:
 		rv = rpc_read_decode(&s->read, q->data, q->len);
 		if (ok && rv == 0)
 			rv = rpc_read_rsp_decode(&s->read_rsp, p->p, p->len);
 		if (ok && rv == 0)
-			s->hash = seen_hash(m, s->read_rsp.extents, s->body,
-					    s->read_rsp.attr.size);
+			s->hash = sim_bytes_joined(m->w->c,
+						   s->read_rsp.extents,
+						   s->body,
+						   s->read_rsp.attr.size,
+						   NULL);
 		return rv;
 	case RPC_TAG_lookup:
 		rv = rpc_lookup_decode(&s->lookup, q->data, q->len);

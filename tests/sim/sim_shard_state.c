@@ -116,7 +116,7 @@ static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
 		r->tag = en->file->tag;
 		r->size = en->file->size;
 		r->nlink = en->file->nlink;
-		r->hash = XXH3_64bits(en->file->bytes, en->file->size);
+		r->hash = sim_bytes_hash(en->file);
 	}
 	return v;
 }

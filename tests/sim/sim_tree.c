@@ -5,11 +5,12 @@
  * its coordinator or a partner dies, somebody ends it.
  *
  * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
- * nothing is done twice; the rows of a crashed machine are sound; after the
- * heal every operation ends, within seconds no lock is left, both ends of each
- * name agree, and listings show what the tree has. Values that the rows of a
- * process name when it starts, and at the end, are in its log, while the log's
- * cleaner runs and (profile snap) members that lag fetch the rows of others.
+ * also the bytes that are read back (sim_tree_read.c); nothing is done twice;
+ * the rows of a crashed machine are sound; after the heal every operation ends,
+ * within seconds no lock is left, both ends of each name agree, and listings
+ * show what the tree has. Values that the rows of a process name when it
+ * starts, and at the end, are in its log, while the log's cleaner runs and
+ * (profile snap) members that lag fetch the rows of others.
  *
  * In half of the seeds directories are split meanwhile, and nobody may see it.
  *
@@ -156,6 +157,9 @@ static void tree_end(struct sim_cluster *c)
 	}
 	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
 	sim_cluster_count(c, SIM_N_READS, w->n_reads);
+	sim_cluster_count(c, SIM_N_GETS, w->n_gets);
+	sim_cluster_count(c, SIM_N_FAR_GETS, w->n_far_gets);
+	sim_cluster_count(c, SIM_N_COPIES, w->n_copies);
 	sim_cluster_count(c, SIM_N_UNKNOWN, w->n_unknown);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu reads=%llu unknown=%llu "
 		  "hops=%llu",
@@ -231,6 +235,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 		buf_fini(&op->request);
 		free(op->keys);
 		free(op->names);
+		free(op->sizes);
 		free(op);
 	}
 	while ((m = w->mails) != NULL) {
@@ -296,6 +301,8 @@ int main(int argc, char **argv)
 	};
 	static const struct sim_need needs[] = {
 		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
+		{ 0, NULL, SIM_N_GETS },	{ 0, NULL, SIM_N_FAR_GETS },
+		{ 0, NULL, SIM_N_COPIES },
 		{ 0, NULL, SIM_N_UNKNOWN },	{ 0, NULL, SIM_N_FAR },
 		{ 0, NULL, SIM_N_FAR_AGAIN },	{ 0, NULL, SIM_N_LOCK_WAITS },
 		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
@@ -316,6 +323,7 @@ int main(int argc, char **argv)
 		{ .name = "nohold", .plant = PLANT_NOHOLD },
 		{ .name = "nolocks", .plant = PLANT_NOLOCKS },
 		{ .name = "doubtless", .plant = PLANT_DOUBTLESS },
+		{ .name = "bytes", .plant = PLANT_BYTES },
 		{ .name = "range", .plant = PLANT_RANGE },
 		{ .name = "pin", .plant = PLANT_PIN },
 		{ .name = "empty", .plant = PLANT_EMPTY },

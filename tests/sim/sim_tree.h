@@ -9,6 +9,7 @@
  *   sim_tree_model.c  the order in which commands are applied is the witness
  *   sim_tree_ops.c    what clients ask for, and what they may be told
  *   sim_tree_pages.c  READDIR and PARENT; what pages may show
+ *   sim_tree_read.c   the same of bytes
  *   sim_tree_split.c  segments of directories
  */
 #include <sys/queue.h>
@@ -16,6 +17,7 @@
 #include "common/client/follow.h"
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
+#include "tests/sim/sim_bytes.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_request.h"
@@ -36,12 +38,15 @@ struct ver_row {
 	char key[TREE_KEY];
 	uint64_t ino;
 	bool file; /* the marker of "a/" has that key as well */
+	uint32_t nlink; /* of a file, like what follows */
+	uint64_t size, hash, tag;
 };
 
 /* All names after so many effects. */
 struct ver {
 	uint64_t tick;
 	unsigned n;
+	bool cut; /* there are longer paths */
 	struct ver_row rows[];
 };
 
@@ -71,7 +76,8 @@ struct sender {
 	unsigned n_free;
 };
 
-typedef void (*mail_fn)(void *arg, uint32_t status, struct wire_bytes payload);
+typedef void (*mail_fn)(void *arg, uint32_t status, struct wire_bytes payload,
+			struct wire_bytes body);
 
 struct mail {
 	struct tree *w;
@@ -114,6 +120,8 @@ struct op {
 	/* LIST */
 	char (*keys)[TREE_KEY];
 	unsigned n_keys, cap_keys;
+	uint64_t *sizes;
+	unsigned cap_sizes;
 	/* READDIR */
 	struct page_name {
 		char key[TREE_KEY];
@@ -131,7 +139,7 @@ struct client {
 enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
 	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS,
 	     PLANT_DOUBTLESS, PLANT_RANGE, PLANT_PIN, PLANT_EMPTY, PLANT_MAP,
-	     PLANT_LOOK, PLANT_AT, PLANT_PAGE };
+	     PLANT_LOOK, PLANT_AT, PLANT_PAGE, PLANT_BYTES };
 
 struct tree {
 	struct sim_cluster *c;
@@ -153,6 +161,7 @@ struct tree {
 	struct group group[TREE_GROUPS];
 	uint64_t root;        /* 0: not made */
 	uint64_t tick;        /* effects so far */
+	uint64_t token;       /* makes bytes unique */
 	struct nsm_dir *dir;
 	struct nsm_file **files;
 	unsigned n_files, cap_files;
@@ -164,7 +173,7 @@ struct tree {
 	unsigned open;        /* operations without an end */
 	unsigned hint[TREE_GROUPS];
 	uint64_t lives;       /* of processes */
-	bool asked_root;
+	bool asked_root, told_root;
 	bool splits;          /* directories come to have segments */
 	struct segment {
 		uint64_t ino, dir;
@@ -175,6 +184,7 @@ struct tree {
 	uint64_t heal_at;
 	unsigned checkpoints;
 	uint64_t n_writes, n_reads, n_unknown, n_hops;
+	uint64_t n_gets, n_far_gets, n_copies;
 };
 
 struct proc {
@@ -222,13 +232,39 @@ const struct ver_row *ver_find(const struct ver *v, const char *key,
 			       bool file);
 const struct ver_row *ver_dir(const struct ver *v, uint64_t ino);
 
+/* --- sim_tree_read.c --- */
+/* What OBJECT and READ answer: true of some way through the states. */
+void tree_see_object(struct op *op, uint32_t status, struct wire_bytes payload,
+		     struct wire_bytes body);
+void tree_see_read(struct op *op, uint32_t status, struct wire_bytes payload,
+		   struct wire_bytes body);
+/* Ask for a file's bytes, by key or by inode; write some. */
+void tree_gen_object(struct tree *w, unsigned client, const char *key);
+void tree_gen_read(struct tree *w, unsigned client);
+/* Now and then, behind a RENAME or LINK that op was told of: what it moved. */
+void tree_read_moved(struct op *op, struct wire_bytes payload);
+void tree_gen_write(struct tree *w, unsigned client);
+/* data, or (empty) bytes that no other write has. */
+void tree_gen_put(struct tree *w, unsigned client, const char *key,
+		  struct wire_bytes data);
+
 /* --- sim_tree_ops.c --- */
+#define SEND(w, client, name, q) \
+	do { \
+		struct buf b_; \
+		buf_init(&b_, 0); \
+		(void)rpc_##name##_encode((q), &b_); \
+		tree_send((w), (client), RPC_TAG_##name, &b_, 0); \
+	} while (0)
+/* A directory (or file) of the newest state; NULL: there is none. */
+const struct ver_row *tree_pick(struct tree *w, bool dir);
 void tree_op(struct tree *w, unsigned client);
 void tree_root(struct tree *w);
 /* A write, or a listing of all. */
 void tree_last(struct tree *w, bool write);
 /* Any of those that clients use. */
 const char *tree_name(struct tree *w);
+const char *tree_key(struct tree *w);
 /* payload is taken; shard 0: where the request says. */
 void tree_send(struct tree *w, unsigned client, uint16_t tag,
 	       struct buf *payload, uint16_t shard);

@@ -12,7 +12,7 @@ struct parcel {
 	struct mail *m;
 	unsigned try, node;
 	uint32_t status;
-	size_t len;
+	size_t len, body;
 	uint8_t bytes[];
 };
 
@@ -33,7 +33,8 @@ static void mail_after(struct mail *m, uint64_t delay, void (*fn)(void *arg))
 }
 
 static void mail_end(struct mail *m, uint32_t status,
-		     struct wire_bytes payload, bool definite)
+		     struct wire_bytes payload, struct wire_bytes body,
+		     bool definite)
 {
 	struct sender *s = m->from;
 
@@ -43,7 +44,7 @@ static void mail_end(struct mail *m, uint32_t status,
 		s->free_seq[s->n_free++] = m->seq + 1;
 	}
 	if (!m->cancelled)
-		m->fn(m->arg, status, payload);
+		m->fn(m->arg, status, payload, body);
 }
 
 void mail_cancel(struct mail *m)
@@ -70,7 +71,7 @@ static void mail_backoff(struct mail *m)
 	m->in_try = false;
 	if (sim_now(s) > m->deadline &&
 	    (m->op == NULL || !sim_cluster_healing(m->w->c)))
-		mail_end(m, RPC_STATUS_UNAVAILABLE, none, false);
+		mail_end(m, RPC_STATUS_UNAVAILABLE, none, none, false);
 	else
 		mail_after(m, sim_range(s, 5 * SIM_MS, 200 * SIM_MS),
 			   mail_again);
@@ -105,7 +106,8 @@ static void mail_reply(void *arg)
 	    m->tries != p->try)
 		return;
 	m->w->hint[m->shard - 1] = p->node;
-	mail_end(m, p->status, wire_bytes(p->bytes, p->len), true);
+	mail_end(m, p->status, wire_bytes(p->bytes, p->len),
+		 wire_bytes(p->bytes + p->len, p->body), true);
 }
 
 /* --- calls --- */
@@ -117,13 +119,16 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	struct sim *s = sim_of(call->m);
 	bool has = status == RPC_STATUS_OK || status == RPC_STATUS_ELSEWHERE;
 	size_t len = has ? payload->len : 0;
-	struct parcel *p = sim_zalloc(sizeof *p + len);
+	size_t more = has && body != NULL ? body->len : 0;
+	struct parcel *p = sim_zalloc(sizeof *p + len + more);
 
 	*p = (struct parcel){ .m = call->m, .try = call->try,
 			      .node = call->p->at.node, .status = status,
-			      .len = len };
+			      .len = len, .body = more };
 	if (len > 0)
 		memcpy(p->bytes, payload->data, len);
+	if (more > 0)
+		memcpy(p->bytes + len, body->data, more);
 	body_unref(body);
 	if (sim_chance(s, 15))
 		free(p); /* lost: the timeout finds out */

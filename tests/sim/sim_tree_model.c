@@ -23,8 +23,10 @@ static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
 
 		snprintf(key, sizeof key, "%s%s%s", path, en->name,
 			 en->dir ? "/" : "");
-		if (strlen(key) >= TREE_KEY)
+		if (strlen(key) >= TREE_KEY) {
+			v->cut = true;
 			continue;
+		}
 		if (v->n == *cap) {
 			*cap = *cap * 2 + 8;
 			v = realloc(v, sizeof *v + *cap * sizeof *v->rows);
@@ -36,6 +38,12 @@ static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
 		strcpy(r->key, key);
 		r->ino = en->dir != NULL ? en->dir->ino : en->file->ino;
 		r->file = en->file != NULL;
+		if (r->file) {
+			r->nlink = en->file->nlink;
+			r->size = en->file->size;
+			r->hash = sim_bytes_hash(en->file);
+			r->tag = en->file->tag;
+		}
 		if (en->dir != NULL)
 			v = ver_dump(v, cap, en->dir, key);
 	}
@@ -98,7 +106,7 @@ static bool tree_version(struct tree *w)
 	v = ver_dump(v, &cap, w->dir, "");
 	v->tick = w->tick;
 	qsort(v->rows, v->n, sizeof *v->rows, ver_cmp);
-	if (v->n == old->n &&
+	if (v->n == old->n && v->cut == old->cut &&
 	    memcmp(v->rows, old->rows, v->n * sizeof *v->rows) == 0) {
 		free(v);
 		return false;
@@ -234,6 +242,7 @@ static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 	(void)nsm_put(d, key, q.data.p, q.data.len);
 	(void)rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len);
 	track(w, put_walk(d, key, rsp.attr.ino), rsp.attr.ino);
+	find_file(w, rsp.attr.ino)->tag = sim_etag_tag(q.etag);
 	return 0;
 }
 
@@ -278,18 +287,50 @@ static uint32_t model_mknod(struct tree *w, const struct ns_cmd *c,
 	return status;
 }
 
-/* Without a name it may be there, see model_link(). */
-static uint32_t model_chmod(struct tree *w, const struct ns_cmd *c,
+/* Without a name it may be there or not: held by a cautious decision. */
+static uint32_t model_write(struct tree *w, const struct ns_cmd *c,
 			    const struct ns_answer *a)
 {
-	struct rpc_setattr q;
+	struct rpc_write_rsp rsp = { .pos = 0 };
+	struct nsm_file *f;
+	struct rpc_write q;
+	uint64_t pos;
+
+	(void)rpc_write_decode(&q, c->payload, c->len);
+	f = find_file(w, q.ino);
+	if (f == NULL || (f->nlink == 0 && a->status == RPC_STATUS_STALE))
+		return RPC_STATUS_STALE;
+	sim_bytes_write(w->c, f, &q, &pos);
+	(void)rpc_write_rsp_decode(&rsp, a->payload.data, a->payload.len);
+	if (a->status == 0 && (rsp.pos != pos || rsp.attr.size != f->size))
+		sim_fail(w->c, "WRITE answers size %llu pos %llu, the model "
+			 "%llu %llu", (unsigned long long)rsp.attr.size,
+			 (unsigned long long)rsp.pos,
+			 (unsigned long long)f->size, (unsigned long long)pos);
+	return 0;
+}
+
+static uint32_t model_setattr(struct tree *w, const struct ns_cmd *c,
+			      const struct ns_answer *a)
+{
 	struct nsm_dir *d;
+	struct nsm_file *f;
+	struct rpc_setattr q;
 
 	(void)rpc_setattr_decode(&q, c->payload, c->len);
 	d = names_dir(w->dir, q.ino);
-	if (d == NULL)
-		return a->status == 0 ? 0 : RPC_STATUS_STALE;
-	d->implicit = false;
+	if (d != NULL) {
+		d->implicit = false;
+		return 0;
+	}
+	f = find_file(w, q.ino);
+	if (f == NULL) /* a directory may be there, too */
+		return a->status == 0 && (q.valid & RPC_SET_SIZE) == 0
+			       ? 0
+			       : RPC_STATUS_STALE;
+	if (f->nlink == 0 && a->status == RPC_STATUS_STALE)
+		return RPC_STATUS_STALE;
+	sim_bytes_setattr(f, &q);
 	return 0;
 }
 
@@ -311,8 +352,10 @@ static uint32_t model_run(struct tree *w, const struct ns_cmd *c,
 		return names_rename(w->dir, c);
 	case RPC_TAG_link:
 		return model_link(w, c, a);
+	case RPC_TAG_write:
+		return model_write(w, c, a);
 	case RPC_TAG_setattr:
-		return model_chmod(w, c, a);
+		return model_setattr(w, c, a);
 	default: /* transactions, splits, CLOSE of the sweep: no names change */
 		return a->status;
 	}
@@ -340,6 +383,33 @@ static struct op *op_of(struct tree *w, const struct ns_cmd *c)
 	sim_fail(w->c, "an operation that nobody sent");
 }
 
+/* The bytes of an entry are those that its client sent. */
+static void tree_same_bytes(struct op *op, const struct ns_cmd *c)
+{
+	struct wire_bytes sent, done;
+
+	if (c->tag == RPC_TAG_put) {
+		struct rpc_put q = { .root = 0 };
+
+		(void)rpc_put_decode(&q, op->request.data, op->request.len);
+		sent = q.data;
+		(void)rpc_put_decode(&q, c->payload, c->len);
+		done = q.data;
+	} else if (c->tag == RPC_TAG_write) {
+		struct rpc_write q = { .ino = 0 };
+
+		(void)rpc_write_decode(&q, op->request.data, op->request.len);
+		sent = q.data;
+		(void)rpc_write_decode(&q, c->payload, c->len);
+		done = q.data;
+	} else {
+		return;
+	}
+	if (!wire_bytes_eq(sent, done))
+		sim_fail(op->w->c, "%s has other bytes than were sent",
+			 rpc_info(c->tag)->name);
+}
+
 static void tree_effect(struct proc *p, uint64_t index,
 			const struct ns_cmd *c, const struct ns_answer *a)
 {
@@ -360,6 +430,8 @@ static void tree_effect(struct proc *p, uint64_t index,
 		return;
 	if (++op->effects > 1)
 		sim_fail(w->c, "%s was done twice", rpc_info(op->tag)->name);
+	if (!op->done) /* who gave up forgot them */
+		tree_same_bytes(op, c);
 	op->status = status;
 	op->group = &w->group[c->shard - 1];
 	op->index = index;

@@ -35,7 +35,7 @@ const char *tree_name(struct tree *w)
 		       : PICK(sim_of(w), names);
 }
 
-static const char *any_key(struct tree *w)
+const char *tree_key(struct tree *w)
 {
 	return w->splits && sim_chance(sim_of(w), 500)
 		       ? PICK(sim_of(w), more_keys)
@@ -54,7 +54,9 @@ static void op_close(struct op *op)
 	buf_fini(&op->hop.request);
 	buf_fini(&op->request);
 	free(op->keys);
+	free(op->sizes);
 	op->keys = NULL;
+	op->sizes = NULL;
 	free(op->names);
 	op->names = NULL;
 }
@@ -71,6 +73,7 @@ static void see_write(struct op *op, uint32_t status)
 			 rpc_info(op->tag)->name, rpc_status_name(status),
 			 rpc_status_name(op->status));
 	tree_told(op->group, op->index);
+	w->told_root |= op->tag == RPC_TAG_root_create;
 	w->n_writes++;
 }
 
@@ -159,6 +162,13 @@ bool ver_shows(const struct ver *v, const char *key)
 	return false;
 }
 
+static bool has_size(const struct ver *v, const char *key, uint64_t size)
+{
+	const struct ver_row *r = ver_find(v, key, true);
+
+	return size == (r == NULL ? 0 : r->size);
+}
+
 /* Is the way to that row the same one, of the same directories? */
 static bool same_way(const struct ver *v, const struct ver *v2,
 		     const struct ver_row *r)
@@ -214,10 +224,15 @@ static void see_list(struct op *op)
 		if (!ver_shows(v, op->keys[i]))
 			sim_fail(w->c, "LIST has %s, which is not there",
 				 op->keys[i]);
+		else if (!has_size(v, op->keys[i], op->sizes[i]))
+			sim_fail(w->c, "LIST has %s with %llu bytes",
+				 op->keys[i],
+				 (unsigned long long)op->sizes[i]);
 	tree_see_listed(op, from);
 }
 
-static void op_sent(void *arg, uint32_t status, struct wire_bytes payload);
+static void op_sent(void *arg, uint32_t status, struct wire_bytes payload,
+		    struct wire_bytes body);
 static void rename_done(struct tree *w, unsigned client, uint64_t dir);
 
 void tree_hop(struct op *op)
@@ -268,6 +283,9 @@ static bool list_page(struct op *op, struct wire_bytes payload)
 			continue;
 		op->keys = sim_grow(op->keys, op->n_keys, &op->cap_keys,
 				    sizeof *op->keys);
+		op->sizes = sim_grow(op->sizes, op->n_keys, &op->cap_sizes,
+				     sizeof *op->sizes);
+		op->sizes[op->n_keys] = size;
 		snprintf(op->keys[op->n_keys++], TREE_KEY, "%.*s",
 			 (int)key.len, (const char *)key.p);
 	}
@@ -281,15 +299,63 @@ static bool list_page(struct op *op, struct wire_bytes payload)
 	return true;
 }
 
-static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
+static void op_see(struct op *op, uint32_t status, struct wire_bytes payload,
+		   struct wire_bytes body)
+{
+	if (op->write)
+		see_write(op, status);
+	else if (op->tag == RPC_TAG_lookup)
+		see_lookup(op, status, payload);
+	else if (op->tag == RPC_TAG_list && status == 0)
+		see_list(op);
+	else if (op->tag == RPC_TAG_object)
+		tree_see_object(op, status, payload, body);
+	else if (op->tag == RPC_TAG_read)
+		tree_see_read(op, status, payload, body);
+	else if (op->tag == RPC_TAG_readdir)
+		tree_see_readdir(op, status);
+	else if (op->tag == RPC_TAG_parent)
+		tree_see_parent(op, status, payload);
+	op->w->n_reads += !op->write;
+}
+
+/* One of several pages; true when another one was asked for. */
+static bool op_page(struct op *op, uint32_t status, struct wire_bytes payload)
+{
+	if (status != 0)
+		return false;
+	return op->tag == RPC_TAG_list	    ? list_page(op, payload)
+	       : op->tag == RPC_TAG_readdir ? tree_readdir_page(op, payload)
+					    : false;
+}
+
+/* It ends, and what follows from it begins. */
+static void op_then(struct op *op, uint32_t status, struct wire_bytes payload)
+{
+	struct rpc_rename q = { .dir = 0 };
+
+	if (status == 0)
+		tree_read_moved(op, payload);
+	if (status == 0 && op->tag == RPC_TAG_rename)
+		(void)rpc_rename_decode(&q, op->request.data, op->request.len);
+	op_close(op);
+	if (q.dir != 0)
+		rename_done(op->w, op->client, q.dir);
+	if (op->tag == RPC_TAG_dir_segment)
+		tree_split_go(op->w, op->client, op->dir, payload);
+}
+
+static void op_sent(void *arg, uint32_t status, struct wire_bytes payload,
+		    struct wire_bytes body)
 {
 	struct op *op = arg;
-	struct rpc_rename re = { .dir = 0 };
 	struct buf joined;
 	int rv;
 
 	if (status == RPC_STATUS_UNAVAILABLE) { /* gave up */
 		op->gave_up = true;
+		if (op->tag == RPC_TAG_root_create)
+			op->w->asked_root = false;
 		op->w->n_unknown++;
 		op_close(op);
 		return;
@@ -298,40 +364,18 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload)
 	rv = client_follow(&op->follow, &op->hop, status, payload, &joined);
 	if (rv < 0)
 		sim_fail(op->w->c, "%s leads nowhere", rpc_info(op->tag)->name);
+	if (joined.len > 0)
+		payload = wire_bytes(joined.data, joined.len);
 	if (rv > 0) {
 		tree_hop(op);
 	} else {
-		if (joined.len > 0)
-			payload = wire_bytes(joined.data, joined.len);
 		sim_trace(sim_of(op->w), "done client=%u %s status=%s",
 			  op->client, rpc_info(op->tag)->name,
 			  rpc_status_name(status));
-		if ((op->tag == RPC_TAG_list && status == 0 &&
-		     list_page(op, payload)) ||
-		    (op->tag == RPC_TAG_readdir && status == 0 &&
-		     tree_readdir_page(op, payload))) {
-			buf_fini(&joined);
-			return;
+		if (!op_page(op, status, payload)) {
+			op_see(op, status, payload, body);
+			op_then(op, status, payload);
 		}
-		if (op->write)
-			see_write(op, status);
-		else if (op->tag == RPC_TAG_lookup)
-			see_lookup(op, status, payload);
-		else if (op->tag == RPC_TAG_list && status == 0)
-			see_list(op);
-		else if (op->tag == RPC_TAG_readdir)
-			tree_see_readdir(op, status);
-		else if (op->tag == RPC_TAG_parent)
-			tree_see_parent(op, status, payload);
-		op->w->n_reads += !op->write;
-		if (op->tag == RPC_TAG_rename && status == 0)
-			(void)rpc_rename_decode(&re, op->request.data,
-						op->request.len);
-		op_close(op);
-		if (re.dir != 0)
-			rename_done(op->w, op->client, re.dir);
-		if (op->tag == RPC_TAG_dir_segment)
-			tree_split_go(op->w, op->client, op->dir, payload);
 	}
 	buf_fini(&joined);
 }
@@ -364,16 +408,7 @@ void tree_send(struct tree *w, unsigned client, uint16_t tag,
 	tree_hop(op);
 }
 
-#define SEND(w, client, name, q) \
-	do { \
-		struct buf b_; \
-		buf_init(&b_, 0); \
-		(void)rpc_##name##_encode((q), &b_); \
-		tree_send((w), (client), RPC_TAG_##name, &b_, 0); \
-	} while (0)
-
-/* A directory (or file) of the newest state. */
-static const struct ver_row *pick_row(struct tree *w, bool dir)
+const struct ver_row *tree_pick(struct tree *w, bool dir)
 {
 	const struct ver *v = tree_now(w);
 	unsigned from;
@@ -396,28 +431,8 @@ static uint64_t pick_dir(struct tree *w)
 	const struct ver_row *r = NULL;
 
 	if (sim_chance(sim_of(w), 750))
-		r = pick_row(w, true);
+		r = tree_pick(w, true);
 	return r != NULL ? r->ino : w->root;
-}
-
-static void gen_put(struct tree *w, unsigned client, const char *key)
-{
-	struct wire_extent e = { .kind = WIRE_EXT_INLINE };
-	struct rpc_put q = { .root = w->root, .key = wire_cstr(key), .uid = 1,
-			     .etag = wire_cstr("0123456789abcdef"
-					       "0123456789abcdef") };
-	uint8_t bytes[401];
-	struct wire_vec v;
-
-	q.data = wire_bytes(bytes, 1 + sim_rand(sim_of(w), sizeof bytes));
-	memset(bytes, (int)w->tick, sizeof bytes);
-	q.size = e.len = q.data.len;
-	wire_vec_init(&v);
-	if (e.len > 0)
-		wire_vec_add_extent(&v, &e);
-	q.extents = wire_vec_bytes(&v);
-	SEND(w, client, put, &q);
-	wire_vec_fini(&v);
 }
 
 static void gen_names(struct tree *w, unsigned client, unsigned what)
@@ -432,7 +447,7 @@ static void gen_names(struct tree *w, unsigned client, unsigned what)
 	struct rpc_rename re = { .dir = pick_dir(w), .dir2 = pick_dir(w),
 				 .name = wire_cstr(tree_name(w)),
 				 .name2 = wire_cstr(tree_name(w)) };
-	const struct ver_row *file = pick_row(w, false);
+	const struct ver_row *file = tree_pick(w, false);
 	struct rpc_link ln = { .dir = pick_dir(w),
 			       .name = wire_cstr(tree_name(w)) };
 
@@ -532,27 +547,29 @@ void tree_op(struct tree *w, unsigned client)
 	struct sim *s = sim_of(w);
 	unsigned x = (unsigned)sim_rand(s, 100);
 	struct rpc_delete del = { .root = w->root,
-				  .key = wire_cstr(any_key(w)) };
-	struct rpc_object head = { .root = w->root,
-				   .key = wire_cstr(any_key(w)) };
+				  .key = wire_cstr(tree_key(w)) };
 	struct rpc_lookup look = { .dir = pick_dir(w),
 				   .name = wire_cstr(tree_name(w)) };
 
-	if (w->root == 0)
+	if (!w->told_root)
 		return;
 	if (sim_chance(s, 150))
 		gen_pages(w, client);
 	else if (w->splits && sim_chance(s, 250))
 		gen_split(w, client);
-	else if (x < 22)
-		gen_put(w, client, any_key(w));
-	else if (x < 34)
+	else if (x < 18)
+		tree_gen_put(w, client, tree_key(w), wire_bytes(NULL, 0));
+	else if (x < 27)
 		SEND(w, client, delete, &del);
-	else if (x < 68)
-		gen_names(w, client, x - 34);
-	else if (x < 74)
-		SEND(w, client, object, &head);
-	else if (x < 92)
+	else if (x < 60)
+		gen_names(w, client, x - 27);
+	else if (x < 67)
+		tree_gen_write(w, client);
+	else if (x < 78)
+		tree_gen_object(w, client, tree_key(w));
+	else if (x < 84)
+		tree_gen_read(w, client);
+	else if (x < 94)
 		SEND(w, client, lookup, &look);
 	else
 		gen_list(w, client);
@@ -573,9 +590,13 @@ void tree_last(struct tree *w, bool write)
 	struct rpc_list q = { .root = w->root, .max = 1000 };
 
 	if (write) {
-		gen_put(w, 0, "last");
+		tree_gen_put(w, 0, "last", wire_bytes(NULL, 0));
 		return;
 	}
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		tree_gen_object(w, 0, keys[i]);
+	for (unsigned i = 0; i < 8; i++)
+		tree_gen_read(w, 0);
 	SEND(w, 0, list, &q);
 	q.max = 9;
 	SEND(w, 0, list, &q);
