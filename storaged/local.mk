@@ -144,7 +144,8 @@ TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_values
 
 # a store on simulated machines
-SIM_STORE = tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h
+SIM_STORE = tests/sim/sim_manager.c tests/sim/sim_manager.h \
+	tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h
 
 # the shard host on simulated machines (tests/sim/planted.sh: at night)
 check_PROGRAMS += tests/sim/sim_shard
@@ -154,7 +155,6 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_shard.c tests/sim/sim_shard.h \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
-	tests/sim/sim_shard_member.c \
 	tests/sim/sim_shard_model.c tests/sim/sim_shard_plant.c \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
 	tests/sim/sim_shard_state.c $(SIM_STORE)

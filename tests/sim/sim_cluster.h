@@ -119,6 +119,10 @@ struct sim_config {
 	X(CHANGES, "membership changes") \
 	X(TRANSFERS, "leaderships handed on") \
 	X(WIPES, "lost disks") \
+	X(AMID_CHANGES, "asked for amid a transaction") \
+	X(AMID_TRANSFERS, "handed on amid one") \
+	X(AMID_WIPES, "lost amid one") \
+	X(AMID_INSTALLS, "installed amid one") \
 	X(FAR, "commands over shards") \
 	X(FAR_AGAIN, "of them begun anew") \
 	X(LOCK_WAITS, "waits for them") \

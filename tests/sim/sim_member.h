@@ -1,7 +1,7 @@
 #ifndef TESTS_SIM_SIM_MEMBER_H
 #define TESTS_SIM_SIM_MEMBER_H
 /*
- * What the managers of sim_raft and sim_shard have in common: what leaders were
+ * What the managers of sim_raft and of shards (sim_manager.h) have in common: what leaders were
  * asked to change, who shall vote, and who may lead in a term.
  */
 #include <sys/queue.h>

@@ -60,8 +60,7 @@ static void world_client(struct sim_cluster *c)
 	struct sim *s = sim_cluster_sim(c);
 	struct proc *p;
 
-	if (w->lags) /* it may take a machine down */
-		member_step(w);
+	sim_manager_step(&w->manager); /* it may take a machine down */
 	p = sim_cluster_proc(c, (unsigned)sim_rand(s, sim_cluster_size(c)));
 	if (p != NULL && sim_chance(s, 60))
 		proc_check_rows(p);
@@ -115,7 +114,7 @@ static bool world_applied(struct world *w)
 			struct proc *p = sim_cluster_proc(w->c, n);
 
 			if (p == NULL || /* gone */
-			    !member_wanted(w, &w->models[i], n))
+			    !sim_manager_wants(&w->manager, i, n))
 				continue;
 			if (p->applied[i] < w->models[i].last)
 				return false;
@@ -169,7 +168,7 @@ static bool world_healed(struct sim_cluster *c)
 		return false;
 	case HEAL_APPLY:
 		if (w->open > 0 || sim_now(s) < w->heal_at ||
-		    !member_done(w) || !world_applied(w))
+		    !sim_manager_done(&w->manager) || !world_applied(w))
 			return false;
 		world_checkpoint(w);
 		w->heal = HEAL_CHECKPOINT;
@@ -192,7 +191,7 @@ static void world_end(struct sim_cluster *c)
 
 			(void)shard_read_applied(p->store.back, w->models[i].group,
 						 &index, &now);
-			if (member_wanted(w, &w->models[i], n) &&
+			if (sim_manager_wants(&w->manager, i, n) &&
 			    index < w->models[i].last)
 				sim_fail(c, "node %u group %u: rows of %llu, "
 					 "not of %llu", n, i + 1,
@@ -204,9 +203,7 @@ static void world_end(struct sim_cluster *c)
 		proc_check_rows(p);
 		sim_store_check_values(&p->store, w->groups);
 	}
-	sim_cluster_count(c, SIM_N_CHANGES, w->changes);
-	sim_cluster_count(c, SIM_N_TRANSFERS, w->transfers);
-	sim_cluster_count(c, SIM_N_WIPES, w->wipes);
+	sim_manager_count(&w->manager);
 	sim_cluster_count(c, SIM_N_HALF_INSTALLS, w->halves);
 	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
 	sim_cluster_count(c, SIM_N_READS, w->n_reads);
@@ -252,7 +249,7 @@ static void world_dump(struct sim_cluster *c)
 			       (unsigned long long)g->commit,
 			       (unsigned long long)g->applied, g->parked,
 			       g->installing,
-			       member_wanted(w, &w->models[i], n));
+			       sim_manager_wants(&w->manager, i, n));
 		}
 }
 
@@ -328,14 +325,11 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->snap_bytes = snaps[seed / 11 % 3];
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	w->snap_piece = pieces[seed / 2 % 3];
-	w->moves = strcmp(profile->name, "member") == 0;
-	w->lags = w->moves || strcmp(profile->name, "snap") == 0;
+	sim_manager_init(&w->manager, w->groups, nodes, profile, seed,
+			 w->images);
+	w->lags = w->manager.transfers;
 	for (unsigned i = 0; i < w->groups; i++)
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
-	w->founders = w->moves && seed % 2 == 0 ? 1 : nodes;
-	if (w->moves && w->founders > 3)
-		w->founders = 3;
-	member_init(w, nodes);
 	sim_cluster_run(&config, ret);
 	world_free(w, nodes);
 }

@@ -10,7 +10,6 @@
  *   sim_shard_read.c    what a read may see
  *   sim_shard_client.c  clients with the retry rules of common/client/call.c
  *   sim_shard_gen.c     what clients ask for
- *   sim_shard_member.c  a manager that changes who votes, and loses disks
  *   sim_shard_plant.c   bugs to be found, seams
  */
 #include <sys/queue.h>
@@ -18,7 +17,7 @@
 #include "storaged/compact.h"
 #include "storaged/ns.h"
 #include "tests/sim/sim_bytes.h"
-#include "tests/sim/sim_member.h"
+#include "tests/sim/sim_manager.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_request.h"
@@ -89,7 +88,6 @@ struct model {
 	struct ver **vers;
 	unsigned n_vers, cap_vers;
 	uint8_t owner[SIM_TERMS]; /* store that led in a term */
-	bool target[SIM_NODES];     /* nodes that shall vote */
 	/* of ns_hash() of a replica, by index */
 	struct state_hash {
 		uint64_t index;
@@ -153,11 +151,9 @@ struct world {
 	/* Logs are short: who lags needs the rows of another one. */
 	bool lags;
 	size_t snap_piece;
-	bool moves;           /* who votes changes, and disks are lost */
-	unsigned founders;    /* first voters: nodes 0, 1, ... */
-	bool wiped[SIM_NODES]; /* once: it is none of them any more */
+	struct sim_manager manager;
 	struct sim_ask *asks;
-	uint64_t changes, transfers, wipes, halves;
+	uint64_t halves;
 	/*
 	 * One machine: row snapshots are made; at so many of 1000 starts its
 	 * rows are gone, or an old copy of them is back.
@@ -202,7 +198,6 @@ struct proc {
 	bool leads[SHARD_GROUPS];
 	uint64_t elected[SHARD_GROUPS]; /* in this term */
 	LIST_HEAD(, call) calls;
-	struct sim_changes changes;
 };
 
 /* Reads SIM_PLANT. */
@@ -251,14 +246,6 @@ void client_calls_lost(struct proc *p);
 /* The command of op was applied for the first time. */
 void client_effect(struct op *op, uint64_t index, uint32_t status,
 		   uint64_t answer);
-
-/* --- sim_shard_member.c --- */
-void member_init(struct world *w, unsigned nodes);
-void member_step(struct world *w);
-/* All groups are where they should be. */
-bool member_done(struct world *w);
-/* A node shall vote, as far as anybody knows. */
-bool member_wanted(const struct world *w, const struct model *m, unsigned node);
 
 /* --- sim_shard_gen.c --- */
 void gen_op(struct world *w, unsigned client);

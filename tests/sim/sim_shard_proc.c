@@ -94,15 +94,10 @@ static void proc_cut(struct proc *p, unsigned i)
 
 static int proc_open_groups(struct proc *p, struct errbuf *e)
 {
-	unsigned n = sim_cluster_size(p->at.c);
 	uint64_t voters[SIM_NODES];
+	unsigned n = sim_manager_start(&p->w->manager, p->at.c, p->at.node,
+				       voters);
 
-	if (n > p->w->founders)
-		n = p->w->founders;
-	for (unsigned i = 0; i < n; i++)
-		voters[i] = i + 1;
-	if (p->at.node >= n || p->w->wiped[p->at.node])
-		n = 0;
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		struct model *m = &p->w->models[i];
 		int64_t now;
@@ -153,7 +148,6 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
 	sim_proc_init(&p->at, c, node, env);
-	sim_changes_init(&p->changes, c, &p->w->changes);
 	sim_starting = p;
 	sim_store_lose_rows(&p->at, p->w->doubts, &p->w->images[node],
 			    p->w->old_image);
@@ -212,7 +206,7 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 	sim_entry = NULL;
 	sim_store_died(node);
 	client_calls_lost(p);
-	sim_changes_lost(&p->changes);
+	sim_manager_died(&p->w->manager, node);
 }
 
 struct raft_group *proc_group(const struct proc *p, unsigned i)
