@@ -193,7 +193,7 @@ tests_sim_sim_tree_SOURCES = \
 	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
 	tests/sim/sim_tree_ops.c tests/sim/sim_tree_pages.c \
 	tests/sim/sim_tree_proc.c tests/sim/sim_tree_read.c \
-	tests/sim/sim_tree_split.c $(SIM_STORE)
+	tests/sim/sim_tree_split.c tests/sim/sim_tree_whole.c $(SIM_STORE)
 tests_sim_sim_tree_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply \
@@ -205,5 +205,6 @@ tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_scan_readdir -Wl,--wrap=ns_scan_list \
 	-Wl,--wrap=ns_range_closed -Wl,--wrap=ns_dir_prune \
 	-Wl,--wrap=ns_dir_settle -Wl,--wrap=ns_far_map \
-	-Wl,--wrap=ns_segment_at -Wl,--wrap=ns_link_move
+	-Wl,--wrap=ns_segment_at -Wl,--wrap=ns_link_move \
+	-Wl,--wrap=raft_snap_loader_step -Wl,--wrap=rows_batch_put
 TESTS += tests/sim/sim_tree

@@ -106,6 +106,8 @@ planted sim_tree nohold 3 snap
 planted sim_tree nolocks 3 snap
 planted sim_tree doubtless 1 disk
 planted sim_tree bytes 3 mix
+planted sim_tree nosteps 4 member
+planted sim_tree wipe 4 member
 planted sim_tree range 3 mix
 planted sim_tree pin 3 mix
 planted sim_tree empty 3 mix
@@ -138,6 +140,7 @@ clean sim_shard 5 storm
 clean sim_tree 3 mix
 clean sim_tree 3 disk
 clean sim_tree 3 snap
+clean sim_tree 4 member
 clean sim_tree 1 disk
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"

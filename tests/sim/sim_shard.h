@@ -88,12 +88,7 @@ struct model {
 	struct ver **vers;
 	unsigned n_vers, cap_vers;
 	uint8_t owner[SIM_TERMS]; /* store that led in a term */
-	/* of ns_hash() of a replica, by index */
-	struct state_hash {
-		uint64_t index;
-		struct wire_u128 hash;
-	} *hashes;
-	unsigned n_hashes, cap_hashes;
+	struct sim_states states;
 };
 
 /* --- clients --- */

@@ -1,6 +1,5 @@
 /*
- * A process of the simulator: a store (sim_store.h) and its shards; its row
- * database compared with that of the others.
+ * A process of the simulator: a store (sim_store.h) and its shards.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,45 +10,18 @@
 
 /* --- states of replicas --- */
 
-static void check_hash(struct proc *p, struct model *m, uint64_t index,
-		       struct wire_u128 hash)
-{
-	for (unsigned i = 0; i < m->n_hashes; i++) {
-		const struct state_hash *h = &m->hashes[i];
-
-		if (h->index != index)
-			continue;
-		if (h->hash.hi != hash.hi || h->hash.lo != hash.lo)
-			sim_fail(p->at.c, "node %u group %u: another state at "
-				 "%llu", p->at.node, m->group,
-				 (unsigned long long)index);
-		return;
-	}
-	m->hashes = sim_grow(m->hashes, m->n_hashes, &m->cap_hashes,
-			     sizeof *m->hashes);
-	m->hashes[m->n_hashes++] = (struct state_hash){ index, hash };
-}
-
 void proc_check_rows(struct proc *p)
 {
 	for (unsigned i = 0; i < p->w->groups; i++) {
 		struct model *m = &p->w->models[i];
-		struct wire_u128 hash;
-		uint64_t index = 0;
-		int64_t now;
 
 		/* neither the old ones nor the new ones */
 		if (proc_group(p, i)->installing)
 			continue;
-		if (shard_read_applied(p->store.back, m->group, &index, &now) != 0 ||
-		    ns_hash(p->store.back, m->group, &hash) != 0 ||
-		    ns_check(p->store.back, m->group, sim_proc_finding, p) != 0)
-			sim_fail(p->at.c, "node %u: rows cannot be read",
-				 p->at.node);
-		if (index > m->passed)
+		if (sim_store_check_rows(&p->store, m->group, &m->states) >
+		    m->passed)
 			sim_fail(p->at.c, "node %u group %u: rows of the "
 				 "future", p->at.node, m->group);
-		check_hash(p, m, index, hash);
 	}
 }
 

@@ -71,7 +71,7 @@ void model_fini(struct model *m)
 	free(m->files);
 	free(m->vers);
 	free(m->steps);
-	free(m->hashes);
+	sim_states_fini(&m->states);
 }
 
 const struct ver *model_now(const struct model *m)
@@ -202,14 +202,9 @@ static void model_unsee(struct model *m, uint64_t index)
 
 static void model_uncheck(struct model *m, uint64_t index)
 {
-	unsigned n = 0;
-
 	for (uint64_t i = index + 1; i <= m->last; i++)
 		m->steps[i] = (struct step){ 0 };
-	for (unsigned i = 0; i < m->n_hashes; i++)
-		if (m->hashes[i].index <= index)
-			m->hashes[n++] = m->hashes[i];
-	m->n_hashes = n;
+	sim_states_cut(&m->states, index);
 }
 
 void model_cut(struct model *m, struct proc *p, uint64_t index)

@@ -271,3 +271,55 @@ void sim_store_check_start(struct sim_store *st, unsigned n)
 	if (raft_start_n_doubts(st->start) == 0)
 		sim_store_check_values(st, n);
 }
+
+/* --- states of replicas --- */
+
+static void states_check(struct sim_states *states, struct sim_store *st,
+			 uint16_t shard, uint64_t index, struct wire_u128 hash)
+{
+	for (unsigned i = 0; i < states->n; i++) {
+		const struct sim_state *x = &states->v[i];
+
+		if (x->index != index)
+			continue;
+		if (x->hash.hi != hash.hi || x->hash.lo != hash.lo)
+			sim_fail(st->at->c, "node %u group %u: another state "
+				 "at %llu", st->at->node, shard,
+				 (unsigned long long)index);
+		return;
+	}
+	states->v = sim_grow(states->v, states->n, &states->cap,
+			     sizeof *states->v);
+	states->v[states->n++] = (struct sim_state){ index, hash };
+}
+
+uint64_t sim_store_check_rows(struct sim_store *st, uint16_t shard,
+			      struct sim_states *states)
+{
+	struct wire_u128 hash;
+	uint64_t index = 0;
+	int64_t now;
+
+	if (shard_read_applied(st->back, shard, &index, &now) != 0 ||
+	    ns_hash(st->back, shard, &hash) != 0 ||
+	    ns_check(st->back, shard, sim_proc_finding, st->at) != 0)
+		sim_fail(st->at->c, "node %u: rows cannot be read",
+			 st->at->node);
+	states_check(states, st, shard, index, hash);
+	return index;
+}
+
+void sim_states_cut(struct sim_states *states, uint64_t index)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < states->n; i++)
+		if (states->v[i].index <= index)
+			states->v[n++] = states->v[i];
+	states->n = n;
+}
+
+void sim_states_fini(struct sim_states *states)
+{
+	free(states->v);
+}

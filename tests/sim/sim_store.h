@@ -2,10 +2,11 @@
 #define TESTS_SIM_SIM_STORE_H
 /*
  * A simulated store: what a process with shards has besides its log and its
- * Raft host. Rows, row snapshots, the log's scan as a start does it, the log's
- * cleaner, and what members of a shard ask of each other (sim_snap.c). The
- * process (sim_proc.h) knows it by its pointer, so what shards, log and cleaner
- * call with the process for argument may stand here.
+ * Raft host. Rows, which are compared with those of other stores, row snapshots,
+ * the log's scan as a start does it, the log's cleaner, and what members of a
+ * shard ask of each other (sim_snap.c). The process (sim_proc.h) knows it by its
+ * pointer, so what shards, log and cleaner call with the process for argument
+ * may stand here.
  *
  * open -> shard_set_new() -> open_log -> groups, shard_set_start() ->
  * open_clean -> close; a failure in between: close.
@@ -65,6 +66,24 @@ bool sim_store_is_cut(const struct rows_back *back);
  */
 void sim_store_check_values(struct sim_store *st, unsigned n);
 void sim_store_check_start(struct sim_store *st, unsigned n);
+
+/* What replicas of a shard had at an index of the log. */
+struct sim_states {
+	struct sim_state {
+		uint64_t index;
+		struct wire_u128 hash; /* ns_hash() */
+	} *v;
+	unsigned n, cap;
+};
+/*
+ * The rows of a shard that were written so far are sound, and those that any
+ * other store had at that index. Returns it.
+ */
+uint64_t sim_store_check_rows(struct sim_store *st, uint16_t shard,
+			      struct sim_states *states);
+/* Nobody ever had more than what is up to index. */
+void sim_states_cut(struct sim_states *states, uint64_t index);
+void sim_states_fini(struct sim_states *states);
 
 /* --- sim_snap.c --- */
 /* shard_config.ask */

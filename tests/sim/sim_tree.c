@@ -1,16 +1,19 @@
 /*
  * One namespace whose directories lie all over the shards (storaged/shard*.c
- * as it is, each shard a group of one or three voters), on simulated machines
- * that crash, pause and lose messages: whatever a transaction has done when
- * its coordinator or a partner dies, somebody ends it.
+ * as it is, each shard a group of one or three voters, or of a changing number),
+ * on simulated machines that crash, pause, lose messages and (profile member)
+ * whole disks: whatever a transaction has done when its coordinator or a partner
+ * dies, or is a member no more, somebody ends it.
  *
  * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
  * also the bytes that are read back (sim_tree_read.c); nothing is done twice;
- * the rows of a crashed machine are sound; after the heal every operation ends,
- * within seconds no lock is left, both ends of each name agree, and listings
- * show what the tree has. Values that the rows of a process name when it
- * starts, and at the end, are in its log, while the log's cleaner runs and
- * (profile snap) members that lag fetch the rows of others.
+ * the rows of a crashed machine are sound, and those of any other member at the
+ * same index; one leader per term; after the heal every operation ends, within
+ * seconds no lock is left, both ends of each name agree, whose copies ever are
+ * compared, and listings show what the tree has. Values that the rows of a
+ * process name when it starts, and at the end, are in its log, while the log's
+ * cleaner runs and (profiles snap, member) members that lag fetch the rows of
+ * others.
  *
  * In half of the seeds directories are split meanwhile, and nobody may see it.
  *
@@ -39,11 +42,12 @@ static void tree_client(struct sim_cluster *c)
 {
 	struct tree *w = sim_cluster_arg(c);
 	struct sim *s = sim_cluster_sim(c);
-	struct proc *p = sim_cluster_proc(
-		c, (unsigned)sim_rand(s, sim_cluster_size(c)));
+	struct proc *p;
 
+	sim_manager_step(&w->manager); /* it may take a machine down */
+	p = sim_cluster_proc(c, (unsigned)sim_rand(s, sim_cluster_size(c)));
 	if (p != NULL && sim_chance(s, 20))
-		proc_check_rows(p, false);
+		proc_check_rows(p);
 	if (w->heal != HEAL_NOT)
 		return;
 	if (p != NULL && sim_chance(s, w->lags ? 100 : 15))
@@ -71,7 +75,18 @@ static void tree_client(struct sim_cluster *c)
 
 static void tree_check(struct sim_cluster *c)
 {
-	(void)c; /* sim_shard looks at terms and leaders */
+	struct tree *w = sim_cluster_arg(c);
+
+	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
+		struct proc *p = sim_cluster_proc(c, n);
+
+		for (unsigned i = 0; p != NULL && i < w->groups; i++)
+			sim_leader_check(c, n,
+					 shard_group(p->store.set,
+						     (uint16_t)(i + 1))
+						 ->lead_term,
+					 w->group[i].owner, &p->elected[i]);
+	}
 }
 
 /* --- healing --- */
@@ -89,17 +104,12 @@ static void checkpoint_done(void *arg, int status)
 static bool tree_at_rest(struct tree *w)
 {
 	for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
-		struct proc *p = sim_cluster_proc(w->c, n);
+		const struct proc *p = sim_cluster_proc(w->c, n);
 
-		if (p == NULL)
-			continue;
-		if (!proc_at_rest(p))
+		if (p != NULL && !proc_at_rest(p))
 			return false;
-		for (unsigned i = 0; i < w->groups; i++)
-			if (p->applied[i] < w->group[i].last)
-				return false;
 	}
-	return true;
+	return sim_manager_done(&w->manager);
 }
 
 static bool tree_healed(struct sim_cluster *c)
@@ -153,8 +163,11 @@ static void tree_end(struct sim_cluster *c)
 
 		if (p == NULL)
 			continue;
-		proc_check_rows(p, true);
+		proc_check_rows(p);
+		sim_store_check_values(&p->store, w->groups);
 	}
+	tree_check_whole(w);
+	sim_manager_count(&w->manager);
 	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
 	sim_cluster_count(c, SIM_N_READS, w->n_reads);
 	sim_cluster_count(c, SIM_N_GETS, w->n_gets);
@@ -276,7 +289,10 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	w->snap_piece = pieces[seed / 2 % 3];
 	w->splits = (seed * 0x9e3779b97f4a7c15) >> 63 != 0;
-	w->lags = strcmp(profile->name, "snap") == 0;
+	sim_manager_init(&w->manager, w->groups, nodes, profile, seed,
+			 w->images);
+	w->lags = w->manager.transfers;
+	w->manager.keep = sim_plant == PLANT_WIPE;
 	for (unsigned i = 0; i < nodes; i++)
 		w->images[i] = rows_mem_image_new();
 	for (unsigned i = 0; i < TREE_CLIENTS; i++)
@@ -297,6 +313,8 @@ int main(int argc, char **argv)
 		{ 3, "disk", 10 },
 		{ 3, "calm", 7 },
 		{ 3, "snap", 15 },
+		{ 4, "member", 15 },
+		{ 5, "member", 3 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
@@ -311,6 +329,14 @@ int main(int argc, char **argv)
 		{ 1, NULL, SIM_N_CLEANED },	{ 1, NULL, SIM_N_DOUBTS },
 		{ 0, "snap", SIM_N_CLEANED },	{ 0, "snap", SIM_N_INSTALLS },
 		{ 0, "snap", SIM_N_SHORT_STARTS },
+		{ 0, "snap", SIM_N_AMID_INSTALLS },
+		{ 0, "snap", SIM_N_AMID_TRANSFERS },
+		{ 0, "member", SIM_N_CHANGES },	{ 0, "member", SIM_N_INSTALLS },
+		{ 0, "member", SIM_N_CLEANED },	{ 0, "member", SIM_N_WIPES },
+		{ 0, "member", SIM_N_AMID_CHANGES },
+		{ 0, "member", SIM_N_AMID_TRANSFERS },
+		{ 0, "member", SIM_N_AMID_INSTALLS },
+		{ 0, "member", SIM_N_AMID_WIPES },
 		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_bug bugs[] = {
@@ -323,6 +349,8 @@ int main(int argc, char **argv)
 		{ .name = "nohold", .plant = PLANT_NOHOLD },
 		{ .name = "nolocks", .plant = PLANT_NOLOCKS },
 		{ .name = "doubtless", .plant = PLANT_DOUBTLESS },
+		{ .name = "nosteps", .plant = PLANT_NOSTEPS },
+		{ .name = "wipe", .plant = PLANT_WIPE },
 		{ .name = "bytes", .plant = PLANT_BYTES },
 		{ .name = "range", .plant = PLANT_RANGE },
 		{ .name = "pin", .plant = PLANT_PIN },

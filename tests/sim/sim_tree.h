@@ -11,6 +11,7 @@
  *   sim_tree_pages.c  READDIR and PARENT; what pages may show
  *   sim_tree_read.c   the same of bytes
  *   sim_tree_split.c  segments of directories
+ *   sim_tree_whole.c  what the shards of several stores make together
  */
 #include <sys/queue.h>
 
@@ -18,6 +19,7 @@
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
 #include "tests/sim/sim_bytes.h"
+#include "tests/sim/sim_manager.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
 #include "tests/sim/sim_request.h"
@@ -58,6 +60,8 @@ struct step {
 struct group {
 	struct step *steps;
 	uint64_t cap, last;
+	uint8_t owner[SIM_TERMS]; /* store that led in a term */
+	struct sim_states states;
 	/* what changed names and nobody was told of; in order */
 	struct change {
 		uint64_t index, tick;
@@ -139,7 +143,8 @@ struct client {
 enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
 	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS,
 	     PLANT_DOUBTLESS, PLANT_RANGE, PLANT_PIN, PLANT_EMPTY, PLANT_MAP,
-	     PLANT_LOOK, PLANT_AT, PLANT_PAGE, PLANT_BYTES };
+	     PLANT_LOOK, PLANT_AT, PLANT_PAGE, PLANT_BYTES, PLANT_NOSTEPS,
+	     PLANT_WIPE };
 
 struct tree {
 	struct sim_cluster *c;
@@ -147,6 +152,7 @@ struct tree {
 	bool tiny_cache;
 	/* Logs are short: who lags needs the rows of another one. */
 	bool lags;
+	struct sim_manager manager;
 	size_t snap_piece;
 	uint64_t snap_bytes;
 	uint64_t pinned;      /* log_clean.h; 0: nothing is cleaned */
@@ -196,6 +202,7 @@ struct proc {
 	void *apply_arg;
 	uint64_t applied[TREE_GROUPS];
 	bool leads[TREE_GROUPS];
+	uint64_t elected[TREE_GROUPS]; /* in this term */
 	LIST_HEAD(, call) calls;
 	struct sender from;
 };
@@ -204,10 +211,14 @@ struct proc {
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);
 void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash);
 void proc_died(struct sim_cluster *c, unsigned node, void *proc);
-/* Rows that were written so far are sound; whole: all shards together. */
-void proc_check_rows(struct proc *p, bool whole);
-/* Nobody holds a lock or owes a step. */
+/* Rows that were written so far are sound. */
+void proc_check_rows(struct proc *p);
+/* It has everything; nobody holds a lock or owes a step. */
 bool proc_at_rest(const struct proc *p);
+
+/* --- sim_tree_whole.c --- */
+/* At rest: both ends of each name agree, in every copy of a shard. */
+void tree_check_whole(struct tree *w);
 
 /* --- sim_tree_mail.c --- */
 /* payload is taken. The mail lives as long as the world. */

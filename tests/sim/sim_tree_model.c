@@ -170,6 +170,7 @@ void tree_model_fini(struct tree *w)
 	for (unsigned i = 0; i < w->groups; i++) {
 		free(w->group[i].steps);
 		free(w->group[i].changes);
+		sim_states_fini(&w->group[i].states);
 	}
 	nsm_free(w->dir);
 	free(w->files);
