@@ -102,9 +102,9 @@ bool ns_may_place(uint16_t tag, struct wire_bytes payload);
 /* Of c only shard, tag, payload and locks. */
 int ns_read(struct rows_txn *t, const struct ns_cmd *c, struct ns_answer *a);
 /*
- * The inode of this shard that command would take a last name from (unlink,
- * rename over, put over, delete), so that the leader can decide
- * NS_DECIDE_OPEN; 0 = none. 0, -EAGAIN.
+ * The inode that command would take a name from (unlink, rename over, put over,
+ * delete), so that the leader can decide NS_DECIDE_OPEN, which means something
+ * only when that is the last one; 0 = none. 0, -EAGAIN.
  */
 int ns_victim(struct rows_txn *t, const struct ns_cmd *c, uint64_t *ret_ino);
 

@@ -343,9 +343,12 @@ int ns_do_mknod(struct ns_ctx *x, const struct rpc_mknod *m)
 	struct ns_inode *dp;
 	struct ns_pair p;
 	uint64_t dir;
-	int rv, rv2;
+	int rv = 0, rv2;
 
-	rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
+	if (m->flags & RPC_MKNOD_OPEN)
+		rv = ns_session_check(x, m->session);
+	if (rv == 0)
+		rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
 	if (rv != 0)
 		return rv;
 	if (dir == 0)

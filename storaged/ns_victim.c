@@ -1,75 +1,45 @@
 /*
- * Which inode a command would take a last name from. The leader asks before
- * it makes the entry, to decide whether somebody holds that inode open.
+ * Which inode a command would take a name from. The leader asks before it makes
+ * the entry, to decide whether somebody holds that inode open. Commands that
+ * are under way may change what it will find: so it counts also when other
+ * names are left now, when the command would be refused now, and whatever is
+ * there to take the place.
  */
 #include "storaged/ns_impl.h"
 
 #include <errno.h>
 
-/*
- * What an entry loses with its row: nothing while other links are left. One of
- * another shard may lead to an inode of this one, and does not say.
- */
-static int ns_victim_of(struct ns_ctx *x, const struct ns_row_dent *d,
-			uint64_t *ret_ino)
-{
-	struct ns_inode *ip;
-	int rv;
-
-	if (!(d->flags & NS_DENT_ASK)) {
-		*ret_ino = d->ino;
-		return 0;
-	}
-	if (ns_is_far(x, d->ino))
-		return 0; /* not ours to say */
-	rv = ns_inode_load(x, d->ino, &ip);
-	if (rv == 0 && (ns_is_dir(ip) || ip->r.nlink == 1))
-		*ret_ino = d->ino;
-	return rv;
-}
-
 static int ns_victim_unlink(struct ns_ctx *x, const struct rpc_unlink *m,
 			    uint64_t *ret_ino)
 {
-	struct wire_bytes row_name;
-	struct ns_row_dent d;
 	struct ns_pair p;
 	uint64_t dir;
 	int rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
 
 	if (rv == 0)
 		rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
-	if (rv == 0)
-		rv = ns_pair_pick(x, &p, m->how, &d, &row_name);
-	return rv != 0 ? rv : ns_victim_of(x, &d, ret_ino);
+	if (rv == 0 && m->rmdir && p.has_dir)
+		*ret_ino = p.dir.ino;
+	if (rv == 0 && !m->rmdir && p.has_file)
+		*ret_ino = p.file.ino;
+	return rv;
 }
 
 static int ns_victim_rename(struct ns_ctx *x, const struct rpc_rename *m,
 			    uint64_t *ret_ino)
 {
-	struct wire_bytes row_name;
-	struct ns_pair from, to;
-	uint64_t from_dir, to_dir = m->dir2;
-	struct ns_row_dent d;
-	bool dir;
-	int rv, rv2;
+	struct ns_pair to;
+	uint64_t to_dir = m->dir2;
+	int rv;
 
 	if (m->flags & RPC_RENAME_EXCHANGE)
 		return 0;
-	rv = ns_segment_at(x, m->dir, m->at, m->name, &from_dir);
-	if (rv == 0)
-		rv = ns_pair_get(x, &from_dir, m->name, NS_PAIR_GO, &from);
-	rv2 = ns_pair_get(x, &to_dir, m->name2, NS_PAIR_STAY, &to);
-	if (rv == 0)
-		rv = rv2;
-	if (rv == 0)
-		rv = ns_pair_pick(x, &from, m->how, &d, &row_name);
-	if (rv != 0)
-		return rv;
-	dir = ns_row_is_dir(row_name);
-	if (dir ? to.has_dir : to.has_file)
-		return ns_victim_of(x, dir ? &to.dir : &to.file, ret_ino);
-	return 0;
+	rv = ns_pair_get(x, &to_dir, m->name2, NS_PAIR_STAY, &to);
+	if (rv == 0 && to.has_file)
+		*ret_ino = to.file.ino;
+	else if (rv == 0 && to.has_dir)
+		*ret_ino = to.dir.ino;
+	return rv;
 }
 
 static int ns_victim_key(struct ns_ctx *x, const struct ns_way *way,
@@ -80,8 +50,7 @@ static int ns_victim_key(struct ns_ctx *x, const struct ns_way *way,
 
 	if (rv != 0 || w.target == NULL || (w.is_dir && !delete))
 		return rv;
-	if (w.is_dir || w.target->r.nlink == 1)
-		*ret_ino = w.target->ino;
+	*ret_ino = w.target->ino;
 	return 0;
 }
 
@@ -89,7 +58,6 @@ static int ns_victim_key(struct ns_ctx *x, const struct ns_way *way,
 static int ns_victim_end(struct ns_ctx *x, const struct rpc_txn_end *m,
 			 uint64_t *ret_ino)
 {
-	struct ns_inode *ip;
 	struct wire_reader r;
 	struct ns_step s;
 	uint32_t n;
@@ -100,9 +68,7 @@ static int ns_victim_end(struct ns_ctx *x, const struct rpc_txn_end *m,
 		rv = ns_step_next(&r, &s);
 		if (rv != 0 || s.op != NS_STEP_UNLINK || s.mode == 0)
 			continue;
-		rv = ns_inode_load(x, s.ino, &ip);
-		if (rv == 0 && (ns_is_dir(ip) || ip->r.nlink == 1))
-			*ret_ino = s.ino;
+		*ret_ino = s.ino;
 	}
 	return rv;
 }

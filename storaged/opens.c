@@ -10,7 +10,8 @@
 struct opens_node {
 	struct opens_node *next;
 	uint64_t ino, session;
-	uint64_t count;
+	uint64_t count;   /* made */
+	uint64_t pending; /* being made */
 };
 
 void opens_init(struct opens *o)
@@ -74,17 +75,12 @@ static struct opens_node **opens_find(const struct opens *o, uint64_t ino,
 	return NULL;
 }
 
-bool opens_has(const struct opens *o, uint64_t ino, uint64_t session)
-{
-	return opens_find(o, ino, session) != NULL;
-}
-
-int opens_add(struct opens *o, uint64_t ino, uint64_t session)
+int opens_begin(struct opens *o, uint64_t ino, uint64_t session)
 {
 	struct opens_node **p = opens_find(o, ino, session), *n;
 
 	if (p != NULL) {
-		(*p)->count++;
+		(*p)->pending++;
 		return 0;
 	}
 	if (o->n >= OPENS_MAX)
@@ -95,24 +91,53 @@ int opens_add(struct opens *o, uint64_t ino, uint64_t session)
 	if (n == NULL)
 		return -ENOMEM;
 	p = opens_bucket(o, ino);
-	*n = (struct opens_node){ *p, ino, session, 1 };
+	*n = (struct opens_node){ *p, ino, session, 0, 1 };
 	*p = n;
 	o->n++;
 	return 0;
 }
 
-int opens_del(struct opens *o, uint64_t ino, uint64_t session)
+static void opens_drop(struct opens *o, struct opens_node **p)
 {
-	struct opens_node **p = opens_find(o, ino, session), *n;
+	struct opens_node *n = *p;
 
-	if (p == NULL)
-		return -ENOENT;
-	n = *p;
-	if (--n->count > 0)
-		return 0;
+	if (n->count > 0 || n->pending > 0)
+		return;
 	*p = n->next;
 	mem_free(n);
 	o->n--;
+}
+
+void opens_undo(struct opens *o, uint64_t ino, uint64_t session)
+{
+	struct opens_node **p = opens_find(o, ino, session);
+
+	if (p == NULL || (*p)->pending == 0)
+		return;
+	(*p)->pending--;
+	opens_drop(o, p);
+}
+
+int opens_made(struct opens *o, uint64_t ino, uint64_t session, bool once)
+{
+	struct opens_node **p = opens_find(o, ino, session);
+
+	if (p == NULL || (*p)->pending == 0)
+		return -ENOENT;
+	(*p)->pending--;
+	if ((*p)->count == 0 || !once)
+		(*p)->count++;
+	return 0;
+}
+
+int opens_del(struct opens *o, uint64_t ino, uint64_t session)
+{
+	struct opens_node **p = opens_find(o, ino, session);
+
+	if (p == NULL || (*p)->count == 0)
+		return -ENOENT;
+	(*p)->count--;
+	opens_drop(o, p);
 	return 0;
 }
 
@@ -146,6 +171,6 @@ uint64_t opens_count(const struct opens *o, uint64_t ino)
 	for (const struct opens_node *n = *opens_bucket(o, ino); n != NULL;
 	     n = n->next)
 		if (n->ino == ino)
-			count += n->count;
+			count += n->count + n->pending;
 	return count;
 }

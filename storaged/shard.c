@@ -240,6 +240,7 @@ static void shard_on_role(void *arg, struct raft_group *raft, bool leader)
 		return;
 	g->leader = leader;
 	opens_fini(&g->opens);
+	g->open_round++;
 	shard_sweep_stop(g);
 	shard_merge_stop(g);
 	shard_queue_stop(g);
@@ -468,7 +469,9 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	ns_answer_init(&g->answer);
 	shard_queue_init(g);
 	shard_merge_init(g);
-	g->fresh = !raft_host_has_group(set->host, group);
+	/* nobody else can have led it, so nobody told anybody of opens */
+	g->fresh = n_voters == 1 && voters[0] == set->config.id &&
+		   !raft_host_has_group(set->host, group);
 	g->txn = rows_txn_new(set->rows);
 	rv = g->txn != NULL ? shard_open_group(g, voters, n_voters, e)
 			    : errbuf_set(e, -ENOMEM, "out of memory");

@@ -87,8 +87,10 @@ struct shard_op {
 	struct shard_op *wait_next;
 	/* the open that this op registers or closes */
 	bool open, registered;
-	bool shared; /* the session had it already: not ours to take away */
+	unsigned open_round;     /* registered: of the group then */
 	uint64_t ino, session;
+	uint64_t victim;         /* NS_DECIDE_OPEN: because of that one; 0: of
+				  * caution */
 	/* values */
 	unsigned installs;       /* of the group when it began */
 	struct body *body;
@@ -130,7 +132,7 @@ struct shard_group {
 	struct shard_set *set;
 	struct raft_group *raft;
 	uint16_t id;
-	bool leader, fresh;      /* fresh: new with this process */
+	bool leader, fresh;      /* fresh: nobody has led it before */
 	int64_t last_now;        /* of the newest command applied or proposed */
 	uint64_t applied, applied_term; /* in rows, with last_now beside it */
 	uint64_t passed, passed_term; /* last entry that was no command */
@@ -153,6 +155,7 @@ struct shard_group {
 	bool party_armed;
 	/* opens */
 	struct opens opens;
+	unsigned open_round;     /* leaderships: each begins without opens */
 	uint64_t grace_until;    /* now_ns; 0: over */
 	struct env_timer sweep;
 	bool sweep_armed;
@@ -304,7 +307,11 @@ void shard_flight_end(struct shard_op *op);
  * trust the open table; op is stepped when they have ended.
  */
 bool shard_flight_wait(struct shard_op *op);
+/* A command of a leader was applied: what it kept for nobody goes later. */
+void shard_decided_open(struct shard_op *op);
 int shard_op_register(struct shard_op *op, uint64_t ino);
+/* 0, or -ENOENT: the leader has forgotten it meanwhile. */
+int shard_op_opened(struct shard_op *op);
 void shard_op_unregister(struct shard_op *op);
 /* SESSION_END was applied: a leader's opens of those sessions go. */
 void shard_sessions_ended(struct shard_group *g, const struct ns_cmd *c);

@@ -54,8 +54,10 @@ void shard_op_finish(struct shard_op *op, uint32_t status)
 	if (op->state == OP_LOCKED)
 		shard_lock_leave(op);
 	shard_far_free(op->far);
-	if (!set->closing)
+	if (!set->closing) {
+		shard_op_unregister(op);
 		shard_flight_end(op);
+	}
 	shard_op_drop_txn(op);
 	if (set->closing) {
 		body_unref(op->body);
@@ -145,7 +147,6 @@ bool shard_op_outdated(const struct shard_op *op)
 void shard_op_step(struct shard_op *op)
 {
 	if (shard_op_outdated(op) && op->state != OP_SUBMITTED) {
-		shard_op_unregister(op);
 		shard_op_finish(op, RPC_STATUS_NOT_LEADER);
 		return;
 	}

@@ -9,9 +9,12 @@
  *   then reads: either they saw the open, or the read sees what they did.
  * - a command that may bring an open inode to a name (BRING: rename, link,
  *   mknod with open) makes the decision for that same name a cautious one:
- *   keep the inode. What was kept for nothing goes with the next sweep.
+ *   keep the inode.
  * - a new leader knows no opens: for 60 s, in which clients say theirs again,
  *   every decision is cautious.
+ * What was kept and nobody has open when its command was applied (a cautious
+ * decision, or the open ended meanwhile), or when an OPEN failed, goes with a
+ * sweep that begins later.
  * The opens of a session that ended go when SESSION_END was applied; the
  * namespace takes no new ones (ns_session.c), and the sweep closes what nobody
  * else holds.
@@ -135,15 +138,11 @@ int shard_decide(struct shard_op *op)
 	uint64_t ino = 0;
 	int rv;
 
+	op->victim = 0;
 	if ((op->flight & SHARD_FLIGHT_VICTIM) == 0)
 		return 0;
-	if (shard_in_grace(g)) {
+	if (shard_in_grace(g) || shard_brought(op)) {
 		op->decisions |= NS_DECIDE_OPEN;
-		return 0;
-	}
-	if (shard_brought(op)) {
-		op->decisions |= NS_DECIDE_OPEN;
-		shard_sweep_later(g, SHARD_SWEEP_NS);
 		return 0;
 	}
 	if (g->opens.n == 0)
@@ -155,8 +154,10 @@ int shard_decide(struct shard_op *op)
 	if (rv == -EAGAIN)
 		return rv;
 	rows_txn_rewind(op->txn);
-	if (rv == 0 && ino != 0 && opens_count(&g->opens, ino) > 0)
+	if (rv == 0 && ino != 0 && opens_count(&g->opens, ino) > 0) {
 		op->decisions |= NS_DECIDE_OPEN;
+		op->victim = ino;
+	}
 	return rv == -ENOMEM ? rv : 0; /* other troubles come again in apply */
 }
 
@@ -221,29 +222,52 @@ bool shard_flight_wait(struct shard_op *op)
 	return true;
 }
 
+void shard_decided_open(struct shard_op *op)
+{
+	struct shard_group *g = op->g;
+
+	if ((op->decisions & NS_DECIDE_OPEN) == 0 || !g->leader ||
+	    (op->victim != 0 && opens_count(&g->opens, op->victim) > 0))
+		return;
+	shard_sweep_later(g, SHARD_SWEEP_NS);
+}
+
 int shard_op_register(struct shard_op *op, uint64_t ino)
 {
-	int rv;
+	int rv = opens_begin(&op->g->opens, ino, op->session);
 
-	/* A mount has one open of an inode, however often it says so. */
-	op->shared = op->tag != RPC_TAG_object &&
-		     opens_has(&op->g->opens, ino, op->session);
-	rv = op->shared ? 0 : opens_add(&op->g->opens, ino, op->session);
 	if (rv != 0)
 		return rv;
 	op->registered = true;
+	op->open_round = op->g->open_round;
 	op->ino = ino;
 	return 0;
 }
 
-void shard_op_unregister(struct shard_op *op)
+int shard_op_opened(struct shard_op *op)
 {
 	if (!op->registered)
-		return;
+		return 0;
 	op->registered = false;
-	if (op->shared)
+	if (op->open_round != op->g->open_round)
+		return -ENOENT;
+	/* A mount has one open of an inode, however often it says so. */
+	return opens_made(&op->g->opens, op->ino, op->session,
+			  op->tag != RPC_TAG_object);
+}
+
+void shard_op_unregister(struct shard_op *op)
+{
+	struct shard_group *g = op->g;
+	bool registered = op->registered;
+
+	op->registered = false;
+	if (!registered || op->open_round != g->open_round)
 		return;
-	(void)opens_del(&op->g->opens, op->ino, op->session);
+	opens_undo(&g->opens, op->ino, op->session);
+	/* whoever came meanwhile has left the inode to us */
+	if (opens_count(&g->opens, op->ino) == 0 && g->leader)
+		shard_sweep_later(g, SHARD_SWEEP_NS);
 }
 
 void shard_sessions_ended(struct shard_group *g, const struct ns_cmd *c)

@@ -29,8 +29,8 @@
 
 static void shard_read_end(struct shard_op *op, uint32_t status)
 {
-	if (status != RPC_STATUS_OK)
-		shard_op_unregister(op);
+	if (status == RPC_STATUS_OK && shard_op_opened(op) != 0)
+		status = RPC_STATUS_NOT_LEADER; /* of this open */
 	shard_op_finish(op, status);
 }
 

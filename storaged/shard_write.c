@@ -255,15 +255,24 @@ void shard_write_step(struct shard_op *op)
 
 /* --- the answer --- */
 
-/* MKNOD with an open: known before any later decision about that inode. */
+/*
+ * MKNOD with an open: known before any later decision about that inode. What
+ * was done before is not opened once more: this leader did so when it was
+ * applied, or it is a new one, whom the client tells its opens, unless its
+ * session has ended.
+ */
 static int shard_open_made(struct shard_op *op)
 {
 	struct rpc_mknod_rsp rsp;
 	int rv;
 
+	if (op->answer.repeated)
+		return 0;
 	rv = rpc_mknod_rsp_decode(&rsp, op->answer.payload.data,
 				  op->answer.payload.len);
-	return rv != 0 ? rv : shard_op_register(op, rsp.attr.ino);
+	if (rv == 0)
+		rv = shard_op_register(op, rsp.attr.ino);
+	return rv != 0 ? rv : shard_op_opened(op);
 }
 
 /* It left no trace: the request goes on from here. */
@@ -294,6 +303,7 @@ void shard_write_applied(struct shard_op *op)
 	}
 	if (status == RPC_STATUS_ELSEWHERE)
 		op->g->dry = SHARD_DRY_RUNS;
+	shard_decided_open(op);
 	if (status == RPC_STATUS_OK && op->open && op->tag == RPC_TAG_mknod &&
 	    op->g->leader) {
 		int rv = shard_open_made(op);

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/be.h"
 #include "common/base/mem.h"
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
@@ -161,10 +162,21 @@ static void test_opens(void **state)
 	opens_init(&o);
 	assert_int_equal(opens_count(&o, 1), 0);
 	assert_int_equal(opens_del(&o, 1, 1), -ENOENT);
+	assert_int_equal(opens_made(&o, 1, 1, false), -ENOENT);
 	for (uint64_t i = 1; i <= 1000; i++) {
-		assert_int_equal(opens_add(&o, i, 5), 0);
-		assert_int_equal(opens_add(&o, i, 5), 0);
-		assert_int_equal(opens_add(&o, i, 6), 0);
+		assert_int_equal(opens_begin(&o, i, 5), 0);
+		assert_int_equal(opens_begin(&o, i, 5), 0);
+		assert_int_equal(opens_begin(&o, i, 6), 0);
+		assert_int_equal(opens_count(&o, i), 3);
+		assert_int_equal(opens_del(&o, i, 5), -ENOENT);
+		assert_int_equal(opens_made(&o, i, 5, false), 0);
+		assert_int_equal(opens_made(&o, i, 5, false), 0);
+		assert_int_equal(opens_made(&o, i, 6, true), 0);
+		assert_int_equal(opens_begin(&o, i, 6), 0);
+		opens_undo(&o, i, 6);
+		opens_undo(&o, i, 6); /* of nothing */
+		assert_int_equal(opens_begin(&o, i, 6), 0);
+		assert_int_equal(opens_made(&o, i, 6, true), 0);
 	}
 	assert_int_equal(o.n, 2000);
 	for (uint64_t i = 1; i <= 1000; i++) {
@@ -531,6 +543,86 @@ static void test_open_races(void **state)
 	world_fini(&w);
 }
 
+/* Both names of an open file go in the same turn: neither is the last then. */
+static void test_unlink_both_names(void **state)
+{
+	struct rpc_link link = { .name = wire_cstr("b") };
+	struct rpc_unlink unlink = { .name = wire_cstr("a") };
+	struct reply r1, r2;
+	struct world w;
+	uint64_t ino;
+
+	(void)state;
+	world_init(&w);
+	link.dir = unlink.dir = world_root(&w, 1);
+	for (unsigned by_key = 0; by_key < 2; by_key++) {
+		struct rpc_delete del = { MUT(&w), .root = link.dir,
+					  .key = wire_cstr("b") };
+
+		link.ino = ino = make_file(&w, link.dir, "a", 77);
+		link.client = 9;
+		link.slot = 1;
+		link.seq = ++w.seq;
+		CALL(&w, link, &link, &r1);
+		assert_int_equal(r1.status, RPC_STATUS_OK);
+		reply_fini(&r1);
+		unlink.client = 9;
+		unlink.slot = 2;
+		unlink.seq = ++w.seq;
+		unlink.name = wire_cstr("a");
+		SEND(&w, unlink, &unlink, &r1);
+		unlink.slot = del.slot = 3;
+		unlink.seq = del.seq = ++w.seq;
+		unlink.name = wire_cstr("b");
+		if (by_key)
+			SEND(&w, delete, &del, &r2);
+		else
+			SEND(&w, unlink, &unlink, &r2);
+		minienv_run(w.m);
+		assert_int_equal(r1.status, RPC_STATUS_OK);
+		assert_int_equal(r2.status, RPC_STATUS_OK);
+		reply_fini(&r1);
+		reply_fini(&r2);
+		assert_int_equal(look(&w, ino), 1);
+		do_close(&w, ino, 77);
+		assert_int_equal(look(&w, ino), 0);
+	}
+	world_fini(&w);
+}
+
+/* A rename over an open file, of a name that a link under way makes. */
+static void test_rename_of_linked(void **state)
+{
+	struct rpc_rename rename = { .name = wire_cstr("b"),
+				     .name2 = wire_cstr("open") };
+	struct rpc_link link = { .client = 9, .slot = 2,
+				 .name = wire_cstr("b") };
+	struct reply r1, r2;
+	struct world w;
+	uint64_t ino;
+
+	(void)state;
+	world_init(&w);
+	link.dir = rename.dir = rename.dir2 = world_root(&w, 1);
+	link.ino = make_file(&w, link.dir, "a", 0);
+	ino = make_file(&w, link.dir, "open", 77);
+	link.seq = ++w.seq;
+	SEND(&w, link, &link, &r1);
+	rename.client = 9;
+	rename.slot = 3;
+	rename.seq = ++w.seq;
+	SEND(&w, rename, &rename, &r2);
+	minienv_run(w.m);
+	assert_int_equal(r1.status, RPC_STATUS_OK);
+	assert_int_equal(r2.status, RPC_STATUS_OK);
+	reply_fini(&r1);
+	reply_fini(&r2);
+	assert_int_equal(look(&w, ino), 1);
+	do_close(&w, ino, 77);
+	assert_int_equal(look(&w, ino), 0);
+	world_fini(&w);
+}
+
 /* A long GET holds its bytes while the object is replaced and deleted. */
 static void test_object_open(void **state)
 {
@@ -614,21 +706,54 @@ static void test_grace_is_set(void **state)
 	grace(7ull * SECOND, 7);
 }
 
+/*
+ * What is kept by a decision of the time of grace goes, even when the command
+ * is applied behind the sweep that ends it.
+ */
+static void test_kept_late(void **state)
+{
+	struct rpc_unlink unlink;
+	unsigned late = 0;
+
+	(void)state;
+	for (unsigned steps = 0; steps < 12; steps++) {
+		struct world w;
+		struct reply r;
+		uint64_t root, ino;
+
+		world_init(&w);
+		w.grace_ns = 7ull * SECOND;
+		root = world_root(&w, 1);
+		ino = make_file(&w, root, "f", 0);
+		world_power_cut(&w, 9);
+		unlink = (struct rpc_unlink){ MUT(&w), .dir = root,
+					      .name = wire_cstr("f") };
+		SEND(&w, unlink, &unlink, &r);
+		for (unsigned i = 0; i < steps; i++)
+			(void)minienv_step(w.m);
+		minienv_skip(w.m, 7ull * SECOND);
+		minienv_run(w.m);
+		assert_int_equal(r.status, RPC_STATUS_OK);
+		reply_fini(&r);
+		late += look(&w, ino) == 1;
+		minienv_advance(w.m, 20ull * SECOND);
+		assert_int_equal(look(&w, ino), 0);
+		world_fini(&w);
+	}
+	assert_true(late > 0);
+}
+
 static void end_session(struct world *w, uint64_t session)
 {
 	struct rpc_session_end req = { MUT(w) };
-	struct wire_writer out;
+	uint8_t id[8];
 	struct reply r;
-	struct buf ids;
 
-	buf_init(&ids, 0);
-	out = (struct wire_writer){ &ids };
-	wire_put_u64(&out, &session);
-	req.sessions = wire_bytes(ids.data, ids.len);
+	be64enc(id, session);
+	req.sessions = wire_bytes(id, sizeof id);
 	CALL(w, session_end, &req, &r);
 	assert_int_equal(r.status, RPC_STATUS_OK);
 	reply_fini(&r);
-	buf_fini(&ids);
 }
 
 /* What only an expired session held goes; what another holds stays. */
@@ -673,6 +798,106 @@ static void test_session_end(void **state)
 	do_close(&w, both, 78);
 	assert_int_equal(look(&w, both), 0);
 	world_fini(&w);
+}
+
+/* Who comes too late does not open anything by making it. */
+static void test_session_creates_late(void **state)
+{
+	struct rpc_mknod req;
+	struct reply r, r2;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	req = (struct rpc_mknod){
+		MUT(&w), .dir = world_root(&w, 1), .name = wire_cstr("f"),
+		.mode = S_IFREG | 0644, .session = 77,
+		.flags = RPC_MKNOD_OPEN,
+	};
+	req.seq = ++w.seq;
+	CALL(&w, mknod, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(opens_now(&w), 1);
+	end_session(&w, 77);
+	assert_int_equal(opens_now(&w), 0);
+	/* another try of the same one */
+	req.slot = 3;
+	req.seq = 1;
+	CALL(&w, mknod, &req, &r2);
+	assert_int_equal(r2.status, RPC_STATUS_SESSION);
+	reply_fini(&r2);
+	assert_int_equal(opens_now(&w), 0);
+	reply_fini(&r);
+	world_fini(&w);
+}
+
+/* Two opens of a session: the one that fails takes nothing from the other. */
+static void test_open_and_failed_open(void **state)
+{
+	(void)state;
+	for (unsigned steps = 0; steps < 8; steps++) {
+		struct rpc_open fails = { .session = 77, .how = RPC_NAME_FILE,
+					  .name = wire_cstr("gone") };
+		struct rpc_open holds = { .session = 77 };
+		struct reply r1, r2;
+		struct world w;
+
+		world_init(&w);
+		fails.parent = world_root(&w, 1);
+		fails.ino = holds.ino =
+			make_file(&w, fails.parent, "f", 0);
+		SEND(&w, open, &fails, &r1);
+		for (unsigned i = 0; i < steps; i++)
+			(void)minienv_step(w.m);
+		SEND(&w, open, &holds, &r2);
+		minienv_run(w.m);
+		assert_int_equal(r1.status, RPC_STATUS_STALE);
+		assert_int_equal(r2.status, RPC_STATUS_OK);
+		reply_fini(&r1);
+		reply_fini(&r2);
+		assert_int_equal(opens_now(&w), 1);
+		do_close(&w, holds.ino, 77);
+		assert_int_equal(opens_now(&w), 0);
+		world_fini(&w);
+	}
+}
+
+/* The last CLOSE comes while another one tries to open it, and cannot. */
+static void test_close_and_failed_open(void **state)
+{
+	unsigned late = 0;
+
+	(void)state;
+	for (unsigned steps = 0; steps < 8; steps++) {
+		struct rpc_open fails = { .session = 78, .how = RPC_NAME_FILE,
+					  .name = wire_cstr("f") };
+		struct rpc_close close = { .session = 77 };
+		struct reply r1, r2;
+		struct world w;
+
+		world_init(&w);
+		fails.parent = world_root(&w, 1);
+		fails.ino = close.ino = make_file(&w, fails.parent, "f", 77);
+		assert_int_equal(do_unlink(&w, fails.parent, "f"),
+				 RPC_STATUS_OK);
+		SEND(&w, open, &fails, &r1);
+		for (unsigned i = 0; i < steps; i++)
+			(void)minienv_step(w.m);
+		close.client = 9;
+		close.slot = 1;
+		close.seq = ++w.seq;
+		SEND(&w, close, &close, &r2);
+		minienv_run(w.m);
+		assert_int_equal(r1.status, RPC_STATUS_STALE);
+		assert_int_equal(r2.status, RPC_STATUS_OK);
+		reply_fini(&r1);
+		reply_fini(&r2);
+		late += look(&w, close.ino) == 1;
+		minienv_advance(w.m, 20ull * SECOND);
+		assert_int_equal(look(&w, close.ino), 0);
+		world_fini(&w);
+	}
+	assert_true(late > 0);
 }
 
 /* Rows that must be loaded: every command waits once and more. */
@@ -758,10 +983,16 @@ int main(void)
 		cmocka_unit_test(test_kill_in_flight),
 		cmocka_unit_test(test_unlink_open),
 		cmocka_unit_test(test_open_races),
+		cmocka_unit_test(test_unlink_both_names),
+		cmocka_unit_test(test_rename_of_linked),
 		cmocka_unit_test(test_object_open),
 		cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_grace_is_set),
+		cmocka_unit_test(test_kept_late),
 		cmocka_unit_test(test_session_end),
+		cmocka_unit_test(test_session_creates_late),
+		cmocka_unit_test(test_open_and_failed_open),
+		cmocka_unit_test(test_close_and_failed_open),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_rot),
 	};
