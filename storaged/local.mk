@@ -155,7 +155,9 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_shard.c tests/sim/sim_shard.h \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
-	tests/sim/sim_shard_model.c tests/sim/sim_shard_plant.c \
+	tests/sim/sim_shard_gen.h \
+	tests/sim/sim_shard_model.c tests/sim/sim_shard_open.c \
+	tests/sim/sim_shard_plant.c \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
 	tests/sim/sim_shard_state.c $(SIM_STORE)
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
@@ -168,7 +170,8 @@ tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=shard_on_install -Wl,--wrap=shard_hold \
 	-Wl,--wrap=rows_back_checkpoint -Wl,--wrap=raft_snap_loader_step \
 	-Wl,--wrap=raft_snap_load -Wl,--wrap=rows_stream_writer_new \
-	-Wl,--wrap=rows_replaced
+	-Wl,--wrap=rows_replaced -Wl,--wrap=opens_count \
+	-Wl,--wrap=opens_end
 TESTS += tests/sim/sim_shard
 
 # crash states of the log's cleaner (tests/fault/states.sh: many)

@@ -16,8 +16,9 @@ static int ns_victim_unlink(struct ns_ctx *x, const struct rpc_unlink *m,
 	uint64_t dir;
 	int rv = ns_segment_at(x, m->dir, m->at, m->name, &dir);
 
-	if (rv == 0)
-		rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
+	if (rv != 0 || dir == 0)
+		return rv;
+	rv = ns_pair_get(x, &dir, m->name, NS_PAIR_GO, &p);
 	if (rv == 0 && m->rmdir && p.has_dir)
 		*ret_ino = p.dir.ino;
 	if (rv == 0 && !m->rmdir && p.has_file)

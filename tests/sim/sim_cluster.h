@@ -130,7 +130,12 @@ struct sim_config {
 	X(SEGMENTS_GONE, "segments that went") \
 	X(STALE_MAPS, "stale maps") \
 	X(SPLIT_WAITS, "splits that met a lock") \
-	X(LOST_PAGES, "pages of segments that went")
+	X(LOST_PAGES, "pages of segments that went") \
+	X(OPENS, "opens told") \
+	X(KEPT, "open files that lost their name") \
+	X(NAMELESS, "calls to such") \
+	X(OPENS_LOST, "opens that no leader was told in time") \
+	X(SESSIONS, "ended sessions")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)

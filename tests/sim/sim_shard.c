@@ -7,8 +7,9 @@
  * crash left; every answer against the model (sim_shard_model.c, _read.c);
  * nothing refused is applied, nothing is applied twice; what a power cut takes
  * from a group of one is a tail of loose writes that nobody else ever had, and
- * no inode number of it comes again; after the heal every operation ends and
- * every replica is the same within 10 s.
+ * no inode number of it comes again; what is open keeps its bytes
+ * (sim_shard_open.c); after the heal every operation ends, every replica is the
+ * same within 10 s, and nothing is left that nobody names or holds.
  *
  * SIM_PLANT=NAME plants a bug (sim_shard_plant.c).
  */
@@ -78,6 +79,7 @@ static void world_client(struct sim_cluster *c)
 		w->old_image = rows_mem_image_copy(w->images[0]);
 	}
 	world_roots(w);
+	open_step(w);
 	world_clients(w);
 }
 
@@ -143,6 +145,19 @@ static void world_last(struct world *w, bool write)
 		gen_last(w, &w->models[i], write);
 }
 
+static bool world_left(struct world *w)
+{
+	for (unsigned i = 0; i < w->groups; i++)
+		for (unsigned n = 0; n < sim_cluster_size(w->c); n++) {
+			struct proc *p = sim_cluster_proc(w->c, n);
+
+			if (p != NULL && sim_manager_wants(&w->manager, i, n) &&
+			    open_left(p, w->models[i].group))
+				return true;
+		}
+	return false;
+}
+
 static bool world_healed(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
@@ -163,6 +178,7 @@ static bool world_healed(struct sim_cluster *c)
 		if (w->open > 0)
 			return false;
 		world_last(w, false);
+		open_end(w);
 		w->heal = HEAL_APPLY;
 		w->heal_at = sim_now(s) + 500 * SIM_MS;
 		return false;
@@ -170,11 +186,25 @@ static bool world_healed(struct sim_cluster *c)
 		if (w->open > 0 || sim_now(s) < w->heal_at ||
 		    !sim_manager_done(&w->manager) || !world_applied(w))
 			return false;
+		sim_cluster_progress(c);
+		w->heal = HEAL_SWEEP;
+		return false;
+	case HEAL_SWEEP:
+		if (!open_over(w) || !world_applied(w) ||
+		    sim_now(s) < w->heal_at)
+			return false;
 		world_checkpoint(w);
 		w->heal = HEAL_CHECKPOINT;
 		return false;
 	default:
-		return w->checkpoints == 0;
+		if (w->checkpoints > 0)
+			return false;
+		if (!world_left(w))
+			return true;
+		/* the queue is being worked off */
+		w->heal_at = sim_now(s) + 100 * SIM_MS;
+		w->heal = HEAL_SWEEP;
+		return false;
 	}
 }
 
@@ -231,6 +261,7 @@ static void world_dump(struct sim_cluster *c)
 			       rpc_info(op->tag)->name, op->client,
 			       op->m->group, op->tries,
 			       (unsigned long long)op->effect);
+	open_dump(w);
 	for (unsigned n = 0; n < sim_cluster_size(c); n++)
 		for (unsigned i = 0; i < w->groups; i++) {
 			struct proc *p = sim_cluster_proc(c, n);
@@ -279,6 +310,7 @@ static void world_free(struct world *w, unsigned nodes)
 	sim_snap_free(w->asks);
 	for (unsigned i = 0; i < w->groups; i++)
 		model_fini(&w->models[i]);
+	open_fini(w);
 	while ((op = w->ops) != NULL) {
 		w->ops = op->next;
 		buf_fini(&op->payload);
@@ -297,6 +329,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	static const unsigned doubts[] = { 0, 40, 300 };
 	static const unsigned snaps[] = { 1, 40000, 1000000 };
 	static const unsigned pieces[] = { 800, 4000, 0 };
+	static const unsigned graces[] = { 400, 1500, 3000 };
 	struct world *w = sim_zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &shard_ops,
@@ -325,11 +358,13 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->snap_bytes = snaps[seed / 11 % 3];
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	w->snap_piece = pieces[seed / 2 % 3];
+	w->grace = graces[seed / 17 % 3] * SIM_MS;
 	sim_manager_init(&w->manager, w->groups, nodes, profile, seed,
 			 w->images);
 	w->lags = w->manager.transfers;
 	for (unsigned i = 0; i < w->groups; i++)
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
+	open_init(w);
 	sim_cluster_run(&config, ret);
 	world_free(w, nodes);
 }
@@ -362,7 +397,9 @@ int main(int argc, char **argv)
 		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
 		{ 0, NULL, SIM_N_SEGMENTS },	{ 0, NULL, SIM_N_PAUSES },
 		{ 0, NULL, SIM_N_TORN },	{ 0, NULL, SIM_N_MIDWAY },
-		{ 0, NULL, SIM_N_TERMS },	{ 0, "rot", SIM_N_DEATHS },
+		{ 0, NULL, SIM_N_TERMS },	{ 0, NULL, SIM_N_OPENS },
+		{ 0, NULL, SIM_N_KEPT },	{ 0, NULL, SIM_N_NAMELESS },
+		{ 0, NULL, SIM_N_SESSIONS },	{ 0, "rot", SIM_N_DEATHS },
 		{ 0, "rot", SIM_N_REFUSALS },	{ 0, "rot", SIM_N_ROT },
 		{ 1, "disk", SIM_N_LOSSES },	{ 1, "rot", SIM_N_LOSSES },
 		{ 1, NULL, SIM_N_SNAPSHOTS },	{ 1, NULL, SIM_N_SHORT_STARTS },

@@ -10,6 +10,7 @@
  *   sim_shard_read.c    what a read may see
  *   sim_shard_client.c  clients with the retry rules of common/client/call.c
  *   sim_shard_gen.c     what clients ask for
+ *   sim_shard_open.c    mounts that hold files open
  *   sim_shard_plant.c   bugs to be found, seams
  */
 #include <sys/queue.h>
@@ -44,6 +45,7 @@ struct ver_row {
 struct ver {
 	uint64_t index;
 	unsigned n;
+	unsigned n_all; /* behind n: files without a name, by inode */
 	struct ver_row rows[];
 };
 
@@ -79,6 +81,8 @@ struct model {
 	uint64_t acked;
 	uint64_t firm;         /* of that, what no power cut may take */
 	uint64_t highest;      /* inode that was ever given out */
+	uint64_t at;           /* index of the command that runs */
+	bool again;            /* once more: model_cut() */
 	struct past *past;     /* all commands that were new, in order */
 	unsigned n_past, cap_past;
 	uint64_t root;         /* inode; 0: not made */
@@ -89,6 +93,7 @@ struct model {
 	unsigned n_vers, cap_vers;
 	uint8_t owner[SIM_TERMS]; /* store that led in a term */
 	struct sim_states states;
+	uint64_t led_at[SIM_TERMS]; /* when that began */
 };
 
 /* --- clients --- */
@@ -99,6 +104,13 @@ struct slot {
 	struct op *op;
 	uint64_t applied[SHARD_GROUPS]; /* seq of the last one there */
 	uint64_t answer[SHARD_GROUPS];
+};
+
+/* How an operation ended, for who asked for it. */
+struct told {
+	uint32_t status;      /* UNKNOWN_OUTCOME: it was given up */
+	uint64_t term;        /* of the leader that answered */
+	struct wire_bytes payload;
 };
 
 struct op {
@@ -117,12 +129,16 @@ struct op {
 	uint64_t deadline;
 	struct buf payload;
 	uint64_t effect;      /* index at which it was applied, 0: not */
+	uint64_t effect_term;
 	uint32_t status;
 	uint64_t answer;
+	void (*told)(struct op *op, const struct told *t); /* may be NULL */
+	void *told_arg;
 };
 
 struct client {
 	unsigned busy;
+	uint64_t session;     /* of its opens */
 	unsigned free[64], n_free; /* slots */
 };
 
@@ -132,6 +148,7 @@ enum plant {
 	PLANT_DOUBTLESS, PLANT_REUSE, PLANT_GATE,
 	PLANT_NOHOLD, PLANT_SNAPSYNC, PLANT_SNAPLATE,
 	PLANT_SNAPCACHE, PLANT_SNAPHALF, PLANT_RESET, PLANT_TRUNC,
+	PLANT_OPENLESS, PLANT_GRACELESS, PLANT_ENDLESS,
 };
 
 struct world {
@@ -165,8 +182,14 @@ struct world {
 	unsigned open;        /* operations without an end */
 	unsigned hint[SHARD_GROUPS];
 	uint64_t token;       /* makes values unique */
-	enum { HEAL_NOT, HEAL_OPS, HEAL_LAST, HEAL_APPLY, HEAL_CHECKPOINT,
-	       HEAL_DONE } heal;
+	uint64_t grace;       /* for clients to tell a new leader their opens */
+	LIST_HEAD(, hold) holds;
+	struct session {
+		uint64_t ended[SHARD_GROUPS]; /* index; 0: not yet */
+	} *sessions;
+	unsigned n_sessions, cap_sessions;
+	enum { HEAL_NOT, HEAL_OPS, HEAL_LAST, HEAL_APPLY, HEAL_SWEEP,
+	       HEAL_CHECKPOINT, HEAL_DONE } heal;
 	uint64_t heal_at;     /* nothing is on its way behind this */
 	unsigned checkpoints; /* under way */
 	uint64_t n_writes, n_reads, n_dups, n_unknown, n_refused, n_errors;
@@ -221,6 +244,10 @@ void model_firm(struct model *m, uint64_t index);
 void model_cut(struct model *m, struct proc *p, uint64_t index);
 
 /* --- sim_shard_read.c --- */
+/* "a/b" or "a/b/", of len bytes; NULL: none. */
+const struct ver_row *ver_key(const struct ver *v, const char *key, size_t len);
+/* With or without a name. */
+const struct ver_row *ver_ino(const struct ver *v, uint64_t ino);
 /* Some state between op->lo and now must give this answer. */
 void model_read(struct model *m, const struct op *op, uint32_t status,
 		struct wire_bytes payload, struct wire_bytes body);
@@ -234,13 +261,46 @@ struct raft_group *proc_group(const struct proc *p, unsigned i);
 void proc_check_rows(struct proc *p);
 
 /* --- sim_shard_client.c --- */
-void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
-	       struct buf *payload);
+/* It stays until the end of the world. */
+struct op *client_op(struct world *w, unsigned client, struct model *m,
+		     uint16_t tag, struct buf *payload);
 /* The process is gone, and what it had to answer. */
 void client_calls_lost(struct proc *p);
 /* The command of op was applied for the first time. */
 void client_effect(struct op *op, uint64_t index, uint32_t status,
 		   uint64_t answer);
+
+/* --- sim_shard_open.c --- */
+struct gen;
+void open_init(struct world *w);
+void open_fini(struct world *w);
+/* Tells opens again; now and then a client dies. */
+void open_step(struct world *w);
+/* All that is open is closed, or ends with its session. */
+void open_end(struct world *w);
+/* No nameless inode is kept any more, as far as the model goes. */
+bool open_over(const struct world *w);
+void open_dump(const struct world *w);
+/* The rows say that something is open, or to be cleared away. */
+bool open_left(struct proc *p, uint16_t group);
+void open_gen(struct gen *g);
+void open_gen_io(struct gen *g);
+void open_gen_close(struct gen *g);
+void open_gen_unlink(struct gen *g);
+/* A leader of that term began. */
+void open_led(struct model *m, uint64_t term);
+/* The command that is applied took an inode's last name and kept it. */
+void open_kept(struct model *m, uint64_t ino);
+/* ... or gave an inode up. */
+void open_gone(struct model *m, uint64_t ino);
+/* That may be a SESSION_END. */
+void open_session_ended(struct model *m, const struct ns_cmd *c);
+/* Had it ended before the command that runs? */
+bool open_session_over(const struct model *m, uint64_t session);
+/* Is this the answer to an OPEN, in state v? */
+bool open_see(const struct model *m, const struct ver *v,
+	      const struct rpc_open *q, const struct op *op, uint32_t status,
+	      const struct rpc_attr_rsp *rsp);
 
 /* --- sim_shard_gen.c --- */
 void gen_op(struct world *w, unsigned client);

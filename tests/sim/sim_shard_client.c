@@ -23,6 +23,7 @@ struct parcel {
 	unsigned try, node;
 	unsigned cuts; /* of the group when it was sent */
 	uint32_t status;
+	uint64_t term; /* of who answers */
 	bool rot; /* a read found some, where there is some */
 	size_t len, body;
 	uint8_t bytes[];
@@ -59,8 +60,25 @@ static void op_close(struct op *op)
 	op->w->open--;
 	sim_cluster_progress(op->w->c);
 	c->busy--;
-	if (op->write && !op->gave_up)
+	/* a CLOSE may be answered while another try makes its entry */
+	if (op->write && !op->gave_up &&
+	    (op->tag != RPC_TAG_close || op->tries == 1))
 		c->free[c->n_free++] = op->slot;
+}
+
+static void op_tell(struct op *op, uint32_t status, uint64_t term,
+		    struct wire_bytes payload)
+{
+	const struct told t = { status, term, payload };
+
+	if (op->told != NULL)
+		op->told(op, &t);
+}
+
+/* It gets no answer that says anything. */
+static void op_tell_none(struct op *op)
+{
+	op_tell(op, RPC_STATUS_UNKNOWN_OUTCOME, 0, wire_bytes(NULL, 0));
 }
 
 static void op_give_up(struct op *op)
@@ -74,6 +92,7 @@ static void op_give_up(struct op *op)
 	} else if (op->write) {
 		op->w->n_unknown++;
 	}
+	op_tell_none(op);
 	op_close(op);
 }
 
@@ -81,6 +100,8 @@ static void op_acked(struct op *op, uint32_t status, uint64_t answer)
 {
 	struct model *m = op->m;
 
+	if (op->tag == RPC_TAG_close && status == 0 && op->effect == 0)
+		return; /* of one that was not the last, or has a name */
 	if (op->effect == 0)
 		sim_fail(op->w->c, "group %u: %s answered %s, but not applied",
 			 m->group, rpc_info(op->tag)->name,
@@ -111,6 +132,7 @@ void client_effect(struct op *op, uint64_t index, uint32_t status,
 		sim_fail(op->w->c, "group %u: %s was refused, but is applied",
 			 op->m->group, rpc_info(op->tag)->name);
 	op->effect = index;
+	op->effect_term = sim_entry->term;
 	op->status = status;
 	op->answer = answer;
 }
@@ -159,8 +181,10 @@ static void op_reply(void *arg)
 		return; /* op_lost() finds out */
 	if (p->rot && sim_cluster_healing(op->w->c)) {
 		/* it says so, and no other copy can be asked */
-		if (!op->done)
+		if (!op->done) {
+			op_tell_none(op);
 			op_close(op);
+		}
 		return;
 	}
 	if (sim_may_retry(p->status) || p->rot) {
@@ -174,7 +198,7 @@ static void op_reply(void *arg)
 	if (op->done && op->write && !op->gave_up &&
 	    p->status != RPC_STATUS_BADMSG &&
 	    (p->status != op->status ||
-	     (p->status == 0 && answer != op->answer)))
+	     (p->status == 0 && op->effect != 0 && answer != op->answer)))
 		sim_fail(op->w->c, "two answers to one operation: %s, %s",
 			 rpc_status_name(op->status),
 			 rpc_status_name(p->status));
@@ -190,6 +214,7 @@ static void op_reply(void *arg)
 	sim_trace(sim_of(op), "done client=%u group=%u %s status=%s try=%u",
 		  op->client, op->m->group, rpc_info(op->tag)->name,
 		  rpc_status_name(p->status), op->tries);
+	op_tell(op, p->status, p->term, payload);
 	op_close(op);
 }
 
@@ -208,6 +233,8 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 			      .node = call->p->at.node,
 			      .cuts = op_cuts(call->op),
 			      .status = status,
+			      .term = raft_group_term(proc_group(
+				      call->p, call->op->m->group - 1u)),
 			      .len = len, .body = more };
 	p->rot = status == RPC_STATUS_IO && !call->op->write &&
 		 sim_cluster_disk_bad(call->op->w->c, call->p->at.node);
@@ -316,8 +343,8 @@ static void op_stamp(struct op *op)
 	sim_stamp(&op->payload, op->client + 1, op->slot, op->seq);
 }
 
-void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
-	       struct buf *payload)
+struct op *client_op(struct world *w, unsigned client, struct model *m,
+		     uint16_t tag, struct buf *payload)
 {
 	struct sim *s = sim_cluster_sim(w->c);
 	struct op *op = sim_zalloc(sizeof *op);
@@ -328,7 +355,7 @@ void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
 			   .tag = tag, .lo = m->floor, .payload = *payload,
 			   .write = rpc_info(tag)->kind == 'W' };
 	op->loose = op->write && tag != RPC_TAG_root_create &&
-		    sim_chance(s, w->loose);
+		    tag != RPC_TAG_session_end && sim_chance(s, w->loose);
 	w->ops = op;
 	w->open++;
 	w->clients[client].busy++;
@@ -339,4 +366,5 @@ void client_op(struct world *w, unsigned client, struct model *m, uint16_t tag,
 	if (op->write)
 		op_stamp(op);
 	op_send(op);
+	return op;
 }

@@ -7,38 +7,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tests/sim/sim_shard.h"
-
-#define FILE_SMALL 1500u /* longer ones are not appended to */
+#include "tests/sim/sim_shard_gen.h"
 
 static const char *const gen_keys[] = { "k0",	"k1",	"k2",	  "p/x",
 					"p/y",	"d0/k", "d0/k1",  "d1/k",
 					"d0/p/z" };
 static const char *const gen_names[] = { "k0", "k1", "d0", "d1", "f0", "k",
 					 "p" };
-#define PICK(s, list) ((list)[sim_rand((s), sizeof(list) / sizeof *(list))])
 
-struct gen {
-	struct world *w;
-	struct sim *s;
-	struct model *m;
-	unsigned client;
-	struct buf out;
-};
-
-static void gen_send(struct gen *g, uint16_t tag)
+struct op *gen_send(struct gen *g, uint16_t tag)
 {
-	client_op(g->w, g->client, g->m, tag, &g->out);
+	return client_op(g->w, g->client, g->m, tag, &g->out);
 }
 
-#define SEND(g, name, req) \
-	do { \
-		(void)rpc_##name##_encode((req), &(g)->out); \
-		gen_send((g), RPC_TAG_##name); \
-	} while (0)
-
-/* A file (or directory) of the newest state; NULL: there is none. */
-static const struct ver_row *gen_row(struct gen *g, bool dir)
+const struct ver_row *gen_row(struct gen *g, bool dir)
 {
 	const struct ver *v = model_now(g->m);
 	unsigned from;
@@ -56,7 +38,12 @@ static const struct ver_row *gen_row(struct gen *g, bool dir)
 	return NULL;
 }
 
-static uint64_t gen_dir(struct gen *g)
+const char *gen_name(struct gen *g)
+{
+	return PICK(g->s, gen_names);
+}
+
+uint64_t gen_dir(struct gen *g)
 {
 	const struct ver_row *r = NULL;
 
@@ -65,8 +52,7 @@ static uint64_t gen_dir(struct gen *g)
 	return r != NULL ? r->ino : g->m->root;
 }
 
-/* Bytes that no other write has; some in the row, some in the log. */
-static struct wire_bytes gen_bytes(struct gen *g, uint8_t *bytes, size_t len)
+struct wire_bytes gen_bytes(struct gen *g, uint8_t *bytes, size_t len)
 {
 	return sim_bytes_make(bytes, len, ++g->w->token);
 }
@@ -179,25 +165,18 @@ static void gen_mknod(struct gen *g)
 	SEND(g, mknod, &q);
 }
 
-static void gen_write(struct gen *g)
+void gen_write_ino(struct gen *g, uint64_t ino, uint64_t size)
 {
-	const struct ver_row *r = gen_row(g, false);
-	struct rpc_setattr cut = { .valid = RPC_SET_SIZE };
-	struct rpc_write q = { .session = 1 };
+	struct rpc_setattr cut = { .ino = ino, .valid = RPC_SET_SIZE };
+	struct rpc_write q = { .ino = ino, .session = 1 };
 	uint8_t bytes[400];
 	struct wire_vec v;
 
-	if (r == NULL) {
-		gen_mknod(g);
-		return;
-	}
-	if (r->size > FILE_SMALL) {
-		cut.ino = r->ino;
+	if (size > FILE_SMALL) {
 		cut.size = sim_rand(g->s, 40);
 		SEND(g, setattr, &cut);
 		return;
 	}
-	q.ino = r->ino;
 	q.data = gen_bytes(g, bytes, sim_chance(g->s, 800)
 					     ? 8
 					     : 1 + sim_rand(g->s, 400));
@@ -210,6 +189,16 @@ static void gen_write(struct gen *g)
 	}
 	SEND(g, write, &q);
 	wire_vec_fini(&v);
+}
+
+static void gen_write(struct gen *g)
+{
+	const struct ver_row *r = gen_row(g, false);
+
+	if (r == NULL)
+		gen_mknod(g);
+	else
+		gen_write_ino(g, r->ino, r->size);
 }
 
 static void gen_rename(struct gen *g)
@@ -272,17 +261,21 @@ static void gen_lookup(struct gen *g)
 	SEND(g, lookup, &q);
 }
 
+struct op *gen_read_ino(struct gen *g, uint64_t ino)
+{
+	struct rpc_read q = { .ino = ino, .len = NSM_BYTES };
+
+	return SEND(g, read, &q);
+}
+
 static void gen_read(struct gen *g)
 {
 	const struct ver_row *r = gen_row(g, false);
-	struct rpc_read q = { .len = NSM_BYTES };
 
-	if (r == NULL) {
+	if (r == NULL)
 		gen_lookup(g);
-		return;
-	}
-	q.ino = r->ino;
-	SEND(g, read, &q);
+	else
+		(void)gen_read_ino(g, r->ino);
 }
 
 /* --- choice --- */
@@ -295,6 +288,8 @@ static const struct gen_kind {
 	{ 8, 8, gen_list },   { 9, 0, gen_mknod },    { 16, 0, gen_write },
 	{ 7, 0, gen_rename }, { 4, 0, gen_link },     { 6, 0, gen_unlink },
 	{ 5, 0, gen_setattr }, { 6, 6, gen_lookup },  { 8, 8, gen_read },
+	{ 8, 2, open_gen },   { 8, 4, open_gen_io },  { 4, 2, open_gen_close },
+	{ 4, 0, open_gen_unlink },
 };
 
 /*
@@ -310,7 +305,7 @@ static bool gen_rests(struct world *w, struct model *m)
 	       !sim_chance(s, 20);
 }
 
-static struct gen gen_new(struct world *w, unsigned client, struct model *m)
+struct gen gen_new(struct world *w, unsigned client, struct model *m)
 {
 	struct gen g = { .w = w, .s = sim_cluster_sim(w->c), .m = m,
 			 .client = client };

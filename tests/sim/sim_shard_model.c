@@ -58,6 +58,8 @@ static void model_orphans(struct model *m, uint32_t decisions)
 		if (l->file->nlink > 0 || l->orphan)
 			continue;
 		l->orphan = (decisions & NS_DECIDE_OPEN) != 0;
+		if (!m->again)
+			(l->orphan ? open_kept : open_gone)(m, l->file->ino);
 		if (!l->orphan)
 			model_drop(m, l);
 	}
@@ -130,8 +132,14 @@ static uint32_t model_mknod(struct model *m, const struct ns_cmd *c,
 			    const struct ns_answer *a)
 {
 	struct nsm_file *f;
-	uint32_t status = names_mknod(m->dir, c, a, &f);
+	struct rpc_mknod q;
+	uint32_t status;
 
+	(void)rpc_mknod_decode(&q, c->payload, c->len);
+	if ((q.flags & RPC_MKNOD_OPEN) != 0 &&
+	    open_session_over(m, q.session))
+		return RPC_STATUS_SESSION;
+	status = names_mknod(m->dir, c, a, &f);
 	if (f != NULL)
 		model_track(m, f, f->ino);
 	return status;
@@ -209,8 +217,11 @@ static uint32_t model_close(struct model *m, const struct ns_cmd *c)
 
 	(void)rpc_close_decode(&q, c->payload, c->len);
 	l = model_file(m, q.ino);
-	if (l != NULL && l->orphan && (c->decisions & NS_DECIDE_LAST) != 0)
-		model_drop(m, l);
+	if (l == NULL || !l->orphan || (c->decisions & NS_DECIDE_LAST) == 0)
+		return 0;
+	if (!m->again)
+		open_gone(m, q.ino);
+	model_drop(m, l);
 	return 0;
 }
 
@@ -261,6 +272,7 @@ static uint32_t model_run(struct model *m, const struct ns_cmd *c,
 	case RPC_TAG_merge:
 		return model_merge(m, c, a);
 	case RPC_TAG_queue_work: /* of the host: no name changes */
+	case RPC_TAG_session_end:
 		return 0;
 	default:
 		sim_fail(m->w->c, "no client sends message %u", c->tag);

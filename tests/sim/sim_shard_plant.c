@@ -6,6 +6,7 @@
 #include "common/raft/raft_check.h"
 #include "common/raft/raft_snap.h"
 #include "storaged/ns_impl.h"
+#include "storaged/opens.h"
 #include "storaged/shard_snap.h"
 #include "tests/sim/sim_shard.h"
 
@@ -36,6 +37,9 @@ static const struct sim_bug bugs[] = {
 	{ .name = "snaphalf", .plant = PLANT_SNAPHALF },
 	{ .name = "reset", .plant = PLANT_RESET },
 	{ .name = "trunc", .plant = PLANT_TRUNC },
+	{ .name = "openless", .plant = PLANT_OPENLESS },
+	{ .name = "graceless", .plant = PLANT_GRACELESS },
+	{ .name = "endless", .plant = PLANT_ENDLESS },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -224,6 +228,20 @@ WRAP(int, log_doubt_settle, struct log_doubt *d, struct seg_head *log)
 {
 	return sim_plant == PLANT_DOUBTLESS ? 0
 					    : __real_log_doubt_settle(d, log);
+}
+
+/* --- opens --- */
+
+/* What loses its last name goes at once. */
+WRAP(uint64_t, opens_count, const struct opens *o, uint64_t ino)
+{
+	return sim_plant == PLANT_OPENLESS ? 0 : __real_opens_count(o, ino);
+}
+
+/* Opens outlive their session. */
+WRAP(uint64_t, opens_end, struct opens *o, uint64_t session)
+{
+	return sim_plant == PLANT_ENDLESS ? 0 : __real_opens_end(o, session);
 }
 
 /* --- rows of other members --- */

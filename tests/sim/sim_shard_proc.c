@@ -36,6 +36,8 @@ static void proc_role(void *arg, uint16_t group, bool leader)
 		  p->at.node, group, leader);
 	if (!leader)
 		return;
+	open_led(&p->w->models[group - 1],
+		 proc_group(p, group - 1u)->lead_term);
 	p->w->led_at[group - 1] = sim_now(sim_cluster_sim(p->at.c));
 	sim_cluster_count(p->at.c, SIM_N_TERMS, 1);
 	sim_cluster_new_leader(p->at.c, p->at.node);
@@ -130,6 +132,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		free(p);
 		return sim_refuse(c, node, "%s", e.text);
 	}
+	config.grace_ns = sim_plant == PLANT_GRACELESS ? 1 : p->w->grace;
 	config.snap_bytes = p->w->snap_bytes;
 	config.snap_piece = p->w->snap_piece;
 	config.tail = p->w->lags ? 20 : 0;

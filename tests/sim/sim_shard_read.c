@@ -15,15 +15,16 @@ struct seen {
 	struct rpc_lookup lookup;
 	struct rpc_read read;
 	struct rpc_list list;
+	struct rpc_open open;
 	struct rpc_object_rsp object_rsp;
 	struct rpc_lookup_rsp lookup_rsp;
 	struct rpc_read_rsp read_rsp;
 	struct rpc_list_rsp list_rsp;
+	struct rpc_attr_rsp open_rsp;
 	uint64_t hash; /* of the bytes */
 };
 
-static const struct ver_row *row_key(const struct ver *v, const char *key,
-				     size_t len)
+const struct ver_row *ver_key(const struct ver *v, const char *key, size_t len)
 {
 	for (unsigned i = 0; i < v->n; i++)
 		if (strncmp(v->rows[i].key, key, len) == 0 &&
@@ -32,9 +33,9 @@ static const struct ver_row *row_key(const struct ver *v, const char *key,
 	return NULL;
 }
 
-static const struct ver_row *row_ino(const struct ver *v, uint64_t ino)
+const struct ver_row *ver_ino(const struct ver *v, uint64_t ino)
 {
-	for (unsigned i = 0; i < v->n; i++)
+	for (unsigned i = 0; i < v->n_all; i++)
 		if (v->rows[i].ino == ino)
 			return &v->rows[i];
 	return NULL;
@@ -54,7 +55,7 @@ static bool row_empty_dir(const struct ver *v, const struct ver_row *r)
 static bool see_object(const struct ver *v, const struct seen *s)
 {
 	const struct rpc_object_rsp *a = &s->object_rsp;
-	const struct ver_row *r = row_key(v, (const char *)s->object.key.p,
+	const struct ver_row *r = ver_key(v, (const char *)s->object.key.p,
 					  s->object.key.len);
 
 	if (r == NULL)
@@ -68,11 +69,10 @@ static bool see_object(const struct ver *v, const struct seen *s)
 static bool see_read(const struct ver *v, const struct seen *s)
 {
 	const struct wire_attr *a = &s->read_rsp.attr;
-	const struct ver_row *r = row_ino(v, s->read.ino);
+	const struct ver_row *r = ver_ino(v, s->read.ino);
 
-	if (r == NULL) /* without a name it may be kept, or not */
-		return s->status == RPC_STATUS_STALE ||
-		       (s->status == 0 && a->nlink == 0);
+	if (r == NULL)
+		return s->status == RPC_STATUS_STALE;
 	return s->status == 0 && a->size == r->size && a->nlink == r->nlink &&
 	       s->hash == r->hash;
 }
@@ -85,16 +85,16 @@ static bool see_lookup(const struct model *m, const struct ver *v,
 	int n;
 
 	if (s->lookup.dir != m->root) {
-		dir = row_ino(v, s->lookup.dir);
+		dir = ver_ino(v, s->lookup.dir);
 		if (dir == NULL)
 			return s->status == RPC_STATUS_NOENT;
 	}
 	n = snprintf(key, sizeof key, "%s%.*s/", dir ? dir->key : "",
 		     (int)s->lookup.name.len,
 		     (const char *)s->lookup.name.p);
-	r = row_key(v, key, (size_t)n);
+	r = ver_key(v, key, (size_t)n);
 	if (r == NULL)
-		r = row_key(v, key, (size_t)n - 1);
+		r = ver_key(v, key, (size_t)n - 1);
 	if (r == NULL)
 		return s->status == RPC_STATUS_NOENT;
 	if (s->status != 0 || (r->ino != 0 && s->lookup_rsp.attr.ino != r->ino))
@@ -184,16 +184,18 @@ static bool see_list(const struct ver *v, const struct seen *s)
 	return left == 0 && !s->list_rsp.truncated;
 }
 
-static bool see(const struct model *m, const struct ver *v, uint16_t tag,
-		const struct seen *s)
+static bool see(const struct model *m, const struct ver *v,
+		const struct op *op, const struct seen *s)
 {
-	switch (tag) {
+	switch (op->tag) {
 	case RPC_TAG_object:
 		return see_object(v, s);
 	case RPC_TAG_read:
 		return see_read(v, s);
 	case RPC_TAG_lookup:
 		return see_lookup(m, v, s);
+	case RPC_TAG_open:
+		return open_see(m, v, &s->open, op, s->status, &s->open_rsp);
 	default:
 		return see_list(v, s);
 	}
@@ -236,6 +238,11 @@ static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 		rv = rpc_lookup_decode(&s->lookup, q->data, q->len);
 		return ok && rv == 0 ? rpc_lookup_rsp_decode(
 					       &s->lookup_rsp, p->p, p->len)
+				     : rv;
+	case RPC_TAG_open:
+		rv = rpc_open_decode(&s->open, q->data, q->len);
+		return ok && rv == 0 ? rpc_attr_rsp_decode(&s->open_rsp, p->p,
+							   p->len)
 				     : rv;
 	default:
 		rv = rpc_list_decode(&s->list, q->data, q->len);
@@ -303,7 +310,7 @@ void model_read(struct model *m, const struct op *op, uint32_t status,
 
 		if (i + 1 < m->n_vers && m->vers[i + 1]->index <= op->lo)
 			continue; /* over before it began */
-		if (!see(m, v, op->tag, &s))
+		if (!see(m, v, op, &s))
 			continue;
 		if (v->index > m->floor)
 			m->floor = v->index;

@@ -81,16 +81,25 @@ const struct ver *model_now(const struct model *m)
 
 /* --- states --- */
 
-static struct ver *ver_row(struct ver *v, unsigned *cap)
+static struct ver *ver_grow(struct ver *v, unsigned *cap)
 {
-	if (v->n == *cap) {
+	if (v->n_all == *cap) {
 		*cap *= 2;
 		v = realloc(v, sizeof *v + *cap * sizeof *v->rows);
 		if (v == NULL)
 			abort();
 	}
-	memset(&v->rows[v->n++], 0, sizeof *v->rows);
+	memset(&v->rows[v->n_all++], 0, sizeof *v->rows);
 	return v;
+}
+
+static void ver_file(struct ver_row *r, const struct nsm_file *f)
+{
+	r->ino = f->ino;
+	r->tag = f->tag;
+	r->size = f->size;
+	r->nlink = f->nlink;
+	r->hash = sim_bytes_hash(f);
 }
 
 static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
@@ -104,7 +113,8 @@ static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
 		if ((size_t)snprintf(key, sizeof key, "%s%s%s", path, en->name,
 				     en->dir ? "/" : "") >= sizeof key)
 			abort();
-		v = ver_row(v, cap);
+		v = ver_grow(v, cap);
+		v->n = v->n_all;
 		r = &v->rows[v->n - 1];
 		strcpy(r->key, key);
 		if (en->dir != NULL) {
@@ -112,11 +122,7 @@ static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
 			v = ver_dump(v, cap, en->dir, key);
 			continue;
 		}
-		r->ino = en->file->ino;
-		r->tag = en->file->tag;
-		r->size = en->file->size;
-		r->nlink = en->file->nlink;
-		r->hash = sim_bytes_hash(en->file);
+		ver_file(r, en->file);
 	}
 	return v;
 }
@@ -126,6 +132,27 @@ static int ver_cmp(const void *a, const void *b)
 	const struct ver_row *l = a, *r = b;
 
 	return strcmp(l->key, r->key);
+}
+
+static int ver_ino_cmp(const void *a, const void *b)
+{
+	const struct ver_row *l = a, *r = b;
+
+	return l->ino < r->ino ? -1 : l->ino > r->ino;
+}
+
+/* Files that are kept without a name. */
+static struct ver *ver_nameless(struct ver *v, unsigned *cap,
+				const struct model *m)
+{
+	for (unsigned i = 0; i < m->n_files; i++) {
+		if (!m->files[i].orphan)
+			continue;
+		v = ver_grow(v, cap);
+		ver_file(&v->rows[v->n_all - 1], m->files[i].file);
+	}
+	qsort(v->rows + v->n, v->n_all - v->n, sizeof *v->rows, ver_ino_cmp);
+	return v;
 }
 
 /* States that no read may see any more go. */
@@ -146,14 +173,15 @@ static void model_prune(struct model *m)
 static void model_version(struct model *m, uint64_t index)
 {
 	const struct ver *old = model_now(m);
-	unsigned cap = old->n + 8;
+	unsigned cap = old->n_all + 8;
 	struct ver *v = sim_zalloc(sizeof *v + cap * sizeof *v->rows);
 
 	v = ver_dump(v, &cap, m->dir, "");
 	v->index = index;
 	qsort(v->rows, v->n, sizeof *v->rows, ver_cmp);
-	if (v->n == old->n &&
-	    memcmp(v->rows, old->rows, v->n * sizeof *v->rows) == 0) {
+	v = ver_nameless(v, &cap, m);
+	if (v->n == old->n && v->n_all == old->n_all &&
+	    memcmp(v->rows, old->rows, v->n_all * sizeof *v->rows) == 0) {
 		free(v);
 		return;
 	}
@@ -222,13 +250,17 @@ void model_cut(struct model *m, struct proc *p, uint64_t index)
 	model_forget(m);
 	m->dir = nsm_new();
 	m->dir->ino = m->root;
-	for (unsigned i = 0; i < m->n_past; i++)
+	m->again = true;
+	for (unsigned i = 0; i < m->n_past; i++) {
+		m->at = m->past[i].index;
 		(void)model_command(m, p, &m->past[i].cmd,
 				    &m->past[i].answer);
+	}
+	m->again = false;
 	while (m->n_vers > 1 && model_now(m)->index > index)
 		free(m->vers[--m->n_vers]);
 	if (model_now(m)->index > index) {
-		m->vers[0]->n = 0;
+		m->vers[0]->n = m->vers[0]->n_all = 0;
 		m->vers[0]->index = 0; /* of all that was until now */
 		model_version(m, 0);
 	}
@@ -312,7 +344,9 @@ static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
 		return;
 	past_add(m, c, a, &mark);
 	model_number(m, c, a);
+	m->at = sim_entry->index;
 	status = model_command(m, p, c, a);
+	open_session_ended(m, c);
 	model_version(m, sim_entry->index);
 	if (slot != NULL)
 		client_effect(slot->op, sim_entry->index, status, answer);
