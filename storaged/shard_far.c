@@ -12,8 +12,10 @@
  *
  * Failure modes: somebody else holds what is needed: while this one holds
  * nothing it waits, else it gives back what it has and begins anew after a
- * random pause (no cycle of waiting can arise). A shard does not answer, or
- * the group does not lead any more: UNAVAILABLE, NOT_LEADER; the others ask
+ * random pause (no cycle of waiting can arise). After a few times it does not
+ * queue up any more: of two queues for what the other one's have, each is
+ * handed on at once, and nobody ever finds both free. A shard does not answer,
+ * or the group does not lead any more: UNAVAILABLE, NOT_LEADER; the others ask
  * what became of it (shard_party.c). The entry's outcome is not known: so it
  * is for the client, who asks again with the same number.
  */
@@ -31,9 +33,10 @@ enum {
 	FAR_PARTNERS = 16,
 	FAR_ROUNDS = 64,  /* of LOCK in one attempt */
 	FAR_TRIES = 40,   /* attempts */
+	FAR_WAITS = 4,    /* of them that wait in another shard */
 	FAR_WANTS = 1024, /* that are remembered */
 };
-#define FAR_PAUSE_NS 1000000u /* doubles up to 2^6 times that */
+#define FAR_PAUSE_NS 1000000u /* doubles up to 2^9 times that */
 #define FAR_PAUSE_MAX_NS 2000000000u
 
 struct far_call {
@@ -139,7 +142,7 @@ static void far_paused(struct env_timer *timer)
 static uint64_t far_pause(const struct shard_far *f)
 {
 	uint64_t pause = (uint64_t)FAR_PAUSE_NS
-			 << (f->tries < 6 ? f->tries : 6);
+			 << (f->tries < 9 ? f->tries : 9);
 	uint64_t took = env_now_ns(f->g->set->env) - f->begun;
 	uint64_t random;
 
@@ -392,7 +395,8 @@ static void far_lock(struct shard_far *f, struct wire_bytes wants)
 	f->status = RPC_STATUS_OK;
 	for (unsigned i = 0; rv == 0 && i < FAR_PARTNERS; i++)
 		if (asked[i])
-			rv = far_ask(f, i, all, first && n == 1);
+			rv = far_ask(f, i, all, first && n == 1 &&
+					       f->tries < FAR_WAITS);
 	if (rv == 0)
 		return;
 	f->status = rpc_status_from_errno(rv == -E2BIG ? -ENOSPC : rv);

@@ -39,6 +39,7 @@ struct fix {
 	unsigned fail_at, fail_n;   /* not even sent */
 	bool failed;
 	unsigned refuse;            /* that many TXN_LOCK: LOCKED */
+	unsigned locks, waits;      /* TXN_LOCK; of those that wait */
 	uint32_t end_status;        /* of TXN_END */
 	bool locked;                /* there is a TXN_END to come */
 	struct wire_u128 txn;       /* of the last TXN_LOCK */
@@ -89,6 +90,8 @@ static uint32_t on_lock(struct fix *f, struct call *c, struct buf *out)
 	assert_int_equal(rpc_txn_lock_decode(&m, c->payload.data,
 					     c->payload.len), 0);
 	f->txn = m.txn;
+	f->locks++;
+	f->waits += m.wait != 0;
 	if (f->refuse > 0) {
 		f->refuse--;
 		return RPC_STATUS_LOCKED;
@@ -293,6 +296,23 @@ static void test_calls_fail(void **state)
 			calls_fail(refuse, n);
 }
 
+/*
+ * Who begins anew again and again does not queue up any more: it would be handed
+ * what others need, while those have what it needs.
+ */
+static void test_waits_end(void **state)
+{
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	f.refuse = 12;
+	assert_int_equal(do_rename(&f), RPC_STATUS_OK);
+	assert_true(f.locks > 12);
+	assert_int_equal(f.waits, 4);
+	fix_fini(&f);
+}
+
 /* Its row was forgotten while an end was under way: there is no more to do. */
 static void test_row_went(void **state)
 {
@@ -468,6 +488,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls_fail),
+		cmocka_unit_test(test_waits_end),
 		cmocka_unit_test(test_row_went),
 		cmocka_unit_test(test_open_expires),
 		cmocka_unit_test(test_commit_fails),
