@@ -337,6 +337,13 @@ int main(int argc, char **argv)
 		{ 0, "member", SIM_N_AMID_TRANSFERS },
 		{ 0, "member", SIM_N_AMID_INSTALLS },
 		{ 0, "member", SIM_N_AMID_WIPES },
+		{ 0, NULL, SIM_N_SPLITS },	{ 0, NULL, SIM_N_SPLIT_WAITS },
+		{ 0, "mix", SIM_N_SEGMENTS_GONE },
+		{ 0, "calm", SIM_N_SEGMENTS_GONE },
+		{ 0, "snap", SIM_N_SEGMENTS_GONE },
+		{ 0, "mix", SIM_N_LOST_PAGES },
+		{ 0, "calm", SIM_N_LOST_PAGES },
+		{ 0, "snap", SIM_N_LOST_PAGES },
 		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_bug bugs[] = {
