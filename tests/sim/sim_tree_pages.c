@@ -53,6 +53,13 @@ static bool has_name(const struct tree *w, const struct ver *v, uint64_t dir,
 	return r != NULL && (ino == 0 || r->ino == ino);
 }
 
+/* Without bytes a marker is not shown, unless another shard has it. */
+static bool may_hide(const struct tree *w, const struct ver *v, uint64_t dir,
+		     const char *name)
+{
+	return name[0] == 0 && ver_find(v, path_of(w, v, dir), true)->size == 0;
+}
+
 unsigned tree_entries(const struct tree *w, uint64_t dir)
 {
 	const struct ver *v = tree_now(w);
@@ -130,7 +137,8 @@ static void readdir_lacks(const struct op *op, uint64_t dir, unsigned from)
 		bool all = name != NULL;
 
 		for (unsigned k = from; all && k < w->n_vers; k++)
-			all = has_name(w, w->vers[k], dir, name, 0);
+			all = has_name(w, w->vers[k], dir, name, 0) &&
+			      !may_hide(w, w->vers[k], dir, name);
 		if (!all || was_read(op, name))
 			continue;
 		readdir_dump(op, dir);
