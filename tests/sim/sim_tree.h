@@ -291,6 +291,10 @@ bool ver_shows(const struct ver *v, const char *key);
 unsigned tree_entries(const struct tree *w, uint64_t dir);
 void tree_readdir(struct tree *w, unsigned client, uint64_t dir, uint32_t max);
 void tree_readdirs(struct tree *w);
+/* LIST of it with a delimiter, also of names that begin alike. */
+void tree_flat(struct tree *w, unsigned client, uint64_t dir);
+/* False: it was a LIST of all keys. */
+bool tree_see_flat(struct op *op, unsigned from);
 void tree_parent(struct tree *w, unsigned client, uint64_t ino);
 /* True when another page was asked for. */
 bool tree_readdir_page(struct op *op, struct wire_bytes payload);

@@ -211,6 +211,8 @@ static void see_list(struct op *op)
 		if (strcmp(op->keys[i], op->keys[i + 1]) >= 0)
 			sim_fail(w->c, "LIST shows %s before %s", op->keys[i],
 				 op->keys[i + 1]);
+	if (tree_see_flat(op, from))
+		return;
 	for (unsigned i = 0; i < v->n; i++) {
 		bool all = is_shown(v, i);
 
@@ -502,6 +504,10 @@ static void gen_list(struct tree *w, unsigned client)
 {
 	struct rpc_list q = { .root = w->root };
 
+	if (sim_chance(sim_of(w), 500)) {
+		tree_flat(w, client, pick_dir(w));
+		return;
+	}
 	q.max = 4 + (uint32_t)sim_rand(sim_of(w), 40);
 	SEND(w, client, list, &q);
 }

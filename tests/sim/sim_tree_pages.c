@@ -219,6 +219,81 @@ void tree_see_listed(struct op *op, unsigned from)
 	}
 }
 
+/* --- LIST of one directory --- */
+
+/* Is key (with slash: a directory) listed below the directory of path? */
+static bool flat_shows(const struct ver *v, const char *path, const char *key)
+{
+	size_t n = strlen(path);
+
+	if (n > 0 && strcmp(key, path) == 0)
+		return ver_shows(v, key);
+	return ver_find(v, key, key[strlen(key) - 1] != '/') != NULL;
+}
+
+static bool was_listed(const struct op *op, const char *key)
+{
+	for (unsigned i = 0; i < op->n_keys; i++)
+		if (strcmp(op->keys[i], key) == 0)
+			return true;
+	return false;
+}
+
+static void flat_lacks(const struct op *op, unsigned from, const char *path,
+		       const char *prefix)
+{
+	const struct tree *w = op->w;
+	const struct ver *v = w->vers[from];
+
+	for (unsigned i = 0; i < v->n; i++) {
+		const char *key = v->rows[i].key;
+		bool all = name_below(&v->rows[i], path) != NULL &&
+			   strncmp(key, prefix, strlen(prefix)) == 0;
+
+		/* "d/" is the marker here, a prefix where it is a directory */
+		for (unsigned k = from; all && k < w->n_vers; k++) {
+			const struct ver_row *r = ver_find(w->vers[k], key,
+							   v->rows[i].file);
+
+			all = r != NULL && r->ino == v->rows[i].ino;
+		}
+		if (!all || was_listed(op, key))
+			continue;
+		tree_split_dump(w, path[0] == 0 ? w->root
+						: ver_find(v, path, false)->ino);
+		sim_fail(w->c, "LIST of %s lacks %s", prefix, key);
+	}
+}
+
+bool tree_see_flat(struct op *op, unsigned from)
+{
+	const struct tree *w = op->w;
+	char prefix[TREE_KEY], path[TREE_KEY];
+	struct rpc_list q;
+
+	(void)rpc_list_decode(&q, op->request.data, op->request.len);
+	if (q.delimiter.len == 0)
+		return false;
+	snprintf(prefix, sizeof prefix, "%.*s", (int)q.prefix.len,
+		 (const char *)q.prefix.p);
+	strcpy(path, prefix);
+	path[strrchr(path, '/') == NULL ? 0 : strrchr(path, '/') - path + 1] =
+		0;
+	if (!same_dirs(w, from, path))
+		return true;
+	for (unsigned i = 0; i < op->n_keys; i++) {
+		bool fits = false;
+
+		for (unsigned k = from; !fits && k < w->n_vers; k++)
+			fits = flat_shows(w->vers[k], path, op->keys[i]);
+		if (!fits)
+			sim_fail(w->c, "LIST of %s has %s: it never was there",
+				 prefix, op->keys[i]);
+	}
+	flat_lacks(op, from, path, prefix);
+	return true;
+}
+
 /* --- PARENT --- */
 
 static bool parent_fits(const struct tree *w, const struct ver *v,
@@ -269,6 +344,23 @@ void tree_readdir(struct tree *w, unsigned client, uint64_t dir, uint32_t max)
 	buf_init(&b, 0);
 	(void)rpc_readdir_encode(&q, &b);
 	tree_send(w, client, RPC_TAG_readdir, &b, 0);
+}
+
+void tree_flat(struct tree *w, unsigned client, uint64_t dir)
+{
+	const char *path = path_of(w, tree_now(w), dir);
+	struct rpc_list q = { .root = w->root, .delimiter = wire_cstr("/") };
+	struct sim *s = sim_cluster_sim(w->c);
+	char prefix[TREE_KEY];
+	struct buf b;
+
+	snprintf(prefix, sizeof prefix, "%s%s", path != NULL ? path : "",
+		 sim_chance(s, 300) ? tree_name(w) : "");
+	q.prefix = wire_cstr(prefix);
+	q.max = 1 + (uint32_t)sim_rand(s, 8);
+	buf_init(&b, 0);
+	(void)rpc_list_encode(&q, &b);
+	tree_send(w, client, RPC_TAG_list, &b, 0);
 }
 
 void tree_parent(struct tree *w, unsigned client, uint64_t ino)
