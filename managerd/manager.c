@@ -20,6 +20,7 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mem.h"
+#include "common/base/vfs_dir.h"
 #include "managerd/mgr_fsck.h"
 #include "managerd/mgr_impl.h"
 
@@ -264,10 +265,9 @@ static int mgr_open_parts(struct manager *m, struct errbuf *e)
 		.role = mgr_on_role,
 		.arg = m,
 	};
-	struct vfs *vfs = m->env->vfs;
-	int rv = vfs->ops->mkdir(vfs, m->dir, 0700);
+	int rv = vfs_make_dir(m->env->vfs, m->dir);
 
-	if (rv != 0 && rv != -EEXIST)
+	if (rv != 0)
 		return errbuf_set(e, rv, "cannot make %s: %s", m->dir,
 				  strerror(-rv));
 	rv = mgr_open_super(m, e);

@@ -17,6 +17,7 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/vfs_dir.h"
 
 #define STORE_DB_CACHE ((size_t)8 << 20)
 #define STORE_INDEX_CACHE ((size_t)2 << 20)
@@ -344,9 +345,9 @@ static int store_open_loop(struct store *s, struct store_loop *l,
 
 int store_open_parts(struct store *s, struct errbuf *e)
 {
-	int rv = store_vfs(s)->ops->mkdir(store_vfs(s), s->dir, 0700);
+	int rv = vfs_make_dir(store_vfs(s), s->dir);
 
-	if (rv != 0 && rv != -EEXIST)
+	if (rv != 0)
 		return errbuf_set(e, rv, "cannot make %s: %s", s->dir,
 				  strerror(-rv));
 	rv = store_space_open(s, e);

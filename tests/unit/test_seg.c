@@ -7,6 +7,34 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/base/vfs_dir.h"
+
+/*
+ * A directory is durable when its maker says so, also where an earlier start
+ * made it, and was killed or could not sync.
+ */
+static void test_dir_made_before(void **state)
+{
+	struct fixture *f = *state;
+	struct vfs *vfs = crashfs_vfs(f->fs);
+	struct crashfs_faults faults = { .fail_sync_at = 1 };
+
+	assert_int_equal(vfs->ops->mkdir(vfs, "/killed", 0700), 0);
+	assert_int_equal(vfs_make_dir(vfs, "/killed/"), 0);
+	crashfs_set_faults(f->fs, &faults);
+	assert_int_equal(vfs_make_dir(vfs, "/log"), -EIO);
+	assert_int_equal(vfs_make_dir(vfs, "/log"), 0);
+	for (uint64_t seed = 1; seed <= 32; seed++) {
+		struct crashfs *image = crashfs_image(f->fs, seed);
+
+		vfs = crashfs_vfs(image);
+		assert_int_equal(vfs->ops->mkdir(vfs, "/killed", 0700),
+				 -EEXIST);
+		assert_int_equal(vfs->ops->mkdir(vfs, "/log", 0700), -EEXIST);
+		crashfs_free(image);
+	}
+}
+
 static void test_empty(void **state)
 {
 	struct fixture *f = *state;
@@ -468,6 +496,7 @@ static void test_random_against_model(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_dir_made_before),
 		T(test_empty),
 		T(test_append_read_reopen),
 		T(test_header_bytes),
