@@ -11,9 +11,9 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/ns_object.c %D%/ns_posix.c %D%/ns_queue.c %D%/ns_readdir.c \
 	%D%/ns_region.c %D%/ns_rename.c %D%/ns_root.c %D%/ns_rows.c \
 	%D%/ns_rows.h %D%/ns_session.c %D%/ns_slice.c %D%/ns_slot.c \
-	%D%/ns_segment.c %D%/ns_split.c %D%/ns_sum.c %D%/ns_txn.c \
-	%D%/ns_values.c %D%/ns_values.h %D%/ns_victim.c %D%/ns_walk.c \
-	%D%/ns_xattr.c
+	%D%/ns_segment.c %D%/ns_split.c %D%/ns_split_plan.c %D%/ns_sum.c \
+	%D%/ns_txn.c %D%/ns_values.c %D%/ns_values.h %D%/ns_victim.c \
+	%D%/ns_walk.c %D%/ns_xattr.c
 # hosting of shards and chunks, life of a store
 %C%_libstoraged_a_SOURCES += \
 	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_check.c \
@@ -29,7 +29,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/shard_read.c \
 	%D%/shard_snap.h %D%/shard_snap_fetch.c %D%/shard_snap_install.c \
 	%D%/shard_snap_serve.c %D%/shard_snap_take.c \
-	%D%/shard_sweep.c %D%/shard_sync.c %D%/shard_value.c %D%/shard_write.c \
+	%D%/shard_split.c %D%/shard_sweep.c %D%/shard_sync.c \
+	%D%/shard_value.c %D%/shard_write.c \
 	%D%/store.c %D%/store.h %D%/store_call.c %D%/store_compact.c \
 	%D%/store_impl.h \
 	%D%/store_open.c %D%/store_place.c %D%/store_rpc.c \
@@ -91,6 +92,12 @@ tests_unit_test_shard_far_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_far_LDFLAGS = -Wl,--wrap=raft_submit \
 	-Wl,--wrap=ns_cmd_encode
 TESTS += tests/unit/test_shard_far
+check_PROGRAMS += tests/unit/test_shard_split
+tests_unit_test_shard_split_SOURCES = tests/unit/test_shard_split.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_split_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_split_LDFLAGS = -Wl,--wrap=raft_submit
+TESTS += tests/unit/test_shard_split
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
 tests_unit_test_store_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \

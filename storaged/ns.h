@@ -83,6 +83,9 @@ struct ns_answer {
 		uint64_t ino, region;
 		uint32_t n; /* extents of it now; 0: none grew */
 	} grown;              /* the longest list that grew: ns_merge.c */
+	struct {
+		uint64_t ino, entries; /* entries now; 0: none grew */
+	} large;              /* the largest directory that grew */
 	bool repeated;        /* from the answer slot: nothing was done */
 	bool txn;             /* other shards have steps to do now */
 	struct wire_u128 holder;
@@ -154,6 +157,14 @@ struct ns_ref {
 int ns_refs(struct rows_back *back, uint16_t shard, struct wire_bytes after,
 	    bool exact, int (*each)(void *arg, const struct ns_ref *ref),
 	    void *arg, struct buf *ret_next);
+
+/*
+ * How a directory of this shard, or a segment of one, that has more than `most`
+ * entries should be split: *ret_names of them, 0 for none, from that name on.
+ * Worker. 0, -EIO, -ENOMEM.
+ */
+int ns_split_plan(struct rows_back *back, uint16_t shard, uint64_t dir,
+		  uint64_t most, struct buf *ret_from, uint64_t *ret_names);
 
 /* --- merging of small extents, see ns_merge.c --- */
 

@@ -184,6 +184,10 @@ static void ns_dir_count(struct ns_ctx *x, struct ns_inode *dp,
 	dp->r.entries += (uint64_t)n;
 	if (ns_is_dir(ip))
 		dp->r.nlink += (uint32_t)n;
+	if (n > 0 && !dp->far && dp->r.entries > x->a->large.entries) {
+		x->a->large.ino = dp->ino;
+		x->a->large.entries = dp->r.entries;
+	}
 	if (row_name.len > 0)
 		return;
 	if (n > 0)

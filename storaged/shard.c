@@ -214,6 +214,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 		shard_queue_wake(g);
 	if (answer->grown.n > 0)
 		shard_merge_note(g, answer);
+	if (answer->large.entries > 0)
+		shard_split_note(g, answer);
 	if (c.tag == RPC_TAG_session_end && answer->status == RPC_STATUS_OK)
 		shard_sessions_ended(g, &c);
 	if (c.tag == RPC_TAG_txn_end && answer->status == RPC_STATUS_OK)
@@ -243,6 +245,7 @@ static void shard_on_role(void *arg, struct raft_group *raft, bool leader)
 	g->open_round++;
 	shard_sweep_stop(g);
 	shard_merge_stop(g);
+	shard_split_stop(g);
 	shard_queue_stop(g);
 	shard_queue_wake(g); /* what an earlier leader left */
 	g->grace_until = 0;
@@ -369,6 +372,7 @@ static void shard_group_free(struct shard_group *g)
 	shard_sweep_free(g);
 	shard_queue_free(g);
 	shard_merge_free(g);
+	shard_split_free(g);
 	shard_party_free(g);
 	opens_fini(&g->opens);
 	rows_txn_free(g->txn);
@@ -469,6 +473,7 @@ int shard_open(struct shard_set *set, uint16_t group, const uint64_t *voters,
 	ns_answer_init(&g->answer);
 	shard_queue_init(g);
 	shard_merge_init(g);
+	shard_split_init(g);
 	/* nobody else can have led it, so nobody told anybody of opens */
 	g->fresh = n_voters == 1 && voters[0] == set->config.id &&
 		   !raft_host_has_group(set->host, group);

@@ -105,6 +105,13 @@ struct shard_config {
 	 * when it has room. NULL: always there.
 	 */
 	uint16_t (*place)(void *arg, uint16_t shard);
+	/*
+	 * Directories of more entries than that are split (0 = 1,000,000), into
+	 * segments where segment_place says; the shard itself: nowhere. NULL:
+	 * they are not.
+	 */
+	uint64_t dir_split_names;
+	uint16_t (*segment_place)(void *arg, uint16_t shard);
 	void *arg;
 };
 
@@ -126,6 +133,8 @@ struct shard_stats {
 	uint64_t far;         /* commands that needed other shards */
 	uint64_t far_again;   /* that gave their locks back and began anew */
 	uint64_t lock_waits;  /* calls that waited for a transaction */
+	uint64_t dir_splits, dir_split_names;      /* segments; names in them */
+	uint64_t dir_split_vain, dir_split_failed; /* directories; attempts */
 };
 
 int shard_set_new(const struct shard_config *config,

@@ -128,6 +128,24 @@ struct shard_merge {
 	unsigned n;
 };
 
+/* The worker that splits huge directories, see shard_split.c. */
+#define SHARD_SPLIT_NOTED 16u
+#define SHARD_SPLIT_VAIN 16u
+struct shard_split {
+	struct env_timer timer;
+	struct shard_split_job *job; /* NULL: none under way */
+	uint64_t entries;            /* of the job's directory, as last seen */
+	struct {
+		uint64_t ino, entries;
+		unsigned tries;      /* that failed */
+	} noted[SHARD_SPLIT_NOTED];  /* oldest first */
+	unsigned n;
+	struct {
+		uint64_t ino, entries;
+	} vain[SHARD_SPLIT_VAIN];    /* that cannot be split */
+	unsigned vain_at;
+};
+
 struct shard_group {
 	struct shard_set *set;
 	struct raft_group *raft;
@@ -162,6 +180,7 @@ struct shard_group {
 	struct shard_sweep *sweeping; /* shard_sweep.c */
 	struct shard_queue queue;
 	struct shard_merge merge;
+	struct shard_split split;
 	struct shard_op *flight_head, *flight_tail;
 	uint64_t flight_seq;
 	struct shard_op *waiting; /* by wait_next */
@@ -353,5 +372,12 @@ void shard_merge_note(struct shard_group *g, const struct ns_answer *a);
 void shard_merge_wake(struct shard_group *g, uint64_t ino, uint64_t region);
 void shard_merge_stop(struct shard_group *g);
 void shard_merge_free(struct shard_group *g);
+
+/* --- shard_split.c: loop only --- */
+void shard_split_init(struct shard_group *g);
+/* Which directory a command made grow, if it is large; of anybody. */
+void shard_split_note(struct shard_group *g, const struct ns_answer *a);
+void shard_split_stop(struct shard_group *g);
+void shard_split_free(struct shard_group *g);
 
 #endif

@@ -25,7 +25,14 @@
 static bool shard_write_is_ours(const struct shard_op *op)
 {
 	return op->tag == RPC_TAG_queue_work || op->tag == RPC_TAG_slice_reap ||
-	       op->tag == RPC_TAG_slice_done;
+	       op->tag == RPC_TAG_slice_done || op->tag == RPC_TAG_dir_split;
+}
+
+/* As many as a split of many names may take. */
+static unsigned shard_dry_rounds(const struct shard_op *op)
+{
+	return op->tag == RPC_TAG_dir_split ? 2 * SHARD_DRY_ROUNDS
+					    : SHARD_DRY_ROUNDS;
 }
 
 /* --- trying out --- */
@@ -120,7 +127,7 @@ static bool shard_write_dry(struct shard_op *op)
 	op->set->stats.dry_runs++;
 	ns_answer_init(&a);
 	rv = ns_apply(op->txn, &c, &a);
-	if (rv == -EAGAIN && op->dry_rounds++ < SHARD_DRY_ROUNDS) {
+	if (rv == -EAGAIN && op->dry_rounds++ < shard_dry_rounds(op)) {
 		ns_answer_fini(&a);
 		if (!shard_write_is_ours(op))
 			g->dry = SHARD_DRY_RUNS;

@@ -115,6 +115,7 @@ int storaged_open(const struct storaged_config *config,
 		.manager = config->manager,
 		.addr = config->addr,
 		.spread_names = config->spread_names,
+		.dir_split_names = config->settings.dir_split_names,
 	};
 	int rv;
 

@@ -13,6 +13,7 @@ struct storaged_settings {
 	uint64_t segment_size, reader_lease_ms, opens_grace_ms;
 	uint64_t compact_rate, compact_threshold, compact_min_dead;
 	uint64_t orphans_period_ms, orphans_grace_ms;
+	uint64_t dir_split_names;
 };
 /* AT(field): its offset in the program's struct. */
 #define STORAGED_SETTINGS(AT) \
@@ -47,7 +48,11 @@ struct storaged_settings {
 	  "How often chunks are looked for that nothing names." }, \
 	{ "orphans.grace", CONF_MS, AT(orphans_grace_ms), "1h", 1000, \
 	  86400000, "ms", NULL, false, \
-	  "How long one is kept whose client is gone." },
+	  "How long one is kept whose client is gone." }, \
+	{ "dir_split_names", CONF_U64, AT(dir_split_names), "1000000", 64, \
+	  INT64_MAX, "", NULL, false, \
+	  "Entries of a directory in one shard from which on half of them " \
+	  "move, in the background, to other shards." },
 
 struct storaged_config {
 	struct loop_set *loops;

@@ -33,6 +33,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->loops_set = config->loops;
 	s->server = config->server;
 	s->spread_names = config->spread_names;
+	s->dir_split_names = config->dir_split_names;
 	s->rows_cache = config->rows_cache;
 	s->db_cache = config->db_cache;
 	s->log_segment = config->log_segment;

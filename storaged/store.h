@@ -31,6 +31,7 @@ struct store_config {
 	 * fewer; 0 = 1,000,000, 1: to any shard from the first one on.
 	 */
 	uint64_t spread_names;
+	uint64_t dir_split_names;  /* shard.h */
 	size_t rows_cache;         /* bytes per loop; 0 = 8 MiB */
 	size_t db_cache;           /* leveldb block cache; 0 = 8 MiB */
 	uint64_t log_segment;      /* bytes of a log segment; 0 = 64 MiB */

@@ -85,7 +85,7 @@ struct store {
 	atomic_bool calls_started;
 	struct env_task calls_task;
 	/* where new directories go */
-	uint64_t spread_names;
+	uint64_t spread_names, dir_split_names;
 	struct env_timer names_timer;
 	struct env_work names_work;
 };
@@ -115,6 +115,7 @@ void store_on_call_cancel(void *arg, void *handle);
 
 /* --- store_place.c --- */
 uint16_t store_on_place(void *arg, uint16_t shard);
+uint16_t store_on_segment_place(void *arg, uint16_t shard);
 void store_place_start(struct store *s); /* loop 0 */
 void store_place_stop(struct store *s);
 

@@ -163,6 +163,8 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.call = s->clients == NULL ? NULL : store_on_call,
 			.call_cancel = store_on_call_cancel,
 			.place = store_on_place,
+			.dir_split_names = s->dir_split_names,
+			.segment_place = store_on_segment_place,
 			.arg = l,
 		};
 		int rv = shard_set_new(&config, &l->set);

@@ -1,8 +1,9 @@
 /*
- * Where new directories go. They stay in their parent's shard, where a listing
- * finds them in one walk, until that has many names; then to the one with
- * fewer names of two picked at random. What a shard holds is counted now and
- * then, by the usage rows of its buckets: a hint, no truth.
+ * Where new directories, and names of huge ones, go. New directories stay in
+ * their parent's shard, where a listing finds them in one walk, until that has
+ * many names; then to the one with fewer names of two picked at random. What a
+ * shard holds is counted now and then, by the usage rows of its buckets: a hint,
+ * no truth.
  */
 #include "storaged/store_impl.h"
 
@@ -117,4 +118,23 @@ uint16_t store_on_place(void *arg, uint16_t shard)
 	if (b->names < a->names)
 		a = b;
 	return a->names < own->names ? a->id : shard;
+}
+
+/* To another one in any case: what is here does not get smaller else. */
+uint16_t store_on_segment_place(void *arg, uint16_t shard)
+{
+	struct store_loop *l = arg;
+	struct store *s = l->store;
+	struct store_shard *a, *b;
+
+	if (s->n_shards < 2 || s->clients == NULL ||
+	    place_shard(s, shard) == NULL)
+		return shard;
+	do
+		a = place_pick(s, l->env);
+	while (a->id == shard);
+	do
+		b = place_pick(s, l->env);
+	while (b->id == shard);
+	return b->names < a->names ? b->id : a->id;
 }

@@ -20,7 +20,13 @@
 		    "member.") \
 	X(snaps_failed, "Fetches of rows of another member that failed.") \
 	X(snap_bytes_out, "Bytes of rows sent to other members.") \
-	X(snap_bytes_in, "Bytes of rows fetched from other members.")
+	X(snap_bytes_in, "Bytes of rows fetched from other members.") \
+	X(dir_splits, "Segments that names of huge directories began to move " \
+		      "into.") \
+	X(dir_split_names, "Names that moved into them.") \
+	X(dir_split_vain, "Times a huge directory had names that cannot be " \
+			  "parted.") \
+	X(dir_split_failed, "Attempts to split a directory that failed.")
 
 struct store_counts {
 #define STORE_COUNT_DECL(name, help) uint64_t name;

@@ -14,8 +14,8 @@ static void on_role(void *arg, uint16_t group, bool leader)
 {
 	struct world *w = arg;
 
-	(void)group;
-	w->leads = leader;
+	if (group == SHARD)
+		w->leads = leader;
 }
 
 static void on_rot(void *arg, uint16_t group, uint64_t gen, uint64_t off)
@@ -119,8 +119,10 @@ void world_start(struct world *w, uint64_t seed)
 		fail_msg("%s", e.text);
 	assert_int_equal(seg_port_new(w->log, c.env, &w->port), 0);
 	shard_set_log(w->set, w->log, w->port);
-	if (shard_open(w->set, SHARD, &voter, 1, &e) != 0)
-		fail_msg("%s", e.text);
+	for (unsigned i = 0; i <= w->more; i++)
+		if (shard_open(w->set, (uint16_t)(SHARD + i), &voter, 1,
+			       &e) != 0)
+			fail_msg("%s", e.text);
 	w->leads = false;
 	assert_int_equal(shard_set_start(w->set), 0);
 	minienv_run(w->m);

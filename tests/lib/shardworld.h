@@ -1,9 +1,9 @@
 #ifndef TESTS_LIB_SHARDWORLD_H
 #define TESTS_LIB_SHARDWORLD_H
 /*
- * One shard over the small env, a file system that knows power cuts, and the
- * memory back, with the real Raft host and namespace. For cmocka tests: what
- * must not happen fails the test.
+ * One shard, and `more` behind it, over the small env, a file system that knows
+ * power cuts, and the memory back, with the real Raft host and namespace. For
+ * cmocka tests: what must not happen fails the test.
  */
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
@@ -31,6 +31,7 @@ struct world {
 	unsigned n_dropped, cap_dropped;
 	unsigned drop_fails; /* that many times */
 	struct drop_call *drop; /* under way */
+	unsigned more; /* shards: tune() says it before the first start */
 	/* May be NULL: what else a process is told; and whose world it is. */
 	void (*tune)(struct world *w, struct shard_config *config);
 	void *user;

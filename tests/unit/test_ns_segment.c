@@ -105,7 +105,7 @@ static void test_last_name_moved(void **state)
 	assert_int_equal(nsh_rmdir(f->h, f->root, "d"), OK);
 }
 
-/* A rename begins in the shard of the directory, which may not have the name. */
+/* A rename begins in the shard of the directory, which may not have it. */
 static void test_rename_hops(void **state)
 {
 	struct fix *f = *state;

@@ -408,7 +408,7 @@ static void test_vectors(void **state)
 	}
 }
 
-#define N_COUNTS 8
+#define N_COUNTS 12
 
 static void test_counts(void **state)
 {
