@@ -73,6 +73,7 @@ struct ns_value {
  *   LOCKED     holder has what is needed: try again when it has ended
  *   FAR        lock the rows in `far` in their shards, run again with them
  */
+enum { NS_ANSWER_MAPS = 4 };
 struct ns_answer {
 	uint32_t status;      /* RPC_STATUS_* */
 	struct buf payload;   /* rsp encoded when status is OK */
@@ -86,6 +87,11 @@ struct ns_answer {
 	struct {
 		uint64_t ino, entries; /* entries now; 0: none grew */
 	} large;              /* the largest directory that grew */
+	struct {
+		uint64_t dir;
+		bool split;   /* it has segments now; false: none any more */
+	} maps[NS_ANSWER_MAPS];
+	unsigned n_maps;      /* more than that: any may */
 	bool repeated;        /* from the answer slot: nothing was done */
 	bool txn;             /* other shards have steps to do now */
 	struct wire_u128 holder;

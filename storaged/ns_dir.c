@@ -116,6 +116,9 @@ int ns_pair_get(struct ns_ctx *x, uint64_t *dir, struct wire_bytes name,
 		rv = ns_pair_load(x, *dir, name, ret);
 	if (rv != 0 || ret->has_file || ret->has_dir)
 		return rv;
+	/* a read has come to a segment by ns_segment_at() alone */
+	if (x->cmd == NULL && !ns_may_be_split(x, *dir))
+		return 0;
 	rv = ns_segment_find(x, *dir, name, &segment);
 	if (rv == RPC_STATUS_STALE)
 		return ns_pair_lost(x);

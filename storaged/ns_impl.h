@@ -353,6 +353,14 @@ struct ns_range {
 };
 
 /*
+ * May a directory of this shard, which is no segment, have segments? Of memory
+ * alone: where names are missing all the time no row shall be asked for.
+ */
+static inline bool ns_may_be_split(const struct ns_ctx *x, uint64_t dir)
+{
+	return x->locks == NULL || ns_locks_is_split(x->locks, dir);
+}
+/*
  * An entry that dir does not have: the segment that it belongs into, or 0 (dir
  * may be of another shard). STALE: dir is a segment that
  * does not hold that name (any more).

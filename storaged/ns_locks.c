@@ -27,7 +27,15 @@ static void ns_locks_clear(struct ns_locks *l)
 		l->parties = p->next;
 		mem_free(p);
 	}
-	l->n = 0;
+	for (unsigned i = 0; i < NS_LOCKS_HASH; i++)
+		while (l->by_dir[i] != NULL) {
+			struct ns_split_dir *d = l->by_dir[i];
+
+			l->by_dir[i] = d->next;
+			mem_free(d);
+		}
+	l->n = l->n_split = 0;
+	l->any_split = false;
 }
 
 void ns_locks_free(struct ns_locks *l)
@@ -107,6 +115,48 @@ static void ns_locks_drop(struct ns_locks *l, struct wire_u128 txn)
 			l->n--;
 		}
 	}
+}
+
+/* --- split directories --- */
+
+static struct ns_split_dir **ns_split_find(struct ns_locks *l, uint64_t dir)
+{
+	struct ns_split_dir **at = &l->by_dir[dir % NS_LOCKS_HASH];
+
+	while (*at != NULL && (*at)->ino != dir)
+		at = &(*at)->next;
+	return at;
+}
+
+bool ns_locks_is_split(const struct ns_locks *l, uint64_t dir)
+{
+	const struct ns_split_dir *d = l->by_dir[dir % NS_LOCKS_HASH];
+
+	while (d != NULL && d->ino != dir)
+		d = d->next;
+	return d != NULL || l->any_split;
+}
+
+static void ns_split_set(struct ns_locks *l, uint64_t dir, bool split)
+{
+	struct ns_split_dir **at = ns_split_find(l, dir), *d = *at;
+
+	if (split == (d != NULL))
+		return;
+	if (!split) {
+		*at = d->next;
+		mem_free(d);
+		l->n_split--;
+		return;
+	}
+	d = mem_zalloc(sizeof(*d));
+	if (d == NULL) {
+		l->any_split = true; /* they are looked at, as before */
+		return;
+	}
+	d->ino = dir;
+	*at = d;
+	l->n_split++;
 }
 
 /* --- parties --- */
@@ -203,27 +253,52 @@ static int ns_locks_load_row(struct ns_locks *l, struct wire_bytes key,
 	}
 }
 
-int ns_locks_load(struct ns_locks *l, struct rows_back *back, uint16_t shard)
+static int ns_locks_load_map(struct ns_locks *l, struct wire_bytes key,
+			     struct wire_bytes value)
+{
+	(void)value;
+	if (key.len != NS_KEY_REST + 8)
+		return -EIO;
+	ns_split_set(l, ns_be64(key.p + NS_KEY_REST), true);
+	return 0;
+}
+
+/* All rows of a type. */
+static int ns_locks_load_type(struct ns_locks *l, struct rows_back *back,
+			      uint16_t shard, uint8_t type,
+			      int (*load)(struct ns_locks *l,
+					  struct wire_bytes key,
+					  struct wire_bytes value))
 {
 	struct wire_bytes key, value;
 	struct ns_key from, to;
 	struct rows_iter *it;
 	int rv;
 
-	ns_locks_clear(l);
-	ns_key_start(&from, shard, NS_T_TXN);
+	ns_key_start(&from, shard, type);
 	to = from;
 	ns_key_end(&to);
 	rv = rows_iter_new(back, ns_key_get(&from), ns_key_get(&to), &it);
 	if (rv != 0)
 		return rv;
 	while ((rv = rows_iter_next(it, &key, &value)) == 0) {
-		rv = ns_locks_load_row(l, key, value);
+		rv = load(l, key, value);
 		if (rv != 0)
 			break;
 	}
 	rows_iter_free(it);
 	return rv == -ENOENT ? 0 : rv;
+}
+
+int ns_locks_load(struct ns_locks *l, struct rows_back *back, uint16_t shard)
+{
+	int rv;
+
+	ns_locks_clear(l);
+	rv = ns_locks_load_type(l, back, shard, NS_T_TXN, ns_locks_load_row);
+	return rv != 0 ? rv
+		       : ns_locks_load_type(l, back, shard, NS_T_SEGMENT,
+					    ns_locks_load_map);
 }
 
 /* --- from commands --- */
@@ -291,6 +366,10 @@ int ns_locks_applied(struct ns_locks *l, const struct ns_cmd *c,
 {
 	if (a->repeated || a->status != RPC_STATUS_OK)
 		return 0;
+	for (unsigned i = 0; i < a->n_maps && i < NS_ANSWER_MAPS; i++)
+		ns_split_set(l, a->maps[i].dir, a->maps[i].split);
+	if (a->n_maps > NS_ANSWER_MAPS)
+		l->any_split = true;
 	if (a->txn)
 		return ns_party_add(l, c->txn, true);
 	switch (c->tag) {

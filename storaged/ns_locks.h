@@ -7,6 +7,9 @@
  * while there is none: built from the rows when the shard is opened, then told
  * of every command that was committed.
  *
+ * Kept beside it, in the same way: which directories of the shard have segments
+ * (rows G), so that a name that is missing in any other one asks for no row.
+ *
  * The shard's loop only.
  */
 #include "storaged/ns.h"
@@ -31,8 +34,17 @@ struct ns_party {
 	uint64_t number;            /* in order of their beginning here */
 };
 
+/* A directory of the shard that has segments. */
+struct ns_split_dir {
+	struct ns_split_dir *next;  /* of one hash chain */
+	uint64_t ino;
+};
+
 struct ns_locks {
 	unsigned n;                 /* locks */
+	unsigned n_split;           /* directories with segments */
+	bool any_split;             /* there may be others: no memory */
+	struct ns_split_dir *by_dir[NS_LOCKS_HASH];
 	uint64_t last;              /* number of a party */
 	struct ns_lock *by_key[NS_LOCKS_HASH];
 	struct ns_party *parties;   /* newest first */
@@ -54,6 +66,8 @@ const struct ns_lock *ns_locks_find(const struct ns_locks *l,
 				    struct wire_u128 txn);
 /* Does one that began up to that number still hold locks here? */
 bool ns_locks_since(const struct ns_locks *l, uint64_t number);
+/* Has a directory of the shard segments? */
+bool ns_locks_is_split(const struct ns_locks *l, uint64_t dir);
 struct ns_party *ns_locks_party(struct ns_locks *l, struct wire_u128 txn,
 				bool own);
 

@@ -116,6 +116,21 @@ static int ns_map_edit(struct wire_bytes map, const struct ns_range *g,
 	return rv != -ENOENT ? rv : out->buf.err;
 }
 
+/* The inode says whether there is a map, and who hosts the shard knows. */
+static void ns_map_tell(struct ns_ctx *x, struct ns_inode *dp, bool split)
+{
+	unsigned i = x->a->n_maps;
+
+	if (split == !!(dp->r.flags & NS_INODE_SPLIT))
+		return;
+	dp->r.flags ^= NS_INODE_SPLIT;
+	x->a->n_maps++;
+	if (i >= NS_ANSWER_MAPS)
+		return;
+	x->a->maps[i].dir = dp->ino;
+	x->a->maps[i].split = split;
+}
+
 static int ns_map_change(struct ns_ctx *x, struct ns_inode *dp,
 			 const struct ns_range *g)
 {
@@ -133,10 +148,7 @@ static int ns_map_change(struct ns_ctx *x, struct ns_inode *dp,
 	if (rv == 0)
 		rv = out.count > 0 ? ns_put_map(x, ns_key_get(&k), &row)
 				   : rows_del(x->t, ns_key_get(&k));
-	if (out.count > 0)
-		dp->r.flags |= NS_INODE_SPLIT;
-	else
-		dp->r.flags &= ~(uint32_t)NS_INODE_SPLIT;
+	ns_map_tell(x, dp, out.count > 0);
 	wire_vec_fini(&out);
 	dp->r.entries += (uint64_t)more;
 	dp->dirty = true;

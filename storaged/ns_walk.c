@@ -81,9 +81,13 @@ static int ns_walk_segment(struct ns_ctx *x, const struct ns_way *way,
 			   uint64_t *dir, bool *ret_moved)
 {
 	uint64_t segment;
-	int rv = ns_segment_find(x, *dir, name, &segment);
+	int rv;
 
 	*ret_moved = false;
+	/* only what it was sent to may be a segment */
+	if (!ns_is_far(x, *dir) && *dir != way->at && !ns_may_be_split(x, *dir))
+		return 0;
+	rv = ns_segment_find(x, *dir, name, &segment);
 	if (rv == RPC_STATUS_STALE)
 		return ns_walk_anew(x, way);
 	if (rv != 0 || segment == 0)

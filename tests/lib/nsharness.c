@@ -157,6 +157,8 @@ static void nsh_check_locks(struct nsh *h, struct nsh_replica *r, unsigned i)
 	if (l->n > 0 || l->parties != NULL || r->locks[i]->n > 0 ||
 	    r->locks[i]->parties != NULL)
 		nsh_say(h, "locks are left");
+	if (l->n_split != r->locks[i]->n_split || r->locks[i]->any_split)
+		nsh_say(h, "not those directories have segments");
 	ns_locks_free(l);
 }
 

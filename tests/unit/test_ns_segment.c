@@ -128,6 +128,53 @@ static void test_rename_hops(void **state)
 	assert_int_equal(nsh_lookup(f->h, f->dir, "c", RPC_NAME_ANY, &a), OK);
 }
 
+/* Who hosts the shard knows which directories have segments, and no others. */
+static void test_who_is_split(void **state)
+{
+	struct fix *f = *state;
+	struct ns_locks *l = ns_locks_new();
+	uint64_t many[6];
+	char name[16];
+
+	assert_non_null(l);
+	make(f, "a");
+	make(f, "b");
+	assert_int_equal(ns_locks_load(l, nsh_back(f->h), SHARD), 0);
+	assert_false(ns_locks_is_split(l, f->dir));
+	split(f, 1);
+	assert_int_equal(ns_locks_load(l, nsh_back(f->h), SHARD), 0);
+	assert_true(ns_locks_is_split(l, f->dir));
+	assert_false(ns_locks_is_split(l, f->root));
+	assert_int_equal(nsh_check(f->h), 0);
+	assert_int_equal(nsh_unlink(f->h, f->dir, "a", RPC_NAME_ANY), OK);
+	assert_int_equal(nsh_check(f->h), 0);
+	assert_int_equal(ns_locks_load(l, nsh_back(f->h), SHARD), 0);
+	assert_int_equal(l->n_split, 0);
+	/* directories that are the only name of a segment each */
+	many[0] = f->dir;
+	for (int i = 1; i < 6; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(nsh_mknod(f->h, many[i - 1], name, DIR,
+					   &many[i]), OK);
+		assert_int_equal(nsh_mknod(f->h, many[i - 1], "z", REG, NULL),
+				 OK);
+		assert_int_equal(
+			nsh_split_into(f->h, many[i - 1],
+				       nsh_segment(f->h, SHARD + 1), "", 1,
+				       NULL), OK);
+		assert_int_equal(nsh_check(f->h), 0);
+	}
+	for (int i = 5; i > 0; i--) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(nsh_rmdir(f->h, many[i - 1], name), OK);
+		assert_int_equal(nsh_segments(f->h, many[i - 1]), 0);
+		assert_int_equal(nsh_unlink(f->h, many[i - 1], "z",
+					    RPC_NAME_ANY), OK);
+		assert_int_equal(nsh_check(f->h), 0);
+	}
+	ns_locks_free(l);
+}
+
 /* What loses its last name in another shard is open in its own. */
 static void test_replaced_while_open(void **state)
 {
@@ -317,6 +364,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_last_name_moved, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_rename_hops, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_who_is_split, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_replaced_while_open,
 						setup, teardown),
