@@ -22,12 +22,22 @@ struct client_follow {
 	struct buf from, path;   /* of the request under way */
 	uint64_t at;
 	bool truncated, part;
+	bool again;              /* a key whose inode went is looked up ... */
+	struct client_follow *one; /* ... by a LIST of its own, if joined */
+	unsigned depth;          /* of such LISTs */
+};
+
+enum {
+	FOLLOW_DEPTH = 4, /* then it goes whenever it is looked at */
+	FOLLOW_ASK = 2, /* is_prefix: only another shard can describe it */
+	FOLLOW_GONE = 3, /* and does not know it any more; none is answered */
 };
 
 void client_follow_free(struct client_follow *f)
 {
 	if (f == NULL)
 		return;
+	client_follow_free(f->one);
 	buf_fini(&f->request);
 	wire_vec_fini(&f->entries);
 	buf_fini(&f->last);
@@ -163,6 +173,36 @@ static int follow_collect(struct client_follow *f, struct wire_bytes entries)
 
 /* --- LIST: what only other shards know --- */
 
+/*
+ * Somebody replaced the entry since: with what is there now, the key has been
+ * there all the while. 0: there are none left.
+ */
+static int follow_again(struct client_follow *f, struct client_hop *hop)
+{
+	struct rpc_list q = { .root = f->m.root, .max = 1 };
+	struct follow_entry e = { .size = 0 };
+	struct wire_reader r;
+	uint32_t n;
+
+	if (f->depth == FOLLOW_DEPTH)
+		return 0;
+	for (r = wire_vec_reader(wire_vec_bytes(&f->entries), &n); n > 0; n--) {
+		int rv;
+
+		follow_get(&r, &e);
+		if (e.is_prefix != FOLLOW_GONE)
+			continue;
+		f->again = true;
+		q.prefix = e.key;
+		hop->tag = RPC_TAG_list;
+		hop->shard = ino_shard(q.root);
+		buf_reset(&hop->request);
+		rv = rpc_list_encode(&q, &hop->request);
+		return rv != 0 ? rv : 1;
+	}
+	return 0;
+}
+
 /* Asks one of them for all of its inodes; 0: there are none left. */
 static int follow_ask(struct client_follow *f, struct client_hop *hop)
 {
@@ -178,7 +218,7 @@ static int follow_ask(struct client_follow *f, struct client_hop *hop)
 		struct wire_writer w;
 
 		follow_get(&r, &e);
-		if (e.is_prefix != 2)
+		if (e.is_prefix != FOLLOW_ASK)
 			continue;
 		if (inos.count == 0)
 			hop->shard = ino_shard(e.size);
@@ -187,14 +227,16 @@ static int follow_ask(struct client_follow *f, struct client_hop *hop)
 		w = wire_vec_add(&inos);
 		wire_put_u64(&w, &e.size);
 	}
+	if (inos.count == 0) {
+		wire_vec_fini(&inos);
+		return follow_again(f, hop);
+	}
 	hop->tag = RPC_TAG_summary;
 	q.inos = wire_vec_bytes(&inos);
 	buf_reset(&hop->request);
-	rv = inos.count == 0 ? 0 : rpc_summary_encode(&q, &hop->request);
-	if (rv == 0)
-		rv = inos.count > 0;
+	rv = rpc_summary_encode(&q, &hop->request);
 	wire_vec_fini(&inos);
-	return rv;
+	return rv != 0 ? rv : 1;
 }
 
 /* The summary of ino, if the answer has one. */
@@ -222,7 +264,22 @@ static bool follow_described(struct wire_bytes summaries, uint64_t ino,
 	return false;
 }
 
-/* Fills in what came; what is gone since the walk is no entry. */
+/* The entries that were built from those that are there. */
+static int follow_replace(struct client_follow *f, struct wire_vec *take,
+			  int rv)
+{
+	if (rv == 0)
+		rv = take->buf.err;
+	if (rv != 0) {
+		wire_vec_fini(take);
+		return rv;
+	}
+	wire_vec_fini(&f->entries);
+	f->entries = *take;
+	return 0;
+}
+
+/* Fills in what came. */
 static int follow_describe(struct client_follow *f, uint16_t shard,
 			   struct wire_bytes payload)
 {
@@ -238,23 +295,49 @@ static int follow_describe(struct client_follow *f, uint16_t shard,
 	wire_vec_init(&out);
 	for (r = wire_vec_reader(wire_vec_bytes(&f->entries), &n); n > 0; n--) {
 		follow_get(&r, &e);
-		if (e.is_prefix == 2 && ino_shard(e.size) == shard &&
-		    !follow_described(rsp.summaries, e.size, &e)) {
-			rv = -EBADMSG;
-			break;
+		if (e.is_prefix == FOLLOW_ASK && ino_shard(e.size) == shard) {
+			if (!follow_described(rsp.summaries, e.size, &e)) {
+				rv = -EBADMSG;
+				break;
+			}
+			if (e.size == UINT64_MAX)
+				e.is_prefix = FOLLOW_GONE;
 		}
-		if (e.is_prefix != 0 || e.size != UINT64_MAX)
-			follow_put(&out, &e);
+		follow_put(&out, &e);
 	}
-	if (rv == 0)
-		rv = out.buf.err;
-	if (rv != 0) {
-		wire_vec_fini(&out);
+	return follow_replace(f, &out, rv);
+}
+
+/* The first one that was gone is what a LIST of its key has, if anything. */
+static int follow_renew(struct client_follow *f, struct wire_bytes payload)
+{
+	struct follow_entry e, now = { .is_prefix = 1 };
+	struct rpc_list_rsp rsp;
+	struct wire_reader r;
+	struct wire_vec out;
+	bool done = false;
+	uint32_t n;
+	int rv = rpc_list_rsp_decode(&rsp, payload.p, payload.len);
+
+	if (rv != 0)
 		return rv;
+	r = wire_vec_reader(rsp.entries, &n);
+	if (n > 0)
+		follow_get(&r, &now);
+	if (r.err != 0)
+		return r.err;
+	wire_vec_init(&out);
+	for (r = wire_vec_reader(wire_vec_bytes(&f->entries), &n); n > 0; n--) {
+		follow_get(&r, &e);
+		if (done || e.is_prefix != FOLLOW_GONE) {
+			follow_put(&out, &e);
+			continue;
+		}
+		done = true;
+		if (now.is_prefix == 0 && wire_bytes_eq(now.key, e.key))
+			follow_put(&out, &now);
 	}
-	wire_vec_fini(&f->entries);
-	f->entries = out;
-	return 0;
+	return follow_replace(f, &out, 0);
 }
 
 /* --- LIST: the walk --- */
@@ -370,11 +453,41 @@ static int follow_page(struct client_follow **fp, struct client_hop *hop,
 }
 
 static int follow_list(struct client_follow **fp, struct client_hop *hop,
+		       struct wire_bytes payload, struct buf *ret_answer);
+
+/* What came is of a LIST of one key. */
+static int follow_list_one(struct client_follow *f, struct client_hop *hop,
+			   struct wire_bytes payload)
+{
+	struct buf joined;
+	int rv;
+
+	buf_init(&joined, 0);
+	rv = follow_list(&f->one, hop, payload, &joined);
+	if (f->one != NULL)
+		f->one->depth = f->depth + 1;
+	if (rv == 0) {
+		f->again = false;
+		client_follow_free(f->one);
+		f->one = NULL;
+		if (joined.len > 0)
+			payload = follow_bytes(&joined);
+		rv = follow_renew(f, payload);
+		if (rv == 0)
+			rv = follow_ask(f, hop);
+	}
+	buf_fini(&joined);
+	return rv;
+}
+
+static int follow_list(struct client_follow **fp, struct client_hop *hop,
 		       struct wire_bytes payload, struct buf *ret_answer)
 {
 	int rv;
 
-	if (hop->tag == RPC_TAG_list) {
+	if (*fp != NULL && (*fp)->again) {
+		rv = follow_list_one(*fp, hop, payload);
+	} else if (hop->tag == RPC_TAG_list) {
 		rv = follow_page(fp, hop, payload);
 	} else {
 		rv = follow_describe(*fp, hop->shard, payload);

@@ -6,8 +6,9 @@
  *
  * A reply ELSEWHERE says which shard goes on, with what (RPC_WALK). A page of
  * LIST may end at a directory of another shard, and hold entries that only
- * another shard can describe: pages are joined here. ROOT_REMOVE comes back
- * to the root after each directory that was in the way.
+ * another shard can describe: pages are joined here. What that shard does not
+ * know any more was replaced, or is gone: its key is listed again. ROOT_REMOVE
+ * comes back to the root after each directory that was in the way.
  *
  * One thread at a time. Mutations need a new number for each request that is
  * sent to another place; see call.c.

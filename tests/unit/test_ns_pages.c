@@ -1,7 +1,7 @@
 /*
  * Pages of LIST and READDIR while directories are split: between two pages,
- * and while one is read, as a worker reads while the loop goes on. No name
- * comes or goes, so every answer is the same.
+ * and while one is read, as a worker reads while the loop goes on; and while
+ * files are replaced. No name comes or goes, so every answer is the same.
  *
  * Seeds are printed; NS_PAGES_SEED=n runs one of them.
  */
@@ -98,12 +98,21 @@ SEAM(rows_back_get,
 
 /* --- requests --- */
 
+/* The key stays, with another inode. */
+static void overwrite(struct run *r)
+{
+	assert_int_equal(nsh_put(r->h, r->root, files[rnd(r, COUNT(files))],
+				 wire_cstr("other"), NULL), 0);
+}
+
 static uint32_t ask_one(struct run *r, const struct client_hop *hop,
 			struct ns_answer *a, struct wire_bytes *ret_payload)
 {
 	uint32_t status;
 
 	if (!ns_is_scan(hop->tag)) { /* summaries */
+		if (rnd(r, 3) == 0)
+			overwrite(r);
 		status = nsh_send_one(r->h, hop->shard, hop->tag,
 				      &hop->request);
 		*ret_payload = nsh_payload(r->h);
