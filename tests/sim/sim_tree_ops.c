@@ -177,7 +177,7 @@ static bool same_way(const struct ver *v, const struct ver *v2,
 	const char *slash = r->key;
 	char path[TREE_KEY];
 
-	if (r2 == NULL || r2->ino != r->ino)
+	if (r2 == NULL || (!r->file && r2->ino != r->ino))
 		return false;
 	while ((slash = strchr(slash, '/')) != NULL) {
 		const struct ver_row *d, *d2;

@@ -251,12 +251,9 @@ static void flat_lacks(const struct op *op, unsigned from, const char *path,
 			   strncmp(key, prefix, strlen(prefix)) == 0;
 
 		/* "d/" is the marker here, a prefix where it is a directory */
-		for (unsigned k = from; all && k < w->n_vers; k++) {
-			const struct ver_row *r = ver_find(w->vers[k], key,
-							   v->rows[i].file);
-
-			all = r != NULL && r->ino == v->rows[i].ino;
-		}
+		for (unsigned k = from; all && k < w->n_vers; k++)
+			all = ver_find(w->vers[k], key, v->rows[i].file) !=
+			      NULL;
 		if (!all || was_listed(op, key))
 			continue;
 		tree_split_dump(w, path[0] == 0 ? w->root
