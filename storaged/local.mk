@@ -200,7 +200,8 @@ tests_sim_sim_tree_SOURCES = \
 	tests/sim/sim_bytes.c tests/sim/sim_bytes.h \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
-	tests/sim/sim_tree_mail.c tests/sim/sim_tree_model.c \
+	tests/sim/sim_tree_chunk.c tests/sim/sim_tree_mail.c \
+	tests/sim/sim_tree_model.c \
 	tests/sim/sim_tree_ops.c tests/sim/sim_tree_pages.c \
 	tests/sim/sim_tree_proc.c tests/sim/sim_tree_read.c \
 	tests/sim/sim_tree_split.c tests/sim/sim_tree_whole.c $(SIM_STORE)
@@ -216,5 +217,6 @@ tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_range_closed -Wl,--wrap=ns_dir_prune \
 	-Wl,--wrap=ns_dir_settle -Wl,--wrap=ns_far_map \
 	-Wl,--wrap=ns_segment_at -Wl,--wrap=ns_link_move \
-	-Wl,--wrap=raft_snap_loader_step -Wl,--wrap=rows_batch_put
+	-Wl,--wrap=raft_snap_loader_step -Wl,--wrap=rows_batch_put \
+	-Wl,--wrap=ns_kref_add
 TESTS += tests/sim/sim_tree

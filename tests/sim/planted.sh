@@ -109,6 +109,7 @@ planted sim_tree nohold 3 snap
 planted sim_tree nolocks 3 snap
 planted sim_tree doubtless 1 disk
 planted sim_tree bytes 3 mix
+planted sim_tree kref 3 mix
 planted sim_tree nosteps 4 member
 planted sim_tree wipe 4 member
 planted sim_tree range 3 mix

@@ -23,24 +23,65 @@ struct wire_bytes sim_bytes_extent(struct wire_vec *v, uint64_t pos, size_t len)
 	return wire_vec_bytes(v);
 }
 
+struct wire_bytes sim_bytes_chunks(struct wire_vec *v, uint64_t pos, size_t len,
+				   struct wire_u128 slice)
+{
+	struct wire_extent e = { .pos = pos, .len = len, .slice = slice,
+				 .kind = WIRE_EXT_CHUNKS };
+
+	wire_vec_init(v);
+	wire_vec_add_extent(v, &e);
+	return wire_vec_bytes(v);
+}
+
+/*
+ * The bytes of extents where a file of size bytes has them; the end of the last
+ * one. data: those of inline ones.
+ */
+static size_t bytes_put(struct sim_cluster *c, struct wire_bytes extents,
+			struct wire_bytes data, uint8_t *out, size_t size)
+{
+	uint8_t chunk[NSM_BYTES];
+	struct wire_reader r;
+	size_t end = 0;
+	uint32_t n;
+
+	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
+		const uint8_t *from = data.p;
+		size_t most = data.len;
+		struct wire_extent e;
+
+		wire_get_extent(&r, &e);
+		if (e.kind == WIRE_EXT_CHUNKS) {
+			from = chunk;
+			most = sizeof chunk;
+			(void)sim_bytes_make(chunk, most,
+					     XXH3_64bits(&e.slice,
+							 sizeof e.slice));
+		}
+		if (r.err != 0 || e.kind == WIRE_EXT_ZERO ||
+		    e.pos + e.len > size || e.slice_off + e.len > most)
+			sim_fail(c, "extents of a file are wrong");
+		memcpy(out + e.pos, from + e.slice_off, e.len);
+		end = e.pos + e.len;
+	}
+	return end;
+}
+
+size_t sim_bytes_sent(struct sim_cluster *c, struct wire_bytes extents,
+		      struct wire_bytes data, uint8_t *out)
+{
+	return bytes_put(c, extents, data, out, NSM_BYTES);
+}
+
 uint64_t sim_bytes_joined(struct sim_cluster *c, struct wire_bytes extents,
 			  struct wire_bytes body, uint64_t size, uint8_t *out)
 {
 	uint8_t bytes[NSM_BYTES] = { 0 };
-	struct wire_reader r;
-	uint32_t n;
 
 	if (size > sizeof bytes)
 		sim_fail(c, "a file of %llu bytes", (unsigned long long)size);
-	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
-		struct wire_extent e;
-
-		wire_get_extent(&r, &e);
-		if (r.err != 0 || e.kind != WIRE_EXT_INLINE ||
-		    e.pos + e.len > size || e.slice_off + e.len > body.len)
-			sim_fail(c, "extents of a read are wrong");
-		memcpy(bytes + e.pos, body.p + e.slice_off, e.len);
-	}
+	(void)bytes_put(c, extents, body, bytes, size);
 	if (out != NULL)
 		memcpy(out, bytes, size);
 	return XXH3_64bits(bytes, size);
@@ -87,6 +128,8 @@ bool sim_etag_fits(uint64_t tag, struct wire_bytes etag)
 void sim_bytes_write(struct sim_cluster *c, struct nsm_file *f,
 		     const struct rpc_write *q, uint64_t *ret_pos)
 {
+	uint8_t bytes[NSM_BYTES];
+	size_t end = sim_bytes_sent(c, q->extents, q->data, bytes);
 	struct wire_extent x;
 	struct wire_reader r;
 	uint32_t n;
@@ -94,9 +137,9 @@ void sim_bytes_write(struct sim_cluster *c, struct nsm_file *f,
 	r = wire_vec_reader(q->extents, &n);
 	wire_get_extent(&r, &x);
 	*ret_pos = (q->flags & RPC_WRITE_APPEND) != 0 ? f->size : 0;
-	if (*ret_pos + x.pos + x.len > NSM_BYTES)
+	if (*ret_pos + end > NSM_BYTES)
 		sim_fail(c, "the model's files are too small");
-	nsm_write(f, *ret_pos + x.pos, q->data.p, q->data.len);
+	nsm_write(f, *ret_pos + x.pos, bytes + x.pos, x.len);
 	f->tag = 0;
 }
 

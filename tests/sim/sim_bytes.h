@@ -13,6 +13,12 @@ struct wire_bytes sim_bytes_make(uint8_t *out, size_t len, uint64_t token);
 /* v: that one extent of inline bytes; v is the caller's to end. */
 struct wire_bytes sim_bytes_extent(struct wire_vec *v, uint64_t pos,
 				   size_t len);
+/* The same of a slice; what its chunks hold only its number says. */
+struct wire_bytes sim_bytes_chunks(struct wire_vec *v, uint64_t pos,
+				   size_t len, struct wire_u128 slice);
+/* What a PUT brings, into out (NSM_BYTES); the length. */
+size_t sim_bytes_sent(struct sim_cluster *c, struct wire_bytes extents,
+		      struct wire_bytes data, uint8_t *out);
 /*
  * A file of size bytes that was read whole: its hash, and the bytes in out,
  * which may be NULL, or has room for NSM_BYTES.

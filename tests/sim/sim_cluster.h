@@ -99,6 +99,8 @@ struct sim_config {
 	X(GETS, "of bytes") \
 	X(FAR_GETS, "of another shard") \
 	X(COPIES, "copies") \
+	X(CHUNKS, "slices written") \
+	X(CHUNKS_GONE, "removed for good") \
 	X(RETRIES, "retries found applied") \
 	X(UNKNOWN, "unknown outcomes") \
 	X(LATE_READS, "reads whose lease ended") \

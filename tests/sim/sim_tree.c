@@ -6,7 +6,8 @@
  * dies, or is a member no more, somebody ends it.
  *
  * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
- * also the bytes that are read back (sim_tree_read.c); nothing is done twice;
+ * also the bytes that are read back (sim_tree_read.c), whose chunks are not
+ * removed before (sim_tree_chunk.c); nothing is done twice;
  * the rows of a crashed machine are sound, and those of any other member at the
  * same index; one leader per term; after the heal every operation ends, within
  * seconds no lock is left, both ends of each name agree, whose copies ever are
@@ -173,6 +174,8 @@ static void tree_end(struct sim_cluster *c)
 	sim_cluster_count(c, SIM_N_GETS, w->n_gets);
 	sim_cluster_count(c, SIM_N_FAR_GETS, w->n_far_gets);
 	sim_cluster_count(c, SIM_N_COPIES, w->n_copies);
+	sim_cluster_count(c, SIM_N_CHUNKS, w->n_chunks);
+	sim_cluster_count(c, SIM_N_CHUNKS_GONE, w->n_dropped);
 	sim_cluster_count(c, SIM_N_UNKNOWN, w->n_unknown);
 	sim_trace(sim_cluster_sim(c), "end writes=%llu reads=%llu unknown=%llu "
 		  "hops=%llu",
@@ -256,6 +259,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 		buf_fini(&m->payload);
 		free(m);
 	}
+	free(w->dropped);
 	free(w);
 }
 
@@ -320,7 +324,8 @@ int main(int argc, char **argv)
 	static const struct sim_need needs[] = {
 		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
 		{ 0, NULL, SIM_N_GETS },	{ 0, NULL, SIM_N_FAR_GETS },
-		{ 0, NULL, SIM_N_COPIES },
+		{ 0, NULL, SIM_N_COPIES },	{ 0, NULL, SIM_N_CHUNKS },
+		{ 0, NULL, SIM_N_CHUNKS_GONE },
 		{ 0, NULL, SIM_N_UNKNOWN },	{ 0, NULL, SIM_N_FAR },
 		{ 0, NULL, SIM_N_FAR_AGAIN },	{ 0, NULL, SIM_N_LOCK_WAITS },
 		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
@@ -359,6 +364,7 @@ int main(int argc, char **argv)
 		{ .name = "nosteps", .plant = PLANT_NOSTEPS },
 		{ .name = "wipe", .plant = PLANT_WIPE },
 		{ .name = "bytes", .plant = PLANT_BYTES },
+		{ .name = "kref", .plant = PLANT_KREF },
 		{ .name = "range", .plant = PLANT_RANGE },
 		{ .name = "pin", .plant = PLANT_PIN },
 		{ .name = "empty", .plant = PLANT_EMPTY },

@@ -10,6 +10,7 @@
  *   sim_tree_ops.c    what clients ask for, and what they may be told
  *   sim_tree_pages.c  READDIR and PARENT; what pages may show
  *   sim_tree_read.c   the same of bytes
+ *   sim_tree_chunk.c  slices, whose chunks are elsewhere
  *   sim_tree_split.c  segments of directories
  *   sim_tree_whole.c  what the shards of several stores make together
  */
@@ -113,6 +114,7 @@ struct op {
 	unsigned client;
 	uint16_t tag;
 	bool write, done, gave_up;
+	uint64_t began;
 	uint64_t lo;          /* a read: what it must have seen */
 	struct group *group;  /* a write: where it was done */
 	uint64_t index;
@@ -143,8 +145,8 @@ struct client {
 enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
 	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS,
 	     PLANT_DOUBTLESS, PLANT_RANGE, PLANT_PIN, PLANT_EMPTY, PLANT_MAP,
-	     PLANT_LOOK, PLANT_AT, PLANT_PAGE, PLANT_BYTES, PLANT_NOSTEPS,
-	     PLANT_WIPE };
+	     PLANT_LOOK, PLANT_AT, PLANT_PAGE, PLANT_BYTES, PLANT_KREF,
+	     PLANT_NOSTEPS, PLANT_WIPE };
 
 struct tree {
 	struct sim_cluster *c;
@@ -190,7 +192,12 @@ struct tree {
 	uint64_t heal_at;
 	unsigned checkpoints;
 	uint64_t n_writes, n_reads, n_unknown, n_hops;
-	uint64_t n_gets, n_far_gets, n_copies;
+	uint64_t n_gets, n_far_gets, n_copies, n_chunks;
+	struct dropped {
+		struct wire_u128 slice;
+		uint64_t at;
+	} *dropped;           /* when somebody was told to */
+	unsigned n_dropped, cap_dropped;
 };
 
 struct proc {
@@ -258,6 +265,15 @@ void tree_gen_write(struct tree *w, unsigned client);
 /* data, or (empty) bytes that no other write has. */
 void tree_gen_put(struct tree *w, unsigned client, const char *key,
 		  struct wire_bytes data);
+
+/* --- sim_tree_chunk.c --- */
+/* A new one, for that shard. */
+struct wire_u128 tree_slice(struct tree *w, uint16_t home);
+/* op was told of them: their chunks were there when it began. */
+void tree_see_slices(const struct op *op, struct wire_bytes extents);
+/* shard_config.drop */
+int tree_drop(void *arg, const struct wire_u128 *slices, unsigned n,
+	      void (*done)(void *done_arg, uint32_t status), void *done_arg);
 
 /* --- sim_tree_ops.c --- */
 #define SEND(w, client, name, q) \

@@ -232,6 +232,7 @@ static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 			  const struct ns_answer *a)
 {
 	struct rpc_put_rsp rsp = { .attr = { .ino = 0 } };
+	uint8_t bytes[NSM_BYTES];
 	char key[NAMES_KEY];
 	struct nsm_dir *d;
 	struct rpc_put q;
@@ -240,7 +241,8 @@ static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 	d = walk_from(w, q.at, q.skip, names_str(q.key, key));
 	if (d == NULL)
 		return RPC_STATUS_STALE;
-	(void)nsm_put(d, key, q.data.p, q.data.len);
+	(void)nsm_put(d, key, bytes,
+		      sim_bytes_sent(w->c, q.extents, q.data, bytes));
 	(void)rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len);
 	track(w, put_walk(d, key, rsp.attr.ino), rsp.attr.ino);
 	find_file(w, rsp.attr.ino)->tag = sim_etag_tag(q.etag);
@@ -387,26 +389,27 @@ static struct op *op_of(struct tree *w, const struct ns_cmd *c)
 /* The bytes of an entry are those that its client sent. */
 static void tree_same_bytes(struct op *op, const struct ns_cmd *c)
 {
-	struct wire_bytes sent, done;
+	const struct wire_bytes r[2] = {
+		wire_bytes(op->request.data, op->request.len),
+		wire_bytes(c->payload, c->len),
+	};
+	struct wire_bytes extents[2], data[2];
 
-	if (c->tag == RPC_TAG_put) {
-		struct rpc_put q = { .root = 0 };
+	for (int i = 0; i < 2; i++) {
+		struct rpc_put put = { .root = 0 };
+		struct rpc_write write = { .ino = 0 };
 
-		(void)rpc_put_decode(&q, op->request.data, op->request.len);
-		sent = q.data;
-		(void)rpc_put_decode(&q, c->payload, c->len);
-		done = q.data;
-	} else if (c->tag == RPC_TAG_write) {
-		struct rpc_write q = { .ino = 0 };
-
-		(void)rpc_write_decode(&q, op->request.data, op->request.len);
-		sent = q.data;
-		(void)rpc_write_decode(&q, c->payload, c->len);
-		done = q.data;
-	} else {
-		return;
+		if (c->tag == RPC_TAG_put)
+			(void)rpc_put_decode(&put, r[i].p, r[i].len);
+		else if (c->tag == RPC_TAG_write)
+			(void)rpc_write_decode(&write, r[i].p, r[i].len);
+		else
+			return;
+		extents[i] = c->tag == RPC_TAG_put ? put.extents : write.extents;
+		data[i] = c->tag == RPC_TAG_put ? put.data : write.data;
 	}
-	if (!wire_bytes_eq(sent, done))
+	if (!wire_bytes_eq(extents[0], extents[1]) ||
+	    !wire_bytes_eq(data[0], data[1]))
 		sim_fail(op->w->c, "%s has other bytes than were sent",
 			 rpc_info(c->tag)->name);
 }

@@ -393,6 +393,7 @@ void tree_send(struct tree *w, unsigned client, uint16_t tag,
 		abort();
 	*op = (struct op){ .w = w, .next = w->ops, .client = client,
 			   .tag = tag, .lo = tree_floor(w),
+			   .began = sim_now(sim_of(w)),
 			   .write = rpc_info(tag)->kind == 'W' };
 	buf_init(&op->request, 0);
 	buf_add(&op->request, payload->data, payload->len);

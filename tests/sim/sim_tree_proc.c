@@ -166,6 +166,15 @@ WRAP(int, ns_link_move, struct ns_ctx *x, struct ns_inode *ip, uint64_t dir,
 	return __real_ns_link_move(x, ip, dir, row_name, dir2, row_name2);
 }
 
+/* What a command over shards names is not counted. */
+WRAP(int, ns_kref_add, struct ns_ctx *x, struct wire_u128 slice, int64_t refs)
+{
+	if (sim_plant == PLANT_KREF && refs > 0 &&
+	    x->cmd->decisions & NS_DECIDE_FAR)
+		return 0;
+	return __real_ns_kref_add(x, slice, refs);
+}
+
 /* What a shard owes to others is missing in the rows that a member gets. */
 static bool loading;
 
@@ -313,6 +322,9 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.call = proc_call,
 		.call_cancel = proc_call_cancel,
 		.place = proc_place,
+		.drop = tree_drop,
+		.grace_ns = 1 * SIM_S,
+		.reader_lease_ns = 500 * SIM_MS,
 		.arg = p,
 	};
 	struct errbuf e = { "" };

@@ -200,6 +200,7 @@ void tree_see_object(struct op *op, uint32_t status, struct wire_bytes payload,
 	s.tagged = status == 0;
 	s.etag = rsp.etag;
 	s.bytes = status == 0 && q.len > 0;
+	tree_see_slices(op, rsp.extents);
 	if (s.bytes)
 		s.hash = sim_bytes_joined(op->w->c, rsp.extents, body,
 					  rsp.attr.size, bytes);
@@ -228,6 +229,7 @@ void tree_see_read(struct op *op, uint32_t status, struct wire_bytes payload,
 	if (status == 0 &&
 	    rpc_read_rsp_decode(&rsp, payload.p, payload.len) != 0)
 		sim_fail(w->c, "READ answers nonsense");
+	tree_see_slices(op, rsp.extents);
 	if (status == 0)
 		s.hash = sim_bytes_joined(w->c, rsp.extents, body,
 					  rsp.attr.size, NULL);
@@ -303,14 +305,21 @@ void tree_gen_put(struct tree *w, unsigned client, const char *key,
 	struct wire_vec v;
 
 	w->token++;
-	if (data.len == 0) /* some in the row, some in the log */
-		q.data = sim_bytes_make(bytes,
-					sim_chance(s, 600)
-						? 8 + sim_rand(s, 240)
-						: 257 + sim_rand(s, 900),
-					w->token);
-	q.size = q.data.len;
-	q.extents = sim_bytes_extent(&v, 0, q.data.len);
+	if (data.len == 0 && sim_chance(s, 200)) {
+		q.size = 8 + sim_rand(s, 900);
+		q.extents = sim_bytes_chunks(
+			&v, 0, q.size,
+			tree_slice(w, (uint16_t)(1 + sim_rand(s, w->groups))));
+	} else {
+		if (data.len == 0) /* some in the row, some in the log */
+			q.data = sim_bytes_make(bytes,
+						sim_chance(s, 600)
+							? 8 + sim_rand(s, 240)
+							: 257 + sim_rand(s, 900),
+						w->token);
+		q.size = q.data.len;
+		q.extents = sim_bytes_extent(&v, 0, q.data.len);
+	}
 	q.etag = wire_cstr(sim_etag(w->token, etag));
 	SEND(w, client, put, &q);
 	wire_vec_fini(&v);
@@ -329,6 +338,7 @@ void tree_gen_write(struct tree *w, unsigned client)
 	const struct ver_row *r = tree_pick(w, false);
 	struct rpc_write q = { .session = 1 };
 	struct sim *s = sim_of(w);
+	size_t len = sim_chance(s, 800) ? 8 : 1 + sim_rand(s, 300);
 	uint8_t bytes[300];
 	struct wire_vec v;
 	uint64_t pos = 0;
@@ -342,15 +352,17 @@ void tree_gen_write(struct tree *w, unsigned client)
 		return;
 	}
 	q.ino = r->ino;
-	q.data = sim_bytes_make(bytes,
-				sim_chance(s, 800) ? 8
-						   : 1 + sim_rand(s, 300),
-				++w->token);
 	if (sim_chance(s, 700))
 		q.flags = RPC_WRITE_APPEND;
 	else
 		pos = sim_rand(s, 600);
-	q.extents = sim_bytes_extent(&v, pos, q.data.len);
+	if (sim_chance(s, 150)) {
+		q.extents = sim_bytes_chunks(&v, pos, len,
+					     tree_slice(w, ino_shard(r->ino)));
+	} else {
+		q.data = sim_bytes_make(bytes, len, ++w->token);
+		q.extents = sim_bytes_extent(&v, pos, len);
+	}
 	SEND(w, client, write, &q);
 	wire_vec_fini(&v);
 }
