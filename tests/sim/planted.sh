@@ -145,6 +145,7 @@ clean sim_tree 3 mix
 clean sim_tree 3 disk
 clean sim_tree 3 snap
 clean sim_tree 4 member
+clean sim_tree 4 churn
 clean sim_tree 1 disk
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"

@@ -36,6 +36,7 @@ struct sim_profile {
 	unsigned leader_stab;     /* permille of those just elected, at once */
 	unsigned loss;            /* permille of frames at most */
 	unsigned dup;             /* permille of frames */
+	bool moves;               /* members move, for who has a manager */
 };
 
 struct sim_ops {

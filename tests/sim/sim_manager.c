@@ -13,7 +13,7 @@ void sim_manager_init(struct sim_manager *m, unsigned groups, unsigned nodes,
 		abort();
 	m->groups = groups;
 	m->images = images;
-	m->moves = strcmp(profile->name, "member") == 0;
+	m->moves = profile->moves;
 	m->transfers = m->moves || strcmp(profile->name, "snap") == 0;
 	m->founders = m->moves && seed % 2 == 0 ? 1 : nodes;
 	if (m->moves && m->founders > 3)

@@ -31,7 +31,7 @@ struct sim_manager {
 };
 
 /*
- * Members move under the profile "member", leaderships under "snap", too.
+ * Leaderships move under the profile "snap", too.
  * images: SIM_NODES of them.
  */
 void sim_manager_init(struct sim_manager *m, unsigned groups, unsigned nodes,

@@ -337,7 +337,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 		.nodes = nodes,
 		.fault_ms = fault_ms,
 		/* a manager takes some twenty steps, one after the other */
-		.heal_ms = strcmp(profile->name, "member") == 0 ? 20000 : 10000,
+		.heal_ms = profile->moves ? 20000 : 10000,
 		.seed = seed,
 		.tracing = tracing,
 		.pauses = seed % 4 == 1,

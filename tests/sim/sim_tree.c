@@ -1,20 +1,19 @@
 /*
  * One namespace whose directories lie all over the shards (storaged/shard*.c
  * as it is, each shard a group of one or three voters, or of a changing number),
- * on simulated machines that crash, pause, lose messages and (profile member)
- * whole disks: whatever a transaction has done when its coordinator or a partner
- * dies, or is a member no more, somebody ends it.
+ * on simulated machines that crash, pause, lose messages and (profiles member,
+ * churn) whole disks: whatever a transaction has done when its coordinator or a
+ * partner dies, or is a member no more, somebody ends it.
  *
  * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
  * also the bytes that are read back (sim_tree_read.c), whose chunks are not
- * removed before (sim_tree_chunk.c); nothing is done twice;
- * the rows of a crashed machine are sound, and those of any other member at the
- * same index; one leader per term; after the heal every operation ends, within
- * seconds no lock is left, both ends of each name agree, whose copies ever are
- * compared, and listings show what the tree has. Values that the rows of a
- * process name when it starts, and at the end, are in its log, while the log's
- * cleaner runs and (profiles snap, member) members that lag fetch the rows of
- * others.
+ * removed before (sim_tree_chunk.c); nothing is done twice; the rows of a crashed
+ * machine are sound, and those of any other member at the same index; one leader
+ * per term; after the heal every operation ends, within seconds no lock is left,
+ * both ends of each name agree, whose copies ever are compared, and listings
+ * show what the tree has. Values that the rows of a process name when it starts,
+ * and at the end, are in its log, while the log's cleaner runs and (profiles
+ * snap, member, churn) members that lag fetch the rows of others.
  *
  * In half of the seeds directories are split meanwhile, and nobody may see it.
  *
@@ -319,6 +318,7 @@ int main(int argc, char **argv)
 		{ 3, "snap", 15 },
 		{ 4, "member", 15 },
 		{ 5, "member", 3 },
+		{ 4, "churn", 10 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
@@ -342,6 +342,10 @@ int main(int argc, char **argv)
 		{ 0, "member", SIM_N_AMID_TRANSFERS },
 		{ 0, "member", SIM_N_AMID_INSTALLS },
 		{ 0, "member", SIM_N_AMID_WIPES },
+		{ 0, "churn", SIM_N_CHANGES },	{ 0, "churn", SIM_N_INSTALLS },
+		{ 0, "churn", SIM_N_WIPES },	{ 0, "churn", SIM_N_DEATHS },
+		{ 0, "churn", SIM_N_AMID_INSTALLS },
+		{ 0, "churn", SIM_N_AMID_WIPES },
 		{ 0, NULL, SIM_N_SPLITS },	{ 0, NULL, SIM_N_SPLIT_WAITS },
 		{ 0, "mix", SIM_N_SEGMENTS_GONE },
 		{ 0, "calm", SIM_N_SEGMENTS_GONE },
