@@ -164,9 +164,9 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
 	tests/sim/sim_shard_gen.h \
 	tests/sim/sim_shard_model.c tests/sim/sim_shard_open.c \
-	tests/sim/sim_shard_plant.c \
+	tests/sim/sim_shard_plant.c tests/sim/sim_shard_slice.c \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
-	tests/sim/sim_shard_state.c $(SIM_STORE)
+	tests/sim/sim_shard_state.c tests/sim/sim_shard_upload.c $(SIM_STORE)
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
 tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_apply -Wl,--wrap=ns_slot_find -Wl,--wrap=seg_append \
@@ -178,7 +178,8 @@ tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=rows_back_checkpoint -Wl,--wrap=raft_snap_loader_step \
 	-Wl,--wrap=raft_snap_load -Wl,--wrap=rows_stream_writer_new \
 	-Wl,--wrap=rows_replaced -Wl,--wrap=opens_count \
-	-Wl,--wrap=opens_end
+	-Wl,--wrap=opens_end -Wl,--wrap=ns_krefs_flush \
+	-Wl,--wrap=ns_put_page -Wl,--wrap=ns_part_drop
 TESTS += tests/sim/sim_shard
 
 # crash states of the log's cleaner (tests/fault/states.sh: many)

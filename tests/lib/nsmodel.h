@@ -18,6 +18,7 @@ struct nsm_file {
 	bool marker; /* has or had the empty name */
 	size_t size;
 	uint64_t ino, tag; /* the user's */
+	unsigned composite; /* the user's */
 	uint8_t bytes[NSM_BYTES];
 };
 

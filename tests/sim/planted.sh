@@ -95,6 +95,10 @@ planted sim_shard gate 4 member
 planted sim_shard openless 3 mix
 planted sim_shard graceless 3 mix
 planted sim_shard endless 1 disk
+planted sim_shard hasty 3 calm
+planted sim_shard revive 3 mix
+planted sim_shard pieces 3 mix
+planted sim_shard unlisted 3 mix
 planted sim_shard quorum 3 disk
 planted sim_shard rotend 3 rot
 planted sim_shard rewrite 3 rot

@@ -5,11 +5,22 @@
 #include <string.h>
 #include <xxhash.h>
 
+static void bytes_from(uint64_t token, uint64_t off, uint8_t *out, size_t len)
+{
+	for (uint64_t i = off; i < off + len; i++)
+		*out++ = (uint8_t)(token >> (i % 8 * 8) ^ i / 8);
+}
+
 struct wire_bytes sim_bytes_make(uint8_t *out, size_t len, uint64_t token)
 {
-	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(token >> (i % 8 * 8) ^ i / 8);
+	bytes_from(token, 0, out, len);
 	return wire_bytes(out, len);
+}
+
+void sim_bytes_slice(struct wire_u128 slice, uint64_t off, uint8_t *out,
+		     size_t len)
+{
+	bytes_from(XXH3_64bits(&slice, sizeof slice), off, out, len);
 }
 
 struct wire_bytes sim_bytes_extent(struct wire_vec *v, uint64_t pos, size_t len)
@@ -41,28 +52,25 @@ struct wire_bytes sim_bytes_chunks(struct wire_vec *v, uint64_t pos, size_t len,
 static size_t bytes_put(struct sim_cluster *c, struct wire_bytes extents,
 			struct wire_bytes data, uint8_t *out, size_t size)
 {
-	uint8_t chunk[NSM_BYTES];
 	struct wire_reader r;
 	size_t end = 0;
 	uint32_t n;
 
 	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
-		const uint8_t *from = data.p;
-		size_t most = data.len;
+		bool chunks;
 		struct wire_extent e;
 
 		wire_get_extent(&r, &e);
-		if (e.kind == WIRE_EXT_CHUNKS) {
-			from = chunk;
-			most = sizeof chunk;
-			(void)sim_bytes_make(chunk, most,
-					     XXH3_64bits(&e.slice,
-							 sizeof e.slice));
-		}
+		chunks = e.kind == WIRE_EXT_CHUNKS;
 		if (r.err != 0 || e.kind == WIRE_EXT_ZERO ||
-		    e.pos + e.len > size || e.slice_off + e.len > most)
+		    e.pos + e.len > size ||
+		    (!chunks && e.slice_off + e.len > data.len))
 			sim_fail(c, "extents of a file are wrong");
-		memcpy(out + e.pos, from + e.slice_off, e.len);
+		if (chunks)
+			sim_bytes_slice(e.slice, e.slice_off, out + e.pos,
+					e.len);
+		else
+			memcpy(out + e.pos, data.p + e.slice_off, e.len);
 		end = e.pos + e.len;
 	}
 	return end;
@@ -105,9 +113,9 @@ uint64_t sim_etag_tag(struct wire_bytes etag)
 {
 	char hex[17] = "";
 
-	if (etag.len == 34) { /* quoted */
+	if (etag.len >= 2 && etag.p[0] == '"') {
 		etag.p++;
-		etag.len = 32;
+		etag.len -= 2;
 	}
 	if (etag.len != 32)
 		return 0;

@@ -16,6 +16,9 @@ struct wire_bytes sim_bytes_extent(struct wire_vec *v, uint64_t pos,
 /* The same of a slice; what its chunks hold only its number says. */
 struct wire_bytes sim_bytes_chunks(struct wire_vec *v, uint64_t pos,
 				   size_t len, struct wire_u128 slice);
+/* Those bytes, from off on. */
+void sim_bytes_slice(struct wire_u128 slice, uint64_t off, uint8_t *out,
+		     size_t len);
 /* What a PUT brings, into out (NSM_BYTES); the length. */
 size_t sim_bytes_sent(struct sim_cluster *c, struct wire_bytes extents,
 		      struct wire_bytes data, uint8_t *out);

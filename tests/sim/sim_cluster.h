@@ -138,7 +138,10 @@ struct sim_config {
 	X(KEPT, "open files that lost their name") \
 	X(NAMELESS, "calls to such") \
 	X(OPENS_LOST, "opens that no leader was told in time") \
-	X(SESSIONS, "ended sessions")
+	X(SESSIONS, "ended sessions") \
+	X(DROPPED, "slices removed") \
+	X(LATE_COMMITS, "commits of what was dead") \
+	X(COMPLETED, "completed uploads")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)

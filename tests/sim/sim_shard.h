@@ -11,6 +11,8 @@
  *   sim_shard_client.c  clients with the retry rules of common/client/call.c
  *   sim_shard_gen.c     what clients ask for
  *   sim_shard_open.c    mounts that hold files open
+ *   sim_shard_slice.c   chunks, and who names them
+ *   sim_shard_upload.c  multipart uploads
  *   sim_shard_plant.c   bugs to be found, seams
  */
 #include <sys/queue.h>
@@ -28,6 +30,8 @@
 #define SHARD_CLIENTS 6
 #define SHARD_OPS 2     /* of a client at once */
 #define SHARD_KEY 48    /* longest path, with its end */
+#define ETAG_MAX 48     /* its text, with its end */
+#define UPLOAD_PARTS 4  /* part numbers go up to that */
 
 struct world;
 struct proc;
@@ -39,6 +43,7 @@ struct ver_row {
 	char key[SHARD_KEY];
 	uint64_t ino, tag, size, hash;
 	uint32_t nlink; /* 0: directory */
+	unsigned composite; /* 2: chunks are among its parts */
 };
 
 /* All names behind the command at index. */
@@ -46,12 +51,30 @@ struct ver {
 	uint64_t index;
 	unsigned n;
 	unsigned n_all; /* behind n: files without a name, by inode */
+	unsigned n_up;  /* behind them: uploads, in the order of lists */
 	struct ver_row rows[];
 };
 
 struct link_to {
 	struct nsm_file *file;
 	bool orphan; /* no name, kept because it may be open */
+	uint16_t *slices; /* of each byte: number + 1, or 0; NULL: none */
+	uint16_t parts[UPLOAD_PARTS]; /* those of a composite's parts */
+};
+
+/* Bytes that stores have, for a shard to name. */
+struct slice {
+	struct wire_u128 id;
+	uint16_t group;
+	uint32_t len;
+	bool dropped; /* the stores have removed it */
+};
+
+/* What a shard knows of one. */
+struct slice_state {
+	bool named, dead;
+	bool waits;    /* it was named until `since` */
+	int64_t since;
 };
 
 /* What every machine must have applied at an index. */
@@ -89,6 +112,17 @@ struct model {
 	struct nsm_dir *dir;
 	struct link_to *files;
 	unsigned n_files, cap_files;
+	struct upload *uploads;
+	unsigned n_uploads, cap_uploads;
+	/* composites that are gone, and whose parts the queue still has */
+	struct {
+		uint64_t ino;
+		uint16_t parts[UPLOAD_PARTS];
+	} *queued;
+	unsigned n_queued, cap_queued;
+	bool unqueued;         /* one of them is no more */
+	struct slice_state *slices; /* by number */
+	uint64_t cap_slices;
 	struct ver **vers;
 	unsigned n_vers, cap_vers;
 	uint8_t owner[SIM_TERMS]; /* store that led in a term */
@@ -148,7 +182,8 @@ enum plant {
 	PLANT_DOUBTLESS, PLANT_REUSE, PLANT_GATE,
 	PLANT_NOHOLD, PLANT_SNAPSYNC, PLANT_SNAPLATE,
 	PLANT_SNAPCACHE, PLANT_SNAPHALF, PLANT_RESET, PLANT_TRUNC,
-	PLANT_OPENLESS, PLANT_GRACELESS, PLANT_ENDLESS,
+	PLANT_OPENLESS, PLANT_GRACELESS, PLANT_ENDLESS, PLANT_HASTY,
+	PLANT_REVIVE, PLANT_PIECES, PLANT_UNLISTED,
 };
 
 struct world {
@@ -188,6 +223,12 @@ struct world {
 		uint64_t ended[SHARD_GROUPS]; /* index; 0: not yet */
 	} *sessions;
 	unsigned n_sessions, cap_sessions;
+	struct slice *slices;
+	unsigned n_slices, cap_slices;
+	struct sent *sent;    /* uploads, as clients see them */
+	uint64_t lease;       /* of a reader */
+	bool jumps;           /* clocks do, so leases say nothing */
+	bool drains;          /* in the end leases are waited for */
 	enum { HEAL_NOT, HEAL_OPS, HEAL_LAST, HEAL_APPLY, HEAL_SWEEP,
 	       HEAL_CHECKPOINT, HEAL_DONE } heal;
 	uint64_t heal_at;     /* nothing is on its way behind this */
@@ -248,8 +289,11 @@ void model_cut(struct model *m, struct proc *p, uint64_t index);
 const struct ver_row *ver_key(const struct ver *v, const char *key, size_t len);
 /* With or without a name. */
 const struct ver_row *ver_ino(const struct ver *v, uint64_t ino);
-/* Some state between op->lo and now must give this answer. */
-void model_read(struct model *m, const struct op *op, uint32_t status,
+/*
+ * Some state between op->lo and now must give this answer. False: it names what
+ * is gone by now, ask again.
+ */
+bool model_read(struct model *m, const struct op *op, uint32_t status,
 		struct wire_bytes payload, struct wire_bytes body);
 
 /* --- sim_shard_proc.c --- */
@@ -301,6 +345,79 @@ bool open_session_over(const struct model *m, uint64_t session);
 bool open_see(const struct model *m, const struct ver *v,
 	      const struct rpc_open *q, const struct op *op, uint32_t status,
 	      const struct rpc_attr_rsp *rsp);
+
+/* --- sim_shard_slice.c --- */
+/* Of shard_config. */
+int slice_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
+		  void (*done)(void *done_arg, uint32_t status),
+		  void *done_arg);
+struct body *slice_on_chunk(void *arg, struct wire_u128 slice, uint32_t index);
+void slice_bytes(struct world *w, struct wire_u128 id, uint64_t off,
+		 uint8_t *out, size_t len);
+bool slice_is_gone(struct world *w, struct wire_u128 id);
+/* Its number + 1; nobody made it: fails. */
+uint16_t slice_name(struct world *w, struct wire_u128 id);
+/* The model: may these be named? */
+uint32_t slice_commit(struct model *m, struct wire_bytes extents);
+/* x of a request comes into a file at pos; others go. */
+void slice_put(struct model *m, struct link_to *l, uint64_t pos,
+	       const struct wire_extent *x, struct wire_bytes data);
+void slice_wrote(struct link_to *l, uint64_t pos, uint64_t len, uint16_t name);
+uint32_t slice_reap(struct model *m, const struct ns_cmd *c,
+		    const struct ns_answer *a);
+uint32_t slice_dropped_by_client(struct model *m, const struct ns_cmd *c);
+/* A command ran: who is named now? */
+void slice_after(struct model *m, const struct ns_cmd *c);
+void slice_forget(struct model *m);
+/* A slice, or part of one; its bytes. */
+uint64_t slice_gen_extents(struct gen *g, struct wire_vec *v, uint64_t pos);
+void slice_gen_drop(struct gen *g);
+void slice_gen_reap(struct gen *g);
+/* What nobody names is asked for; it is over when all that has gone. */
+void slice_end(struct world *w);
+bool slice_over(const struct world *w);
+void slice_check_end(struct world *w);
+
+/* --- sim_shard_upload.c --- */
+void upload_init(struct world *w);
+void upload_fini(struct world *w);
+void etag_text(uint64_t tag, char out[ETAG_MAX]);
+/* Of an ETag, in quotes or not; 0: not one of ours. */
+uint64_t etag_tag(struct wire_bytes etag);
+uint32_t upload_create(struct model *m, const struct ns_cmd *c,
+		       const struct ns_answer *a);
+uint32_t upload_part(struct model *m, const struct ns_cmd *c);
+uint32_t upload_abort(struct model *m, const struct ns_cmd *c);
+/* What a COMPLETE would make, but for its conditions; then it is done. */
+struct whole {
+	uint64_t tag;
+	size_t len;
+	uint16_t slices[UPLOAD_PARTS]; /* numbers + 1 */
+	uint8_t bytes[NSM_BYTES];
+};
+uint32_t upload_join(struct model *m, const struct rpc_mpu_complete *q,
+		     struct whole *ret);
+void upload_joined(struct model *m, struct wire_u128 id,
+		   const struct whole *whole, struct link_to *l);
+/* A file is given up, perhaps a whole; its parts are the queue's. */
+void upload_dropped(struct model *m, const struct link_to *l);
+void upload_queue_work(struct model *m, const struct ns_cmd *c);
+/* Which slices parts name, of uploads, wholes, and those in the queue. */
+void upload_named(const struct model *m, bool *named);
+void upload_forget(struct model *m);
+/* The i-th of a shard as a row of a state. */
+void upload_row(const struct model *m, unsigned i, struct ver_row *r);
+bool upload_see_parts(const struct ver *v, const struct rpc_mpu_parts *q,
+		      uint32_t status, const struct rpc_mpu_parts_rsp *rsp);
+bool upload_see_list(const struct ver *v, const struct rpc_mpu_list *q,
+		     uint32_t status, const struct rpc_mpu_list_rsp *rsp);
+void upload_gen_create(struct gen *g);
+void upload_gen_part(struct gen *g);
+void upload_gen_complete(struct gen *g);
+void upload_gen_abort(struct gen *g);
+void upload_gen_list(struct gen *g);
+/* Aborts all that are left. */
+void upload_end(struct world *w);
 
 /* --- sim_shard_gen.c --- */
 void gen_op(struct world *w, unsigned client);

@@ -207,9 +207,11 @@ static void op_reply(void *arg)
 	op->w->hint[op->m->group - 1] = p->node;
 	if (op->write) {
 		op_acked(op, p->status, answer);
-	} else {
+	} else if (model_read(op->m, op, p->status, payload, body)) {
 		op->w->n_reads++;
-		model_read(op->m, op, p->status, payload, body);
+	} else {
+		op_backoff(op);
+		return;
 	}
 	sim_trace(sim_of(op), "done client=%u group=%u %s status=%s try=%u",
 		  op->client, op->m->group, rpc_info(op->tag)->name,
@@ -245,8 +247,10 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	body_unref(body);
 	if (sim_chance(s, 30))
 		free(p); /* the reply is lost: the timeout finds out */
-	else
-		sim_after_owned(s, sim_range(s, 30 * SIM_US, 5 * SIM_MS),
+	else /* or a reader takes his time to get the chunks */
+		sim_after_owned(s, sim_range(s, 30 * SIM_US,
+					     sim_chance(s, 20) ? 600 * SIM_MS
+							       : 5 * SIM_MS),
 				op_reply, p);
 	LIST_REMOVE(call, link);
 	free(call);
@@ -354,8 +358,10 @@ struct op *client_op(struct world *w, unsigned client, struct model *m,
 	*op = (struct op){ .w = w, .next = w->ops, .m = m, .client = client,
 			   .tag = tag, .lo = m->floor, .payload = *payload,
 			   .write = rpc_info(tag)->kind == 'W' };
+	/* managers and stores never are */
 	op->loose = op->write && tag != RPC_TAG_root_create &&
-		    tag != RPC_TAG_session_end && sim_chance(s, w->loose);
+		    tag != RPC_TAG_session_end && tag != RPC_TAG_slice_reap &&
+		    sim_chance(s, w->loose);
 	w->ops = op;
 	w->open++;
 	w->clients[client].busy++;

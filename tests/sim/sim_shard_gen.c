@@ -59,22 +59,28 @@ struct wire_bytes gen_bytes(struct gen *g, uint8_t *bytes, size_t len)
 
 /* --- S3 --- */
 
-static void gen_condition(struct gen *g, const char *key, char etag[40],
-			  struct wire_bytes *match, struct wire_bytes *none)
+const char *gen_key(struct gen *g)
 {
+	return PICK(g->s, gen_keys);
+}
+
+void gen_condition(struct gen *g, const char *key, char etag[ETAG_MAX + 2],
+		   struct wire_bytes *match, struct wire_bytes *none)
+{
+	char text[ETAG_MAX];
 	const struct ver *v = model_now(g->m);
 	uint64_t how = sim_rand(g->s, 10);
 
 	if (how < 3) {
 		*none = wire_cstr("*");
 	} else if (how < 6) {
-		snprintf(etag, 40, "*");
+		snprintf(etag, ETAG_MAX + 2, "*");
 		for (unsigned i = 0; i < v->n; i++)
 			if (strcmp(v->rows[i].key, key) == 0 &&
-			    v->rows[i].tag != 0)
-				snprintf(etag, 40, "\"%016llx%016llx\"",
-					 (unsigned long long)v->rows[i].tag,
-					 (unsigned long long)v->rows[i].tag);
+			    v->rows[i].tag != 0) {
+				etag_text(v->rows[i].tag, text);
+				snprintf(etag, ETAG_MAX + 2, "\"%s\"", text);
+			}
 		*match = wire_cstr(etag);
 	}
 }
@@ -84,7 +90,7 @@ static void gen_put_key(struct gen *g, const char *key)
 	struct rpc_put q = { .root = g->m->root, .key = wire_cstr(key),
 			     .uid = 1, .gid = 1, .umask = 022 };
 	uint8_t bytes[1200];
-	char etag[SIM_ETAG], cond[40];
+	char etag[ETAG_MAX], cond[ETAG_MAX + 2];
 	struct wire_vec v;
 
 	q.data = gen_bytes(g, bytes, sim_chance(g->s, 600)
@@ -92,7 +98,14 @@ static void gen_put_key(struct gen *g, const char *key)
 					     : 257 + sim_rand(g->s, 900));
 	q.size = q.data.len;
 	q.extents = sim_bytes_extent(&v, 0, q.data.len);
-	q.etag = wire_cstr(sim_etag(g->w->token, etag));
+	etag_text(g->w->token, etag);
+	q.etag = wire_cstr(etag);
+	if (sim_chance(g->s, 250)) {
+		q.data = wire_bytes(NULL, 0);
+		wire_vec_fini(&v);
+		q.size = slice_gen_extents(g, &v, 0);
+		q.extents = wire_vec_bytes(&v);
+	}
 	gen_condition(g, key, cond, &q.if_match, &q.if_none_match);
 	SEND(g, put, &q);
 	wire_vec_fini(&v);
@@ -108,7 +121,7 @@ static void gen_delete(struct gen *g)
 	const char *key = PICK(g->s, gen_keys);
 	struct rpc_delete q = { .root = g->m->root, .key = wire_cstr(key) };
 	struct wire_bytes none;
-	char etag[40];
+	char etag[ETAG_MAX + 2];
 
 	if (sim_chance(g->s, 300)) {
 		gen_condition(g, key, etag, &q.if_match, &none);
@@ -165,27 +178,43 @@ static void gen_mknod(struct gen *g)
 	SEND(g, mknod, &q);
 }
 
-void gen_write_ino(struct gen *g, uint64_t ino, uint64_t size)
+/*
+ * A new size below most. With 0 another inode takes a composite's parts, whose
+ * number nobody is told of; the model wants to know when these go.
+ */
+static uint64_t gen_cut(struct gen *g, const struct ver_row *r, unsigned most)
 {
-	struct rpc_setattr cut = { .ino = ino, .valid = RPC_SET_SIZE };
-	struct rpc_write q = { .ino = ino, .session = 1 };
+	uint64_t size = sim_rand(g->s, most);
+
+	return size == 0 && r->composite == 2 ? 1 : size;
+}
+
+void gen_write_row(struct gen *g, const struct ver_row *r)
+{
+	struct rpc_setattr cut = { .ino = r->ino, .valid = RPC_SET_SIZE };
+	struct rpc_write q = { .ino = r->ino, .session = 1 };
 	uint8_t bytes[400];
 	struct wire_vec v;
+	uint64_t pos = 0;
 
-	if (size > FILE_SMALL) {
-		cut.size = sim_rand(g->s, 40);
+	if (r->size > FILE_SMALL) {
+		cut.size = gen_cut(g, r, 40);
 		SEND(g, setattr, &cut);
 		return;
 	}
-	q.data = gen_bytes(g, bytes, sim_chance(g->s, 800)
-					     ? 8
-					     : 1 + sim_rand(g->s, 400));
-	if (sim_chance(g->s, 750)) {
+	if (sim_chance(g->s, 750))
 		q.flags = RPC_WRITE_APPEND;
-		q.extents = sim_bytes_extent(&v, 0, q.data.len);
+	else
+		pos = sim_rand(g->s, 600);
+	/* what a composite names is dropped later, by the queue */
+	if (!r->composite && sim_chance(g->s, 300)) {
+		(void)slice_gen_extents(g, &v, pos);
+		q.extents = wire_vec_bytes(&v);
 	} else {
-		q.extents = sim_bytes_extent(&v, sim_rand(g->s, 600),
-					     q.data.len);
+		q.data = gen_bytes(g, bytes, sim_chance(g->s, 800)
+						     ? 8
+						     : 1 + sim_rand(g->s, 400));
+		q.extents = sim_bytes_extent(&v, pos, q.data.len);
 	}
 	SEND(g, write, &q);
 	wire_vec_fini(&v);
@@ -198,7 +227,7 @@ static void gen_write(struct gen *g)
 	if (r == NULL)
 		gen_mknod(g);
 	else
-		gen_write_ino(g, r->ino, r->size);
+		gen_write_row(g, r);
 }
 
 static void gen_rename(struct gen *g)
@@ -248,7 +277,7 @@ static void gen_setattr(struct gen *g)
 	q.ino = r->ino;
 	if (r->nlink > 0 && sim_chance(g->s, 700)) {
 		q.valid = RPC_SET_SIZE | RPC_SET_MTIME_NOW;
-		q.size = sim_rand(g->s, 300);
+		q.size = gen_cut(g, r, 300);
 	}
 	SEND(g, setattr, &q);
 }
@@ -289,7 +318,10 @@ static const struct gen_kind {
 	{ 7, 0, gen_rename }, { 4, 0, gen_link },     { 6, 0, gen_unlink },
 	{ 5, 0, gen_setattr }, { 6, 6, gen_lookup },  { 8, 8, gen_read },
 	{ 8, 2, open_gen },   { 8, 4, open_gen_io },  { 4, 2, open_gen_close },
-	{ 4, 0, open_gen_unlink },
+	{ 4, 0, open_gen_unlink }, { 2, 0, slice_gen_drop },
+	{ 2, 0, slice_gen_reap }, { 1, 0, upload_gen_create },
+	{ 7, 0, upload_gen_part }, { 4, 0, upload_gen_complete },
+	{ 1, 0, upload_gen_abort }, { 3, 2, upload_gen_list },
 };
 
 /*

@@ -33,8 +33,12 @@ struct wire_bytes gen_bytes(struct gen *g, uint8_t *bytes, size_t len);
 /* Some name of a directory. */
 const char *gen_name(struct gen *g);
 uint64_t gen_dir(struct gen *g);
+const char *gen_key(struct gen *g);
+/* A condition on what key is, or may be. */
+void gen_condition(struct gen *g, const char *key, char etag[ETAG_MAX + 2],
+		   struct wire_bytes *match, struct wire_bytes *none);
 /* A write somewhere into a file, or a cut of what is long. */
-void gen_write_ino(struct gen *g, uint64_t ino, uint64_t size);
+void gen_write_row(struct gen *g, const struct ver_row *r);
 struct op *gen_read_ino(struct gen *g, uint64_t ino);
 
 #endif

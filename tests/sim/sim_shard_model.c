@@ -40,12 +40,14 @@ static void model_track(struct model *m, struct nsm_file *f, uint64_t ino)
 	f->refs++;
 	m->files = sim_grow(m->files, m->n_files, &m->cap_files,
 			    sizeof *m->files);
-	m->files[m->n_files++] = (struct link_to){ f, false };
+	m->files[m->n_files++] = (struct link_to){ .file = f };
 }
 
 static void model_drop(struct model *m, struct link_to *l)
 {
+	upload_dropped(m, l);
 	nsm_file_unref(l->file);
+	free(l->slices);
 	*l = m->files[--m->n_files];
 }
 
@@ -85,9 +87,23 @@ static uint32_t model_cond(struct wire_bytes match, struct wire_bytes none,
 	if (f == NULL)
 		return match.len > 0 ? RPC_STATUS_NOENT : 0;
 	if (match.len > 0 && !is(match, "*") &&
-	    (f->tag == 0 || sim_etag_tag(match) != f->tag))
+	    (f->tag == 0 || etag_tag(match) != f->tag))
 		return RPC_STATUS_PRECONDITION;
 	return none.len > 0 ? RPC_STATUS_PRECONDITION : 0;
+}
+
+/* Extents of a request, in order, above base. */
+static void model_extents(struct model *m, struct link_to *l, uint64_t base,
+			  struct wire_bytes extents, struct wire_bytes data)
+{
+	struct wire_extent x;
+	struct wire_reader r;
+	uint32_t n;
+
+	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
+		wire_get_extent(&r, &x);
+		slice_put(m, l, base + x.pos, &x, data);
+	}
 }
 
 static uint32_t model_put(struct model *m, const struct ns_cmd *c,
@@ -103,13 +119,50 @@ static uint32_t model_put(struct model *m, const struct ns_cmd *c,
 	names_str(q.key, key);
 	status = model_cond(q.if_match, q.if_none_match,
 			    model_key(m->dir, key));
-	if (status != 0)
+	if (status == 0)
+		status = slice_commit(m, q.extents);
+	if (status != 0 ||
+	    rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len) != 0)
 		return status;
-	nsm_put(m->dir, key, q.data.p, q.data.len);
+	nsm_put(m->dir, key, (const uint8_t *)"", 0);
 	f = model_key(m->dir, key);
-	f->tag = sim_etag_tag(q.etag);
-	if (rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len) == 0)
-		model_track(m, f, rsp.attr.ino);
+	f->tag = etag_tag(q.etag);
+	model_track(m, f, rsp.attr.ino);
+	model_extents(m, &m->files[m->n_files - 1], 0, q.extents, q.data);
+	e->has_size = e->has_nlink = true;
+	e->size = f->size;
+	e->nlink = 1;
+	return 0;
+}
+
+static uint32_t model_complete(struct model *m, const struct ns_cmd *c,
+			       const struct ns_answer *a, struct expect *e)
+{
+	struct rpc_mpu_complete q;
+	struct rpc_put_rsp rsp;
+	char key[NAMES_KEY];
+	struct nsm_file *f;
+	struct whole whole;
+	uint32_t status;
+
+	(void)rpc_mpu_complete_decode(&q, c->payload, c->len);
+	status = upload_join(m, &q, &whole);
+	names_str(q.key, key);
+	if (status == 0)
+		status = model_cond(q.if_match, q.if_none_match,
+				    model_key(m->dir, key));
+	if (status != 0 ||
+	    rpc_put_rsp_decode(&rsp, a->payload.data, a->payload.len) != 0)
+		return status;
+	if (etag_tag(rsp.etag) != whole.tag)
+		sim_fail(m->w->c, "group %u: another ETag of a whole: %.*s",
+			 m->group, (int)rsp.etag.len,
+			 (const char *)rsp.etag.p);
+	nsm_put(m->dir, key, whole.bytes, whole.len);
+	f = model_key(m->dir, key);
+	f->tag = whole.tag;
+	model_track(m, f, rsp.attr.ino);
+	upload_joined(m, q.upload, &whole, &m->files[m->n_files - 1]);
 	e->has_size = e->has_nlink = true;
 	e->size = f->size;
 	e->nlink = 1;
@@ -174,13 +227,20 @@ static uint32_t model_write(struct model *m, const struct ns_cmd *c,
 {
 	struct rpc_write q;
 	struct link_to *l;
+	uint32_t status;
 
 	(void)rpc_write_decode(&q, c->payload, c->len);
 	l = model_file(m, q.ino);
 	if (l == NULL)
 		return RPC_STATUS_STALE;
-	sim_bytes_write(m->w->c, l->file, &q, &e->pos);
+	status = slice_commit(m, q.extents);
+	if (status != 0)
+		return status;
 	e->has_pos = e->has_size = true;
+	if ((q.flags & RPC_WRITE_APPEND) != 0)
+		e->pos = l->file->size;
+	model_extents(m, l, e->pos, q.extents, q.data);
+	l->file->tag = 0;
 	e->size = l->file->size;
 	return 0;
 }
@@ -203,7 +263,12 @@ static uint32_t model_setattr(struct model *m, const struct ns_cmd *c,
 		return a->status == 0 && (q.valid & RPC_SET_SIZE) == 0
 			       ? 0
 			       : RPC_STATUS_STALE;
-	sim_bytes_setattr(l->file, &q);
+	if ((q.valid & RPC_SET_SIZE) != 0 && q.size != l->file->size) {
+		if (q.size < l->file->size)
+			slice_wrote(l, q.size, l->file->size - q.size, 0);
+		nsm_truncate(l->file, q.size);
+		l->file->tag = 0;
+	}
 	e->has_size = e->has_nlink = true;
 	e->size = l->file->size;
 	e->nlink = l->file->nlink;
@@ -229,7 +294,7 @@ static uint32_t model_close(struct model *m, const struct ns_cmd *c)
 static uint32_t model_merge(struct model *m, const struct ns_cmd *c,
 			    const struct ns_answer *a)
 {
-	const struct link_to *l;
+	struct link_to *l;
 	struct rpc_merge q;
 
 	(void)rpc_merge_decode(&q, c->payload, c->len);
@@ -242,6 +307,8 @@ static uint32_t model_merge(struct model *m, const struct ns_cmd *c,
 				  0))
 		sim_fail(m->w->c, "inode %llx: other bytes were merged",
 			 (unsigned long long)q.ino);
+	if (l != NULL)
+		slice_wrote(l, q.pos, q.len, 0);
 	return RPC_STATUS_OK;
 }
 
@@ -271,7 +338,23 @@ static uint32_t model_run(struct model *m, const struct ns_cmd *c,
 		return model_close(m, c);
 	case RPC_TAG_merge:
 		return model_merge(m, c, a);
+	case RPC_TAG_mpu_create:
+		return upload_create(m, c, a);
+	case RPC_TAG_mpu_part:
+		return upload_part(m, c);
+	case RPC_TAG_mpu_abort:
+		return upload_abort(m, c);
+	case RPC_TAG_mpu_complete:
+		return model_complete(m, c, a, e);
+	case RPC_TAG_slice_reap:
+		return slice_reap(m, c, a);
+	case RPC_TAG_slice_drop:
+		return slice_dropped_by_client(m, c);
+	case RPC_TAG_slice_done: /* the dead stay dead */
+		return 0;
 	case RPC_TAG_queue_work: /* of the host: no name changes */
+		upload_queue_work(m, c);
+		return 0;
 	case RPC_TAG_session_end:
 		return 0;
 	default:
@@ -293,7 +376,8 @@ static const struct wire_attr *answer_attr(uint16_t tag,
 	size_t len = a->payload.len;
 
 	*ret_pos = 0;
-	if (tag == RPC_TAG_put && rpc_put_rsp_decode(&put, p, len) == 0) {
+	if ((tag == RPC_TAG_put || tag == RPC_TAG_mpu_complete) &&
+	    rpc_put_rsp_decode(&put, p, len) == 0) {
 		attr = put.attr;
 	} else if (tag == RPC_TAG_write &&
 		   rpc_write_rsp_decode(&write, p, len) == 0) {
@@ -345,5 +429,6 @@ uint32_t model_command(struct model *m, const struct proc *p,
 
 	model_compare(m, p, c, a, status, &e);
 	model_orphans(m, c->decisions);
+	slice_after(m, c);
 	return status;
 }

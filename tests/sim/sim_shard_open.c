@@ -263,7 +263,7 @@ void open_gen_io(struct gen *g)
 	if (r == NULL || sim_chance(g->s, 500))
 		(void)gen_read_ino(g, h->ino);
 	else
-		gen_write_ino(g, h->ino, r->size);
+		gen_write_row(g, r);
 }
 
 /* The name of an open file goes, or leads elsewhere. */
@@ -562,10 +562,13 @@ void open_dump(const struct world *w)
 /* --- what is left --- */
 
 /* A row that somebody would have to do something with. */
-static bool row_is_left(struct wire_bytes key)
+static bool row_is_left(const struct world *w, struct wire_bytes key)
 {
-	return key.p[2] == NS_T_OPEN ||
-	       (key.p[2] == NS_T_QUEUE && key.p[3] != NS_Q_SESSION);
+	if (key.p[2] == NS_T_QUEUE) /* the first two stay for long */
+		return key.p[3] != NS_Q_SESSION && key.p[3] != NS_Q_DEAD &&
+		       (key.p[3] != NS_Q_SLICE || w->drains);
+	return key.p[2] == NS_T_OPEN || key.p[2] == NS_T_UPLOAD ||
+	       key.p[2] == NS_T_PART;
 }
 
 bool open_left(struct proc *p, uint16_t group)
@@ -581,7 +584,7 @@ bool open_left(struct proc *p, uint16_t group)
 			  &it) != 0)
 		abort();
 	while (!left && rows_iter_next(it, &key, &row) == 0)
-		left = key.len > 3 && row_is_left(key);
+		left = key.len > 3 && row_is_left(p->w, key);
 	rows_iter_free(it);
 	return left;
 }

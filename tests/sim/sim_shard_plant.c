@@ -5,7 +5,7 @@
  */
 #include "common/raft/raft_check.h"
 #include "common/raft/raft_snap.h"
-#include "storaged/ns_impl.h"
+#include "storaged/ns_mpu.h"
 #include "storaged/opens.h"
 #include "storaged/shard_snap.h"
 #include "tests/sim/sim_shard.h"
@@ -40,6 +40,10 @@ static const struct sim_bug bugs[] = {
 	{ .name = "openless", .plant = PLANT_OPENLESS },
 	{ .name = "graceless", .plant = PLANT_GRACELESS },
 	{ .name = "endless", .plant = PLANT_ENDLESS },
+	{ .name = "hasty", .plant = PLANT_HASTY },
+	{ .name = "revive", .plant = PLANT_REVIVE },
+	{ .name = "pieces", .plant = PLANT_PIECES },
+	{ .name = "unlisted", .plant = PLANT_UNLISTED },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -242,6 +246,44 @@ WRAP(uint64_t, opens_count, const struct opens *o, uint64_t ino)
 WRAP(uint64_t, opens_end, struct opens *o, uint64_t session)
 {
 	return sim_plant == PLANT_ENDLESS ? 0 : __real_opens_end(o, session);
+}
+
+/* --- slices --- */
+
+/* What is dead is named again. hasty: see sim_shard_proc.c. */
+WRAP(int, ns_krefs_flush, struct ns_ctx *x)
+{
+	int rv = __real_ns_krefs_flush(x);
+
+	return sim_plant == PLANT_REVIVE && rv == RPC_STATUS_SLICE_GONE ? 0 : rv;
+}
+
+/* --- uploads --- */
+
+/* A part's bytes are freed when the whole is made. */
+WRAP(int, ns_put_page, struct ns_ctx *x, struct wire_bytes key,
+     struct ns_row_page *row)
+{
+	struct ns_inode *part;
+	struct wire_reader r;
+	uint64_t ino = 0;
+	uint32_t n;
+	int rv = __real_ns_put_page(x, key, row);
+
+	if (sim_plant != PLANT_PIECES || rv != 0)
+		return rv;
+	r = wire_vec_reader(row->parts, &n);
+	wire_get_u64(&r, &ino);
+	rv = ns_inode_load(x, ino, &part);
+	return rv != 0 ? rv : ns_inode_let_go(x, part);
+}
+
+/* Parts that are not listed stay. */
+WRAP(int, ns_part_drop, struct ns_ctx *x, const struct ns_upload *u,
+     uint32_t number)
+{
+	return sim_plant == PLANT_UNLISTED ? 0
+					   : __real_ns_part_drop(x, u, number);
 }
 
 /* --- rows of other members --- */

@@ -133,6 +133,10 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		return sim_refuse(c, node, "%s", e.text);
 	}
 	config.grace_ns = sim_plant == PLANT_GRACELESS ? 1 : p->w->grace;
+	config.drop = slice_on_drop;
+	config.chunk = slice_on_chunk;
+	/* planted: chunks go while readers may ask for them */
+	config.reader_lease_ns = sim_plant == PLANT_HASTY ? 1 : p->w->lease;
 	config.snap_bytes = p->w->snap_bytes;
 	config.snap_piece = p->w->snap_piece;
 	config.tail = p->w->lags ? 20 : 0;

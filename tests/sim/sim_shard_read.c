@@ -1,6 +1,7 @@
 /*
  * What a read answered, against the states it may have seen.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,15 @@ struct seen {
 	struct rpc_read read;
 	struct rpc_list list;
 	struct rpc_open open;
+	struct rpc_mpu_parts parts;
+	struct rpc_mpu_list uploads;
 	struct rpc_object_rsp object_rsp;
 	struct rpc_lookup_rsp lookup_rsp;
 	struct rpc_read_rsp read_rsp;
 	struct rpc_list_rsp list_rsp;
 	struct rpc_attr_rsp open_rsp;
+	struct rpc_mpu_parts_rsp parts_rsp;
+	struct rpc_mpu_list_rsp uploads_rsp;
 	uint64_t hash; /* of the bytes */
 };
 
@@ -50,6 +55,16 @@ static bool row_empty_dir(const struct ver *v, const struct ver_row *r)
 		strncmp(v->rows[i + 1].key, r->key, strlen(r->key)) != 0);
 }
 
+static bool same_etag(const struct ver_row *r, struct wire_bytes etag)
+{
+	char text[ETAG_MAX];
+
+	if (r->tag == 0)
+		return etag.len > 0;
+	etag_text(r->tag, text);
+	return wire_bytes_eq(etag, wire_cstr(text));
+}
+
 /* --- one state --- */
 
 static bool see_object(const struct ver *v, const struct seen *s)
@@ -62,7 +77,7 @@ static bool see_object(const struct ver *v, const struct seen *s)
 		return s->status == RPC_STATUS_NOENT;
 	return s->status == 0 && a->attr.ino == r->ino &&
 	       a->attr.size == r->size && a->attr.nlink == r->nlink &&
-	       sim_etag_fits(r->tag, a->etag) &&
+	       same_etag(r, a->etag) &&
 	       (s->object.len == 0 || s->hash == r->hash);
 }
 
@@ -178,7 +193,7 @@ static bool see_list(const struct ver *v, const struct seen *s)
 		if (is_prefix != (e.is_prefix != 0))
 			return false;
 		if (!is_prefix && (e.size != row->size ||
-				   (row->nlink > 0 && !sim_etag_fits(row->tag, e.etag))))
+				   (row->nlink > 0 && !same_etag(row, e.etag))))
 			return false;
 	}
 	return left == 0 && !s->list_rsp.truncated;
@@ -196,12 +211,37 @@ static bool see(const struct model *m, const struct ver *v,
 		return see_lookup(m, v, s);
 	case RPC_TAG_open:
 		return open_see(m, v, &s->open, op, s->status, &s->open_rsp);
+	case RPC_TAG_mpu_parts:
+		return upload_see_parts(v, &s->parts, s->status,
+					&s->parts_rsp);
+	case RPC_TAG_mpu_list:
+		return upload_see_list(v, &s->uploads, s->status,
+				       &s->uploads_rsp);
 	default:
 		return see_list(v, s);
 	}
 }
 
 /* --- an answer --- */
+
+/* Joins extents and body; false: chunks of some of these are gone. */
+static bool seen_join(struct model *m, struct seen *s,
+		      struct wire_bytes extents, uint64_t size)
+{
+	struct wire_reader r;
+	uint32_t n;
+
+	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
+		struct wire_extent e;
+
+		wire_get_extent(&r, &e);
+		if (r.err == 0 && e.kind == WIRE_EXT_CHUNKS &&
+		    slice_is_gone(m->w, e.slice))
+			return false;
+	}
+	s->hash = sim_bytes_joined(m->w->c, extents, s->body, size, NULL);
+	return true;
+}
 
 static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 {
@@ -216,23 +256,18 @@ static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 		if (ok && rv == 0)
 			rv = rpc_object_rsp_decode(&s->object_rsp, p->p,
 						   p->len);
-		if (ok && rv == 0 && s->object.len > 0)
-			s->hash = sim_bytes_joined(m->w->c,
-						   s->object_rsp.extents,
-						   s->body,
-						   s->object_rsp.attr.size,
-						   NULL);
+		if (ok && rv == 0 && s->object.len > 0 &&
+		    !seen_join(m, s, s->object_rsp.extents,
+			       s->object_rsp.attr.size))
+			return -EAGAIN;
 		return rv;
 	case RPC_TAG_read:
 		rv = rpc_read_decode(&s->read, q->data, q->len);
 		if (ok && rv == 0)
 			rv = rpc_read_rsp_decode(&s->read_rsp, p->p, p->len);
-		if (ok && rv == 0)
-			s->hash = sim_bytes_joined(m->w->c,
-						   s->read_rsp.extents,
-						   s->body,
-						   s->read_rsp.attr.size,
-						   NULL);
+		if (ok && rv == 0 && !seen_join(m, s, s->read_rsp.extents,
+						s->read_rsp.attr.size))
+			return -EAGAIN;
 		return rv;
 	case RPC_TAG_lookup:
 		rv = rpc_lookup_decode(&s->lookup, q->data, q->len);
@@ -243,6 +278,16 @@ static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 		rv = rpc_open_decode(&s->open, q->data, q->len);
 		return ok && rv == 0 ? rpc_attr_rsp_decode(&s->open_rsp, p->p,
 							   p->len)
+				     : rv;
+	case RPC_TAG_mpu_parts:
+		rv = rpc_mpu_parts_decode(&s->parts, q->data, q->len);
+		return ok && rv == 0 ? rpc_mpu_parts_rsp_decode(
+					       &s->parts_rsp, p->p, p->len)
+				     : rv;
+	case RPC_TAG_mpu_list:
+		rv = rpc_mpu_list_decode(&s->uploads, q->data, q->len);
+		return ok && rv == 0 ? rpc_mpu_list_rsp_decode(
+					       &s->uploads_rsp, p->p, p->len)
 				     : rv;
 	default:
 		rv = rpc_list_decode(&s->list, q->data, q->len);
@@ -297,12 +342,19 @@ static _Noreturn void model_stale(struct model *m, const struct op *op,
 		 rpc_status_name(s->status), (unsigned long long)op->lo);
 }
 
-void model_read(struct model *m, const struct op *op, uint32_t status,
+bool model_read(struct model *m, const struct op *op, uint32_t status,
 		struct wire_bytes payload, struct wire_bytes body)
 {
 	struct seen s = { .payload = payload, .body = body, .status = status };
+	int rv = seen_decode(m, op, &s);
 
-	if (seen_decode(m, op, &s) != 0)
+	if (rv == -EAGAIN && m->w->jumps)
+		return false;
+	if (rv == -EAGAIN)
+		sim_fail(m->w->c, "group %u: %s of client %u names chunks that "
+			 "are gone", m->group, rpc_info(op->tag)->name,
+			 op->client);
+	if (rv != 0)
 		sim_fail(m->w->c, "the answer to %s cannot be decoded",
 			 rpc_info(op->tag)->name);
 	for (unsigned i = 0; i < m->n_vers; i++) {
@@ -314,7 +366,7 @@ void model_read(struct model *m, const struct op *op, uint32_t status,
 			continue;
 		if (v->index > m->floor)
 			m->floor = v->index;
-		return;
+		return true;
 	}
 	model_stale(m, op, &s);
 }

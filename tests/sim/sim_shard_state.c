@@ -54,9 +54,13 @@ static void past_add(struct model *m, const struct ns_cmd *c,
 
 static void model_forget(struct model *m)
 {
-	for (unsigned i = 0; i < m->n_files; i++)
+	for (unsigned i = 0; i < m->n_files; i++) {
 		nsm_file_unref(m->files[i].file);
+		free(m->files[i].slices);
+	}
 	m->n_files = 0;
+	slice_forget(m);
+	upload_forget(m);
 	nsm_free(m->dir);
 }
 
@@ -69,6 +73,9 @@ void model_fini(struct model *m)
 	model_forget(m);
 	free(m->past);
 	free(m->files);
+	free(m->slices);
+	free(m->uploads);
+	free(m->queued);
 	free(m->vers);
 	free(m->steps);
 	sim_states_fini(&m->states);
@@ -83,13 +90,13 @@ const struct ver *model_now(const struct model *m)
 
 static struct ver *ver_grow(struct ver *v, unsigned *cap)
 {
-	if (v->n_all == *cap) {
+	if (v->n_up == *cap) {
 		*cap *= 2;
 		v = realloc(v, sizeof *v + *cap * sizeof *v->rows);
 		if (v == NULL)
 			abort();
 	}
-	memset(&v->rows[v->n_all++], 0, sizeof *v->rows);
+	memset(&v->rows[v->n_up++], 0, sizeof *v->rows);
 	return v;
 }
 
@@ -99,6 +106,7 @@ static void ver_file(struct ver_row *r, const struct nsm_file *f)
 	r->tag = f->tag;
 	r->size = f->size;
 	r->nlink = f->nlink;
+	r->composite = f->composite;
 	r->hash = sim_bytes_hash(f);
 }
 
@@ -114,7 +122,7 @@ static struct ver *ver_dump(struct ver *v, unsigned *cap, struct nsm_dir *d,
 				     en->dir ? "/" : "") >= sizeof key)
 			abort();
 		v = ver_grow(v, cap);
-		v->n = v->n_all;
+		v->n = v->n_all = v->n_up;
 		r = &v->rows[v->n - 1];
 		strcpy(r->key, key);
 		if (en->dir != NULL) {
@@ -149,9 +157,32 @@ static struct ver *ver_nameless(struct ver *v, unsigned *cap,
 		if (!m->files[i].orphan)
 			continue;
 		v = ver_grow(v, cap);
+		v->n_all = v->n_up;
 		ver_file(&v->rows[v->n_all - 1], m->files[i].file);
 	}
 	qsort(v->rows + v->n, v->n_all - v->n, sizeof *v->rows, ver_ino_cmp);
+	return v;
+}
+
+static int ver_upload_cmp(const void *a, const void *b)
+{
+	const struct ver_row *l = a, *r = b;
+	int rv = strcmp(l->key, r->key);
+
+	if (rv == 0 && l->tag != r->tag) /* the first half of its id */
+		rv = l->tag < r->tag ? -1 : 1;
+	return rv != 0 ? rv : ver_ino_cmp(a, b);
+}
+
+static struct ver *ver_uploads(struct ver *v, unsigned *cap,
+			       const struct model *m)
+{
+	for (unsigned i = 0; i < m->n_uploads; i++) {
+		v = ver_grow(v, cap);
+		upload_row(m, i, &v->rows[v->n_up - 1]);
+	}
+	qsort(v->rows + v->n_all, v->n_up - v->n_all, sizeof *v->rows,
+	      ver_upload_cmp);
 	return v;
 }
 
@@ -173,15 +204,16 @@ static void model_prune(struct model *m)
 static void model_version(struct model *m, uint64_t index)
 {
 	const struct ver *old = model_now(m);
-	unsigned cap = old->n_all + 8;
+	unsigned cap = old->n_up + 8;
 	struct ver *v = sim_zalloc(sizeof *v + cap * sizeof *v->rows);
 
 	v = ver_dump(v, &cap, m->dir, "");
 	v->index = index;
 	qsort(v->rows, v->n, sizeof *v->rows, ver_cmp);
 	v = ver_nameless(v, &cap, m);
-	if (v->n == old->n && v->n_all == old->n_all &&
-	    memcmp(v->rows, old->rows, v->n_all * sizeof *v->rows) == 0) {
+	v = ver_uploads(v, &cap, m);
+	if (v->n == old->n && v->n_all == old->n_all && v->n_up == old->n_up &&
+	    memcmp(v->rows, old->rows, v->n_up * sizeof *v->rows) == 0) {
 		free(v);
 		return;
 	}
@@ -260,7 +292,7 @@ void model_cut(struct model *m, struct proc *p, uint64_t index)
 	while (m->n_vers > 1 && model_now(m)->index > index)
 		free(m->vers[--m->n_vers]);
 	if (model_now(m)->index > index) {
-		m->vers[0]->n = m->vers[0]->n_all = 0;
+		m->vers[0]->n = m->vers[0]->n_all = m->vers[0]->n_up = 0;
 		m->vers[0]->index = 0; /* of all that was until now */
 		model_version(m, 0);
 	}
