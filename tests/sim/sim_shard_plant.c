@@ -255,7 +255,9 @@ WRAP(int, ns_krefs_flush, struct ns_ctx *x)
 {
 	int rv = __real_ns_krefs_flush(x);
 
-	return sim_plant == PLANT_REVIVE && rv == RPC_STATUS_SLICE_GONE ? 0 : rv;
+	if (sim_plant == PLANT_REVIVE && rv == RPC_STATUS_SLICE_GONE)
+		rv = 0;
+	return rv;
 }
 
 /* --- uploads --- */

@@ -432,17 +432,16 @@ void upload_gen_part(struct gen *g)
 		return;
 	}
 	q = (struct rpc_mpu_part){ .root = g->m->root, .upload = u->id,
-				   .key = wire_cstr(u->key),
-				   .part = 1 + (uint32_t)sim_rand(g->s, PARTS) };
+				   .key = wire_cstr(u->key) };
+	q.part = 1 + (uint32_t)sim_rand(g->s, PARTS);
 	if (sim_chance(g->s, 400)) {
 		q.size = slice_gen_extents(g, &v, 0);
 		q.extents = wire_vec_bytes(&v);
 		g->w->token++;
 	} else {
-		q.data = gen_bytes(g, bytes, sim_chance(g->s, 400)
-						     ? 1 + sim_rand(g->s, 200)
-						     : 257 + sim_rand(g->s, 400));
-		q.size = q.data.len;
+		q.size = sim_chance(g->s, 400) ? 1 + sim_rand(g->s, 200)
+					       : 257 + sim_rand(g->s, 400);
+		q.data = gen_bytes(g, bytes, q.size);
 		q.extents = sim_bytes_extent(&v, 0, q.size);
 	}
 	etag_text(g->w->token, etag);

@@ -814,13 +814,18 @@ static void test_session_creates_late(void **state)
 		.mode = S_IFREG | 0644, .session = 77,
 		.flags = RPC_MKNOD_OPEN,
 	};
-	req.seq = ++w.seq;
+	req.slot = 2; /* the world's own use 1 */
+	req.seq = 1;
 	CALL(&w, mknod, &req, &r);
 	assert_int_equal(r.status, RPC_STATUS_OK);
 	assert_int_equal(opens_now(&w), 1);
 	end_session(&w, 77);
 	assert_int_equal(opens_now(&w), 0);
-	/* another try of the same one */
+	/* another try of the same one, then another one */
+	CALL(&w, mknod, &req, &r2);
+	assert_int_equal(r2.status, RPC_STATUS_OK);
+	reply_fini(&r2);
+	assert_int_equal(opens_now(&w), 0);
 	req.slot = 3;
 	req.seq = 1;
 	CALL(&w, mknod, &req, &r2);
