@@ -150,7 +150,12 @@ static bool tree_healed(struct sim_cluster *c)
 		w->heal = HEAL_CHECKPOINT;
 		return false;
 	default:
-		return w->checkpoints == 0;
+		if (w->checkpoints > 0)
+			return false;
+		if (tree_at_rest(w) && tree_check_whole(w))
+			return true;
+		w->heal = HEAL_LOOK;
+		return false;
 	}
 }
 
@@ -166,7 +171,6 @@ static void tree_end(struct sim_cluster *c)
 		proc_check_rows(p);
 		sim_store_check_values(&p->store, w->groups);
 	}
-	tree_check_whole(w);
 	sim_manager_count(&w->manager);
 	sim_cluster_count(c, SIM_N_WRITES, w->n_writes);
 	sim_cluster_count(c, SIM_N_READS, w->n_reads);

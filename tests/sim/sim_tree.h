@@ -224,8 +224,11 @@ void proc_check_rows(struct proc *p);
 bool proc_at_rest(const struct proc *p);
 
 /* --- sim_tree_whole.c --- */
-/* At rest: both ends of each name agree, in every copy of a shard. */
-void tree_check_whole(struct tree *w);
+/*
+ * Both ends of each name agree, in every copy of a shard. False: somebody holds
+ * a lock there, as what was given up is on its way yet.
+ */
+bool tree_check_whole(struct tree *w);
 
 /* --- sim_tree_mail.c --- */
 /* payload is taken. The mail lives as long as the world. */
