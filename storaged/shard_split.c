@@ -188,6 +188,8 @@ static uint32_t split_names_max(const struct shard_split_job *job)
 {
 	uint64_t most = job->g->split.entries / 4 * 3;
 
+	if (most == 0)
+		return 1;
 	return most < SPLIT_NAMES_MAX ? (uint32_t)most : SPLIT_NAMES_MAX;
 }
 

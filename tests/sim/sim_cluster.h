@@ -130,6 +130,7 @@ struct sim_config {
 	X(FAR_AGAIN, "of them begun anew") \
 	X(LOCK_WAITS, "waits for them") \
 	X(SPLITS, "directories split") \
+	X(HOST_SPLITS, "segments that hosts began") \
 	X(SEGMENTS_GONE, "segments that went") \
 	X(STALE_MAPS, "stale maps") \
 	X(SPLIT_WAITS, "splits that met a lock") \

@@ -192,6 +192,7 @@ static void store_count(struct sim_store *st)
 	sim_cluster_count(c, SIM_N_FETCH_FAILS, shard.snaps_failed);
 	sim_cluster_count(c, SIM_N_FAR, shard.far);
 	sim_cluster_count(c, SIM_N_FAR_AGAIN, shard.far_again);
+	sim_cluster_count(c, SIM_N_HOST_SPLITS, shard.dir_splits);
 	sim_cluster_count(c, SIM_N_LOCK_WAITS, shard.lock_waits);
 	if (st->at->log != NULL) {
 		seg_head_stats(st->at->log, &seg);

@@ -274,6 +274,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	static const unsigned doubts[] = { 0, 40, 300 };
 	static const unsigned snaps[] = { 1, 40000, 1000000 };
 	static const unsigned pieces[] = { 800, 4000, 0 };
+	static const unsigned mosts[] = { 0, 2, 4, 8 };
 	struct tree *w = sim_zalloc(sizeof *w);
 	struct sim_config config = {
 		.ops = &tree_ops,
@@ -296,6 +297,8 @@ static void tree_run(uint64_t seed, unsigned nodes,
 	w->pinned = seed / 13 % 4 == 0 ? 0 : seed / 13 % 4 == 1 ? 1 : 30000;
 	w->snap_piece = pieces[seed / 2 % 3];
 	w->splits = (seed * 0x9e3779b97f4a7c15) >> 63 != 0;
+	if (w->splits)
+		w->split_most = mosts[(seed * 0x9e3779b97f4a7c15) >> 61 & 3];
 	sim_manager_init(&w->manager, w->groups, nodes, profile, seed,
 			 w->images);
 	w->lags = w->manager.transfers;

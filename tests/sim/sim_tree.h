@@ -29,6 +29,7 @@
 #define TREE_GROUPS 4
 #define TREE_CLIENTS 10
 #define TREE_OPS 4   /* of a client at once */
+#define TREE_SPLITS 3 /* at once: hosts have one for each shard */
 #define TREE_KEY 96  /* longest path that is looked at, with its end */
 
 struct tree;
@@ -183,6 +184,8 @@ struct tree {
 	uint64_t lives;       /* of processes */
 	bool asked_root, told_root;
 	bool splits;          /* directories come to have segments */
+	unsigned splitting;   /* requests of such under way */
+	uint64_t split_most;  /* names, then hosts split, too; 0: they do not */
 	struct segment {
 		uint64_t ino, dir;
 	} *segments;          /* that were made; some went */

@@ -44,10 +44,16 @@ const char *tree_key(struct tree *w)
 
 /* --- ends --- */
 
+static bool is_split(uint16_t tag)
+{
+	return tag == RPC_TAG_dir_segment || tag == RPC_TAG_dir_split;
+}
+
 static void op_close(struct op *op)
 {
 	op->done = true;
 	op->w->open--;
+	op->w->splitting -= is_split(op->tag);
 	op->w->clients[op->client].busy--;
 	client_follow_free(op->follow);
 	op->follow = NULL;
@@ -407,6 +413,7 @@ void tree_send(struct tree *w, unsigned client, uint16_t tag,
 							op->request.len));
 	w->ops = op;
 	w->open++;
+	w->splitting += is_split(tag);
 	w->clients[client].busy++;
 	tree_hop(op);
 }
@@ -562,7 +569,7 @@ void tree_op(struct tree *w, unsigned client)
 		return;
 	if (sim_chance(s, 150))
 		gen_pages(w, client);
-	else if (w->splits && sim_chance(s, 250))
+	else if (w->splits && w->splitting < TREE_SPLITS && sim_chance(s, 250))
 		gen_split(w, client);
 	else if (x < 18)
 		tree_gen_put(w, client, tree_key(w), wire_bytes(NULL, 0));

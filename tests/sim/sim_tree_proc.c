@@ -214,11 +214,13 @@ void proc_check_rows(struct proc *p)
 bool proc_at_rest(const struct proc *p)
 {
 	for (unsigned i = 0; i < p->w->groups; i++) {
-		uint16_t g = (uint16_t)(i + 1);
+		const struct shard_group *g;
 
 		if (!sim_manager_wants(&p->w->manager, i, p->at.node))
 			continue;
-		if (shard_find(p->store.set, g)->locks->parties != NULL ||
+		g = shard_find(p->store.set, (uint16_t)(i + 1));
+		if (g->locks->parties != NULL || g->split.n > 0 ||
+		    g->split.job != NULL ||
 		    p->applied[i] < p->w->group[i].last)
 			return false;
 	}
@@ -277,6 +279,16 @@ static uint16_t proc_place(void *arg, uint16_t shard)
 				  : (uint16_t)(1 + sim_rand(s, p->w->groups));
 }
 
+/* Where the host puts a segment: elsewhere, or it goes nowhere. */
+static uint16_t proc_segment_place(void *arg, uint16_t shard)
+{
+	struct proc *p = arg;
+	uint16_t other = (uint16_t)(1 + sim_rand(sim_cluster_sim(p->at.c),
+						 p->w->groups - 1));
+
+	return other == shard ? (uint16_t)p->w->groups : other;
+}
+
 /* --- life of a process --- */
 
 static void proc_role(void *arg, uint16_t group, bool leader)
@@ -325,6 +337,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.drop = tree_drop,
 		.grace_ns = 1 * SIM_S,
 		.reader_lease_ns = 500 * SIM_MS,
+		.segment_place = proc_segment_place,
 		.arg = p,
 	};
 	struct errbuf e = { "" };
@@ -343,6 +356,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		free(p);
 		return sim_refuse(c, node, "%s", e.text);
 	}
+	config.dir_split_names = p->w->split_most;
 	config.snap_bytes = p->w->snap_bytes;
 	config.snap_piece = p->w->snap_piece;
 	config.tail = p->w->lags ? 20 : 0;
