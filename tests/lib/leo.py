@@ -34,6 +34,7 @@ SLOW = float(os.environ.get("LEO_SLOW", "1"))
 LOOPS = int(os.environ.get("LEO_LOOPS", "2"))  # of servers that do not say
 # names in a shard from which on directories go elsewhere; 1: anywhere, at once
 SPREAD = int(os.environ.get("LEO_SPREAD", "0"))
+SPLIT = int(os.environ.get("LEO_SPLIT", "0"))  # dir_split_names; 0: the default
 REGION = "us-east-1"
 
 _cleanup = []
@@ -291,6 +292,7 @@ class Server:
                 "manager": manager,
                 "loops": self.loops,
                 "spread_names": self.spread or 1000000,
+                "dir_split_names": SPLIT or 1000000,
             },
             "leo-gateway": {
                 "listen": f"127.0.0.1:{self.port}",
@@ -317,6 +319,8 @@ class Server:
             cmd += ["--loops", self.loops]
             if self.spread:
                 cmd += ["--spread-names", str(self.spread)]
+            if SPLIT:
+                cmd += ["--set", f"dir_split_names={SPLIT}"]
             self._spawn("server", cmd + self.extra)
         if wait:
             self.wait_ready()
