@@ -17,7 +17,8 @@
  * handed on at once, and nobody ever finds both free. A shard does not answer,
  * or the group does not lead any more: UNAVAILABLE, NOT_LEADER; the others ask
  * what became of it (shard_party.c). The entry's outcome is not known: so it
- * is for the client, who asks again with the same number.
+ * is for the client, who asks again with the same number; what it asked before,
+ * and is still being tried, makes way.
  */
 #include "storaged/shard_impl.h"
 
@@ -449,6 +450,60 @@ void shard_far_step(struct shard_op *op)
 	ns_answer_fini(&a);
 }
 
+/* Whose request it is; client 0: one of the host's own, without a number. */
+struct far_stamp {
+	uint64_t client, seq;
+	uint32_t slot;
+};
+
+static struct far_stamp far_stamp_of(const struct shard_op *op)
+{
+	struct wire_reader r = { .p = op->payload.p, .left = op->payload.len };
+	struct far_stamp stamp = { .client = 0 };
+
+	wire_get_u64(&r, &stamp.client);
+	wire_get_u32(&r, &stamp.slot);
+	wire_get_u64(&r, &stamp.seq);
+	stamp.seq &= ~RPC_SEQ_AGAIN;
+	if (r.err != 0)
+		stamp.client = 0;
+	return stamp;
+}
+
+/* Both are tries of one request, whose client waits for the last one. */
+static bool far_is_same(const struct shard_op *a, const struct shard_op *b)
+{
+	struct far_stamp x = far_stamp_of(a), y = far_stamp_of(b);
+
+	return a->tag == b->tag && x.client != 0 && x.client == y.client &&
+	       x.slot == y.slot && x.seq == y.seq;
+}
+
+/* An earlier try of op that holds nothing but locks, or NULL. */
+static struct shard_far *far_earlier(const struct shard_op *op)
+{
+	struct shard_far *f = op->g->fars;
+
+	while (f != NULL &&
+	       (!far_is_same(f->op, op) ||
+		(f->op->state != OP_FAR_PAUSE &&
+		 (f->op->state != OP_FAR || f->n_calls == 0))))
+		f = f->next;
+	return f;
+}
+
+/*
+ * Earlier tries make way: they would be more and more of those that each of
+ * them has to wait for.
+ */
+static void far_supersede(const struct shard_op *op)
+{
+	struct shard_far *f;
+
+	while ((f = far_earlier(op)) != NULL) /* an end may end others */
+		far_finish(f, RPC_STATUS_UNAVAILABLE);
+}
+
 void shard_far_start(struct shard_op *op)
 {
 	struct shard_group *g = op->g;
@@ -458,6 +513,7 @@ void shard_far_start(struct shard_op *op)
 		shard_op_finish(op, RPC_STATUS_NOMEM);
 		return;
 	}
+	far_supersede(op);
 	shard_count(&g->set->stats.far, 1);
 	f->op = op;
 	f->g = g;

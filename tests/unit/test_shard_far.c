@@ -313,6 +313,39 @@ static void test_waits_end(void **state)
 	fix_fini(&f);
 }
 
+/* A request that is sent again while it begins anew takes its own place. */
+static void test_sent_again(void **state)
+{
+	struct reply first, again;
+	struct rpc_rename req;
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	req = (struct rpc_rename){ MUT(&f.w), .dir = f.root,
+				   .name = wire_cstr("f"), .dir2 = DIR2,
+				   .name2 = wire_cstr("g") };
+	f.refuse = 20;
+	SEND(&f.w, rename, &req, &first);
+	for (unsigned i = 0; i < 100 && f.locks < 8; i++)
+		minienv_advance(f.w.m, SECOND / 100);
+	assert_int_equal(first.n, 0);
+	req.seq |= RPC_SEQ_AGAIN;
+	SEND(&f.w, rename, &req, &again);
+	for (unsigned i = 0; i < 100 && again.n == 0; i++)
+		minienv_advance(f.w.m, SECOND / 10);
+	assert_int_equal(first.n, 1);
+	assert_int_equal(first.status, RPC_STATUS_UNAVAILABLE);
+	assert_int_equal(again.n, 1);
+	assert_int_equal(again.status, RPC_STATUS_OK);
+	minienv_advance(f.w.m, 5ull * SECOND);
+	assert_null(group(&f)->locks->parties);
+	assert_false(f.locked);
+	reply_fini(&first);
+	reply_fini(&again);
+	fix_fini(&f);
+}
+
 /* Its row was forgotten while an end was under way: there is no more to do. */
 static void test_row_went(void **state)
 {
@@ -489,6 +522,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls_fail),
 		cmocka_unit_test(test_waits_end),
+		cmocka_unit_test(test_sent_again),
 		cmocka_unit_test(test_row_went),
 		cmocka_unit_test(test_open_expires),
 		cmocka_unit_test(test_commit_fails),
