@@ -25,10 +25,14 @@ def run_one(program, logdir):
     start = time.monotonic()
     env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
     with open(log, "wb") as out:
-        child = subprocess.Popen(
-            [os.path.abspath(program)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env=env, start_new_session=True, cwd=logdir,
-        )
+        try:
+            child = subprocess.Popen(
+                [os.path.abspath(program)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                env=env, start_new_session=True, cwd=logdir,
+            )
+        except OSError as e:  # not executable, for one: the others run all the same
+            out.write(f"{e}\n".encode())
+            return 0, 1, 0, 0.0, [f"FAILED: {name}: does not start (log: {log})"]
         try:
             code = child.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
