@@ -55,15 +55,6 @@ struct nsh {
 	unsigned findings;
 };
 
-#define NSH_MUST(x) \
-	do { \
-		if (!(x)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
-				#x); \
-			abort(); \
-		} \
-	} while (0)
-
 struct nsh *nsh_new_spread(uint16_t shard, unsigned shards, unsigned forget,
 			   uint64_t seed)
 {

@@ -6,8 +6,21 @@
  * different times; answers and row hashes must agree. Plays the leader, too:
  * time, seeds, and who holds which inode open.
  */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "storaged/ns.h"
 #include "storaged/ns_rows.h"
+
+/* Of the harness itself, and what it is asked for. */
+#define NSH_MUST(x) \
+	do { \
+		if (!(x)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
+				#x); \
+			abort(); \
+		} \
+	} while (0)
 
 struct nsh;
 

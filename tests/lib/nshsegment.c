@@ -7,15 +7,6 @@
 #include "storaged/ns_rows.h"
 #include "tests/lib/nsharness.h"
 
-#define NSH_MUST(x) \
-	do { \
-		if (!(x)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
-				#x); \
-			abort(); \
-		} \
-	} while (0)
-
 static void nsh_part_text(char *to, struct wire_bytes b)
 {
 	NSH_MUST(b.len <= NS_NAME_MAX);

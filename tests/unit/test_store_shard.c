@@ -543,6 +543,23 @@ static void test_open_races(void **state)
 	world_fini(&w);
 }
 
+static void both_done(struct world *w, struct reply *r1, struct reply *r2)
+{
+	minienv_run(w->m);
+	assert_int_equal(r1->status, RPC_STATUS_OK);
+	assert_int_equal(r2->status, RPC_STATUS_OK);
+	reply_fini(r1);
+	reply_fini(r2);
+}
+
+/* Session 77 has an inode open that lost its names. */
+static void kept_until_closed(struct world *w, uint64_t ino)
+{
+	assert_int_equal(look(w, ino), 1);
+	do_close(w, ino, 77);
+	assert_int_equal(look(w, ino), 0);
+}
+
 /* Both names of an open file go in the same turn: neither is the last then. */
 static void test_unlink_both_names(void **state)
 {
@@ -578,14 +595,8 @@ static void test_unlink_both_names(void **state)
 			SEND(&w, delete, &del, &r2);
 		else
 			SEND(&w, unlink, &unlink, &r2);
-		minienv_run(w.m);
-		assert_int_equal(r1.status, RPC_STATUS_OK);
-		assert_int_equal(r2.status, RPC_STATUS_OK);
-		reply_fini(&r1);
-		reply_fini(&r2);
-		assert_int_equal(look(&w, ino), 1);
-		do_close(&w, ino, 77);
-		assert_int_equal(look(&w, ino), 0);
+		both_done(&w, &r1, &r2);
+		kept_until_closed(&w, ino);
 	}
 	world_fini(&w);
 }
@@ -612,14 +623,8 @@ static void test_rename_of_linked(void **state)
 	rename.slot = 3;
 	rename.seq = ++w.seq;
 	SEND(&w, rename, &rename, &r2);
-	minienv_run(w.m);
-	assert_int_equal(r1.status, RPC_STATUS_OK);
-	assert_int_equal(r2.status, RPC_STATUS_OK);
-	reply_fini(&r1);
-	reply_fini(&r2);
-	assert_int_equal(look(&w, ino), 1);
-	do_close(&w, ino, 77);
-	assert_int_equal(look(&w, ino), 0);
+	both_done(&w, &r1, &r2);
+	kept_until_closed(&w, ino);
 	world_fini(&w);
 }
 
