@@ -41,7 +41,6 @@ static const char *const ns_book_text[] = { NS_BOOKS(NS_BOOK_TEXT) };
 
 struct ns_checker {
 	struct rows_iter *it;  /* one view of all rows */
-	bool moved;            /* ... which looked elsewhere */
 	uint16_t shard;
 	void (*report)(void *arg, const char *text);
 	void *arg;
@@ -100,7 +99,6 @@ static int ns_check_inode_of(struct ns_checker *c, uint64_t ino,
 	struct ns_key k;
 	int rv;
 
-	c->moved = true;
 	rv = rows_iter_get(c->it, ns_key_id(&k, c->shard, NS_T_INODE, ino),
 			   &value);
 	*ret_found = rv == 0;
@@ -114,7 +112,6 @@ static bool ns_check_exists(struct ns_checker *c, const struct ns_key *k)
 {
 	struct wire_bytes value;
 
-	c->moved = true;
 	return rows_iter_get(c->it, ns_key_get(k), &value) == 0;
 }
 
@@ -653,28 +650,15 @@ static void ns_check_count(struct ns_checker *c, uint8_t type)
 	n->open += type == NS_T_OPEN;
 }
 
-/* Key and value are copied: looking at other rows moves the iterator. */
 static int ns_check_one(struct ns_checker *c, struct wire_bytes key,
 			struct wire_bytes value)
 {
-	struct wire_bytes k = ns_copy(&c->x, key);
-	struct wire_bytes v = ns_copy(&c->x, value);
-	struct ns_key next = { .len = 0 };
-	uint8_t type;
+	uint8_t type = key.p[NS_KEY_REST - 1];
 	int rv;
 
-	if (k.p == NULL || v.p == NULL)
-		return -ENOMEM;
-	type = k.p[NS_KEY_REST - 1];
-	c->rest = wire_bytes(k.p + NS_KEY_REST, k.len - NS_KEY_REST);
-	c->moved = false;
+	c->rest = wire_bytes(key.p + NS_KEY_REST, key.len - NS_KEY_REST);
 	ns_check_count(c, type);
-	rv = ns_check_row(c, type, v);
-	if (c->moved) {
-		ns_key_bytes(&next, k);
-		ns_key_u8(&next, 0); /* the least key behind it */
-		rows_iter_seek(c->it, ns_key_get(&next));
-	}
+	rv = ns_check_row(c, type, value);
 	if (rv == -EIO) {
 		ns_check_say(c, "%c row cannot be read", type);
 		rv = 0;

@@ -322,9 +322,8 @@ static int ns_list_emit_inode(struct ns_lister *l, struct wire_bytes key,
 	char etag[NS_ETAG_MAX];
 	struct ns_row_inode r;
 	struct ns_row_dent d = { .size = ino };
+	struct wire_bytes value;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
 	if (ino_shard(ino) != l->shard) {
@@ -332,16 +331,13 @@ static int ns_list_emit_inode(struct ns_lister *l, struct wire_bytes key,
 		return ns_list_emit(l, key, 2, &d);
 	}
 	ns_key_id(&k, l->shard, NS_T_INODE, ino);
-	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	if (rv == 0)
+		rv = ns_row_inode_load(&r, value);
 	if (rv != 0)
-		return rv == -ENOENT ? 0 : rv; /* gone since the walk began */
-	rv = ns_row_inode_load(&r, wire_bytes(value, len));
-	if (rv == 0) {
-		ns_dent_full(ino, &r, &d, etag);
-		rv = ns_list_emit(l, key, 0, &d);
-	}
-	mem_free(value);
-	return rv;
+		return rv == -ENOENT ? 0 : rv; /* ns_check() tells */
+	ns_dent_full(ino, &r, &d, etag);
+	return ns_list_emit(l, key, 0, &d);
 }
 
 static int ns_list_emit_key(struct ns_lister *l, struct wire_bytes key,

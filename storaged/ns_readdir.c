@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "common/base/mem.h"
-
 enum {
 	NS_READDIR_MAX = 4096,
 	NS_READDIR_BYTES = 4 << 20,
@@ -32,47 +30,31 @@ struct ns_reader {
 	bool full;
 };
 
-/* 0 with the row's memory in *ret_value (mem_free), or -ENOENT, -EIO. */
+/* Of this shard, borrowed until the next row; 0, -ENOENT, -EIO. */
 static int ns_reader_inode(struct ns_reader *l, uint64_t ino,
-			   struct ns_row_inode *ret, uint8_t **ret_value)
+			   struct ns_row_inode *ret)
 {
+	struct wire_bytes value;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
-	if (ino_shard(ino) != l->shard)
-		return RPC_STATUS_NOTSUP;
 	ns_key_id(&k, l->shard, NS_T_INODE, ino);
-	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
-	if (rv != 0)
-		return rv;
-	rv = ns_row_inode_load(ret, wire_bytes(value, len));
-	if (rv != 0) {
-		mem_free(value);
-		return rv;
-	}
-	*ret_value = value;
-	return 0;
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	return rv != 0 ? rv : ns_row_inode_load(ret, value);
 }
 
 static int ns_reader_dir(struct ns_reader *l)
 {
-	struct wire_bytes value;
 	struct ns_row_inode r;
-	struct ns_key k;
 	int rv;
 
 	if (ino_shard(l->dir) != l->shard)
 		return RPC_STATUS_NOTSUP;
-	ns_key_id(&k, l->shard, NS_T_INODE, l->dir);
-	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
+	rv = ns_reader_inode(l, l->dir, &r);
 	if (rv == -ENOENT && l->dir != l->m->dir) {
 		l->gone = true;
 		return 0;
 	}
-	if (rv == 0)
-		rv = ns_row_inode_load(&r, value);
 	if (rv != 0)
 		return rv == -ENOENT ? RPC_STATUS_NOENT : rv;
 	if (!S_ISDIR(r.mode))
@@ -130,9 +112,8 @@ static int ns_reader_map(struct ns_reader *l)
 static int ns_reader_shadowed(struct ns_reader *l, struct wire_bytes name,
 			      uint8_t *ret)
 {
+	struct wire_bytes value;
 	struct ns_key k;
-	uint8_t *value;
-	size_t len;
 	int rv;
 
 	*ret = 0;
@@ -140,9 +121,7 @@ static int ns_reader_shadowed(struct ns_reader *l, struct wire_bytes name,
 		return 0;
 	ns_key_dent(&k, l->shard, l->dir, name);
 	ns_key_u8(&k, '/');
-	rv = rows_back_get(l->back, ns_key_get(&k), &value, &len);
-	if (rv == 0)
-		mem_free(value);
+	rv = rows_iter_get(l->it, ns_key_get(&k), &value);
 	*ret = rv == 0;
 	return rv == -ENOENT ? 0 : rv;
 }
@@ -172,7 +151,6 @@ static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
 	bool marker = name.len == 0;
 	bool far = ino_shard(d->ino) != l->shard;
 	struct ns_row_inode r;
-	uint8_t *value = NULL;
 	uint8_t shadowed;
 	int rv;
 
@@ -188,9 +166,9 @@ static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
 	if (rv != 0)
 		return rv;
 	if (!far && (l->m->plus || marker)) {
-		rv = ns_reader_inode(l, d->ino, &r, &value);
-		if (rv != 0) /* gone since the walk began: no entry */
-			return rv == -ENOENT ? 0 : rv;
+		rv = ns_reader_inode(l, d->ino, &r);
+		if (rv != 0)
+			return rv == -ENOENT ? 0 : rv; /* ns_check() tells */
 	}
 	if (!marker || far || r.size > 0 || r.flags & NS_INODE_USER ||
 	    !S_ISREG(r.mode)) {
@@ -199,7 +177,6 @@ static int ns_reader_entry(struct ns_reader *l, struct wire_bytes name,
 		/* the empty name is no cursor: a page never ends on it */
 		l->n += !marker;
 	}
-	mem_free(value);
 	return l->out.buf.err;
 }
 

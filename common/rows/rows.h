@@ -63,7 +63,7 @@ int rows_back_checkpoint(struct rows_back *back);
 
 /*
  * Iteration over [from, to) (to.len 0 = no end) as of now. Bytes are borrowed
- * until the next call on the iterator.
+ * until the next rows_iter_next() or rows_iter_seek().
  */
 int rows_iter_new(struct rows_back *back, struct wire_bytes from,
 		  struct wire_bytes to, struct rows_iter **ret_it);
@@ -73,8 +73,8 @@ int rows_iter_next(struct rows_iter *it, struct wire_bytes *ret_key,
 /* Goes on at the first key >= key (forward or backward). */
 void rows_iter_seek(struct rows_iter *it, struct wire_bytes key);
 /*
- * One row as the iterator sees it, also outside its range; it stands behind
- * that row then: seek to go on. 0 (borrowed), -ENOENT, -EIO.
+ * One row as the iterator sees it, also outside its range; it stays where it
+ * is. 0 (borrowed until the next rows_iter_get()), -ENOENT, -EIO.
  */
 int rows_iter_get(struct rows_iter *it, struct wire_bytes key,
 		  struct wire_bytes *ret_value);

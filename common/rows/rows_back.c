@@ -70,14 +70,7 @@ void rows_iter_seek(struct rows_iter *it, struct wire_bytes key)
 int rows_iter_get(struct rows_iter *it, struct wire_bytes key,
 		  struct wire_bytes *ret_value)
 {
-	struct wire_bytes found;
-	int rv;
-
-	it->back->ops->iter_seek(it, key);
-	rv = it->back->ops->iter_next(it, &found, ret_value);
-	if (rv == 0 && !wire_bytes_eq(found, key))
-		rv = -ENOENT;
-	return rv;
+	return it->back->ops->iter_get(it, key, ret_value);
 }
 
 void rows_iter_free(struct rows_iter *it)

@@ -17,6 +17,8 @@ struct rows_back_ops {
 	int (*iter_next)(struct rows_iter *it, struct wire_bytes *ret_key,
 			 struct wire_bytes *ret_value);
 	void (*iter_seek)(struct rows_iter *it, struct wire_bytes key);
+	int (*iter_get)(struct rows_iter *it, struct wire_bytes key,
+			struct wire_bytes *ret_value);
 	void (*iter_free)(struct rows_iter *it);
 };
 

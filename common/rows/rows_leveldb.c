@@ -38,8 +38,11 @@ struct ldb {
 
 struct ldb_iter {
 	struct rows_iter it;
+	const leveldb_snapshot_t *view;
+	leveldb_readoptions_t *read; /* of that view */
 	leveldb_iterator_t *impl;
 	bool fresh; /* at a position that was not handed out yet */
+	uint8_t *got; /* value of the last iter_get */
 };
 
 static struct ldb *ldb_of(struct rows_back *back)
@@ -89,14 +92,22 @@ static void ldb_close(struct rows_back *back)
 	mem_free(l);
 }
 
-static int ldb_get(struct rows_back *back, struct wire_bytes key,
-		   uint8_t **ret_value, size_t *ret_len)
+static leveldb_readoptions_t *ldb_read_options(void)
 {
-	struct ldb *l = ldb_of(back);
+	leveldb_readoptions_t *read = leveldb_readoptions_create();
+
+	leveldb_readoptions_set_verify_checksums(read, 1);
+	return read;
+}
+
+static int ldb_get_as(struct ldb *l, const leveldb_readoptions_t *read,
+		      struct wire_bytes key, uint8_t **ret_value,
+		      size_t *ret_len)
+{
 	char *err = NULL, *value;
 	size_t len;
 
-	value = leveldb_get(l->db, l->read, (const char *)key.p, key.len, &len,
+	value = leveldb_get(l->db, read, (const char *)key.p, key.len, &len,
 			    &err);
 	if (err != NULL)
 		return ldb_error(l, err);
@@ -105,6 +116,14 @@ static int ldb_get(struct rows_back *back, struct wire_bytes key,
 	*ret_value = (uint8_t *)value; /* from malloc(), as mem_free() wants */
 	*ret_len = len;
 	return 0;
+}
+
+static int ldb_get(struct rows_back *back, struct wire_bytes key,
+		   uint8_t **ret_value, size_t *ret_len)
+{
+	struct ldb *l = ldb_of(back);
+
+	return ldb_get_as(l, l->read, key, ret_value, ret_len);
 }
 
 static int ldb_write(struct rows_back *back, const struct rows_batch *b)
@@ -152,7 +171,10 @@ static int ldb_iter_new(struct rows_back *back, struct rows_iter **ret_it)
 
 	if (i == NULL)
 		return -ENOMEM;
-	i->impl = leveldb_create_iterator(l->db, l->read);
+	i->view = leveldb_create_snapshot(l->db);
+	i->read = ldb_read_options();
+	leveldb_readoptions_set_snapshot(i->read, i->view);
+	i->impl = leveldb_create_iterator(l->db, i->read);
 	*ret_it = &i->it;
 	return 0;
 }
@@ -189,11 +211,30 @@ static void ldb_iter_seek(struct rows_iter *it, struct wire_bytes key)
 	i->fresh = true;
 }
 
+static int ldb_iter_get(struct rows_iter *it, struct wire_bytes key,
+			struct wire_bytes *ret_value)
+{
+	struct ldb_iter *i = CONTAINER_OF(it, struct ldb_iter, it);
+	uint8_t *value = NULL;
+	size_t len = 0;
+	int rv = ldb_get_as(ldb_of(it->back), i->read, key, &value, &len);
+
+	if (rv != 0)
+		return rv;
+	mem_free(i->got);
+	i->got = value;
+	*ret_value = wire_bytes(value, len);
+	return 0;
+}
+
 static void ldb_iter_free(struct rows_iter *it)
 {
 	struct ldb_iter *i = CONTAINER_OF(it, struct ldb_iter, it);
 
 	leveldb_iter_destroy(i->impl);
+	leveldb_readoptions_destroy(i->read);
+	leveldb_release_snapshot(ldb_of(it->back)->db, i->view);
+	mem_free(i->got);
 	mem_free(i);
 }
 
@@ -205,6 +246,7 @@ static const struct rows_back_ops ldb_ops = {
 	.iter_new = ldb_iter_new,
 	.iter_next = ldb_iter_next,
 	.iter_seek = ldb_iter_seek,
+	.iter_get = ldb_iter_get,
 	.iter_free = ldb_iter_free,
 };
 
@@ -289,7 +331,7 @@ int rows_back_open(const char *path, size_t cache_bytes,
 	l->options = leveldb_options_create();
 	l->cache = leveldb_cache_create_lru(cache_bytes);
 	l->filter = leveldb_filterpolicy_create_bloom(LDB_BLOOM_BITS);
-	l->read = leveldb_readoptions_create();
+	l->read = ldb_read_options();
 	l->write = leveldb_writeoptions_create();
 	leveldb_options_set_create_if_missing(l->options, 1);
 	leveldb_options_set_paranoid_checks(l->options, 1);
@@ -297,7 +339,6 @@ int rows_back_open(const char *path, size_t cache_bytes,
 	leveldb_options_set_write_buffer_size(l->options, LDB_WRITE_BUFFER);
 	leveldb_options_set_cache(l->options, l->cache);
 	leveldb_options_set_filter_policy(l->options, l->filter);
-	leveldb_readoptions_set_verify_checksums(l->read, 1);
 	l->db = leveldb_open(l->options, path, &err);
 	if (err != NULL) {
 		rv = ldb_open_error(path, err, e);

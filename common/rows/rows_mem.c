@@ -382,6 +382,19 @@ static void mem_iter_seek(struct rows_iter *it, struct wire_bytes key)
 	i->after = false;
 }
 
+static int mem_iter_get(struct rows_iter *it, struct wire_bytes key,
+			struct wire_bytes *ret_value)
+{
+	struct mem_iter *i = CONTAINER_OF(it, struct mem_iter, it);
+	const struct mem_node *n = node_lower(i->root, key, false);
+
+	if (n == NULL || !wire_bytes_eq(kv_key(n->kv), key))
+		return -ENOENT;
+	*ret_value = wire_bytes(n->kv->bytes + n->kv->key_len,
+				n->kv->value_len);
+	return 0;
+}
+
 static void mem_iter_free(struct rows_iter *it)
 {
 	struct mem_iter *i = CONTAINER_OF(it, struct mem_iter, it);
@@ -402,6 +415,7 @@ static const struct rows_back_ops mem_ops = {
 	.iter_new = mem_iter_new,
 	.iter_next = mem_iter_next,
 	.iter_seek = mem_iter_seek,
+	.iter_get = mem_iter_get,
 	.iter_free = mem_iter_free,
 };
 

@@ -26,6 +26,8 @@ enum { SHARD = 1, SHARDS = 3, SEEDS = 60, NAMES = 64 };
 static const char *const files[] = { "a", "a-b", "b", "c-", "d", "e", "f", "h" };
 static const char *const dirs[] = { "a0", "c", "f-", "g", "i" };
 static const char *const below[] = { "k", "m", "z" };
+/* Files beside a directory of that name. */
+static const char *const beside[] = { "c", "g" };
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 struct run {
@@ -37,6 +39,8 @@ struct run {
 	char keys[NAMES][16];
 	unsigned n;
 };
+
+#define SHADOWED "\001" /* behind such a name of READDIR: sorts as it does */
 
 static struct run *running;
 
@@ -62,6 +66,22 @@ static void split(struct run *r)
 	(void)nsh_back(r->h); /* it is in the rows at once */
 }
 
+/* The key stays, with another inode. */
+static void overwrite(struct run *r)
+{
+	assert_int_equal(nsh_put(r->h, r->root, files[rnd(r, COUNT(files))],
+				 wire_cstr("other"), NULL), 0);
+	(void)nsh_back(r->h);
+}
+
+static void meanwhile(struct run *r)
+{
+	if (rnd(r, 3) == 0)
+		overwrite(r);
+	else
+		split(r);
+}
+
 /* --- the seam: everything that looks at rows of pages --- */
 
 static bool is_now(bool behind)
@@ -80,10 +100,10 @@ static bool is_now(bool behind)
 	{ \
 		int rv; \
 		if (is_now(false)) \
-			split(running); \
+			meanwhile(running); \
 		rv = __real_##name CALL; \
 		if (is_now(true)) \
-			split(running); \
+			meanwhile(running); \
 		return rv; \
 	}
 
@@ -97,13 +117,6 @@ SEAM(rows_back_get,
      (back, key, ret_value, ret_len))
 
 /* --- requests --- */
-
-/* The key stays, with another inode. */
-static void overwrite(struct run *r)
-{
-	assert_int_equal(nsh_put(r->h, r->root, files[rnd(r, COUNT(files))],
-				 wire_cstr("other"), NULL), 0);
-}
 
 static uint32_t ask_one(struct run *r, const struct client_hop *hop,
 			struct ns_answer *a, struct wire_bytes *ret_payload)
@@ -160,11 +173,11 @@ static uint32_t ask(struct run *r, uint16_t tag, struct buf *request,
 	return status;
 }
 
-static void note(struct run *r, struct wire_bytes name)
+static void note(struct run *r, struct wire_bytes name, bool shadowed)
 {
-	assert_true(r->n < NAMES && name.len < sizeof(r->keys[0]));
-	snprintf(r->keys[r->n++], sizeof(r->keys[0]), "%.*s", (int)name.len,
-		 (const char *)name.p);
+	assert_true(r->n < NAMES && name.len + 1 < sizeof(r->keys[0]));
+	snprintf(r->keys[r->n++], sizeof(r->keys[0]), "%.*s%s", (int)name.len,
+		 (const char *)name.p, shadowed ? SHADOWED : "");
 }
 
 static void list(struct run *r, const char *delimiter, const char *after)
@@ -197,7 +210,7 @@ static void list(struct run *r, const char *delimiter, const char *after)
 			wire_get_i64(&rd, &mtime);
 			for (int i = 0; i < 3; i++)
 				wire_get_str(&rd, &s);
-			note(r, key);
+			note(r, key, false);
 		}
 		snprintf(last, sizeof(last), "%.*s", (int)rsp.next.len,
 			 (const char *)rsp.next.p);
@@ -209,7 +222,8 @@ static void list(struct run *r, const char *delimiter, const char *after)
 static void readdir(struct run *r)
 {
 	struct rpc_readdir q = { .dir = r->root,
-				 .max = 1 + (uint32_t)rnd(r, 6) };
+				 .max = 1 + (uint32_t)rnd(r, 6),
+				 .plus = rnd(r, 2) == 0 };
 	struct rpc_readdir_rsp rsp = { .eof = 0 };
 	struct buf b, out;
 	char last[64];
@@ -218,6 +232,7 @@ static void readdir(struct run *r)
 	while (!rsp.eof) {
 		struct wire_bytes name = { NULL, 0 };
 		struct wire_reader rd;
+		struct wire_attr attr;
 		uint32_t n, mode;
 		uint8_t shadowed;
 		uint64_t ino;
@@ -232,7 +247,9 @@ static void readdir(struct run *r)
 			wire_get_u64(&rd, &ino);
 			wire_get_u32(&rd, &mode);
 			wire_get_u8(&rd, &shadowed);
-			note(r, name);
+			if (q.plus)
+				wire_get_attr(&rd, &attr);
+			note(r, name, shadowed != 0);
 		}
 		assert_true(rsp.eof || name.len > 0);
 		snprintf(last, sizeof(last), "%.*s", (int)name.len,
@@ -265,13 +282,19 @@ static void want_add(struct want *w, const char *after, const char *fmt, ...)
 	w->n += strcmp(key, after) > 0;
 }
 
-static void expect(struct run *r, const char *what, bool deep,
+enum how { DEEP, FLAT, ROWS };
+
+static void expect(struct run *r, const char *what, enum how how,
 		   const char *after)
 {
+	bool deep = how == DEEP;
 	struct want w = { .n = 0 };
 
 	for (unsigned i = 0; i < COUNT(files); i++)
 		want_add(&w, after, "%s", files[i]);
+	for (unsigned i = 0; i < COUNT(beside); i++)
+		want_add(&w, after, how == ROWS ? "%s" SHADOWED : "%s",
+			 beside[i]);
 	for (unsigned i = 0; i < COUNT(dirs); i++) {
 		for (unsigned k = 0; deep && k < COUNT(below); k++)
 			want_add(&w, after, "%s/%s", dirs[i], below[k]);
@@ -310,15 +333,18 @@ static void run_seed(uint64_t seed, unsigned *splits)
 			assert_int_equal(nsh_put(r.h, r.root, key,
 						 wire_cstr("bytes"), NULL), 0);
 		}
+	for (unsigned i = 0; i < COUNT(beside); i++)
+		assert_int_equal(nsh_put(r.h, r.root, beside[i],
+					 wire_cstr("bytes"), NULL), 0);
 	for (unsigned i = 0; i < 6; i++) {
 		const char *after = afters[rnd(&r, COUNT(afters))];
 
 		list(&r, "", after);
-		expect(&r, "LIST", true, after);
+		expect(&r, "LIST", DEEP, after);
 		readdir(&r);
-		expect(&r, "READDIR", false, "");
+		expect(&r, "READDIR", ROWS, "");
 		list(&r, "/", "");
-		expect(&r, "LIST of one directory", false, "");
+		expect(&r, "LIST of one directory", FLAT, "");
 	}
 	*splits += r.splits;
 	assert_int_equal(nsh_free(r.h), 0);

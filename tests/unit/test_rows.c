@@ -246,6 +246,7 @@ static void iter_expect(struct rows_iter *it, const char *key)
 
 static void check_back(bool mem)
 {
+	struct wire_bytes value;
 	struct rows_iter *it;
 	struct store s;
 
@@ -268,6 +269,16 @@ static void check_back(bool mem)
 	iter_expect(it, "ab");
 	rows_iter_seek(it, str(""));
 	iter_expect(it, "a");
+	/* one row of the same view, wherever it stands */
+	back_put(s.back, "b", "late");
+	assert_int_equal(rows_iter_get(it, str("b"), &value), 0);
+	assert_true(wire_bytes_eq(value, str("1")));
+	assert_int_equal(rows_iter_get(it, str("aa"), &value), -ENOENT);
+	assert_int_equal(rows_iter_get(it, str("d"), &value), 0);
+	assert_true(wire_bytes_eq(value, str("4")));
+	iter_expect(it, "ab");
+	iter_expect(it, "b");
+	back_put(s.back, "b", "1");
 	rows_iter_free(it);
 	assert_int_equal(rows_iter_new(s.back, str(""), str(""), &it), 0);
 	iter_expect(it, "a");
