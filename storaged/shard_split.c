@@ -422,14 +422,15 @@ static void split_tick(struct env_timer *timer)
 	if (!g->leader || s->job != NULL || s->n == 0)
 		return;
 	job = split_job_new(g);
-	s->entries = s->noted[0].entries;
-	s->n--;
-	memmove(s->noted, s->noted + 1, s->n * sizeof s->noted[0]);
 	if (job == NULL || rows_sync(g->set->rows, split_synced, job) != 0) {
-		split_free(job); /* it is noted when it grows on */
+		split_free(job); /* noted still */
+		split_later(g, SPLIT_RETRY_NS);
 		return;
 	}
 	s->job = job;
+	s->entries = s->noted[0].entries;
+	s->n--;
+	memmove(s->noted, s->noted + 1, s->n * sizeof s->noted[0]);
 }
 
 void shard_split_init(struct shard_group *g)

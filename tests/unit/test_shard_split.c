@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/mem.h"
 #include "storaged/shard_impl.h"
 #include "tests/lib/shardworld.h"
 
@@ -498,6 +499,40 @@ static void test_away(void **state)
 	fix_fini(&f);
 }
 
+static int no_memory(void)
+{
+	return 1;
+}
+
+/* None when a job should begin: it begins later, with all that is noted. */
+static void test_no_memory(void **state)
+{
+	struct shard_split *s;
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	s = &shard_find(f.w.set, SHARD)->split;
+	f.refuse = true;
+	f.fail_n = UINT32_MAX;
+	make_files(&f, MOST + 1);
+	f.dir = make(&f, f.root, "e", S_IFDIR | 0755);
+	make_files(&f, MOST + 1);
+	for (unsigned i = 0; s->n < 2 && i < 1000; i++)
+		minienv_skip(f.w.m, SECOND / 100);
+	assert_int_equal(s->n, 2);
+	assert_null(s->job);
+	f.fail_n = 0;
+	env_timer_cancel(minienv_env(f.w.m), &s->timer);
+	mem_fault_hook = no_memory;
+	s->timer.cb(&s->timer);
+	mem_fault_hook = NULL;
+	assert_null(s->job);
+	settle(&f);
+	assert_true(stats_of(&f).dir_splits >= 2);
+	fix_fini(&f);
+}
+
 /* The log takes no commands, of the worker or of the other shards. */
 static void submits_fail(uint32_t status, unsigned n)
 {
@@ -578,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_vain),
 		cmocka_unit_test(test_calls_fail),
 		cmocka_unit_test(test_away),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_submits_fail),
 		cmocka_unit_test(test_power_cuts),
 	};
