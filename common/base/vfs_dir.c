@@ -32,6 +32,6 @@ int vfs_make_dir(struct vfs *vfs, const char *path)
 		return -ENOMEM;
 	rv = vfs->ops->sync_dir(vfs, parent);
 	mem_free(parent);
-	/* who may not even look there did not make it */
-	return there && rv == -EACCES ? 0 : rv;
+	/* not made by who may not look there, or where no maker can sync */
+	return there && (rv == -EACCES || rv == -EINVAL) ? 0 : rv;
 }

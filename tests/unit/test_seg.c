@@ -9,6 +9,14 @@
 
 #include "common/base/vfs_dir.h"
 
+/* A parent of a kind that nobody can sync, as autofs is: it was not made there. */
+static void test_dir_of_others(void **state)
+{
+	(void)state;
+	assert_int_equal(vfs_make_dir(vfs_posix(), "/proc/self"), 0);
+	assert_int_equal(vfs_make_dir(vfs_posix(), "/"), 0);
+}
+
 /*
  * A directory is durable when its maker says so, also where an earlier start
  * made it, and was killed or could not sync.
@@ -496,6 +504,7 @@ static void test_random_against_model(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_dir_of_others),
 		T(test_dir_made_before),
 		T(test_empty),
 		T(test_append_read_reopen),
