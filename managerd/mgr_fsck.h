@@ -23,7 +23,7 @@ enum {
 
 #define FSCK_COUNTS(C) \
 	C(rows, "rows of shards") \
-	C(inodes, "files and directories") \
+	C(inodes, "files, directories and their segments") \
 	C(names, "entries of directories") \
 	C(slices, "slices with references") \
 	C(queued, "rows that wait to be worked off") \

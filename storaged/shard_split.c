@@ -61,7 +61,7 @@ struct shard_split_job {
 
 enum split_end {
 	SPLIT_DONE,
-	SPLIT_VAIN,   /* its names cannot be parted */
+	SPLIT_VAIN,   /* its names cannot be parted, or have no room */
 	SPLIT_FAILED, /* for now */
 };
 
@@ -151,8 +151,9 @@ static void split_end(struct shard_split_job *job, enum split_end end)
 	if (end == SPLIT_VAIN && !job->stop) {
 		split_set_vain(s, job->dir, s->entries);
 		shard_count(&stats->dir_split_vain, 1);
-		log_info("shard=%u: directory %llx has names that cannot be "
-			 "parted", g->id, (unsigned long long)job->dir);
+		log_info("shard=%u: directory %llx is left alone: its names "
+			 "cannot be parted, or it has all segments it may",
+			 g->id, (unsigned long long)job->dir);
 	}
 	if (end == SPLIT_FAILED && !job->stop) {
 		shard_count(&stats->dir_split_failed, 1);

@@ -24,8 +24,8 @@
 	X(dir_splits, "Segments that names of huge directories began to move " \
 		      "into.") \
 	X(dir_split_names, "Names that moved into them.") \
-	X(dir_split_vain, "Times a huge directory had names that cannot be " \
-			  "parted.") \
+	X(dir_split_vain, "Times a huge directory was left alone: its names " \
+			  "cannot be parted, or it has all segments it may.") \
 	X(dir_split_failed, "Attempts to split a directory that failed.")
 
 struct store_counts {
