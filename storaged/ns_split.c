@@ -11,7 +11,7 @@
 #include <errno.h>
 
 enum {
-	NS_SPLIT_NAMES = 2048,  /* in one command */
+	NS_SPLIT_NAMES = 1024,  /* in one command: brings 3 rows of each */
 	NS_SPLIT_SEGMENTS = 1024, /* of one directory */
 	NS_SPLIT_TRIES = 4096,  /* bounds looked at for one command */
 };

@@ -32,7 +32,7 @@ enum {
 	SPLIT_MOST = 1000000,  /* shard_config.dir_split_names */
 	SPLIT_NAMES = 256,     /* of one command, to begin with */
 	SPLIT_NAMES_MIN = 16,
-	SPLIT_NAMES_MAX = 2048, /* the command takes no more */
+	SPLIT_NAMES_MAX = 1024, /* the command takes no more */
 	SPLIT_TRIES = 8,
 };
 #define SPLIT_SOON_NS 5000000u

@@ -8,6 +8,7 @@
 
 #include "common/base/mem.h"
 #include "common/client/follow.h"
+#include "common/wire/frame.h"
 #include "storaged/ns_locks.h"
 #include "storaged/ns_rows.h"
 #include "tests/lib/minienv.h"
@@ -411,6 +412,7 @@ static void nsh_txn_lock(struct nsh *h, struct nsh_txn *t, uint16_t shard,
 	m.wants = wire_vec_bytes(&mine);
 	buf_init(&b, 0);
 	NSH_MUST(rpc_txn_lock_encode(&m, &b) == 0);
+	NSH_MUST(b.len <= FRAME_PAYLOAD_MAX);
 	c.payload = b.data;
 	c.len = b.len;
 	if (mine.count > 0) {
@@ -466,6 +468,7 @@ static void nsh_txn_part(struct nsh *h, const struct nsh_txn *t,
 	nsh_txn_ask(h, t, shard, &steps);
 	m.steps = wire_bytes(steps.data, steps.len);
 	NSH_MUST(rpc_txn_end_encode(&m, &b) == 0);
+	NSH_MUST(b.len <= FRAME_PAYLOAD_MAX);
 	c.payload = b.data;
 	c.len = b.len;
 	/* a second time nothing happens */
@@ -584,6 +587,7 @@ void nsh_end_all(struct nsh *h)
 			}
 			buf_init(&b, 0);
 			NSH_MUST(rpc_txn_end_encode(&m, &b) == 0);
+	NSH_MUST(b.len <= FRAME_PAYLOAD_MAX);
 			c.payload = b.data;
 			c.len = b.len;
 			NSH_MUST(nsh_enter(h, &c) == 0);

@@ -335,6 +335,35 @@ static void test_name_around(void **state)
 	assert_int_equal(nsh_check(f->h), 0);
 }
 
+/*
+ * As many long names as one command takes, whose inodes are in the shard that
+ * they move to: it can bring all their rows, and messages carry what is to do.
+ */
+static void test_long_names(void **state)
+{
+	enum { NAMES = 2050, LONG = 250 };
+	struct fix *f = *state;
+	struct rpc_dir_split_rsp rsp;
+	char name[LONG + 8];
+
+	memset(name, 'x', LONG);
+	for (unsigned i = 0; i < NAMES; i++) {
+		snprintf(name + LONG, sizeof(name) - LONG, "%04u", i);
+		make(f, name);
+	}
+	f->segment = nsh_segment(f->h, SHARD + 1);
+	for (unsigned left = NAMES - 1; left > 0; left -= rsp.moved) {
+		assert_int_equal(nsh_split_into(f->h, f->dir, f->segment, "",
+						UINT32_MAX, &rsp), OK);
+		assert_true(rsp.moved >= left / 2);
+	}
+	assert_int_equal(nsh_split_into(f->h, f->segment,
+					nsh_segment(f->h, SHARD), "",
+					UINT32_MAX, &rsp), OK);
+	assert_int_equal(rsp.moved, 1024);
+	assert_int_equal(nsh_check(f->h), 0);
+}
+
 /* One name alone is nothing to part, and nobody sees that it was tried. */
 static void test_nothing_to_part(void **state)
 {
@@ -373,6 +402,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_names_alike, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_name_around, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_long_names, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_to_part, setup,
 						teardown),
