@@ -173,10 +173,19 @@ static void device_on_readable(evutil_socket_t fd, short what, void *arg)
 
 void device_check(struct mount *m)
 {
+	if (m->fops == 0) /* who asks one by one does so at once */
+		loop_expect(m->loop, &m->requests);
 	if (!m->dev_paused || m->fops > DEVICE_FOPS_MAX / 2)
 		return;
 	m->dev_paused = false;
 	event_add(m->dev_event, NULL);
+}
+
+/* Its answer waits for no flush. */
+void device_sent_read(struct mount *m)
+{
+	if (m->fops == 1)
+		loop_expect(m->loop, &m->answers);
 }
 
 void device_pause(struct mount *m)

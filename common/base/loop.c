@@ -5,7 +5,8 @@
  * end-of-turn hooks, then libevent. Before libevent may sleep, `asleep` is set
  * under the queue's lock; who posts into a sleeping loop clears it and writes
  * the eventfd, so a burst of posts costs one write and a post to a busy loop
- * none. The eventfd is edge-triggered and never read.
+ * none. The eventfd is edge-triggered and never read. A loop that expects
+ * something (loop_expect()) looks for it before it sleeps.
  * Failure modes: no memory for a timer or no eventfd at run time cannot be
  * reported to anybody and is fatal; at start it is returned.
  */
@@ -13,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -27,6 +29,10 @@
 #define WORKERS_DEFAULT 4
 /* Batches of posted tasks that run before the sockets get their turn. */
 #define LOOP_BATCHES 4
+/* How long a loop looks for what it expects. */
+#define LOOP_EXPECT_NS 50000u
+/* After n times in vain it goes to sleep at once 2^n times, at most this n. */
+#define LOOP_VAIN_MAX 10u
 /* After a stop: rounds in which what was posted may still finish. */
 #define LOOP_QUIET_ROUNDS 100
 #if defined(__SANITIZE_ADDRESS__)
@@ -352,14 +358,56 @@ static int loop_poll_flags(struct loop *loop)
 	return flags;
 }
 
+void loop_expect(struct loop *loop, struct loop_luck *luck)
+{
+	ASSERT_LOOP(loop);
+	if (luck->rest > 0)
+		luck->rest--;
+	else
+		loop->expects = luck;
+}
+
+/* Instead of the first microseconds of a sleep; whether anything came. */
+static bool loop_look(struct loop *loop)
+{
+	uint64_t end = loop_clock_ns(CLOCK_MONOTONIC) + LOOP_EXPECT_NS;
+	struct loop_luck *luck = loop->expects;
+
+	loop->expects = NULL;
+	while (loop_clock_ns(CLOCK_MONOTONIC) < end) {
+		(void)sched_yield();
+		if (event_base_loop(loop->base, EVLOOP_NONBLOCK) < 0)
+			fatal_abort("event loop %u failed", loop->index);
+		if (loop->expects != NULL || !TAILQ_EMPTY(&loop->hooks) ||
+		    !atomic_load_explicit(&loop->asleep,
+					  memory_order_relaxed)) {
+			luck->vain = 0;
+			return true;
+		}
+	}
+	luck->vain += luck->vain < LOOP_VAIN_MAX;
+	luck->rest = 1u << luck->vain;
+	return false;
+}
+
 static void loop_turn(struct loop *loop)
 {
+	int flags;
+
 	for (int i = 0; i < LOOP_BATCHES; i++) {
 		if (!loop_run_batch(loop))
 			break;
 	}
 	loop_run_hooks(loop);
-	if (event_base_loop(loop->base, loop_poll_flags(loop)) < 0)
+	flags = loop_poll_flags(loop);
+	if (loop->expects != NULL && !(flags & EVLOOP_NONBLOCK)) {
+		if (loop_look(loop)) {
+			loop_note_awake(loop);
+			return;
+		}
+		flags = loop_poll_flags(loop); /* what it ran may have posted */
+	}
+	if (event_base_loop(loop->base, flags) < 0)
 		fatal_abort("event loop %u failed", loop->index);
 	loop_note_awake(loop);
 }

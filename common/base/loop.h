@@ -46,6 +46,18 @@ bool loop_is_current(const struct loop *loop);
 /* False before run() and after it returned: what is posted then may never
  * run. */
 bool loop_is_running(const struct loop *loop);
+/* How it went with one kind of what a loop expects; all 0 at first. */
+struct loop_luck {
+	unsigned vain; /* times in a row, up to a limit */
+	unsigned rest; /* times that it is not tried */
+};
+/*
+ * What this loop waits for will come within some 50 us, less than it takes to
+ * sleep and to be woken: for so long it looks again and again, and lets others
+ * have the core in between. Of a kind that did not come in time it does so less
+ * and less often. Loop only; luck is borrowed while the loop runs.
+ */
+void loop_expect(struct loop *loop, struct loop_luck *luck);
 #define ASSERT_LOOP(loop) assert(loop_is_current(loop))
 
 #endif

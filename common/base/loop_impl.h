@@ -36,6 +36,7 @@ struct loop {
 	atomic_bool asleep;
 
 	struct loop_hooks hooks;        /* loop only */
+	struct loop_luck *expects;      /* loop only, borrowed; NULL: nothing */
 	struct loop_timer *free_timers; /* loop only: for reuse */
 	unsigned n_free_timers;
 };

@@ -6,11 +6,14 @@
 
 #include <cmocka.h>
 
+#include <event2/event.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/loop.h"
 #include "common/base/mem.h"
@@ -110,6 +113,83 @@ static void test_post_between_loops(void **state)
 			      (double)(env_now_ns(env) - t0) / 1e3 / 20000);
 		loop_set_free(set);
 	}
+}
+
+/* --- looking before sleeping --- */
+
+/* A thread that writes a byte whenever the loop waits for one. */
+struct expected {
+	struct env_task task;
+	struct loop_set *set;
+	struct loop_luck luck;
+	int to_thread[2], to_loop[2];
+	unsigned left;
+};
+
+static void expected_ask(struct expected *x)
+{
+	loop_expect(loop_set_get(x->set, 0), &x->luck);
+	assert_int_equal(write(x->to_thread[1], "", 1), 1);
+}
+
+static void expected_run(struct env_task *task)
+{
+	struct expected *x = CONTAINER_OF(task, struct expected, task);
+
+	if (x->left-- > 0)
+		expected_ask(x);
+	else
+		loop_set_stop(x->set);
+}
+
+/* As of FUSE's descriptor: it tells the loop nothing, and posts. */
+static void expected_read(evutil_socket_t fd, short what, void *arg)
+{
+	struct expected *x = arg;
+	char c;
+
+	(void)what;
+	assert_int_equal(read(fd, &c, 1), 1);
+	env_post(loop_env(loop_set_get(x->set, 0)), &x->task);
+}
+
+static void *expected_thread(void *arg)
+{
+	struct expected *x = arg;
+	char c;
+
+	for (unsigned n = 0; read(x->to_thread[0], &c, 1) == 1; n++) {
+		if (n % 20 == 0) /* later than anybody looks */
+			(void)usleep(200);
+		assert_int_equal(write(x->to_loop[1], &c, 1), 1);
+	}
+	return NULL;
+}
+
+static void test_expect(void **state)
+{
+	struct expected x = { .task.run = expected_run, .left = 5000 };
+	struct event *ev;
+	pthread_t thread;
+
+	(void)state;
+	x.set = set_new(1);
+	assert_int_equal(pipe(x.to_thread), 0);
+	assert_int_equal(pipe(x.to_loop), 0);
+	ev = event_new(loop_base(loop_set_get(x.set, 0)), x.to_loop[0],
+		       EV_READ | EV_PERSIST, expected_read, &x);
+	assert_int_equal(event_add(ev, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, expected_thread, &x), 0);
+	expected_ask(&x);
+	loop_set_run(x.set);
+	assert_int_equal(x.left, UINT_MAX);
+	(void)close(x.to_thread[1]);
+	pthread_join(thread, NULL);
+	event_free(ev);
+	(void)close(x.to_thread[0]);
+	(void)close(x.to_loop[0]);
+	(void)close(x.to_loop[1]);
+	loop_set_free(x.set);
 }
 
 /* Many threads post to one loop; each keeps its own order. */
@@ -475,6 +555,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_post_keeps_order),
 		cmocka_unit_test(test_post_between_loops),
+		cmocka_unit_test(test_expect),
 		cmocka_unit_test(test_post_from_threads),
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_work),
