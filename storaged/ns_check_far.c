@@ -18,6 +18,11 @@ struct ns_far_check {
 	void (*report)(void *arg, const char *text);
 	void *arg;
 	uint64_t n;
+	/* the directory whose entries are looked at; 0: none yet */
+	uint64_t dir;
+	struct ns_row_inode inode; /* of it; flags 0: there is none */
+	struct ns_row_map map;     /* of it; without segments: none */
+	uint8_t *inode_value, *map_value; /* what these borrow from */
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -102,38 +107,58 @@ static int ns_far_range(struct ns_far_check *c, uint64_t dir, uint64_t ino,
 	return rv == -ENOENT ? 0 : rv;
 }
 
+static void ns_far_leave(struct ns_far_check *c)
+{
+	mem_free(c->inode_value);
+	mem_free(c->map_value);
+	c->inode_value = c->map_value = NULL;
+	c->inode.flags = 0;
+	c->map.segments = wire_bytes(NULL, 0);
+	c->dir = 0;
+}
+
+/* Entries of a directory come one after the other. */
+static int ns_far_enter(struct ns_far_check *c, uint64_t dir)
+{
+	struct wire_bytes b;
+	struct ns_key k;
+	int rv;
+
+	if (c->dir == dir)
+		return 0;
+	ns_far_leave(c);
+	ns_key_id(&k, c->shard, NS_T_INODE, dir);
+	rv = ns_far_row(c, &k, &c->inode_value, &b);
+	if (rv == 0)
+		rv = ns_row_inode_load(&c->inode, b);
+	if (rv != 0 && rv != -ENOENT) /* none: ns_check() tells */
+		return rv;
+	if (c->inode.flags & NS_INODE_SPLIT) {
+		ns_key_id(&k, c->shard, NS_T_SEGMENT, dir);
+		rv = ns_far_row(c, &k, &c->map_value, &b);
+		if (rv == 0)
+			rv = ns_row_map_load(&c->map, b);
+	}
+	if (rv != 0 && rv != -ENOENT)
+		return rv;
+	c->dir = dir;
+	return 0;
+}
+
 /* Is an entry of dir where everybody looks for it? */
 static int ns_far_check_place(struct ns_far_check *c, uint64_t dir,
 			      struct wire_bytes name)
 {
-	struct ns_row_inode r;
-	struct ns_row_map map;
-	struct wire_bytes b;
 	struct ns_range g;
-	struct ns_key k;
-	uint8_t *value;
 	bool lost;
-	int rv;
+	int rv = ns_far_enter(c, dir);
 
-	ns_key_id(&k, c->shard, NS_T_INODE, dir);
-	rv = ns_far_row(c, &k, &value, &b);
-	if (rv != 0)
-		return rv == -ENOENT ? 0 : rv; /* ns_check() tells */
-	rv = ns_row_inode_load(&r, b);
-	lost = rv == 0 && r.flags & NS_INODE_SEGMENT &&
-	       !ns_segment_has(&r, name);
-	mem_free(value);
 	if (rv != 0)
 		return rv;
-	ns_key_id(&k, c->shard, NS_T_SEGMENT, dir);
-	rv = ns_far_row(c, &k, &value, &b);
-	if (rv == 0) {
-		rv = ns_row_map_load(&map, b);
-		if (rv == 0)
-			rv = ns_map_seek(map.segments, name, &g);
-		lost |= rv == 0 && wire_bytes_cmp(g.first, name) <= 0;
-		mem_free(value);
-	}
+	lost = c->inode.flags & NS_INODE_SEGMENT &&
+	       !ns_segment_has(&c->inode, name);
+	rv = ns_map_seek(c->map.segments, name, &g);
+	lost |= rv == 0 && wire_bytes_cmp(g.first, name) <= 0;
 	if (lost)
 		ns_far_say(c, "entry %.*s of %lx: not in its segment",
 			   (int)name.len, (const char *)name.p,
@@ -319,7 +344,8 @@ int ns_check_far(struct rows_back *back, uint16_t shard,
 		 void (*report)(void *arg, const char *text), void *arg,
 		 uint64_t *ret_n)
 {
-	struct ns_far_check c = { back, shard, report, arg, 0 };
+	struct ns_far_check c = { .back = back, .shard = shard,
+				  .report = report, .arg = arg };
 	struct wire_bytes key, value;
 	struct ns_key from, to;
 	struct rows_iter *it;
@@ -344,6 +370,7 @@ int ns_check_far(struct rows_back *back, uint16_t shard,
 		if (rv != 0)
 			break;
 	}
+	ns_far_leave(&c);
 	rows_iter_free(it);
 	*ret_n = c.n;
 	return rv == -ENOENT ? 0 : rv;

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/mem.h"
 #include "storaged/ns_impl.h"
 #include "tests/lib/nsharness.h"
 
@@ -364,6 +365,111 @@ static void test_long_names(void **state)
 	assert_int_equal(nsh_check(f->h), 0);
 }
 
+/* --- what fsck says --- */
+
+struct finding {
+	const char *text;
+	unsigned n;
+};
+
+static void on_finding(void *arg, const char *text)
+{
+	struct finding *f = arg;
+
+	f->n += strstr(text, f->text) != NULL;
+}
+
+/* How many findings say so, in all shards. */
+static unsigned found(struct fix *f, const char *text)
+{
+	struct finding ret = { .text = text };
+	struct rows_back *back = nsh_back(f->h);
+
+	for (uint16_t i = SHARD; i < SHARD + SHARDS; i++) {
+		uint64_t n;
+
+		assert_int_equal(ns_check_far(back, i, on_finding, &ret, &n),
+				 0);
+	}
+	return ret.n;
+}
+
+/* The row is this one behind everybody's back; no value: none. */
+static void set_row(struct fix *f, const struct ns_key *k, const uint8_t *value,
+		    size_t len)
+{
+	struct rows_batch *b = rows_batch_new();
+
+	if (value != NULL)
+		rows_batch_put(b, ns_key_get(k), wire_bytes(value, len));
+	else
+		rows_batch_del(b, ns_key_get(k));
+	assert_int_equal(rows_batch_write(nsh_back(f->h), b), 0);
+	rows_batch_free(b);
+}
+
+static uint8_t *get_row(struct fix *f, const struct ns_key *k, size_t *ret_len)
+{
+	uint8_t *value;
+
+	assert_int_equal(rows_back_get(nsh_back(f->h), ns_key_get(k), &value,
+				       ret_len), 0);
+	return value;
+}
+
+/* Map, segments and where entries are must agree. */
+static void test_fsck(void **state)
+{
+	struct fix *f = *state;
+	struct ns_row_inode r;
+	struct ns_key map, ip, in, out;
+	size_t map_len, ip_len, len;
+	uint8_t *map_row, *ip_row, *d;
+	struct buf b;
+
+	make_many(f, "f", 40, "");
+	split(f, 20);
+	assert_int_equal(found(f, ""), 0);
+	ns_key_id(&map, SHARD, NS_T_SEGMENT, f->dir);
+	ns_key_id(&ip, ino_shard(f->segment), NS_T_INODE, f->segment);
+	map_row = get_row(f, &map, &map_len);
+	ip_row = get_row(f, &ip, &ip_len);
+
+	/* an entry that the map says is in the segment */
+	ns_key_dent(&in, ino_shard(f->segment), f->segment, wire_cstr("f003"));
+	ns_key_dent(&out, SHARD, f->dir, wire_cstr("f003"));
+	d = get_row(f, &in, &len);
+	set_row(f, &out, d, len);
+	assert_int_equal(found(f, "entry f003 of"), 1);
+	set_row(f, &out, NULL, 0);
+	mem_free(d);
+	assert_int_equal(found(f, ""), 0);
+
+	/* a segment that ends before its last names */
+	buf_init(&b, 0);
+	assert_int_equal(ns_row_inode_load(&r, wire_bytes(ip_row, ip_len)), 0);
+	r.target = wire_cstr("f01");
+	assert_int_equal(ns_row_inode_encode(&r, &b), 0);
+	set_row(f, &ip, b.data, b.len);
+	assert_int_equal(found(f, "not in its segment"), 10);
+	assert_int_equal(found(f, "is not what it says"), 1);
+	assert_int_equal(found(f, "does not know"), 1);
+	buf_fini(&b);
+
+	/* none */
+	set_row(f, &ip, NULL, 0);
+	assert_int_equal(found(f, "is not what it says"), 1);
+	set_row(f, &ip, ip_row, ip_len);
+	set_row(f, &map, NULL, 0);
+	assert_int_equal(found(f, "does not know"), 1);
+	set_row(f, &map, map_row, map_len);
+	assert_int_equal(found(f, ""), 0);
+	mem_free(map_row);
+	mem_free(ip_row);
+}
+
+/* --- nothing to do --- */
+
 /* One name alone is nothing to part, and nobody sees that it was tried. */
 static void test_nothing_to_part(void **state)
 {
@@ -405,6 +511,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_long_names, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_fsck, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_to_part, setup,
 						teardown),
 	};
