@@ -15,10 +15,10 @@
  *
  * Failure modes: names that cannot be parted (RANGE with as many as may go), or
  * no room for segments: it is left alone until it has grown by a quarter. Too
- * many shards take part (TOO_MANY): fewer names. No space, no leader, a shard
- * that does not answer, no memory: it is tried again some times, each after
- * twice the time of the one before. A store of one shard has nowhere to go, and
- * notes nothing.
+ * many shards take part (TOO_MANY), or their rows are more than an entry of the
+ * log may have (FBIG): fewer names. No space, no leader, a shard that does not
+ * answer, no memory: it is tried again some times, each after twice the time of
+ * the one before. A store of one shard has nowhere to go, and notes nothing.
  */
 #include "storaged/shard_impl.h"
 
@@ -224,7 +224,7 @@ static void split_moved(struct shard_split_job *job,
 /* Fewer or more of them: false when that was tried. */
 static bool split_other(struct shard_split_job *job, uint32_t status)
 {
-	if (status == RPC_STATUS_TOO_MANY) {
+	if (status != RPC_STATUS_RANGE) {
 		job->fewer = true;
 		job->names /= 2;
 		return job->names >= SPLIT_NAMES_MIN;
@@ -261,6 +261,7 @@ static void split_done(void *arg, uint32_t status, struct buf *payload,
 		return;
 	case RPC_STATUS_RANGE:
 	case RPC_STATUS_TOO_MANY:
+	case RPC_STATUS_FBIG:
 		if (!job->stop && split_other(job, status))
 			split_pause(job, took);
 		else

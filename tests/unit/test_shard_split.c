@@ -134,6 +134,8 @@ static struct {
 	struct raft_submit *s;
 	uint32_t status;
 	unsigned at, n, seen;
+	size_t longest;           /* entries, 0: any; then at and n are not
+				   * asked */
 } refusing;
 
 static void on_refused(struct env_task *task)
@@ -151,8 +153,11 @@ void __wrap_raft_submit(struct raft_group *g, struct raft_submit *s);
 
 void __wrap_raft_submit(struct raft_group *g, struct raft_submit *s)
 {
-	if (refusing.env == NULL || refusing.s != NULL ||
-	    refusing.seen++ - refusing.at >= refusing.n) {
+	bool ok = refusing.longest > 0
+			  ? s->data.len <= refusing.longest
+			  : refusing.seen++ - refusing.at >= refusing.n;
+
+	if (refusing.env == NULL || refusing.s != NULL || ok) {
 		__real_raft_submit(g, s);
 		return;
 	}
@@ -568,6 +573,24 @@ static void test_submits_fail(void **state)
 			submits_fail(never[i], n);
 }
 
+/* Rows of so many names are more than an entry may have: fewer go. */
+static void test_large_rows(void **state)
+{
+	struct fix f;
+
+	(void)state;
+	fix_init(&f);
+	refusing.status = RPC_STATUS_FBIG;
+	refusing.longest = 1600;
+	refusing.env = minienv_env(f.w.m);
+	make_files(&f, MOST + 1);
+	settle(&f);
+	refusing.env = NULL;
+	assert_true(expect_clean(&f).segments > 0);
+	assert_int_equal(stats_of(&f).dir_split_failed, 0);
+	fix_fini(&f);
+}
+
 /* Cut off after more and more steps: no name is lost, and growth goes on. */
 static void test_power_cuts(void **state)
 {
@@ -615,6 +638,7 @@ int main(void)
 		cmocka_unit_test(test_away),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_submits_fail),
+		cmocka_unit_test(test_large_rows),
 		cmocka_unit_test(test_power_cuts),
 	};
 
