@@ -178,7 +178,7 @@ static bool member_may_wipe(const struct sim_manager *m, unsigned i)
 	for (unsigned node = 0; node < nodes; node++) {
 		const struct shard_group *g = member_shard(m, i, node);
 		struct raft_member x[SIM_MEMBERS];
-		unsigned n;
+		unsigned n, votes = 0;
 
 		if (g == NULL)
 			return false;
@@ -192,8 +192,9 @@ static bool member_may_wipe(const struct sim_manager *m, unsigned i)
 			if (at == nodes || (x[k].role == RAFT_ROLE_VOTER) !=
 						   m->target[i][at])
 				return false;
+			votes += x[k].role == RAFT_ROLE_VOTER;
 		}
-		if (!raft_group_settled(g->raft) || n < 3)
+		if (!raft_group_settled(g->raft) || votes < 3)
 			return false;
 		voters++;
 	}

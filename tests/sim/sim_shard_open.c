@@ -208,9 +208,12 @@ static void hold_created(struct op *op, const struct told *t)
 	}
 	h->ino = rsp.attr.ino;
 	hold_firm(h, t->term);
-	if (op->effect_term == t->term)
+	if (op->effect_term == t->term && op->tries == 1)
 		return;
-	/* answered from the slot, by a leader who has still to be told */
+	/*
+	 * Answered from the slot: by a leader who has still to be told, or
+	 * after a CLOSE of what the same session opened by name meanwhile.
+	 */
 	h->firm = false;
 	h->due = 0;
 }
