@@ -88,6 +88,7 @@ static void ns_answer_reset(struct ns_answer *a, uint32_t status)
 	a->grown.n = 0;
 	a->large.entries = 0;
 	a->n_maps = 0;
+	a->kept = 0;
 	a->status = status;
 	a->repeated = a->txn = false;
 }

@@ -92,6 +92,7 @@ struct ns_answer {
 		bool split;   /* it has segments now; false: none any more */
 	} maps[NS_ANSWER_MAPS];
 	unsigned n_maps;      /* more than that: any may */
+	uint64_t kept;        /* that lost its last name, by NS_DECIDE_OPEN; 0 */
 	bool repeated;        /* from the answer slot: nothing was done */
 	bool txn;             /* other shards have steps to do now */
 	struct wire_u128 holder;

@@ -205,6 +205,7 @@ int ns_inode_drop(struct ns_ctx *x, struct ns_inode *ip, bool open)
 
 	if (!open)
 		return ns_inode_purge(x, ip);
+	x->a->kept = ip->ino;
 	ip->r.flags |= NS_INODE_OPEN;
 	ns_inode_touch(x, ip);
 	ns_key_id(&k, x->shard, NS_T_OPEN, ip->ino);

@@ -216,6 +216,8 @@ int shard_apply(void *arg, struct raft_group *raft,
 		shard_merge_note(g, answer);
 	if (answer->large.entries > 0)
 		shard_split_note(g, answer);
+	if (answer->kept != 0)
+		shard_kept(g, answer->kept);
 	if (c.tag == RPC_TAG_session_end && answer->status == RPC_STATUS_OK)
 		shard_sessions_ended(g, &c);
 	if (c.tag == RPC_TAG_txn_end && answer->status == RPC_STATUS_OK)

@@ -89,8 +89,6 @@ struct shard_op {
 	bool open, registered;
 	unsigned open_round;     /* registered: of the group then */
 	uint64_t ino, session;
-	uint64_t victim;         /* NS_DECIDE_OPEN: because of that one; 0: of
-				  * caution */
 	/* values */
 	unsigned installs;       /* of the group when it began */
 	struct body *body;
@@ -177,6 +175,7 @@ struct shard_group {
 	uint64_t grace_until;    /* now_ns; 0: over */
 	struct env_timer sweep;
 	bool sweep_armed;
+	uint64_t sweep_due;      /* now_ns: the last one asked for; 0: none */
 	struct shard_sweep *sweeping; /* shard_sweep.c */
 	struct shard_queue queue;
 	struct shard_merge merge;
@@ -326,8 +325,8 @@ void shard_flight_end(struct shard_op *op);
  * trust the open table; op is stepped when they have ended.
  */
 bool shard_flight_wait(struct shard_op *op);
-/* A command of a leader was applied: what it kept for nobody goes later. */
-void shard_decided_open(struct shard_op *op);
+/* A command was applied that kept ino: if for nobody, it goes later. */
+void shard_kept(struct shard_group *g, uint64_t ino);
 int shard_op_register(struct shard_op *op, uint64_t ino);
 /* 0, or -ENOENT: the leader has forgotten it meanwhile. */
 int shard_op_opened(struct shard_op *op);

@@ -13,8 +13,8 @@
  * - a new leader knows no opens: for 60 s, in which clients say theirs again,
  *   every decision is cautious.
  * What was kept and nobody has open when its command was applied (a cautious
- * decision, or the open ended meanwhile), or when an OPEN failed, goes with a
- * sweep that begins later.
+ * decision, the open ended meanwhile, or another inode was decided about), or
+ * when an OPEN failed, goes with a sweep that begins later.
  * The opens of a session that ended go when SESSION_END was applied; the
  * namespace takes no new ones (ns_session.c), and the sweep closes what nobody
  * else holds.
@@ -138,7 +138,6 @@ int shard_decide(struct shard_op *op)
 	uint64_t ino = 0;
 	int rv;
 
-	op->victim = 0;
 	if ((op->flight & SHARD_FLIGHT_VICTIM) == 0)
 		return 0;
 	if (shard_in_grace(g) || shard_brought(op)) {
@@ -154,10 +153,8 @@ int shard_decide(struct shard_op *op)
 	if (rv == -EAGAIN)
 		return rv;
 	rows_txn_rewind(op->txn);
-	if (rv == 0 && ino != 0 && opens_count(&g->opens, ino) > 0) {
+	if (rv == 0 && ino != 0 && opens_count(&g->opens, ino) > 0)
 		op->decisions |= NS_DECIDE_OPEN;
-		op->victim = ino;
-	}
 	return rv == -ENOMEM ? rv : 0; /* other troubles come again in apply */
 }
 
@@ -222,14 +219,10 @@ bool shard_flight_wait(struct shard_op *op)
 	return true;
 }
 
-void shard_decided_open(struct shard_op *op)
+void shard_kept(struct shard_group *g, uint64_t ino)
 {
-	struct shard_group *g = op->g;
-
-	if ((op->decisions & NS_DECIDE_OPEN) == 0 || !g->leader ||
-	    (op->victim != 0 && opens_count(&g->opens, op->victim) > 0))
-		return;
-	shard_sweep_later(g, SHARD_SWEEP_NS);
+	if (g->leader && opens_count(&g->opens, ino) == 0)
+		shard_sweep_later(g, SHARD_SWEEP_NS);
 }
 
 int shard_op_register(struct shard_op *op, uint64_t ino)

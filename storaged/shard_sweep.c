@@ -20,11 +20,14 @@
 struct shard_sweep {
 	struct shard_group *g;
 	struct env_work work;
+	unsigned round;          /* of the group's leaderships */
 	uint64_t inos[SWEEP_MAX];
 	unsigned n;
 	bool more;
 	int rv;
 };
+
+static void sweep_tick(struct env_timer *timer);
 
 static void sweep_key(uint16_t group, uint8_t type, uint8_t *out)
 {
@@ -91,6 +94,22 @@ static void sweep_close(struct shard_group *g, uint64_t ino)
 	buf_fini(&b);
 }
 
+static void sweep_arm(struct shard_group *g, uint64_t delay_ns)
+{
+	g->sweep_armed = true;
+	g->sweep.cb = sweep_tick;
+	env_timer_set(g->set->env, &g->sweep, delay_ns);
+}
+
+/* Looks once more when it was asked for while this one was under way. */
+static void sweep_again(struct shard_group *g)
+{
+	uint64_t now = env_now_ns(g->set->env);
+
+	if (g->sweep_due != 0 && !g->sweep_armed && g->leader)
+		sweep_arm(g, g->sweep_due > now ? g->sweep_due - now : 0);
+}
+
 static void sweep_done(struct env_work *work)
 {
 	struct shard_sweep *s = CONTAINER_OF(work, struct shard_sweep, work);
@@ -99,10 +118,14 @@ static void sweep_done(struct env_work *work)
 	g->sweeping = NULL;
 	if (s->rv != 0)
 		log_warn(s->rv, "shard=%u: open rows cannot be read", g->id);
-	for (unsigned i = 0; i < s->n && g->leader; i++)
-		sweep_close(g, s->inos[i]);
-	if (s->more && g->leader)
-		shard_sweep_later(g, SHARD_SWEEP_NS);
+	/* the opens of another leadership have still to be told */
+	if (g->leader && s->round == g->open_round) {
+		for (unsigned i = 0; i < s->n; i++)
+			sweep_close(g, s->inos[i]);
+		if (s->more)
+			shard_sweep_later(g, SHARD_SWEEP_NS);
+	}
+	sweep_again(g);
 	mem_free(s);
 }
 
@@ -122,11 +145,14 @@ static void sweep_tick(struct env_timer *timer)
 	struct shard_sweep *s;
 
 	g->sweep_armed = false;
-	if (g->sweeping != NULL || !g->leader)
+	if (!g->leader)
 		return;
+	if (g->sweep_due <= env_now_ns(g->set->env))
+		g->sweep_due = 0;
 	s = mem_zalloc(sizeof *s);
 	if (s != NULL) {
 		s->g = g;
+		s->round = g->open_round;
 		s->work.run = sweep_run;
 		s->work.done = sweep_done;
 		if (rows_sync(g->set->rows, sweep_synced, s) == 0) {
@@ -140,17 +166,19 @@ static void sweep_tick(struct env_timer *timer)
 
 void shard_sweep_later(struct shard_group *g, uint64_t delay_ns)
 {
-	if (g->sweep_armed)
-		return;
-	g->sweep_armed = true;
-	g->sweep.cb = sweep_tick;
-	env_timer_set(g->set->env, &g->sweep, delay_ns);
+	uint64_t due = env_now_ns(g->set->env) + delay_ns;
+
+	if (due > g->sweep_due)
+		g->sweep_due = due;
+	if (!g->sweep_armed && g->sweeping == NULL) /* else its end arms it */
+		sweep_arm(g, delay_ns);
 }
 
 void shard_sweep_stop(struct shard_group *g)
 {
 	env_timer_cancel(g->set->env, &g->sweep);
 	g->sweep_armed = false;
+	g->sweep_due = 0;
 }
 
 void shard_sweep_free(struct shard_group *g)

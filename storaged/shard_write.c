@@ -310,7 +310,6 @@ void shard_write_applied(struct shard_op *op)
 	}
 	if (status == RPC_STATUS_ELSEWHERE)
 		op->g->dry = SHARD_DRY_RUNS;
-	shard_decided_open(op);
 	if (status == RPC_STATUS_OK && op->open && op->tag == RPC_TAG_mknod &&
 	    op->g->leader) {
 		int rv = shard_open_made(op);

@@ -601,6 +601,45 @@ static void test_unlink_both_names(void **state)
 	world_fini(&w);
 }
 
+/*
+ * A PUT over an open file, and a DELETE of the same key in the same turn: that
+ * one was decided while the key led to the open file, so it keeps the new one,
+ * too, which nobody has open.
+ */
+static void test_kept_instead(void **state)
+{
+	struct rpc_put put;
+	struct rpc_put_rsp rsp;
+	struct rpc_delete del;
+	struct reply r1, r2;
+	struct wire_vec v;
+	struct world w;
+	uint64_t root, ino;
+
+	(void)state;
+	world_init(&w);
+	root = world_root(&w, 1);
+	ino = make_file(&w, root, "f", 77);
+	put_request(&w, root, "f", "new", 3, &v, &put);
+	put.client = 9;
+	put.slot = 1;
+	SEND(&w, put, &put, &r1);
+	del = (struct rpc_delete){ .client = 9, .slot = 2, .seq = ++w.seq,
+				   .root = root, .key = wire_cstr("f") };
+	SEND(&w, delete, &del, &r2);
+	minienv_run(w.m);
+	assert_int_equal(rpc_put_rsp_decode(&rsp, r1.payload.data,
+					    r1.payload.len), 0);
+	assert_int_not_equal(rsp.attr.ino, ino);
+	ino = rsp.attr.ino;
+	both_done(&w, &r1, &r2);
+	assert_int_equal(look(&w, ino), 1);
+	minienv_advance(w.m, 20ull * SECOND);
+	assert_int_equal(look(&w, ino), 0);
+	wire_vec_fini(&v);
+	world_fini(&w);
+}
+
 /* A rename over an open file, of a name that a link under way makes. */
 static void test_rename_of_linked(void **state)
 {
@@ -994,6 +1033,7 @@ int main(void)
 		cmocka_unit_test(test_unlink_open),
 		cmocka_unit_test(test_open_races),
 		cmocka_unit_test(test_unlink_both_names),
+		cmocka_unit_test(test_kept_instead),
 		cmocka_unit_test(test_rename_of_linked),
 		cmocka_unit_test(test_object_open),
 		cmocka_unit_test(test_grace),
