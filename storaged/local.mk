@@ -106,7 +106,9 @@ TESTS += tests/unit/test_store_shard tests/unit/test_shard_queue \
 
 # the namespace's tests
 NSH_SOURCES = tests/lib/nsharness.c tests/lib/nsharness.h \
-	tests/lib/nshsegment.c tests/lib/minienv.c tests/lib/minienv.h
+	tests/lib/nsharness_calls.c tests/lib/nsharness_impl.h \
+	tests/lib/nsharness_segment.c tests/lib/nsharness_txn.c \
+	tests/lib/minienv.c tests/lib/minienv.h
 check_PROGRAMS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 	tests/unit/test_ns_model tests/unit/test_ns_order \
 	tests/unit/test_ns_pages \

@@ -38,7 +38,7 @@ FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_mount_options_SOURCES = %D%/fuzz_mount_options.c $(FUZZ_DRIVER)
 %C%_fuzz_mount_options_LDADD = $(LIB_FUSE) -lm
 %C%_fuzz_ns_SOURCES = %D%/fuzz_ns.c $(FUZZ_DRIVER) \
-	tests/lib/nsharness.c tests/lib/nsharness.h
+	$(NSH_SOURCES)
 %C%_fuzz_ns_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
 %C%_fuzz_ns_rows_SOURCES = %D%/fuzz_ns_rows.c $(FUZZ_DRIVER)
 %C%_fuzz_ns_rows_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)

@@ -6,21 +6,8 @@
  * different times; answers and row hashes must agree. Plays the leader, too:
  * time, seeds, and who holds which inode open.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "storaged/ns.h"
 #include "storaged/ns_rows.h"
-
-/* Of the harness itself, and what it is asked for. */
-#define NSH_MUST(x) \
-	do { \
-		if (!(x)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
-				#x); \
-			abort(); \
-		} \
-	} while (0)
 
 struct nsh;
 
@@ -104,7 +91,7 @@ RPC_REQUESTS(NSH_ENCODE)
 	}
 RPC_RESPONSES(NSH_DECODE)
 
-/* --- segments of huge directories (nshsegment.c) --- */
+/* --- segments of huge directories (nsharness_segment.c) --- */
 
 /* A number of that shard. */
 uint64_t nsh_segment(struct nsh *h, uint16_t shard);

@@ -1,11 +1,7 @@
 /* Splitting directories over shards, at random or as told: see nsharness.h. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/lib/nsharness_impl.h"
 
 #include "common/base/mem.h"
-#include "storaged/ns_rows.h"
-#include "tests/lib/nsharness.h"
 
 static void nsh_part_text(char *to, struct wire_bytes b)
 {
