@@ -69,13 +69,8 @@ static void world_client(struct sim_cluster *c)
 		proc_check_rows(p);
 	if (w->heal != HEAL_NOT)
 		return;
-	if (p != NULL && sim_chance(s, w->lags ? 100 : 15))
-		(void)shard_set_checkpoint(p->store.set, NULL, NULL);
-	/* the database writes its tables when it likes */
-	if (p != NULL && sim_chance(s, 20))
-		(void)rows_back_checkpoint(p->store.back);
-	if (p != NULL && w->pinned > 0 && sim_chance(s, w->lags ? 15 : 3))
-		compact_start(p->store.compact, UINT64_MAX);
+	if (p != NULL)
+		sim_store_tidy(&p->store, s, w->lags, w->pinned > 0);
 	if (w->doubts > 0 && sim_chance(s, 2)) {
 		rows_mem_image_free(w->old_image);
 		w->old_image = rows_mem_image_copy(w->images[0]);

@@ -209,6 +209,16 @@ static void store_count(struct sim_store *st)
 	}
 }
 
+void sim_store_tidy(struct sim_store *st, struct sim *s, bool lags, bool cleans)
+{
+	if (sim_chance(s, lags ? 100 : 15))
+		(void)shard_set_checkpoint(st->set, NULL, NULL);
+	if (sim_chance(s, 20))
+		(void)rows_back_checkpoint(st->back);
+	if (cleans && sim_chance(s, lags ? 15 : 3))
+		compact_start(st->compact, UINT64_MAX);
+}
+
 void sim_store_close(struct sim_store *st, bool crash)
 {
 	stores[st->at->node] = NULL;

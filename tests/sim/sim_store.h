@@ -60,6 +60,12 @@ void sim_store_died(unsigned node);
  */
 bool sim_store_is_cut(const struct rows_back *back);
 /*
+ * What a store does now and then: checkpoints, more of them where members
+ * shall lag behind logs; its database writes its tables; its log is cleaned.
+ */
+void sim_store_tidy(struct sim_store *st, struct sim *s, bool lags,
+		    bool cleans);
+/*
  * Values that its durable rows of shards 1 to n name are in its log. Not at a
  * start with rows in doubt: what the log behind them drops may be gone
  * (log_doubt.c).

@@ -69,7 +69,7 @@ static void test_time_parse(void **state)
 		"", "Sun", "Sun, 06 Nov 1994 08:49:37", "Sun, 31 Feb 1994 "
 		"08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT",
 		"Sun, 06 Nov 1994 08:49:37 GMT ", "784111777",
-		"Sun, 06 Xxx 1994 08:49:37 GMT",
+		"Sun, 06 Foo 1994 08:49:37 GMT",
 	};
 	int64_t t;
 
