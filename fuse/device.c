@@ -181,11 +181,11 @@ void device_check(struct mount *m)
 	event_add(m->dev_event, NULL);
 }
 
-/* Its answer waits for no flush. */
-void device_sent_read(struct mount *m)
+void device_sent(struct mount *m, bool readonly)
 {
+	/* a write's answer is fast where it waits for no disk */
 	if (m->fops == 1)
-		loop_expect(m->loop, &m->answers);
+		loop_expect(m->loop, readonly ? &m->reads : &m->writes);
 }
 
 void device_pause(struct mount *m)

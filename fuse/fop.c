@@ -278,8 +278,8 @@ void fop_sent(struct fop *op, struct client_call *call)
 	op->call = call;
 	if (call == NULL)
 		fop_reply_err(op, -ENOMEM);
-	else if (op->readonly)
-		device_sent_read(op->m);
+	else
+		device_sent(op->m, op->readonly);
 }
 
 int fop_status(struct fop *op, const struct rpc_reply *reply)

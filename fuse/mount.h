@@ -67,7 +67,7 @@ struct mount {
 
 	struct fuse_session *se;
 	struct event *dev_event; /* reads the device */
-	struct loop_luck requests, answers; /* looked for before sleeping */
+	struct loop_luck requests, reads, writes; /* looked for before sleep */
 	struct fuse_buf dev_buf;
 	bool dev_paused;         /* too many requests under way */
 	bool dev_batched;        /* there was more than one at the last turn */
@@ -140,7 +140,7 @@ int device_open(struct mount *m, struct errbuf *e);
 void device_pause(struct mount *m); /* reads no more requests, for good */
 void device_close(struct mount *m);
 void device_check(struct mount *m); /* after a request ended */
-void device_sent_read(struct mount *m); /* a request that only reads goes on */
+void device_sent(struct mount *m, bool readonly); /* a request goes on */
 
 /* Internal: the mount is over. */
 void mount_end(struct mount *m, int err);

@@ -68,6 +68,8 @@ struct env_ops {
 	int (*thread_new)(struct env *env, const char *name, env_thread_fn run,
 			  void *arg, struct env_thread **ret_thread);
 	void (*thread_kick)(struct env_thread *thread);
+	bool (*thread_lend)(struct env *env, struct env_thread *thread,
+			    env_thread_fn run);
 	void (*thread_free)(struct env_thread *thread);
 };
 
@@ -141,6 +143,20 @@ static inline int env_thread_new(struct env *env, const char *name,
 static inline void env_thread_kick(struct env *env, struct env_thread *thread)
 {
 	env->ops->thread_kick(thread);
+}
+
+/*
+ * A kick that may be obeyed here and now: when the executor rests, and env's
+ * loop has nobody waiting for it as far as it can tell, run(arg) is called in
+ * place of the executor's own function, which sees it as a run of its own:
+ * never twice at once, and due again after what run() returned (0: the
+ * executor goes on at once). Else it is a kick. True: run() was called. Env's
+ * loop only.
+ */
+static inline bool env_thread_lend(struct env *env, struct env_thread *thread,
+				   env_thread_fn run)
+{
+	return env->ops->thread_lend(env, thread, run);
 }
 
 /* Lets a run() in progress end, then joins and frees. NULL is fine. */

@@ -13,6 +13,7 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/loop.c %D%/loop.h %D%/loop_hook.h %D%/loop_impl.h \
 	%D%/mem.c %D%/mem.h \
 	%D%/metrics.c %D%/metrics.h \
+	%D%/serial.c \
 	%D%/vfs_dir.c %D%/vfs_dir.h \
 	%D%/vfs_posix.c \
 	%D%/workers.c \
@@ -20,7 +21,7 @@ noinst_LIBRARIES += %D%/libbase.a
 
 check_PROGRAMS += tests/unit/test_base_be tests/unit/test_base_buf \
 	tests/unit/test_base_conf tests/unit/test_base_conn \
-	tests/unit/test_base_loop
+	tests/unit/test_base_loop tests/unit/test_base_serial
 tests_unit_test_base_be_SOURCES = tests/unit/test_base_be.c
 tests_unit_test_base_be_LDADD = $(CMOCKA_LIBS)
 tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
@@ -31,7 +32,9 @@ tests_unit_test_base_conn_SOURCES = tests/unit/test_base_conn.c
 tests_unit_test_base_conn_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
 tests_unit_test_base_loop_SOURCES = tests/unit/test_base_loop.c
 tests_unit_test_base_loop_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
+tests_unit_test_base_serial_SOURCES = tests/unit/test_base_serial.c
+tests_unit_test_base_serial_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_base_be tests/unit/test_base_buf \
 	tests/unit/test_base_conf tests/unit/test_base_conn \
-	tests/unit/test_base_loop
+	tests/unit/test_base_loop tests/unit/test_base_serial
 EXTRA_DIST += tests/conf

@@ -53,7 +53,7 @@ struct loop_timer {
 
 /* --- clock, random --- */
 
-static uint64_t loop_clock_ns(clockid_t id)
+uint64_t loop_clock_ns(clockid_t id)
 {
 	struct timespec ts;
 
@@ -122,6 +122,7 @@ static void loop_post(struct env *env, struct env_task *task)
 	pthread_mutex_lock(&loop->lock);
 	*loop->task_tail = task;
 	loop->task_tail = &task->next;
+	loop->asked += loop_current != loop;
 	wake = loop_claim_wake(loop);
 	pthread_mutex_unlock(&loop->lock);
 	if (wake)
@@ -144,6 +145,7 @@ void loop_post_done(struct loop *loop, struct env_work *work)
 
 void loop_note_awake(struct loop *loop)
 {
+	loop->events++;
 	/* no lock: at worst a poster writes the eventfd once too often */
 	if (atomic_load_explicit(&loop->asleep, memory_order_relaxed))
 		atomic_store_explicit(&loop->asleep, false,
@@ -332,6 +334,7 @@ static const struct env_ops loop_env_ops = {
 	.work = loop_work,
 	.thread_new = serial_new,
 	.thread_kick = serial_kick,
+	.thread_lend = serial_lend,
 	.thread_free = serial_free,
 };
 
@@ -358,13 +361,62 @@ static int loop_poll_flags(struct loop *loop)
 	return flags;
 }
 
+/* Whether it is worth a try this time. */
+static bool loop_luck_try(struct loop_luck *luck)
+{
+	if (luck->rest == 0)
+		return true;
+	luck->rest--;
+	return false;
+}
+
+static void loop_luck_note(struct loop_luck *luck, bool good)
+{
+	if (good) {
+		luck->vain = 0;
+		return;
+	}
+	luck->vain += luck->vain < LOOP_VAIN_MAX;
+	luck->rest = 1u << luck->vain;
+}
+
 void loop_expect(struct loop *loop, struct loop_luck *luck)
 {
 	ASSERT_LOOP(loop);
-	if (luck->rest > 0)
-		luck->rest--;
-	else
+	if (loop_luck_try(luck))
 		loop->expects = luck;
+}
+
+bool loop_may_lend(struct loop *loop)
+{
+	return loop_current == loop && !loop->lent &&
+	       loop_luck_try(&loop->lending);
+}
+
+void loop_lend(struct loop *loop)
+{
+	loop->lent = true;
+	pthread_mutex_lock(&loop->lock);
+	loop->asked = 0;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/*
+ * It stood in for an executor: did anybody wait for it meanwhile? Asked before
+ * it answers those that the executor worked for.
+ */
+static void loop_lend_judge(struct loop *loop)
+{
+	uint64_t events = loop->events;
+	bool waited;
+
+	loop->lent = false;
+	if (event_base_loop(loop->base, EVLOOP_NONBLOCK) < 0)
+		fatal_abort("event loop %u failed", loop->index);
+	pthread_mutex_lock(&loop->lock);
+	waited = loop->asked > 0 || loop->events != events;
+	pthread_mutex_unlock(&loop->lock);
+	loop_luck_note(&loop->lending, !waited);
 }
 
 /* Instead of the first microseconds of a sleep; whether anything came. */
@@ -381,12 +433,11 @@ static bool loop_look(struct loop *loop)
 		if (loop->expects != NULL || !TAILQ_EMPTY(&loop->hooks) ||
 		    !atomic_load_explicit(&loop->asleep,
 					  memory_order_relaxed)) {
-			luck->vain = 0;
+			loop_luck_note(luck, true);
 			return true;
 		}
 	}
-	luck->vain += luck->vain < LOOP_VAIN_MAX;
-	luck->rest = 1u << luck->vain;
+	loop_luck_note(luck, false);
 	return false;
 }
 
@@ -398,6 +449,8 @@ static void loop_turn(struct loop *loop)
 		if (!loop_run_batch(loop))
 			break;
 	}
+	if (loop->lent)
+		loop_lend_judge(loop);
 	loop_run_hooks(loop);
 	flags = loop_poll_flags(loop);
 	if (loop->expects != NULL && !(flags & EVLOOP_NONBLOCK)) {

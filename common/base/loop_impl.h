@@ -10,6 +10,7 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -32,11 +33,15 @@ struct loop {
 	struct env_task **task_tail;
 	struct env_work *done_head;  /* finished work, oldest first */
 	struct env_work **done_tail;
+	uint64_t asked; /* tasks of other threads since the last loop_lend() */
 	/* May be waiting: whoever posts first must wake it. Set under lock. */
 	atomic_bool asleep;
 
 	struct loop_hooks hooks;        /* loop only */
 	struct loop_luck *expects;      /* loop only, borrowed; NULL: nothing */
+	uint64_t events;                /* loop only: callbacks of libevent */
+	struct loop_luck lending;       /* loop only: that nobody waited */
+	bool lent;                      /* loop only: in this turn */
 	struct loop_timer *free_timers; /* loop only: for reuse */
 	unsigned n_free_timers;
 };
@@ -85,9 +90,21 @@ void workers_fini(struct workers *w);
 int loop_thread_create(pthread_t *ret_thread, const char *name,
 		       void *(*fn)(void *), void *arg);
 
+uint64_t loop_clock_ns(clockid_t id);
+
+/*
+ * Before the loop's thread does the work of an executor: whether nobody waited
+ * for it when it last did (tried less and less often where somebody does), and
+ * that was not in this turn.
+ */
+bool loop_may_lend(struct loop *loop);
+/* It does; the end of this turn looks who waited. */
+void loop_lend(struct loop *loop);
+
 int serial_new(struct env *env, const char *name, env_thread_fn run, void *arg,
 	       struct env_thread **ret_thread);
 void serial_kick(struct env_thread *t);
+bool serial_lend(struct env *env, struct env_thread *t, env_thread_fn run);
 void serial_free(struct env_thread *t);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Threads besides the loops: the worker pool and serial executors.
+ * The worker pool.
  *
- * Happy path (pool): env_work() queues and wakes an idle worker -> run() ->
+ * Happy path: env_work() queues and wakes an idle worker -> run() ->
  * the loop's queue of finished work -> done() on the loop.
  * Failure modes: a thread that cannot be started: the pool goes on with those
  * it has; without any, fatal (nothing could ever finish).
@@ -9,7 +9,6 @@
 #include "common/base/loop_impl.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -174,96 +173,4 @@ void workers_fini(struct workers *w)
 	pthread_mutex_destroy(&w->lock);
 	mem_free(w->threads);
 	w->threads = NULL;
-}
-
-/*
- * A serial executor: one thread, one function. A semaphore, as a condition
- * variable would make the thread wait once more for the mutex of who kicks it.
- */
-struct env_thread {
-	pthread_t thread;
-	env_thread_fn run;
-	void *arg; /* borrowed */
-	sem_t sem; /* raised when kicked or stop becomes true */
-	atomic_bool kicked;
-	atomic_bool stop;
-};
-
-/* Waits for a kick, the end, or until `delay` ns have passed. */
-static void serial_wait(struct env_thread *t, uint64_t delay)
-{
-	struct timespec until;
-	int rv;
-
-	if (delay == ENV_THREAD_IDLE) {
-		do {
-			rv = sem_wait(&t->sem);
-		} while (rv != 0 && errno == EINTR);
-		return;
-	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	if (delay > 1000000000ull * 86400)
-		delay = 1000000000ull * 86400;
-	until.tv_sec += (time_t)(delay / 1000000000);
-	until.tv_nsec += (long)(delay % 1000000000);
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
-	do {
-		rv = sem_clockwait(&t->sem, CLOCK_MONOTONIC, &until);
-	} while (rv != 0 && errno == EINTR);
-}
-
-static void *serial_main(void *arg)
-{
-	struct env_thread *t = arg;
-	uint64_t delay = ENV_THREAD_IDLE;
-
-	for (;;) {
-		/* a wait that ends early costs a run for nothing, no more */
-		if (delay != 0)
-			serial_wait(t, delay);
-		if (!atomic_exchange(&t->kicked, false) &&
-		    atomic_load(&t->stop))
-			return NULL;
-		delay = t->run(t->arg);
-	}
-}
-
-int serial_new(struct env *env, const char *name, env_thread_fn run, void *arg,
-	       struct env_thread **ret_thread)
-{
-	struct env_thread *t = mem_zalloc(sizeof(*t));
-	int rv;
-
-	(void)env;
-	if (t == NULL)
-		return -ENOMEM;
-	t->run = run;
-	t->arg = arg;
-	(void)sem_init(&t->sem, 0, 0); /* cannot fail */
-	rv = loop_thread_create(&t->thread, name, serial_main, t);
-	if (rv != 0) {
-		(void)sem_destroy(&t->sem);
-		mem_free(t);
-		return rv;
-	}
-	*ret_thread = t;
-	return 0;
-}
-
-void serial_kick(struct env_thread *t)
-{
-	if (!atomic_exchange(&t->kicked, true))
-		(void)sem_post(&t->sem); /* the thread may be freed now */
-}
-
-void serial_free(struct env_thread *t)
-{
-	atomic_store(&t->stop, true);
-	(void)sem_post(&t->sem);
-	pthread_join(t->thread, NULL);
-	(void)sem_destroy(&t->sem);
-	mem_free(t);
 }

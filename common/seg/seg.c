@@ -27,7 +27,10 @@ void seg_port_kick(struct seg_port *port)
 	(void)pthread_mutex_unlock(&head->lock);
 	port->queue = NULL;
 	port->queue_tail = &port->queue;
-	env_thread_kick(head->env, head->flusher);
+	if (head->config.bulk)
+		env_thread_kick(head->env, head->flusher);
+	else
+		(void)env_thread_lend(port->env, head->flusher, seg_flush_lent);
 }
 
 static void seg_port_turn(struct env_task *task)

@@ -149,7 +149,7 @@ struct seg_config {
 
 struct seg_stats {
 	uint64_t segments, bytes, appended_records, appended_bytes, flushes,
-		syncs, sync_ns, rot;
+		syncs, sync_ns, rot, lent; /* lent: flushes by a loop */
 };
 
 /* env: for the flusher thread and the clock. Blocks (start-up). 0 or -errno. */

@@ -1,5 +1,6 @@
 /*
- * The flusher: the only one that assigns positions, writes and syncs.
+ * The flusher: the only one that assigns positions, writes and syncs. A loop
+ * that nobody waits for does a quick flush in its place (decision 0035).
  *
  * Happy path: take all pending appends of all ports; for each: hash, header,
  * gather; pwritev of what is gathered; one fdatasync; completions to each
@@ -194,7 +195,7 @@ static uint64_t seg_bulk_gap(const struct seg_head *head, uint64_t off,
 /* Writes and syncs all that was put; then it is durable. */
 static int seg_sync(struct seg_head *head)
 {
-	uint64_t start;
+	uint64_t start, took;
 	int rv = seg_run_write(head);
 
 	if (rv != 0)
@@ -211,7 +212,9 @@ static int seg_sync(struct seg_head *head)
 	__atomic_store_n(&head->loose, false, __ATOMIC_RELEASE);
 	__atomic_store_n(&head->start_gen, head->gen, __ATOMIC_RELEASE);
 	seg_stat_add(&head->stats.syncs, 1);
-	seg_stat_add(&head->stats.sync_ns, env_now_ns(head->env) - start);
+	took = env_now_ns(head->env) - start;
+	head->sync_ns += took / 8 - head->sync_ns / 8;
+	seg_stat_add(&head->stats.sync_ns, took);
 	return 0;
 }
 
@@ -604,6 +607,16 @@ static bool seg_flush(struct seg_head *head)
 	return true;
 }
 
+/* When there is something to do without a kick, from now. */
+static uint64_t seg_flush_later(const struct seg_head *head)
+{
+	if (head->failed || head->cur == NULL)
+		return ENV_THREAD_IDLE;
+	if (head->loose_ns != 0)
+		return seg_loose_left(head);
+	return head->marked == head->seq ? ENV_THREAD_IDLE : SEG_MARK_DELAY_NS;
+}
+
 uint64_t seg_flush_run(void *arg)
 {
 	struct seg_head *head = arg;
@@ -613,22 +626,57 @@ uint64_t seg_flush_run(void *arg)
 		worked = true;
 	if (head->failed || head->cur == NULL)
 		return ENV_THREAD_IDLE;
-	if (head->loose_ns != 0) {
-		uint64_t left = seg_loose_left(head);
-
-		if (left > 0)
-			return left;
+	if (head->loose_ns != 0 && seg_loose_left(head) == 0) {
 		if (seg_settle(head, true) != 0)
 			return ENV_THREAD_IDLE;
 		worked = true;
 	}
-	if (head->marked == head->seq)
-		return ENV_THREAD_IDLE;
-	if (worked)
-		return SEG_MARK_DELAY_NS;
-	(void)seg_put_mark(head);
-	__atomic_store_n(&head->last_seq, head->seq, __ATOMIC_RELAXED);
-	return ENV_THREAD_IDLE;
+	if (!worked && head->loose_ns == 0 && head->marked != head->seq) {
+		(void)seg_put_mark(head);
+		__atomic_store_n(&head->last_seq, head->seq, __ATOMIC_RELAXED);
+	}
+	return seg_flush_later(head);
+}
+
+/*
+ * Whether all that is pending is little, fits the segment there is, and syncs
+ * were fast lately.
+ */
+static bool seg_is_quick(struct seg_head *head)
+{
+	uint64_t bytes = SEG_HEADER_LEN; /* of the MARK at the end */
+	unsigned n = 0;
+	bool roll = false;
+
+	if (head->failed || head->cur == NULL ||
+	    head->sync_ns > SEG_LEND_SYNC_NS)
+		return false;
+	(void)pthread_mutex_lock(&head->lock);
+	for (struct seg_port *p = head->ports; p != NULL; p = p->next)
+		for (struct seg_append *a = p->pending;
+		     a != NULL && n <= SEG_LEND_APPENDS; a = a->next) {
+			uint64_t len = 0;
+
+			for (int i = 0; i < a->niov; i++)
+				len += a->iov[i].iov_len;
+			bytes += seg_rec_size(len);
+			roll |= a->roll;
+			n++;
+		}
+	(void)pthread_mutex_unlock(&head->lock);
+	return !roll && n <= SEG_LEND_APPENDS && bytes <= SEG_LEND_BYTES &&
+	       bytes <= head->size - head->off;
+}
+
+uint64_t seg_flush_lent(void *arg)
+{
+	struct seg_head *head = arg;
+
+	if (!seg_is_quick(head))
+		return 0;
+	if (seg_flush(head))
+		seg_stat_add(&head->stats.lent, 1);
+	return seg_flush_later(head);
 }
 
 void seg_flush_close(struct seg_head *head)

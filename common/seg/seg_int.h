@@ -24,6 +24,10 @@
 #define SEG_POOL_WORTH (128u << 10) /* bytes a flush; above no zeros */
 #define SEG_STAGE (256u << 10)   /* headers and small bodies of one write */
 #define SEG_COPY_MAX 4096u       /* bodies up to this are copied to it */
+/* What a loop writes in the flusher's place: so much at most, and no longer. */
+#define SEG_LEND_APPENDS 16u
+#define SEG_LEND_BYTES (64u << 10)
+#define SEG_LEND_SYNC_NS 1000000ull
 #define SEG_RUN_IOV 512
 #define SEG_RUN_BYTES (32u << 20)
 #define SEG_OPEN_MAX 1024        /* files kept open, but for those in use */
@@ -131,6 +135,7 @@ struct seg_head {
 	uint64_t durable;        /* all up to here are on disk */
 	uint64_t marked;         /* seq right after the last MARK */
 	uint64_t loose_ns;       /* since when loose appends are not durable */
+	uint64_t sync_ns;        /* what the last syncs took, about */
 	/* the segment before: its START, its last record, its end */
 	uint64_t prev_gen, prev_first, prev_seq, prev_end;
 	bool cut;                /* what lies behind prev_end is to go */
@@ -276,6 +281,8 @@ int seg_write(struct seg_head *head);
 
 /* --- seg_flush.c: the flusher --- */
 uint64_t seg_flush_run(void *arg); /* env_thread_fn */
+/* Stands in for it on the loop of a port: one flush at most, a quick one. */
+uint64_t seg_flush_lent(void *arg);
 /* Writes all that is pending, then a synced MARK. */
 void seg_flush_close(struct seg_head *head);
 

@@ -134,6 +134,16 @@ static void mini_thread_kick(struct env_thread *t)
 	t->kicked = true;
 }
 
+/* Its loop always has something else to do. */
+static bool mini_thread_lend(struct env *env, struct env_thread *t,
+			     env_thread_fn run)
+{
+	(void)env;
+	(void)run;
+	mini_thread_kick(t);
+	return false;
+}
+
 static void mini_thread_free(struct env_thread *t)
 {
 	struct env_thread **at = &t->m->threads;
@@ -154,6 +164,7 @@ static const struct env_ops mini_ops = {
 	.work = mini_work,
 	.thread_new = mini_thread_new,
 	.thread_kick = mini_thread_kick,
+	.thread_lend = mini_thread_lend,
 	.thread_free = mini_thread_free,
 };
 

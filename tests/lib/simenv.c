@@ -413,6 +413,23 @@ static void simenv_thread_kick(struct env_thread *t)
 	simenv_thread_at(t, sim_range(t->e->s, t->e->disk_lo, t->e->disk_hi));
 }
 
+/* Now and then its loop has nobody waiting for it. */
+static bool simenv_thread_lend(struct env *env, struct env_thread *t,
+			       env_thread_fn run)
+{
+	uint64_t delay;
+
+	(void)env;
+	if (sim_range(t->e->s, 0, 3) != 0) {
+		simenv_thread_kick(t);
+		return false;
+	}
+	delay = run(t->arg);
+	if (delay != ENV_THREAD_IDLE && !t->e->dead)
+		simenv_thread_at(t, delay);
+	return true;
+}
+
 static void simenv_thread_free(struct env_thread *t)
 {
 	struct env_thread **at = &t->e->threads;
@@ -435,6 +452,7 @@ static const struct env_ops simenv_ops = {
 	.work = simenv_work,
 	.thread_new = simenv_thread_new,
 	.thread_kick = simenv_thread_kick,
+	.thread_lend = simenv_thread_lend,
 	.thread_free = simenv_thread_free,
 };
 

@@ -1,4 +1,4 @@
-/* Loops: posting, timers, workers, serial executors, stopping. */
+/* Loops: posting, timers, workers, stopping. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -426,73 +426,6 @@ static void test_stop_ends_work(void **state)
 	loop_set_free(set);
 }
 
-/* --- serial executors --- */
-
-struct serial {
-	struct loop_set *set;
-	struct env_thread *thread;
-	atomic_uint runs;
-	atomic_uint inside;
-	atomic_bool twice; /* two runs at once */
-	unsigned timed;    /* how often to ask for a timed run */
-	unsigned want;
-};
-
-static uint64_t serial_run(void *arg)
-{
-	struct serial *s = arg;
-
-	if (atomic_fetch_add(&s->inside, 1) != 0)
-		atomic_store(&s->twice, true);
-	atomic_fetch_sub(&s->inside, 1);
-	if (atomic_fetch_add(&s->runs, 1) + 1 == s->want)
-		loop_set_stop(s->set);
-	if (s->timed > 0) {
-		s->timed--;
-		return MS;
-	}
-	return ENV_THREAD_IDLE;
-}
-
-static void test_thread_timed(void **state)
-{
-	struct serial s = { .timed = 5, .want = 6 };
-	struct env *env;
-
-	(void)state;
-	s.set = set_new(1);
-	env = loop_env(loop_set_get(s.set, 0));
-	assert_int_equal(env_thread_new(env, "serial", serial_run, &s,
-					&s.thread), 0);
-	env_thread_kick(env, s.thread);
-	loop_set_run(s.set);
-	env_thread_free(env, s.thread);
-	assert_int_equal(atomic_load(&s.runs), 6);
-	assert_false(atomic_load(&s.twice));
-	loop_set_free(s.set);
-}
-
-static void test_thread_runs_after_each_kick(void **state)
-{
-	struct serial s = { .want = 0 };
-	struct env *env;
-
-	(void)state;
-	s.set = set_new(1);
-	env = loop_env(loop_set_get(s.set, 0));
-	for (int i = 0; i < 200; i++) {
-		unsigned before = atomic_load(&s.runs);
-
-		assert_int_equal(env_thread_new(env, "serial", serial_run, &s,
-						&s.thread), 0);
-		env_thread_kick(env, s.thread);
-		env_thread_free(env, s.thread);
-		assert_true(atomic_load(&s.runs) > before);
-	}
-	env_thread_free(env, NULL);
-	loop_set_free(s.set);
-}
-
 /* --- stopping --- */
 
 static void *stopper_main(void *arg)
@@ -560,8 +493,6 @@ int main(void)
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_work),
 		cmocka_unit_test(test_stop_ends_work),
-		cmocka_unit_test(test_thread_timed),
-		cmocka_unit_test(test_thread_runs_after_each_kick),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_run_twice),
 		cmocka_unit_test(test_clock_and_random),

@@ -209,9 +209,10 @@ void client_read_free(struct client_read *r)
 	(void)r;
 }
 
-void device_sent_read(struct mount *m)
+void device_sent(struct mount *m, bool readonly)
 {
 	(void)m;
+	(void)readonly;
 }
 
 void device_check(struct mount *m)

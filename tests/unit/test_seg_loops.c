@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "common/base/loop.h"
+#include "common/base/loop_hook.h"
 #include "common/base/mem.h"
 #include "common/seg/seg.h"
 #include "common/seg/seg_int.h"
@@ -44,6 +44,7 @@ struct writer {
 	bool bad;
 	unsigned busy;
 	struct env_task begin;
+	struct loop_hook next_turn; /* alone: puts */
 	struct old olds[OLDS];
 	struct seg_free free;
 	bool freeing;
@@ -57,6 +58,7 @@ struct test {
 	struct writer w[MAX_LOOPS];
 	unsigned n;
 	bool frees;    /* while they write and read */
+	bool alone;    /* one append at a time, loose, not read back */
 	unsigned left; /* atomic: writers that are not done */
 	uint64_t seen[MAX_LOOPS];
 	bool bad;
@@ -72,7 +74,7 @@ static void writer_put(struct slot *s)
 	s->a.type = SEG_ENTRY;
 	s->a.group = (uint16_t)w->index;
 	s->a.a = w->next++;
-	s->a.loose = s->a.a % 3 != 0;
+	s->a.loose = s->a.a % 3 != 0 || w->t->alone;
 	s->a.iov[0].iov_base = s->body;
 	s->a.iov[0].iov_len = len;
 	s->a.niov = 1;
@@ -170,6 +172,17 @@ static void slot_read_done(struct env_work *work)
 		writer_end(w);
 }
 
+static void slot_next_turn(struct loop_hook *hook)
+{
+	struct writer *w = CONTAINER_OF(hook, struct writer, next_turn);
+
+	w->busy--;
+	if (w->next < PER_LOOP)
+		writer_put(&w->slots[0]);
+	else
+		writer_end(w);
+}
+
 static void slot_done(struct seg_append *a)
 {
 	struct slot *s = CONTAINER_OF(a, struct slot, a);
@@ -177,6 +190,10 @@ static void slot_done(struct seg_append *a)
 
 	if (a->a != w->done++ || !loop_is_current(loop_of(w->env)))
 		w->bad = true;
+	if (w->t->alone) {
+		loop_hook_add(loop_of(w->env), &w->next_turn);
+		return;
+	}
 	if (w->t->frees) {
 		struct old *old = &w->olds[a->a % OLDS];
 
@@ -192,7 +209,7 @@ static void writer_begin(struct env_task *task)
 {
 	struct writer *w = CONTAINER_OF(task, struct writer, begin);
 
-	for (int i = 0; i < WINDOW; i++) {
+	for (int i = 0; i < (w->t->alone ? 1 : WINDOW); i++) {
 		w->slots[i].w = w;
 		w->slots[i].a.done = slot_done;
 		writer_put(&w->slots[i]);
@@ -253,7 +270,7 @@ static void open_head(struct test *t)
 			 0);
 }
 
-static void run_loops(unsigned n, bool frees)
+static void run_loops(unsigned n, bool frees, bool alone)
 {
 	struct test *t = calloc(1, sizeof(*t));
 	struct seg_stats st;
@@ -264,6 +281,7 @@ static void run_loops(unsigned n, bool frees)
 	remove_dir(t->dir);
 	t->n = n;
 	t->frees = frees;
+	t->alone = alone;
 	t->left = n;
 	assert_int_equal(loop_set_new(n, 2, &t->set), 0);
 	open_head(t);
@@ -274,14 +292,17 @@ static void run_loops(unsigned n, bool frees)
 		w->t = t;
 		w->index = i;
 		w->begin.run = writer_begin;
+		w->next_turn.run = slot_next_turn;
 		assert_int_equal(seg_port_new(t->head, w->env, &w->port), 0);
 		env_post(w->env, &w->begin);
 	}
 	loop_set_run(t->set);
 	seg_head_stats(t->head, &st);
-	print_message("# %u loops: %llu records, %llu flushes, %llu segments\n",
+	print_message("# %u loops: %llu records, %llu flushes, %llu by loops, "
+		      "%llu segments\n",
 		      n, (unsigned long long)st.appended_records,
 		      (unsigned long long)st.flushes,
+		      (unsigned long long)st.lent,
 		      (unsigned long long)st.segments);
 	seg_head_close(t->head);
 	for (unsigned i = 0; i < n; i++) {
@@ -294,6 +315,9 @@ static void run_loops(unsigned n, bool frees)
 			      (unsigned long long)t->w[i].old_read,
 			      (unsigned long long)t->w[i].old_gone);
 	}
+	/* what begins a segment goes to the flusher */
+	if (alone)
+		assert_in_range(st.lent, 1, st.flushes - st.segments);
 	if (frees)
 		assert_in_range(st.segments, 1, KEEP + 3);
 	open_head(t);
@@ -312,19 +336,26 @@ static void run_loops(unsigned n, bool frees)
 static void test_one_loop(void **state)
 {
 	(void)state;
-	run_loops(1, false);
+	run_loops(1, false, false);
 }
 
 static void test_three_loops(void **state)
 {
 	(void)state;
-	run_loops(3, false);
+	run_loops(3, false, false);
 }
 
 static void test_freed_while_read(void **state)
 {
 	(void)state;
-	run_loops(3, true);
+	run_loops(3, true, false);
+}
+
+/* Nobody waits for the loop: it flushes in the flusher's place. */
+static void test_lent(void **state)
+{
+	(void)state;
+	run_loops(1, false, true);
 }
 
 int main(void)
@@ -333,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_one_loop),
 		cmocka_unit_test(test_three_loops),
 		cmocka_unit_test(test_freed_while_read),
+		cmocka_unit_test(test_lent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
