@@ -188,6 +188,9 @@ struct vfs_ops {
 	int (*truncate)(struct vfs_file *f, uint64_t size);
 	/* Makes it len bytes at least, all of them taken from the disk. */
 	int (*allocate)(struct vfs_file *f, uint64_t len);
+	/* A hint: what whole pages of [off, off + len) hold is not kept in
+	 * memory, unless it is to be written still. */
+	void (*forget)(struct vfs_file *f, uint64_t off, uint64_t len);
 	int (*size)(struct vfs_file *f, uint64_t *ret_size);
 	void (*close)(struct vfs_file *f);
 	int (*rename)(struct vfs *vfs, const char *from, const char *to);

@@ -150,6 +150,12 @@ static int posix_allocate(struct vfs_file *f, uint64_t len)
 	return rv == 0 ? 0 : -errno;
 }
 
+static void posix_forget(struct vfs_file *f, uint64_t off, uint64_t len)
+{
+	(void)posix_fadvise(posix_fd(f), (off_t)off, (off_t)len,
+			    POSIX_FADV_DONTNEED);
+}
+
 static int posix_size(struct vfs_file *f, uint64_t *ret_size)
 {
 	struct stat st;
@@ -249,6 +255,7 @@ static const struct vfs_ops posix_ops = {
 	.fsync = posix_fsync,
 	.truncate = posix_truncate,
 	.allocate = posix_allocate,
+	.forget = posix_forget,
 	.size = posix_size,
 	.close = posix_close,
 	.rename = posix_rename,

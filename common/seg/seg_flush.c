@@ -207,6 +207,7 @@ static int seg_sync(struct seg_head *head)
 		rv = head->vfs->ops->fdatasync(head->cur);
 	if (rv != 0)
 		return seg_fail(head, "fdatasync of segment", rv);
+	seg_direct_synced(head);
 	head->durable = head->seq;
 	head->loose_ns = 0;
 	__atomic_store_n(&head->loose, false, __ATOMIC_RELEASE);

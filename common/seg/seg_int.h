@@ -24,6 +24,7 @@
 #define SEG_POOL_WORTH (128u << 10) /* bytes a flush; above no zeros */
 #define SEG_STAGE (256u << 10)   /* headers and small bodies of one write */
 #define SEG_COPY_MAX 4096u       /* bodies up to this are copied to it */
+#define SEG_BARE_MAX 16u
 /* What a loop writes in the flusher's place: so much at most, and no longer. */
 #define SEG_LEND_APPENDS 16u
 #define SEG_LEND_BYTES (64u << 10)
@@ -152,6 +153,9 @@ struct seg_head {
 	int n_run;
 	size_t run_bytes;
 	uint64_t run_off;
+	struct seg_range bare[SEG_BARE_MAX]; /* of cur: written past the cache
+					      * since the last sync */
+	unsigned n_bare;
 
 	struct seg_pool_slot pool[SEG_POOL_MAX]; /* lock */
 
@@ -276,6 +280,8 @@ int seg_pool_take(struct seg_head *head, uint64_t gen, uint64_t need,
 /* A second handle of cur for them; without one all goes through the cache. */
 void seg_direct_open(struct seg_head *head);
 void seg_direct_close(struct seg_head *head);
+/* What was written past the cache is durable: so are the pages around it. */
+void seg_direct_synced(struct seg_head *head);
 /* Writes what head->run holds at run_off; not durable before the sync. */
 int seg_write(struct seg_head *head);
 

@@ -394,6 +394,19 @@ static int crashfs_list(struct vfs *vfs, const char *path, vfs_list_fn cb,
 	return 0;
 }
 
+#define CFS_PAGE 4096u
+
+/* It has no cache, and counts. */
+static void crashfs_forget(struct vfs_file *f, uint64_t off, uint64_t len)
+{
+	struct crashfs *fs = fs_of(f->vfs);
+	uint64_t first = (off + CFS_PAGE - 1) / CFS_PAGE;
+
+	cfs_lock(fs);
+	fs->stats.forgotten += ((off + len) / CFS_PAGE - first) * CFS_PAGE;
+	cfs_unlock(fs);
+}
+
 static int crashfs_space(struct vfs *vfs, const char *path,
 			 uint64_t *ret_total, uint64_t *ret_avail)
 {
@@ -418,6 +431,7 @@ static const struct vfs_ops crashfs_ops = {
 	.fsync = crashfs_fsync,
 	.truncate = crashfs_truncate,
 	.allocate = crashfs_allocate,
+	.forget = crashfs_forget,
 	.size = crashfs_size,
 	.close = crashfs_close,
 	.rename = crashfs_rename,

@@ -64,6 +64,7 @@ void crashfs_get_faults(struct crashfs *fs, struct crashfs_faults *ret);
 
 struct crashfs_stats {
 	uint64_t reads, writes, syncs, dir_syncs, read_bytes, write_bytes;
+	uint64_t forgotten;       /* bytes of whole pages that need no cache */
 	uint64_t calls;           /* of all kinds that can change the disk */
 	uint64_t files;           /* names now */
 	uint64_t dirty_sectors;   /* a power cut could take */

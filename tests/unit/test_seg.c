@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -186,6 +187,47 @@ static void test_bulk(void **state)
 	f_read_all(f);
 	f_reopen(f);
 	f_read_all(f);
+}
+
+static void note_done(struct seg_append *a)
+{
+	a->a++;
+}
+
+/* Aligned bodies go past the cache, and the pages around them out of it. */
+static void test_bulk_drops_pages(void **state)
+{
+	enum { N = 3, LEN = 4 << 20, PAGE = 4096 };
+	struct fixture *f = *state;
+	struct seg_append a[N];
+	struct crashfs_stats st;
+	void *body = aligned_alloc(PAGE, LEN);
+
+	assert_non_null(body);
+	memset(body, 7, LEN);
+	f->l.config.bulk = true;
+	f->l.config.segment_size = 64 << 20;
+	f_open(f);
+	seglog_append(&f->l, 1000);
+	f_run(f);
+	crashfs_get_stats(f->fs, &st);
+	assert_int_equal(st.forgotten, 0);
+	for (int i = 0; i < N; i++) {
+		a[i] = (struct seg_append){ .type = SEG_CHUNK,
+					    .iov = { { body, LEN } },
+					    .niov = 1,
+					    .done = note_done };
+		seg_append(f->l.port, &a[i]);
+		if (i == 1) /* two with one flush */
+			minienv_run(f->m);
+	}
+	minienv_run(f->m);
+	crashfs_get_stats(f->fs, &st);
+	assert_int_equal(st.forgotten, N * (LEN + PAGE));
+	for (int i = 0; i < N; i++)
+		assert_int_equal(a[i].a, 1);
+	seglog_close(&f->l);
+	free(body);
 }
 
 /* Bytes that the first START carries beside the fixed part. */
@@ -512,6 +554,7 @@ int main(void)
 		T(test_rollover),
 		T(test_larger_than_segment),
 		T(test_bulk),
+		T(test_bulk_drops_pages),
 		T(test_start_body),
 		T(test_idle_mark),
 		T(test_one_sync_for_many),
