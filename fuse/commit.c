@@ -141,7 +141,10 @@ static int commit_send_write(struct commit *c)
 				       &q, commit_on_write, c);
 	wire_vec_fini(&vec);
 	buf_fini(&data);
-	return call == NULL ? -ENOMEM : 0;
+	if (call == NULL)
+		return -ENOMEM;
+	device_sent(m, false);
+	return 0;
 }
 
 /* Adds bytes to the slice until it is full or all are in. */
