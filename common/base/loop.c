@@ -137,6 +137,7 @@ void loop_post_done(struct loop *loop, struct env_work *work)
 	pthread_mutex_lock(&loop->lock);
 	*loop->done_tail = work;
 	loop->done_tail = &work->next;
+	loop->asked++;
 	wake = loop_claim_wake(loop);
 	pthread_mutex_unlock(&loop->lock);
 	if (wake)

@@ -33,7 +33,7 @@ struct loop {
 	struct env_task **task_tail;
 	struct env_work *done_head;  /* finished work, oldest first */
 	struct env_work **done_tail;
-	uint64_t asked; /* tasks of other threads since the last loop_lend() */
+	uint64_t asked; /* posts of other threads since the last loop_lend() */
 	/* May be waiting: whoever posts first must wake it. Set under lock. */
 	atomic_bool asleep;
 
