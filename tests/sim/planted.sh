@@ -62,7 +62,7 @@ planted sim_raft need 3 snap
 planted sim_raft free 3 snap
 planted sim_raft table 3 snap
 planted sim_raft nosync 3 disk
-planted sim_raft rewrite 1 disk
+planted sim_raft rewrite 3 rot
 planted sim_raft rotend 3 rot
 planted sim_raft ahead 1 disk
 planted sim_raft hold 1 disk
