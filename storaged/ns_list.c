@@ -33,7 +33,7 @@ struct ns_lister {
 	uint16_t shard;
 	const struct rpc_list *m; /* borrowed */
 	uint32_t max;
-	struct rows_iter *it;     /* over all entry rows of the shard */
+	struct rows_iter *it;     /* over the shard's entries ... transactions */
 	struct buf path;          /* of the innermost directory */
 	struct ns_frame *frames;
 	size_t n, cap;
@@ -51,6 +51,7 @@ struct ns_lister {
 	uint64_t up;              /* it began in a segment of that one ... */
 	struct buf end;           /* ... which ends at this row name */
 	bool lost;                /* it is not there any more */
+	struct wire_u128 holder;  /* LOCKED: whose end is to be waited for */
 	struct buf from;          /* of the answer */
 };
 
@@ -146,7 +147,8 @@ static int ns_list_next_row(struct ns_lister *l, uint64_t dir,
 		return rv;
 	if (rv == 0 && key.len < NS_KEY_REST + 8)
 		return -EIO;
-	if (rv != 0 || ns_be64(key.p + NS_KEY_REST) != dir)
+	if (rv != 0 || key.p[2] != NS_T_DENT ||
+	    ns_be64(key.p + NS_KEY_REST) != dir)
 		return l->segment != 0 ? -EXDEV : -ENOENT;
 	*ret_name = wire_bytes(key.p + NS_KEY_REST + 8,
 			       key.len - NS_KEY_REST - 8);
@@ -340,12 +342,75 @@ static int ns_list_emit_inode(struct ns_lister *l, struct wire_bytes key,
 	return ns_list_emit(l, key, 0, &d);
 }
 
+/* Is a name of dir among a partner's locks? */
+static int ns_list_holds(struct wire_bytes value, uint64_t dir, bool *ret)
+{
+	struct ns_row_partner row;
+	struct wire_bytes key;
+	struct wire_reader r;
+	uint8_t mode;
+	uint32_t n;
+	int rv = ns_row_partner_load(&row, value);
+
+	if (rv != 0)
+		return rv;
+	for (r = wire_vec_reader(row.locks, &n); n > 0; n--) {
+		wire_get_u8(&r, &mode);
+		wire_get_str(&r, &key);
+		if (r.err != 0)
+			return -EIO;
+		*ret |= key.len >= NS_KEY_REST + 8 && key.p[2] == NS_T_DENT &&
+			ns_be64(key.p + NS_KEY_REST) == dir;
+	}
+	return 0;
+}
+
+/*
+ * A directory without rows is empty only if no transaction holds one of its
+ * names: that may be there already, by what another shard decided, while rows
+ * that went since are not here any more. LOCKED: somebody does. Moves the
+ * iterator.
+ */
+static int ns_list_is_empty(struct ns_lister *l, uint64_t dir)
+{
+	const struct wire_u128 first = { 0, 0 };
+	struct wire_bytes key, value;
+	struct ns_key k;
+	bool held = false;
+	int rv;
+
+	ns_key_txn(&k, l->shard, NS_TXN_PART, first);
+	rows_iter_seek(l->it, ns_key_get(&k));
+	while ((rv = rows_iter_next(l->it, &key, &value)) == 0) {
+		if (key.len != NS_KEY_REST + 1 + 16)
+			return -EIO;
+		if (key.p[NS_KEY_REST] != NS_TXN_PART)
+			return 0;
+		rv = ns_list_holds(value, dir, &held);
+		if (rv != 0)
+			return rv;
+		if (held) {
+			l->holder = ns_be128(key.p + NS_KEY_REST + 1);
+			return RPC_STATUS_LOCKED;
+		}
+	}
+	return rv == -ENOENT ? 0 : rv;
+}
+
 static int ns_list_emit_key(struct ns_lister *l, struct wire_bytes key,
 			    const struct ns_row_dent *d)
 {
+	int rv;
+
+
 	if (key.len > NS_LIST_KEY_MAX ||
 	    wire_bytes_cmp(key, l->m->after) <= 0 || !ns_list_room(l))
 		return 0;
+	if (S_ISDIR(d->mode)) {
+		rv = ns_list_is_empty(l, d->ino);
+		if (rv != 0)
+			return rv;
+	}
 	if (d->flags & NS_DENT_ASK || S_ISDIR(d->mode))
 		return ns_list_emit_inode(l, key, d->ino);
 	return ns_list_emit(l, key, 0, d);
@@ -697,7 +762,7 @@ static int ns_list_run(struct ns_lister *l)
 	int rv;
 
 	ns_key_start(&from, l->shard, NS_T_DENT);
-	to = from;
+	ns_key_start(&to, l->shard, NS_T_TXN);
 	ns_key_end(&to);
 	rv = rows_iter_new(l->back, ns_key_get(&from), ns_key_get(&to),
 			   &l->it);
@@ -743,6 +808,7 @@ int ns_scan_list(struct rows_back *back, uint16_t shard,
 		rsp.from = ns_buf_bytes(&l.from);
 		rv = rpc_list_rsp_encode(&rsp, &a->payload);
 	}
+	a->holder = l.holder;
 	rows_iter_free(l.it);
 	mem_free(l.frames);
 	wire_vec_fini(&l.out);

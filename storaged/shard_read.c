@@ -181,7 +181,11 @@ static void shard_scan_done(struct env_work *work)
 {
 	struct shard_op *op = CONTAINER_OF(work, struct shard_op, work);
 
-	if (shard_read_current(op))
+	if (!shard_read_current(op))
+		return;
+	if (op->status == RPC_STATUS_LOCKED)
+		shard_lock_wait(op, op->answer.holder, OP_OPEN_WAIT);
+	else
 		shard_read_end(op, op->status);
 }
 

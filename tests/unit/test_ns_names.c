@@ -390,19 +390,16 @@ static void test_exchange_markers(void **state)
 	assert_int_equal(nsh_check(f->h), 0);
 }
 
-/* Another shard's transaction that is about to enter something in ino. */
-static uint32_t lock(struct fix *f, uint64_t ino, uint8_t mode)
+/* Another shard's transaction locks that. */
+static uint32_t lock_key(struct fix *f, struct wire_bytes key, uint8_t mode)
 {
 	struct rpc_txn_lock m = { .txn = { (uint64_t)(SHARD + 1) << 48, 1 } };
 	struct rpc_txn_lock_rsp rsp;
 	struct wire_vec wants;
 	struct wire_writer w;
-	struct wire_bytes key;
-	struct ns_key k;
 	uint32_t status;
 
 	wire_vec_init(&wants);
-	key = ns_key_id(&k, SHARD, NS_T_INODE, ino);
 	w = wire_vec_add(&wants);
 	wire_put_u8(&w, &mode);
 	wire_put_str(&w, &key);
@@ -410,6 +407,14 @@ static uint32_t lock(struct fix *f, uint64_t ino, uint8_t mode)
 	status = NSH(f->h, txn_lock, txn_lock_rsp, &m, &rsp);
 	wire_vec_fini(&wants);
 	return status;
+}
+
+/* It is about to enter something in ino. */
+static uint32_t lock(struct fix *f, uint64_t ino, uint8_t mode)
+{
+	struct ns_key k;
+
+	return lock_key(f, ns_key_id(&k, SHARD, NS_T_INODE, ino), mode);
 }
 
 static uint32_t pin(struct fix *f, uint64_t ino)
@@ -429,6 +434,46 @@ static void test_missing_is_locked(void **state)
 	assert_int_equal(lock(f, ino_make(SHARD, 99999), RPC_LOCK_UP), OK);
 	assert_int_equal(lock(f, f->root, RPC_LOCK_LOOK), OK);
 	nsh_end_all(f->h);
+}
+
+static void note_listed(void *arg, struct wire_bytes key, bool is_prefix,
+			uint64_t size, struct wire_bytes etag)
+{
+	(void)key;
+	(void)is_prefix;
+	(void)size;
+	(void)etag;
+	++*(unsigned *)arg;
+}
+
+/*
+ * A name that another shard holds may have been decided to be there, and the
+ * one that was seen instead may be gone since: the directory is not shown as
+ * an empty one before that is known.
+ */
+static void test_empty_waits(void **state)
+{
+	static const char *const ways[][2] = { { "", "" }, { "d/", "" },
+					       { "d/", "/" }, { "d/", "-" } };
+	struct fix *f = *state;
+	unsigned n = 0;
+	uint64_t d, e;
+	struct ns_key k;
+
+	assert_int_equal(nsh_mknod(f->h, f->root, "d", DIR, &d), OK);
+	assert_int_equal(nsh_mknod(f->h, f->root, "e", DIR, &e), OK);
+	ns_key_dent(&k, SHARD, d, wire_cstr("x"));
+	assert_int_equal(lock_key(f, ns_key_get(&k), RPC_LOCK_ALL), OK);
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		assert_int_equal(nsh_list(f->h, f->root, ways[i][0], "",
+					  ways[i][1], 9, note_listed, &n),
+				 RPC_STATUS_LOCKED);
+	assert_int_equal(n, 0);
+	assert_string_equal(list(f, "e/", "", 9), "e/");
+	assert_string_equal(list(f, "", "/", 9), "+d/ +e/");
+	nsh_end_all(f->h);
+	assert_string_equal(list(f, "", "", 9), "d/ e/");
+	assert_string_equal(list(f, "d/", "/", 9), "d/");
 }
 
 /*
@@ -852,6 +897,7 @@ int main(void)
 		T(test_exchange),
 		T(test_exchange_markers),
 		T(test_missing_is_locked),
+		T(test_empty_waits),
 		T(test_pinned_stays),
 		T(test_rename_where_it_leaves),
 		T(test_hard_links),
