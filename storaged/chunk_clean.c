@@ -305,8 +305,8 @@ static void group_read_run(struct env_work *work)
 			break;
 		}
 		b->len = item->row.len;
-		if (seg_read(cs->bulk, item->row.gen, item->row.off, b->data,
-			     b->len, 0) == 0 &&
+		if (seg_read_direct(cs->bulk, item->row.gen, item->row.off,
+				    b->data, b->len) == 0 &&
 		    chunk_hash_ok(b, item->row.hash)) {
 			c->group[n].item = item;
 			c->group[n++].body = b;

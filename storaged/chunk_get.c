@@ -4,7 +4,12 @@
  * Happy path: a worker finds the row, reads the chunk whole and compares its
  * hash; the part that is wanted is answered. Gets of the same chunk that come
  * meanwhile follow the first one. A chunk that was read for a part of it stays
- * for a moment: readers go through it in pieces.
+ * for a moment: readers go through it in pieces. A large chunk comes past the
+ * page cache, which costs most of a read and would keep what nobody may ask for
+ * again, unless it was read lately (chunk_seen.h): then through it, and is
+ * found there from then on. Of those that come past it some are read at a time,
+ * in order: all at once would end all at once, and only then could the first one
+ * be sent; and other work needs its workers.
  *
  * Failure modes: no row: NOENT; its segment was freed: the row is read again,
  * as the chunk was moved or dropped; bytes without their hash: IO, counted as
@@ -114,20 +119,22 @@ static void get_finish(struct chunk_get *g, uint32_t status,
 	mem_free(g);
 }
 
-/*
- * The bytes where row says. 0, -ENOENT (freed), -EBADMSG, -EIO, -ENOMEM. In
- * pieces: each is hashed while the processor has it in its cache.
- */
-static int read_at(struct chunk_store *cs, const struct chunk_row *row,
-		   struct body **ret_body)
+static uint64_t read_hash(const struct chunk_id *id)
 {
-	struct body *b = body_new(row->len);
+	uint8_t key[CHUNK_KEY];
+
+	chunk_key(id, key);
+	return XXH3_64bits(key, sizeof key);
+}
+
+/* In pieces: each is hashed while the processor has it in its cache. */
+static int read_cached(struct chunk_store *cs, const struct chunk_row *row,
+		       struct body *b)
+{
 	XXH3_state_t st;
 	XXH128_hash_t h;
 	int rv = 0;
 
-	if (b == NULL)
-		return -ENOMEM;
 	XXH3_128bits_reset(&st);
 	while (rv == 0 && b->len < row->len) {
 		uint32_t n = row->len - b->len;
@@ -143,6 +150,33 @@ static int read_at(struct chunk_store *cs, const struct chunk_row *row,
 	if (rv == 0 &&
 	    (h.high64 != row->hash.hi || h.low64 != row->hash.lo))
 		rv = -EBADMSG;
+	return rv;
+}
+
+static int read_direct(struct chunk_store *cs, const struct chunk_row *row,
+		       struct body *b)
+{
+	int rv = seg_read_direct(cs->bulk, row->gen, row->off, b->data,
+				 row->len);
+
+	b->len = row->len;
+	return rv == 0 && !chunk_hash_ok(b, row->hash) ? -EBADMSG : rv;
+}
+
+/* The bytes where row says. 0, -ENOENT (freed), -EBADMSG, -EIO, -ENOMEM. */
+static int read_at(struct chunk_store *cs, const struct chunk_id *id,
+		   const struct chunk_row *row, struct body **ret_body)
+{
+	struct body *b = body_new(row->len);
+	int rv;
+
+	if (b == NULL)
+		return -ENOMEM;
+	if (row->len < CHUNK_DIRECT_MIN ||
+	    chunk_seen_note(&cs->seen, read_hash(id), row->len))
+		rv = read_cached(cs, row, b);
+	else
+		rv = read_direct(cs, row, b);
 	if (rv == 0)
 		*ret_body = b;
 	else
@@ -161,7 +195,7 @@ uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
 		rv = chunk_index_get(cs, id, &row);
 		if (rv != 0)
 			return rpc_status_from_errno(rv);
-		rv = read_at(cs, &row, ret_body);
+		rv = read_at(cs, id, &row, ret_body);
 		if (rv != -ENOENT)
 			break;
 	}
@@ -175,6 +209,20 @@ uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
 		 (unsigned long long)id->slice.lo, id->index,
 		 (unsigned long long)row.gen, (unsigned long long)row.off);
 	return RPC_STATUS_IO;
+}
+
+/* Hands gets to workers, in order. */
+static void get_start(struct chunk_loop *cl)
+{
+	while (cl->queue != NULL && cl->n_direct < CHUNK_DIRECT_MAX) {
+		struct chunk_get *g = cl->queue;
+
+		cl->queue = g->waiting;
+		if (cl->queue == NULL)
+			cl->queue_tail = &cl->queue;
+		cl->n_direct++;
+		env_work(cl->env, &g->work);
+	}
 }
 
 static void get_run(struct env_work *work)
@@ -191,6 +239,10 @@ static void get_done(struct env_work *work)
 	struct body *whole = g->whole;
 	uint32_t status = g->status;
 
+	if (g->direct) {
+		cl->n_direct--;
+		get_start(cl);
+	}
 	if (g->prev != NULL)
 		g->prev->next = g->next;
 	else
@@ -234,6 +286,22 @@ static struct chunk_get *get_leader(struct chunk_loop *cl,
 	return g;
 }
 
+/* To a worker, now or when others are done. */
+static void get_queue(struct chunk_get *g)
+{
+	struct chunk_loop *cl = g->cl;
+
+	g->direct = g->len >= CHUNK_DIRECT_MIN &&
+		    !chunk_seen_has(&cl->cs->seen, read_hash(&g->id));
+	if (!g->direct) {
+		env_work(cl->env, &g->work);
+		return;
+	}
+	*cl->queue_tail = g;
+	cl->queue_tail = &g->waiting;
+	get_start(cl);
+}
+
 int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	      uint32_t off, uint32_t len, chunk_done_fn done, void *arg)
 {
@@ -272,7 +340,7 @@ int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	} else {
 		g->work.run = get_run;
 		g->work.done = get_done;
-		env_work(cl->env, &g->work);
+		get_queue(g);
 	}
 	return 0;
 }
@@ -280,6 +348,7 @@ int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 void chunk_get_init(struct chunk_loop *cl)
 {
 	cl->cache_timer.cb = cache_tick;
+	cl->queue_tail = &cl->queue;
 }
 
 void chunk_get_fini(struct chunk_loop *cl)

@@ -7,11 +7,14 @@
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
 #include "storaged/chunk.h"
+#include "storaged/chunk_seen.h"
 #include "storaged/compact.h"
 
 #define CHUNK_HASH_INLINE (256u << 10) /* longer ones are a worker's */
 #define CHUNK_PUTS_MAX 1024u           /* per loop */
 #define CHUNK_GETS_MAX 8192u
+#define CHUNK_DIRECT_MIN (1u << 20)    /* those that lie on whole pages */
+#define CHUNK_DIRECT_MAX 2u            /* of them read at a time, per loop */
 #define CHUNK_CACHE 2u                 /* whole chunks kept per loop */
 #define CHUNK_CACHE_NS 2000000000u
 #define CHUNK_SAVE_NS 30000000000u
@@ -79,6 +82,7 @@ struct chunk_store {
 		_Atomic uint64_t puts, gets, put_bytes, get_bytes, rot,
 			dropped, live, live_bytes;
 	} stats;
+	struct chunk_seen seen;   /* large ones that were read */
 	_Atomic uint64_t changes; /* batches written */
 	uint64_t recovered;
 };
@@ -120,6 +124,8 @@ struct chunk_get {
 	struct env_task task;
 	chunk_done_fn done;
 	void *arg;
+	bool direct;                  /* probably past the page cache */
+	struct chunk_get *waiting;    /* the next one in its loop's queue */
 	struct chunk_get *follower;   /* gets of the same chunk, meanwhile */
 	struct chunk_get *prev, *next; /* leaders under way */
 };
@@ -143,6 +149,8 @@ struct chunk_loop {
 	int index_rv;
 	struct chunk_drop *drops;     /* all */
 	struct chunk_get *gets;       /* leaders */
+	unsigned n_direct;            /* of them, at a worker */
+	struct chunk_get *queue, **queue_tail; /* of them, not at one yet */
 	struct chunk_cached cache[CHUNK_CACHE];
 	struct env_timer cache_timer;
 	bool cache_armed;

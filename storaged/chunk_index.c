@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/daemon.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/xxh.h"
@@ -172,7 +173,9 @@ int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store)
 	}
 	pthread_mutex_init(&cs->lock, NULL);
 	cs->index = index;
-	rv = chunk_batch_init(&cs->batch, cs);
+	rv = chunk_seen_init(&cs->seen, daemon_memory() / 2);
+	if (rv == 0)
+		rv = chunk_batch_init(&cs->batch, cs);
 	if (rv == 0)
 		rv = chunk_read_last(cs);
 	if (rv == 0)
@@ -287,6 +290,7 @@ void chunk_store_close(struct chunk_store *cs, bool clean)
 	if (rv != 0)
 		log_warn(rv, "index of chunks cannot be saved");
 	chunk_batch_fini(&cs->batch);
+	chunk_seen_fini(&cs->seen);
 	rows_back_close(cs->index);
 	pthread_mutex_destroy(&cs->lock);
 	mem_free(cs->segments.v);

@@ -18,7 +18,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 %C%_libstoraged_a_SOURCES += \
 	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_check.c \
 	%D%/chunk_clean.c %D%/chunk_drop.c %D%/chunk_get.c \
-	%D%/chunk_impl.h %D%/chunk_index.c \
+	%D%/chunk_impl.h %D%/chunk_index.c %D%/chunk_seen.c \
+	%D%/chunk_seen.h \
 	%D%/compact.c %D%/compact.h %D%/compact_policy.c \
 	%D%/log_clean.c %D%/log_clean.h %D%/log_doubt.c %D%/log_doubt.h \
 	%D%/opens.c %D%/opens.h %D%/orphans.c %D%/orphans.h \
@@ -58,6 +59,11 @@ tests_unit_test_compact_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c
 tests_unit_test_chunk_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
 	$(LIB_STORAGED) $(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_chunk_seen
+tests_unit_test_chunk_seen_SOURCES = tests/unit/test_chunk_seen.c
+tests_unit_test_chunk_seen_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
+TESTS += tests/unit/test_chunk_seen
 tests_unit_test_orphans_SOURCES = tests/unit/test_orphans.c
 tests_unit_test_orphans_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
 	$(LIB_STORAGED) $(CMOCKA_LIBS)

@@ -197,6 +197,13 @@ void seg_port_kick(struct seg_port *port);
  */
 int seg_read(struct seg_head *head, uint64_t gen, uint64_t off, void *buf,
 	     size_t len, int flags);
+/*
+ * The same for what is not read soon again: past the page cache where off and
+ * buf are on 4 KiB, as large bulk bodies are, and it is worth it; else, or where
+ * that is refused, as seg_read(). One call for much of it: nothing is read ahead.
+ */
+int seg_read_direct(struct seg_head *head, uint64_t gen, uint64_t off,
+		    void *buf, size_t len);
 
 /* --- sealed segments --- */
 

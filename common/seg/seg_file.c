@@ -128,11 +128,15 @@ static struct seg_file *seg_table_find_at(const struct seg_head *head,
 
 static void seg_table_close_at(struct seg_head *head, struct seg_file *s)
 {
-	if (s->f == NULL)
-		return;
-	head->vfs->ops->close(s->f);
-	s->f = NULL;
-	head->n_open--;
+	struct vfs_file **both[] = { &s->f, &s->direct };
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (*both[i] == NULL)
+			continue;
+		head->vfs->ops->close(*both[i]);
+		*both[i] = NULL;
+		head->n_open--;
+	}
 }
 
 /* Makes room for one more open file, if some file can go. */
@@ -310,17 +314,21 @@ void seg_table_free(struct seg_head *head)
 
 /* --- readers --- */
 
-/* Opens the file of s, which the caller holds; the lock is not held. */
-static int seg_file_open(struct seg_head *head, struct seg_file *s)
+/*
+ * Opens the file of s, which the caller holds, into *at, one of its two
+ * handles; the lock is not held.
+ */
+static int seg_file_open(struct seg_head *head, struct seg_file *s, int flags,
+			 struct vfs_file **at)
 {
 	struct vfs_file *f = NULL;
-	int rv = seg_open_gen(head, s->gen, O_RDWR, &f);
+	int rv = seg_open_gen(head, s->gen, flags, &f);
 
 	if (rv != 0) /* it must be there: not the answer "freed" */
 		return rv == -ENOENT ? -EIO : rv;
 	seg_table_lock(head);
-	if (s->f == NULL) {
-		s->f = f;
+	if (*at == NULL) {
+		*at = f;
 		f = NULL;
 		head->n_open++;
 		seg_table_evict_at(head);
@@ -352,12 +360,30 @@ int seg_file_use(struct seg_head *head, uint64_t gen, bool nowait,
 	}
 	seg_table_unlock(head);
 	if (!open && rv == 0) {
-		rv = seg_file_open(head, s);
+		rv = seg_file_open(head, s, O_RDWR, &s->f);
 		if (rv != 0)
 			seg_file_leave(head, s);
 	}
 	if (rv == 0)
 		*ret_file = s;
+	return rv;
+}
+
+int seg_file_direct(struct seg_head *head, struct seg_file *s,
+		    struct vfs_file **ret_file)
+{
+	struct vfs_file *f;
+	int rv = 0;
+
+	seg_table_lock(head);
+	f = s->direct;
+	seg_table_unlock(head);
+	if (f == NULL) {
+		rv = seg_file_open(head, s, O_RDWR | O_DIRECT, &s->direct);
+		f = s->direct; /* stays: we hold s */
+	}
+	if (rv == 0)
+		*ret_file = f;
 	return rv;
 }
 

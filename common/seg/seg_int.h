@@ -104,7 +104,8 @@ struct seg_file {
 	uint64_t gen, bytes;
 	enum seg_state state;
 	struct vfs_file *f; /* NULL: not open */
-	unsigned users;     /* f stays while they are there */
+	struct vfs_file *direct; /* past the page cache; NULL: not open */
+	unsigned users;     /* both stay while they are there */
 	bool recent;        /* used since it was looked at for closing */
 };
 
@@ -161,6 +162,7 @@ struct seg_head {
 
 	/* atomic */
 	uint64_t last_seq, start_gen;
+	bool direct_refused; /* reads go through the page cache */
 	bool loose; /* loose appends may be told of that are not durable */
 	struct seg_stats stats;
 };
@@ -262,6 +264,12 @@ int seg_file_use_next(struct seg_head *head, uint64_t gen,
 		      struct seg_file **ret_file);
 bool seg_file_sealed(struct seg_head *head, const struct seg_file *s);
 void seg_file_leave(struct seg_head *head, struct seg_file *s);
+/*
+ * A second handle of one that the caller holds, past the page cache. 0, -EINVAL
+ * (the file system has none), or what opening gave.
+ */
+int seg_file_direct(struct seg_head *head, struct seg_file *s,
+		    struct vfs_file **ret_file);
 int seg_pread_all(struct vfs_file *f, void *buf, size_t len, uint64_t off,
 		  int flags);
 
@@ -276,7 +284,7 @@ uint64_t seg_pool_run(void *arg); /* env_thread_fn of the filler */
 int seg_pool_take(struct seg_head *head, uint64_t gen, uint64_t need,
 		  struct vfs_file **ret_file, uint64_t *ret_size);
 
-/* --- seg_direct.c: large bodies past the page cache; flusher --- */
+/* --- seg_direct.c: writes of large bodies past the page cache; flusher --- */
 /* A second handle of cur for them; without one all goes through the cache. */
 void seg_direct_open(struct seg_head *head);
 void seg_direct_close(struct seg_head *head);

@@ -112,10 +112,14 @@ class Mounted:
         self.pids = [self.server.procs[0].pid, self.mount.proc.pid]
 
     def fresh(self):
-        """Nothing known to the mount or the kernel."""
+        """Nothing known to the server, the mount or the kernel."""
+        leo.LEOFS = os.path.join(self.build, "leofs", "leofs")
         leo.MOUNT = os.path.join(self.build, "fuse", "leo-mount")
         self.mount.umount()
+        for p in self.server.procs:
+            p.stop()
         drop_caches()
+        self.server.start()
         self.mount.start()
         self.opened()
 

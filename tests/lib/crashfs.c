@@ -10,6 +10,7 @@
 struct cfile {
 	struct vfs_file base;
 	struct node *node;
+	bool direct;
 };
 
 static struct crashfs *fs_of(struct vfs *vfs)
@@ -20,6 +21,19 @@ static struct crashfs *fs_of(struct vfs *vfs)
 static struct node *node_of(struct vfs_file *f)
 {
 	return ((struct cfile *)(void *)f)->node;
+}
+
+static bool is_direct(const struct vfs_file *f)
+{
+	return ((const struct cfile *)(const void *)f)->direct;
+}
+
+/* May it be read or written through f? */
+static bool is_aligned(const struct vfs_file *f, const void *p, uint64_t off,
+		       size_t len)
+{
+	return !is_direct(f) ||
+	       ((uintptr_t)p % PAGE | off % PAGE | len % PAGE) == 0;
 }
 
 /* Before each call that can change the disk. */
@@ -57,6 +71,8 @@ static int crashfs_open(struct vfs *vfs, const char *path, int flags,
 	struct cfile *f;
 
 	(void)mode;
+	if ((flags & O_DIRECT) != 0 && fs->faults.no_direct_open)
+		return -EINVAL;
 	if ((flags & O_CREAT) != 0)
 		fs_lock_change(fs);
 	else
@@ -85,6 +101,7 @@ static int crashfs_open(struct vfs *vfs, const char *path, int flags,
 	f = cfs_alloc(sizeof(*f));
 	f->base.vfs = vfs;
 	f->node = node;
+	f->direct = (flags & O_DIRECT) != 0;
 	*ret_file = &f->base;
 	return 0;
 }
@@ -131,6 +148,12 @@ static ssize_t crashfs_pread(struct vfs_file *file, void *buf, size_t len,
 	(void)flags;
 	cfs_lock(fs);
 	fs->stats.reads++;
+	if (!is_aligned(file, buf, off, len) ||
+	    (is_direct(file) && fs->faults.no_direct_read)) {
+		cfs_unlock(fs);
+		return -EINVAL;
+	}
+	fs->stats.direct_reads += is_direct(file);
 	if (n->dead || fault_due(fs, &fs->faults.fail_read_at)) {
 		cfs_unlock(fs);
 		return -EIO;
@@ -186,8 +209,16 @@ static int crashfs_pwritev(struct vfs_file *file, const struct iovec *iov,
 
 	fs_lock_change(fs);
 	fs->stats.writes++;
-	for (int i = 0; i < niov; i++)
+	fs->stats.direct_writes += is_direct(file);
+	for (int i = 0; i < niov; i++) {
 		total += iov[i].iov_len;
+		if (!is_aligned(file, iov[i].iov_base, off, iov[i].iov_len))
+			rv = -EINVAL;
+	}
+	if (rv != 0) {
+		cfs_unlock(fs);
+		return rv;
+	}
 	if (n->dead || fs->frozen) {
 		cfs_unlock(fs);
 		return 0;

@@ -14,6 +14,7 @@
  *
  * Any thread (one mutex inside). Deterministic: same seed and calls, same
  * bytes. Open files stay usable until closed, on their own file system only.
+ * With O_DIRECT what is not on 4 KiB, in memory or in the file, is refused.
  */
 #include "common/base/env.h"
 
@@ -54,6 +55,8 @@ struct crashfs_faults {
 	uint64_t flip_read_every; /* one pread of this many, at random */
 	uint64_t capacity;        /* bytes; writes beyond: -ENOSPC */
 	bool ignore_sync;         /* a disk that lies: syncs do nothing */
+	bool no_direct_open;      /* opening with O_DIRECT: -EINVAL */
+	bool no_direct_read;      /* reads of what was opened so: -EINVAL */
 	/* Reads of which path, from which offset, may be flipped; NULL: all */
 	bool (*may_flip)(void *arg, const char *path, uint64_t off);
 	void *arg;
@@ -65,6 +68,7 @@ void crashfs_get_faults(struct crashfs *fs, struct crashfs_faults *ret);
 struct crashfs_stats {
 	uint64_t reads, writes, syncs, dir_syncs, read_bytes, write_bytes;
 	uint64_t forgotten;       /* bytes of whole pages that need no cache */
+	uint64_t direct_reads, direct_writes; /* some of them, O_DIRECT */
 	uint64_t calls;           /* of all kinds that can change the disk */
 	uint64_t files;           /* names now */
 	uint64_t dirty_sectors;   /* a power cut could take */

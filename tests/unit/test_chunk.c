@@ -18,7 +18,7 @@
 #include "common/base/mem.h"
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
-#include "storaged/chunk.h"
+#include "storaged/chunk_impl.h"
 #include "storaged/compact.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
@@ -249,6 +249,131 @@ static uint32_t get(struct world *w, unsigned slice, unsigned index)
 }
 
 /* --- tests --- */
+
+/* A chunk of 1 MiB and slice bytes, all of them the same. */
+static void put_large(struct world *w, unsigned slice)
+{
+	struct body *b = body_new((1 << 20) + slice);
+	struct reply r = { .n = 0 };
+	XXH128_hash_t h;
+
+	b->len = (1 << 20) + slice;
+	memset(b->data, (int)slice, b->len);
+	h = XXH3_128bits(b->data, b->len);
+	assert_int_equal(chunk_put(w->cl, slice_of(slice), 0,
+				   (struct wire_u128){ h.high64, h.low64 }, b,
+				   on_reply, &r), 0);
+	body_unref(b);
+	minienv_run(w->m);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+}
+
+/* The status of a whole get; on OK the first byte must be first. */
+static uint32_t get_large(struct world *w, unsigned slice, uint8_t first)
+{
+	struct reply r = { .n = 0 };
+
+	assert_int_equal(chunk_get(w->cl, slice_of(slice), 0, 0, 0, on_reply,
+				   &r), 0);
+	minienv_run(w->m);
+	assert_int_equal(r.n, 1);
+	if (r.status == RPC_STATUS_OK) {
+		for (uint32_t i = 0; i < r.body->len; i += 4096)
+			assert_int_equal(r.body->data[i], first);
+		body_unref(r.body);
+	}
+	return r.status;
+}
+
+static uint64_t direct_reads(struct world *w)
+{
+	struct crashfs_stats st;
+
+	crashfs_get_stats(w->fs, &st);
+	return st.direct_reads;
+}
+
+/* Starts a get of each, two of the last one. */
+static void get_many(struct world *w, unsigned n, struct reply *r)
+{
+	for (unsigned i = 0; i <= n; i++) {
+		r[i] = (struct reply){ .n = 0 };
+		assert_int_equal(chunk_get(w->cl, slice_of(i < n ? i + 1 : n),
+					   0, 0, 1 << 20, on_reply, &r[i]),
+				 0);
+	}
+}
+
+/* A few at a time, in order; those that wait when the store goes hear of it. */
+static void test_read_many(void **state)
+{
+	enum { N = 7 };
+	struct reply r[N + 1];
+	unsigned told = 0;
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	for (unsigned s = 1; s <= N; s++)
+		put_large(&w, s);
+	get_many(&w, N, r);
+	assert_int_equal(direct_reads(&w), 0);
+	for (unsigned i = 0; i <= N; i++) {
+		while (r[i].n == 0)
+			assert_true(minienv_step(w.m));
+		assert_in_range(direct_reads(&w), i < N ? i + 1 : N,
+				i + CHUNK_DIRECT_MAX);
+	}
+	for (unsigned i = 0; i <= N; i++) {
+		assert_int_equal(r[i].n, 1);
+		assert_int_equal(r[i].status, RPC_STATUS_OK);
+		assert_int_equal(r[i].body->len, 1 << 20);
+		assert_int_equal(r[i].body->data[0], i < N ? i + 1 : N);
+		body_unref(r[i].body);
+	}
+	world_power_cut(&w, 3);
+	get_many(&w, N, r);
+	while (r[0].n == 0)
+		assert_true(minienv_step(w.m));
+	world_fini(&w);
+	for (unsigned i = 0; i <= N; i++) {
+		assert_int_equal(r[i].n, 1);
+		told += r[i].status == RPC_STATUS_UNAVAILABLE;
+		body_unref(r[i].body);
+	}
+	assert_in_range(told, N - CHUNK_DIRECT_MAX, N);
+}
+
+/*
+ * Large chunks: once past the page cache, then through it, and of one that
+ * rotted nothing is handed out either way.
+ */
+static void test_read_twice(void **state)
+{
+	struct crashfs_faults flip = { .flip_read_at = 1 };
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	for (unsigned s = 1; s <= 3; s++)
+		put_large(&w, s);
+	for (unsigned s = 1; s <= 3; s++)
+		assert_int_equal(get_large(&w, s, (uint8_t)s), RPC_STATUS_OK);
+	assert_int_equal(direct_reads(&w), 3);
+	for (unsigned s = 1; s <= 3; s++)
+		assert_int_equal(get_large(&w, s, (uint8_t)s), RPC_STATUS_OK);
+	assert_int_equal(direct_reads(&w), 3);
+	crashfs_set_faults(w.fs, &flip);
+	assert_int_equal(get_large(&w, 1, 1), RPC_STATUS_IO);
+	world_power_cut(&w, 2);
+	assert_int_equal(stats_of(&w).rot, 0);
+	crashfs_set_faults(w.fs, &flip);
+	assert_int_equal(get_large(&w, 1, 1), RPC_STATUS_IO);
+	assert_int_equal(direct_reads(&w), 4);
+	assert_int_equal(stats_of(&w).rot, 1);
+	assert_int_equal(get_large(&w, 1, 1), RPC_STATUS_OK);
+	world_fini(&w);
+}
 
 static void test_drop(void **state)
 {
@@ -779,6 +904,8 @@ static void test_power_cuts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_read_twice),
+		cmocka_unit_test(test_read_many),
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_large_slice),
 		cmocka_unit_test(test_same_name),

@@ -230,6 +230,108 @@ static void test_bulk_drops_pages(void **state)
 	free(body);
 }
 
+/* Item i as seg_read_direct() gives it, into memory shifted by `shift`. */
+static int read_direct(struct fixture *f, size_t i, size_t shift)
+{
+	const struct seglog_item *it = &f->l.items[i];
+	size_t len = (size_t)it->len;
+	uint8_t *want = malloc(len + 1);
+	void *p = NULL;
+	int rv;
+
+	assert_int_equal(posix_memalign(&p, 4096, len + 4096), 0);
+	seglog_fill(it->num, want, len);
+	rv = seg_read_direct(f->l.head, it->pos.gen,
+			     it->pos.off + SEG_HEADER_LEN,
+			     (uint8_t *)p + shift, len);
+	if (rv == 0)
+		assert_memory_equal((uint8_t *)p + shift, want, len);
+	free(want);
+	free(p);
+	return rv;
+}
+
+static uint64_t direct_reads(struct fixture *f)
+{
+	struct crashfs_stats st;
+
+	crashfs_get_stats(f->fs, &st);
+	return st.direct_reads;
+}
+
+/* Whole pages of aligned bodies come past the cache, all else through it. */
+static void test_read_direct(void **state)
+{
+	static const size_t lens[] = { 1 << 20, (1 << 20) + 1, 4 << 20,
+				       (2 << 20) - 1, 1000, 200 << 10 };
+	struct fixture *f = *state;
+	struct crashfs_faults bad = { .fail_read_at = 1 };
+
+	f->l.config.bulk = true;
+	f->l.config.segment_size = 8 << 20;
+	f_open(f);
+	for (unsigned i = 0; i < 6; i++)
+		seglog_append(&f->l, lens[i]);
+	f_run(f);
+	f_reopen(f);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(read_direct(f, i, 0), 0);
+		assert_int_equal(direct_reads(f), i < 4 ? i + 1 : 4);
+	}
+	assert_int_equal(read_direct(f, 0, 8), 0); /* not on a page */
+	assert_int_equal(direct_reads(f), 4);
+	crashfs_set_faults(f->fs, &bad);
+	assert_int_equal(read_direct(f, 0, 0), -EIO);
+	assert_int_equal(read_direct(f, 0, 0), 0);
+	assert_int_equal(direct_reads(f), 6);
+	assert_int_equal(seg_read_direct(f->l.head, 99, 0, &(char){ 0 }, 1),
+			 -ENOENT);
+}
+
+/* A file system without O_DIRECT, which says so sooner or later. */
+static void test_read_direct_refused(void **state)
+{
+	struct crashfs_faults faults[] = { { .no_direct_open = true },
+					   { .no_direct_read = true } };
+	struct fixture *f = *state;
+
+	f->l.config.bulk = true;
+	f->l.config.segment_size = 8 << 20;
+	f_open(f);
+	for (unsigned i = 0; i < 4; i++)
+		seglog_append(&f->l, 1 << 20);
+	f_run(f);
+	for (unsigned i = 0; i < 2; i++) {
+		crashfs_set_faults(f->fs, &faults[i]);
+		f_reopen(f);
+		for (unsigned k = 0; k < 4; k++)
+			assert_int_equal(read_direct(f, k, 0), 0);
+		assert_true(f->l.head->direct_refused);
+	}
+	assert_int_equal(direct_reads(f), 0);
+}
+
+/* Both handles of a file count, and go together. */
+static void test_direct_open_limit(void **state)
+{
+	struct fixture *f = *state;
+
+	f->l.config.bulk = true;
+	f->l.config.segment_size = 2 << 20;
+	f_open(f);
+	for (unsigned i = 0; i < 8; i++)
+		seglog_append(&f->l, 1 << 20);
+	f_run(f);
+	f_reopen(f);
+	seg_open_max = 4;
+	for (unsigned i = 0; i < 24; i++) {
+		assert_int_equal(read_direct(f, i % 8, 0), 0);
+		assert_in_range(f->l.head->n_open, 1, 5);
+	}
+	seg_open_max = SEG_OPEN_MAX;
+	assert_int_equal(direct_reads(f), 24);
+}
+
 /* Bytes that the first START carries beside the fixed part. */
 static void add_extra(void *arg, uint64_t gen, struct buf *buf)
 {
@@ -555,6 +657,9 @@ int main(void)
 		T(test_larger_than_segment),
 		T(test_bulk),
 		T(test_bulk_drops_pages),
+		T(test_read_direct),
+		T(test_read_direct_refused),
+		T(test_direct_open_limit),
 		T(test_start_body),
 		T(test_idle_mark),
 		T(test_one_sync_for_many),
