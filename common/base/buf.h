@@ -75,6 +75,8 @@ struct body *body_ref(struct body *b);   /* any thread */
 void body_unref(struct body *b);         /* any thread; NULL is fine */
 /* Bytes of bodies of 64 KiB and more that somebody has; any thread. */
 size_t body_in_use(void);
+/* Bytes of free ones that are kept for the next; any thread. */
+size_t body_kept(void);
 /* Gives all free memory back to the system; takes milliseconds; any thread. */
 void body_trim(void);
 
