@@ -43,6 +43,12 @@
  * costs a tenth of a large GET, more is worse for the caches.)
  */
 #define CONN_UNSENT_MAX (512 << 10)
+/*
+ * A unix socket holds 200 KiB by itself, less than a piece of a body: then
+ * both ends wait for each other 20 times per chunk. (The system may allow less
+ * than this.)
+ */
+#define CONN_UNIX_BUFFER (1 << 20)
 #define CONN_WRITE_IOV 64
 #define CONN_WRITE_TURN (2u << 20) /* then others get their turn */
 #define CONN_CLOSE_NS (30ull * 1000000000)
@@ -275,6 +281,24 @@ static void conn_on_later(evutil_socket_t fd, short what, void *arg)
 
 /* --- writing --- */
 
+/*
+ * The first CONN_WRITE_TURN bytes of vec, whose length is returned: a peer that
+ * takes bytes as fast as they come keeps us in one call for all of them.
+ */
+static int conn_cut(struct evbuffer_iovec *vec, int n)
+{
+	size_t left = CONN_WRITE_TURN;
+
+	for (int i = 0; i < n; i++) {
+		if (vec[i].iov_len >= left) {
+			vec[i].iov_len = left;
+			return i + 1;
+		}
+		left -= vec[i].iov_len;
+	}
+	return n;
+}
+
 /* One sendmsg of what is queued; bytes or -errno. */
 static ssize_t conn_send(struct conn *c)
 {
@@ -284,8 +308,8 @@ static ssize_t conn_send(struct conn *c)
 	int nvec;
 
 	nvec = evbuffer_peek(c->out, -1, NULL, vec, CONN_WRITE_IOV);
-	msg.msg_iovlen = (size_t)(nvec < CONN_WRITE_IOV ? nvec :
-							  CONN_WRITE_IOV);
+	nvec = conn_cut(vec, nvec < CONN_WRITE_IOV ? nvec : CONN_WRITE_IOV);
+	msg.msg_iovlen = (size_t)nvec;
 	do {
 		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
@@ -425,9 +449,15 @@ static void conn_set_unsent(int fd, size_t most)
 
 static void conn_options(int fd)
 {
-	int one = 1;
+	int one = 1, buffer = CONN_UNIX_BUFFER, domain = AF_UNSPEC;
+	socklen_t len = sizeof(domain);
 
-	/* fails on a unix socket, which has no delay */
+	(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	if (domain == AF_UNIX) {
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer,
+				 sizeof(buffer));
+		return;
+	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	conn_set_unsent(fd, CONN_UNSENT_MAX);
 }
