@@ -3,7 +3,9 @@
  *
  * The loop reads at most DEVICE_BATCH requests per turn, so that replies of
  * shards get their share, and none while DEVICE_FOPS_MAX are under way. While
- * there is one at a time it does not look for a second one.
+ * there is one at a time it does not look for a second one. Some time after the
+ * last one the memory that is kept for bodies goes back to the system: an idle
+ * mount is a small one.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -22,7 +24,9 @@
 
 #define DEVICE_BATCH 32
 #define DEVICE_FOPS_MAX 4096u
+#define DEVICE_QUIET_NS UINT64_C(2000000000)
 #define DEVICE_MAX_WRITE (1u << 20)
+#define DEVICE_READAHEAD (2u << 20) /* one READ beside the one answered */
 
 /* "MAJOR:MINOR" of our mount, from the kernel's list: stat() would wait for
  * ourselves. */
@@ -67,7 +71,7 @@ static void device_raise_readahead(struct env_task *task)
 	out = fopen(path, "we");
 	if (out == NULL)
 		return;
-	(void)fprintf(out, "%u\n", DEVICE_MAX_WRITE / 1024);
+	(void)fprintf(out, "%u\n", DEVICE_READAHEAD / 1024);
 	(void)fclose(out);
 }
 
@@ -171,10 +175,55 @@ static void device_on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* --- memory --- */
+
+static void device_trim_run(struct env_work *work)
+{
+	(void)work;
+	body_trim();
+}
+
+static void device_trim_done(struct env_work *work)
+{
+	struct mount *m = CONTAINER_OF(work, struct mount, trim_work);
+
+	m->trim_on = false;
+	m->calls--;
+}
+
+static void device_on_trim_timer(struct env_timer *timer)
+{
+	struct mount *m = CONTAINER_OF(timer, struct mount, trim_timer);
+
+	if (m->fops > 0 || m->served != m->trim_served) {
+		m->trim_served = m->served;
+		env_timer_set(m->env, timer, DEVICE_QUIET_NS);
+		return;
+	}
+	m->calls++;
+	m->trim_work.run = device_trim_run;
+	m->trim_work.done = device_trim_done;
+	env_work(m->env, &m->trim_work);
+}
+
+static void device_trim_later(struct mount *m)
+{
+	if (m->trim_on || body_kept() == 0)
+		return;
+	m->trim_on = true;
+	m->trim_served = m->served;
+	m->trim_timer.cb = device_on_trim_timer;
+	env_timer_set(m->env, &m->trim_timer, DEVICE_QUIET_NS);
+}
+
 void device_check(struct mount *m)
 {
-	if (m->fops == 0) /* who asks one by one does so at once */
+	m->served++;
+	if (m->fops == 0) {
+		/* who asks one by one does so at once */
 		loop_expect(m->loop, &m->requests);
+		device_trim_later(m);
+	}
 	if (!m->dev_paused || m->fops > DEVICE_FOPS_MAX / 2)
 		return;
 	m->dev_paused = false;
@@ -261,6 +310,7 @@ int device_open(struct mount *m, struct errbuf *e)
 
 void device_close(struct mount *m)
 {
+	env_timer_cancel(m->env, &m->trim_timer);
 	if (m->dev_event != NULL)
 		event_free(m->dev_event);
 	m->dev_event = NULL;

@@ -46,6 +46,13 @@ tests_unit_test_fuse_flush_SOURCES = tests/unit/test_fuse_flush.c \
 	tests/lib/minienv.c tests/lib/minienv.h \
 	tests/lib/fault.c tests/lib/fault.h
 tests_unit_test_fuse_flush_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_fuse_reader
+tests_unit_test_fuse_reader_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE_CFLAGS)
+tests_unit_test_fuse_reader_SOURCES = tests/unit/test_fuse_reader.c \
+	tests/lib/minienv.c tests/lib/minienv.h \
+	tests/lib/fault.c tests/lib/fault.h
+tests_unit_test_fuse_reader_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_fuse_reader
 TESTS += tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
 	tests/unit/test_fuse_dircur tests/unit/test_fuse_options \
 	tests/unit/test_fuse_flush

@@ -73,6 +73,10 @@ struct mount {
 	bool dev_batched;        /* there was more than one at the last turn */
 	unsigned fops;           /* requests under way */
 	unsigned calls;          /* RPCs under way that are of no request */
+	struct env_timer trim_timer; /* is it quiet? Then memory goes back */
+	struct env_work trim_work;   /* one of `calls` */
+	bool trim_on;                /* one of them is under way */
+	uint64_t served, trim_served; /* requests; until the timer was set */
 
 	struct finode_table inodes;
 	struct finode *root;
@@ -100,7 +104,7 @@ struct mount {
 	struct fop_queue throttled;
 	struct env_timer flush_timer;
 	bool flush_timer_on;
-	uint64_t ahead_bytes; /* planned read-ahead of all handles */
+	uint64_t ahead_bytes; /* fetched for readers and still held */
 
 	struct inval *inval;
 	struct env_timer assert_timer;

@@ -1,6 +1,10 @@
 /*
  * Happy path: READ -> covered by streams and fetched: answered at once; else
- * it waits in the handle's queue until the stream has its bytes.
+ * it waits in the handle's queue until the stream has its bytes. Streams are
+ * long, so that the shard is seldom asked where the bytes are; one that is far
+ * ahead of the reader pauses, and what lies behind the reader is dropped. A few
+ * chunks are under way at a time: with one, store, disk and we would work one
+ * after the other, and many would come all at once.
  *
  * Failure modes: a stream ends with an error: its waiting READs fail, the
  * stream is dropped, the next READ starts a new one; the file changes under
@@ -18,10 +22,12 @@
 #include "fuse/handle.h"
 
 #define READER_WINDOW_MIN (256u << 10)
-#define READER_WINDOW_MAX (8u << 20)
+#define READER_WINDOW_MAX (64u << 20)
+#define READER_AHEAD_MAX (8u << 20)
+#define READER_CHUNKS 6u /* under way */
 #define READER_ALIGN_FROM (1u << 20)
 #define READER_JUMP (1u << 20) /* READs of one stream may change places */
-#define READER_MOUNT_MAX (128u << 20) /* planned bytes of all handles */
+#define READER_MOUNT_MAX (128u << 20) /* fetched bytes of all handles */
 #define READER_IOV_MAX 64
 
 /* Bytes [off, off + len) of the file are body[from, from + len). */
@@ -36,28 +42,40 @@ struct rstream {
 	struct mount *m;
 	struct client_read *read; /* owned; NULL when ended */
 	struct rstream *next;
-	uint64_t off, end; /* planned range */
+	uint64_t off, end; /* planned range, but for what was dropped of it */
 	uint64_t have;     /* fetched up to here */
+	bool paused;       /* far enough ahead of the reader */
 	bool ended;        /* nothing more comes */
 	int err;
 	struct rpiece *piece;
 	unsigned n, cap;
 	struct fhandle *h; /* borrowed; whose queue waits; NULL: of one op */
 	struct fop *op;    /* borrowed; the READ it is for */
-	bool counted;      /* in m->ahead_bytes */
 };
 
 static void reader_on_stream(struct rstream *s);
+
+/* The first n pieces. */
+static void rstream_drop(struct rstream *s, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		s->m->ahead_bytes -= s->piece[i].len;
+		body_unref(s->piece[i].body);
+	}
+	if (n < s->n)
+		s->off = s->piece[n].off;
+	if (n > 0)
+		memmove(s->piece, s->piece + n,
+			(s->n - n) * sizeof(*s->piece));
+	s->n -= n;
+}
 
 void rstream_free(struct rstream *s)
 {
 	if (s == NULL)
 		return;
-	if (s->counted)
-		s->m->ahead_bytes -= s->end - s->off;
 	client_read_free(s->read);
-	for (unsigned i = 0; i < s->n; i++)
-		body_unref(s->piece[i].body);
+	rstream_drop(s, s->n);
 	mem_free(s->piece);
 	mem_free(s);
 }
@@ -75,6 +93,7 @@ static void rstream_data(void *arg, struct body *body, uint32_t from,
 
 		if (p == NULL) {
 			s->err = -ENOMEM;
+			reader_on_stream(s); /* its end may be far */
 			return;
 		}
 		s->piece = p;
@@ -85,6 +104,7 @@ static void rstream_data(void *arg, struct body *body, uint32_t from,
 		.off = s->have,
 	};
 	s->have += len;
+	s->m->ahead_bytes += len;
 	reader_on_stream(s);
 }
 
@@ -108,6 +128,7 @@ static struct rstream *rstream_new(struct mount *m, struct finode *f,
 	};
 	struct client_read_spec spec = { .ino = f->ino, .off = off,
 					 .len = len,
+					 .ahead = READER_CHUNKS - 1,
 					 .deadline = deadline };
 	struct rstream *s = mem_zalloc(sizeof(*s));
 
@@ -310,8 +331,6 @@ static bool reader_extend(struct fhandle *h, uint64_t off)
 	if (s == NULL)
 		return false;
 	s->h = h;
-	s->counted = true;
-	m->ahead_bytes += s->end - s->off;
 	if (r->last == NULL) {
 		r->first = s;
 		r->version = h->f->attr.data_version;
@@ -329,6 +348,30 @@ static bool reader_extend(struct fhandle *h, uint64_t off)
 static bool rstream_is_eof(const struct rstream *s)
 {
 	return s->ended && s->err == 0 && s->have < s->end;
+}
+
+/* So much is fetched ahead of the reader. */
+static uint64_t reader_ahead(const struct fhandle *h)
+{
+	uint64_t ahead = h->reader.window / 2;
+
+	if (h->f->m->ahead_bytes >= READER_MOUNT_MAX)
+		return 0;
+	return ahead < READER_AHEAD_MAX ? ahead : READER_AHEAD_MAX;
+}
+
+/* What a READ waits for lies in front of next_off, so it never pauses. */
+static void reader_pace(struct fhandle *h, struct rstream *s)
+{
+	uint64_t until = h->reader.next_off + reader_ahead(h);
+
+	if (!s->ended && s->paused != (s->have >= until)) {
+		s->paused = !s->paused;
+		if (s->paused)
+			client_read_pause(s->read);
+		else
+			client_read_resume(s->read);
+	}
 }
 
 enum reader_has { READER_HAS_NOT, READER_HAS_PART, READER_HAS_ALL };
@@ -388,6 +431,7 @@ static void reader_serve(struct fhandle *h)
 static void reader_on_stream(struct rstream *s)
 {
 	if (s->h != NULL) {
+		reader_pace(s->h, s);
 		reader_serve(s->h);
 		return;
 	}
@@ -419,13 +463,28 @@ static bool reader_is_sequential(const struct reader *r, uint64_t off)
 	       (off > r->next_off && off - r->next_off <= READER_JUMP);
 }
 
-/* Streams that lie behind the reader are of no use any more. */
+/*
+ * What lies behind the reader, whose READ at off comes now, and behind those
+ * that wait, is of no use any more.
+ */
 static void reader_trim(struct reader *r, uint64_t off)
 {
+	struct rstream *s;
+	unsigned n = 0;
+
+	for (const struct fop *op = r->waiting.first; op != NULL;
+	     op = op->next)
+		off = op->off < off ? op->off : off;
+	off = off > READER_JUMP ? off - READER_JUMP : 0;
 	while (r->first != NULL && r->first != r->last &&
-	       r->first->end + READER_JUMP <= off &&
-	       r->waiting.first == NULL)
+	       r->first->end <= off)
 		reader_drop_first(r);
+	s = r->first;
+	while (s != NULL && n + 1 < s->n &&
+	       s->piece[n].off + s->piece[n].len <= off)
+		n++;
+	if (n > 0)
+		rstream_drop(s, n);
 }
 
 static bool reader_plan(struct fhandle *h, struct fop *op)
@@ -441,11 +500,12 @@ static bool reader_plan(struct fhandle *h, struct fop *op)
 	while (r->last->end < end && !rstream_is_eof(r->last))
 		if (!reader_extend(h, 0))
 			return false;
-	/* Half of the last one used up: fetch the next meanwhile. */
-	if (end > r->last->off + (r->last->end - r->last->off) / 2 &&
-	    !rstream_is_eof(r->last) && r->last->end < h->f->attr.size &&
-	    h->f->m->ahead_bytes < READER_MOUNT_MAX)
+	/* Soon the last one is used up: fetch the next meanwhile. */
+	if (r->last->end < end + reader_ahead(h) && !rstream_is_eof(r->last) &&
+	    r->last->end < h->f->attr.size)
 		(void)reader_extend(h, 0);
+	for (struct rstream *s = r->first; s != NULL; s = s->next)
+		reader_pace(h, s);
 	return true;
 }
 

@@ -2,7 +2,8 @@
 #define FUSE_READER_H
 /*
  * Reading through one handle: a READ that goes on where the last one ended is
- * served from streams fetched ahead (256 KiB, doubling to 8 MiB); any other
+ * served from streams fetched ahead (256 KiB, doubling to 64 MiB, of which up
+ * to 8 MiB and what is under way are fetched before they are wanted); any other
  * one fetches its own range. Unsent bytes of this mount are laid over what
  * the shard gives. Streams are dropped when the file's data_version moves.
  * Loop only.

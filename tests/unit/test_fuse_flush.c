@@ -209,6 +209,16 @@ void client_read_free(struct client_read *r)
 	(void)r;
 }
 
+void client_read_pause(struct client_read *r)
+{
+	(void)r;
+}
+
+void client_read_resume(struct client_read *r)
+{
+	(void)r;
+}
+
 void device_sent(struct mount *m, bool readonly)
 {
 	(void)m;
