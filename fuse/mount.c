@@ -23,6 +23,8 @@
 
 #define MOUNT_DRAIN_NS UINT64_C(2000000000)
 #define MOUNT_POLL_NS UINT64_C(5000000)
+#define MOUNT_AHEAD_MAX (128u << 20)
+#define MOUNT_AHEAD_SHARE 4 /* of what all bodies may take */
 
 static void walk_step(struct mount *m, struct finode *f);
 
@@ -263,6 +265,9 @@ int mount_new(const struct mount_options *opt, struct loop *loop,
 	m->env = loop_env(loop);
 	m->set = set;
 	m->client = client_of(set, loop);
+	m->ahead_max = client_mem_max(m->client) / MOUNT_AHEAD_SHARE;
+	if (m->ahead_max > MOUNT_AHEAD_MAX)
+		m->ahead_max = MOUNT_AHEAD_MAX;
 	m->cbs = *cbs;
 	m->walk = opt->path;
 	m->end_task.run = mount_end_task;

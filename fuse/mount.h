@@ -105,6 +105,7 @@ struct mount {
 	struct env_timer flush_timer;
 	bool flush_timer_on;
 	uint64_t ahead_bytes; /* fetched for readers and still held */
+	uint64_t ahead_max;   /* above it they hold what they need at once */
 
 	struct inval *inval;
 	struct env_timer assert_timer;

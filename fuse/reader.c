@@ -2,7 +2,8 @@
  * Happy path: READ -> covered by streams and fetched: answered at once; else
  * it waits in the handle's queue until the stream has its bytes. Streams are
  * long, so that the shard is seldom asked where the bytes are; one that is far
- * ahead of the reader pauses, and what lies behind the reader is dropped. A few
+ * ahead of the reader pauses, and what lies behind the reader is dropped (all
+ * of it when handles that are not read from hold too much). A few
  * chunks are under way at a time: with one, store, disk and we would work one
  * after the other, and many would come all at once.
  *
@@ -27,7 +28,6 @@
 #define READER_CHUNKS 6u /* under way */
 #define READER_ALIGN_FROM (1u << 20)
 #define READER_JUMP (1u << 20) /* READs of one stream may change places */
-#define READER_MOUNT_MAX (128u << 20) /* fetched bytes of all handles */
 #define READER_IOV_MAX 64
 
 /* Bytes [off, off + len) of the file are body[from, from + len). */
@@ -339,7 +339,7 @@ static bool reader_extend(struct fhandle *h, uint64_t off)
 	}
 	r->last = s;
 	if (r->window < READER_WINDOW_MAX &&
-	    m->ahead_bytes < READER_MOUNT_MAX / 2)
+	    m->ahead_bytes < m->ahead_max / 2)
 		r->window *= 2;
 	return true;
 }
@@ -355,7 +355,7 @@ static uint64_t reader_ahead(const struct fhandle *h)
 {
 	uint64_t ahead = h->reader.window / 2;
 
-	if (h->f->m->ahead_bytes >= READER_MOUNT_MAX)
+	if (h->f->m->ahead_bytes >= h->f->m->ahead_max)
 		return 0;
 	return ahead < READER_AHEAD_MAX ? ahead : READER_AHEAD_MAX;
 }
@@ -487,6 +487,22 @@ static void reader_trim(struct reader *r, uint64_t off)
 		rstream_drop(s, n);
 }
 
+/*
+ * Much is held: handles that wait for nothing drop theirs, as their next READ
+ * may never come, and others could not fetch at all for it.
+ */
+static void reader_make_room(struct fhandle *h)
+{
+	struct mount *m = h->f->m;
+	struct fhandle *i;
+
+	if (m->ahead_bytes < m->ahead_max)
+		return;
+	LIST_FOREACH(i, &m->handles, link)
+		if (i != h && i->reader.waiting.first == NULL)
+			reader_drop(&i->reader);
+}
+
 static bool reader_plan(struct fhandle *h, struct fop *op)
 {
 	struct reader *r = &h->reader;
@@ -523,6 +539,7 @@ void reader_read(struct fop *op)
 		fop_reply_err(op, -ENOMEM);
 		return;
 	}
+	reader_make_room(h);
 	reader_check(h, op);
 	sequential = reader_is_sequential(r, op->off);
 	if (!sequential && (r->first == NULL || op->off < r->first->off ||

@@ -181,6 +181,9 @@ void client_slice_named(struct client_slice *s);
  */
 void client_slice_free(struct client_slice *s);
 
+/* Bytes of bodies that the process may have; who keeps some takes a part. */
+size_t client_mem_max(const struct client *c);
+
 /*
  * Reads a byte range of an inode in order: asks the shard for extents (READ),
  * fetches chunks ahead, fills holes with zeros. Each data() call hands over

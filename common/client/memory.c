@@ -45,6 +45,11 @@ void client_mem_limits(struct client_set *set)
 	set->slow_ns = MEM_SLOW_NS;
 }
 
+size_t client_mem_max(const struct client *c)
+{
+	return c->set->mem_max;
+}
+
 /* What is there, and what is on its way. */
 static size_t mem_used(const struct client *c)
 {
