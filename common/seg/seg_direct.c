@@ -11,8 +11,8 @@
  * fdatasync of the file makes both durable. Then the pages around such bodies
  * are dropped from the cache, too: as long as they are there, reading ahead
  * goes round them in single pages, and a read costs twice as much (measured:
- * 64 MiB read and hashed in 13 ms instead of 6). What is
- * read is cut likewise, at the last page.
+ * 64 MiB read and hashed in 13 ms instead of 6). What is read is cut likewise,
+ * at the last page.
  *
  * Failure modes: a file system that refuses O_DIRECT, at open, a write or a
  * read, gets everything through the cache from then on.
