@@ -13,7 +13,7 @@
 #define CHUNK_HASH_INLINE (256u << 10) /* longer ones are a worker's */
 #define CHUNK_PUTS_MAX 1024u           /* per loop */
 #define CHUNK_GETS_MAX 8192u
-#define CHUNK_DIRECT_MIN (1u << 20)    /* those that lie on whole pages */
+#define CHUNK_DIRECT_MIN (2u << 20)    /* pieces of what is long */
 #define CHUNK_DIRECT_MAX 2u            /* of them read at a time, per loop */
 #define CHUNK_CACHE 2u                 /* whole chunks kept per loop */
 #define CHUNK_CACHE_NS 2000000000u

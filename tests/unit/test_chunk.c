@@ -250,14 +250,14 @@ static uint32_t get(struct world *w, unsigned slice, unsigned index)
 
 /* --- tests --- */
 
-/* A chunk of 1 MiB and slice bytes, all of them the same. */
+/* A chunk of 2 MiB and slice bytes, all of them the same. */
 static void put_large(struct world *w, unsigned slice)
 {
-	struct body *b = body_new((1 << 20) + slice);
+	struct body *b = body_new(CHUNK_DIRECT_MIN + slice);
 	struct reply r = { .n = 0 };
 	XXH128_hash_t h;
 
-	b->len = (1 << 20) + slice;
+	b->len = CHUNK_DIRECT_MIN + slice;
 	memset(b->data, (int)slice, b->len);
 	h = XXH3_128bits(b->data, b->len);
 	assert_int_equal(chunk_put(w->cl, slice_of(slice), 0,
@@ -299,7 +299,8 @@ static void get_many(struct world *w, unsigned n, struct reply *r)
 	for (unsigned i = 0; i <= n; i++) {
 		r[i] = (struct reply){ .n = 0 };
 		assert_int_equal(chunk_get(w->cl, slice_of(i < n ? i + 1 : n),
-					   0, 0, 1 << 20, on_reply, &r[i]),
+					   0, 0, CHUNK_DIRECT_MIN, on_reply,
+					   &r[i]),
 				 0);
 	}
 }
@@ -327,7 +328,7 @@ static void test_read_many(void **state)
 	for (unsigned i = 0; i <= N; i++) {
 		assert_int_equal(r[i].n, 1);
 		assert_int_equal(r[i].status, RPC_STATUS_OK);
-		assert_int_equal(r[i].body->len, 1 << 20);
+		assert_int_equal(r[i].body->len, CHUNK_DIRECT_MIN);
 		assert_int_equal(r[i].body->data[0], i < N ? i + 1 : N);
 		body_unref(r[i].body);
 	}
