@@ -51,6 +51,7 @@ struct ns_lister {
 	uint64_t up;              /* it began in a segment of that one ... */
 	struct buf end;           /* ... which ends at this row name */
 	bool lost;                /* it is not there any more */
+	bool quiet;               /* no transaction holds anything in the view */
 	struct wire_u128 holder;  /* LOCKED: whose end is to be waited for */
 	struct buf from;          /* of the answer */
 };
@@ -376,16 +377,19 @@ static int ns_list_is_empty(struct ns_lister *l, uint64_t dir)
 	const struct wire_u128 first = { 0, 0 };
 	struct wire_bytes key, value;
 	struct ns_key k;
-	bool held = false;
+	bool held = false, any = false;
 	int rv;
 
+	if (l->quiet)
+		return 0;
 	ns_key_txn(&k, l->shard, NS_TXN_PART, first);
 	rows_iter_seek(l->it, ns_key_get(&k));
 	while ((rv = rows_iter_next(l->it, &key, &value)) == 0) {
 		if (key.len != NS_KEY_REST + 1 + 16)
 			return -EIO;
 		if (key.p[NS_KEY_REST] != NS_TXN_PART)
-			return 0;
+			break;
+		any = true;
 		rv = ns_list_holds(value, dir, &held);
 		if (rv != 0)
 			return rv;
@@ -394,14 +398,16 @@ static int ns_list_is_empty(struct ns_lister *l, uint64_t dir)
 			return RPC_STATUS_LOCKED;
 		}
 	}
-	return rv == -ENOENT ? 0 : rv;
+	if (rv != 0 && rv != -ENOENT)
+		return rv;
+	l->quiet = !any;
+	return 0;
 }
 
 static int ns_list_emit_key(struct ns_lister *l, struct wire_bytes key,
 			    const struct ns_row_dent *d)
 {
 	int rv;
-
 
 	if (key.len > NS_LIST_KEY_MAX ||
 	    wire_bytes_cmp(key, l->m->after) <= 0 || !ns_list_room(l))
