@@ -289,7 +289,30 @@ uint32_t nsh_enter(struct nsh *h, const struct ns_cmd *cmd)
 		nsh_apply(h, i, c.shard, &b);
 	nsh_same(h);
 	buf_fini(&b);
+	if (h->rep[0].answer.kept != 0 &&
+	    nsh_opens(h, h->rep[0].answer.kept) == 0) {
+		NSH_MUST(h->n_kept < NSH_OPENS);
+		h->kept[h->n_kept++] = h->rep[0].answer.kept;
+	}
 	return h->rep[0].answer.status;
+}
+
+/* The leader's sweep: what was kept for one that is not the victim goes. */
+static void nsh_sweep(struct nsh *h)
+{
+	while (h->n_kept > 0) {
+		struct rpc_close m = { .ino = h->kept[--h->n_kept] };
+		struct ns_cmd c = { .shard = ino_shard(m.ino),
+				    .tag = RPC_TAG_close };
+		struct buf b;
+
+		buf_init(&b, 0);
+		NSH_MUST(rpc_close_encode(&m, &b) == 0);
+		c.payload = b.data;
+		c.len = b.len;
+		NSH_MUST(nsh_enter(h, &c) == 0);
+		buf_fini(&b);
+	}
 }
 
 static uint32_t nsh_mutate(struct nsh *h, uint16_t shard, uint16_t tag,
@@ -431,6 +454,7 @@ uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload)
 	uint32_t status;
 	int rv;
 
+	nsh_sweep(h);
 	hop.shard = nsh_first_shard(h, tag,
 				    wire_bytes(payload->data, payload->len));
 	buf_init(&hop.request, 0);
@@ -515,6 +539,7 @@ unsigned nsh_count(struct nsh *h, uint8_t type)
 {
 	struct ns_key k;
 
+	nsh_sweep(h);
 	ns_key_start(&k, h->shard, type);
 	return nsh_count_key(h, &k);
 }

@@ -65,6 +65,8 @@ struct nsh {
 		uint64_t ino;
 		unsigned n;
 	} opens[NSH_OPENS];
+	uint64_t kept[NSH_OPENS]; /* files that were kept for nobody */
+	unsigned n_kept;
 	unsigned findings;
 };
 
