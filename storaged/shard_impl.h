@@ -163,7 +163,7 @@ struct shard_group {
 	struct shard_far *fars;  /* that this leader coordinates */
 	struct shard_end *ends;  /* what it has done elsewhere */
 	struct party_ask *asks;  /* about those of others */
-	struct wire_u128 forget[SHARD_FORGET]; /* rows that may go */
+	struct wire_u128 *forget; /* owned, SHARD_FORGET: rows that may go */
 	unsigned n_forget;
 	bool forget_lost;        /* some did not go */
 	uint64_t txns;           /* number of the last one */

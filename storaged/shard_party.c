@@ -75,6 +75,20 @@ void shard_end_forget(struct shard_end *e)
 		e->done = NULL;
 }
 
+/* The row of txn may go. False: out of memory, it is looked for later. */
+static bool party_note(struct shard_group *g, struct wire_u128 txn)
+{
+	if (g->n_forget == SHARD_FORGET)
+		party_forget(g);
+	/* most groups never have any */
+	if (g->forget == NULL)
+		g->forget = mem_calloc(SHARD_FORGET, sizeof(*g->forget));
+	if (g->forget == NULL)
+		return false;
+	g->forget[g->n_forget++] = txn;
+	return true;
+}
+
 /* all: every step was done. */
 static void end_done(struct shard_end *e, bool all)
 {
@@ -83,12 +97,8 @@ static void end_done(struct shard_end *e, bool all)
 	void (*done)(void *arg) = e->done;
 	void *arg = e->arg;
 
-	if (g->n_forget == SHARD_FORGET)
-		party_forget(g);
 	/* it stays busy until its row is gone */
-	if (p != NULL && all)
-		g->forget[g->n_forget++] = e->txn;
-	else if (p != NULL)
+	if (p != NULL && (!all || !party_note(g, e->txn)))
 		p->busy = false;
 	end_free(e);
 	party_arm(g);
@@ -600,5 +610,7 @@ void shard_party_free(struct shard_group *g)
 		config->call_cancel(config->arg, g->asks->handle);
 		ask_free(g->asks);
 	}
+	mem_free(g->forget);
+	g->forget = NULL;
 	ns_locks_free(g->locks);
 }

@@ -471,6 +471,9 @@ uint32_t nsh_send(struct nsh *h, uint16_t tag, const struct buf *payload)
 			       h->rep[0].answer.payload.len);
 		rv = client_follow(&f, &hop, status, p, &h->joined);
 		NSH_MUST(rv >= 0);
+		if (rv > 0 && hops + 1 >= NSH_HOPS &&
+		    h->rep[0].answer.repeated)
+			break; /* by what the sender's slot holds */
 		if (rv > 0)
 			nsh_hop_on(h, tag, ++hops);
 	} while (rv > 0);
