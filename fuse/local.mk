@@ -32,7 +32,7 @@ uninstall-hook:
 
 check_PROGRAMS += tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
 	tests/unit/test_fuse_dircur tests/unit/test_fuse_options \
-	tests/unit/test_fuse_flush
+	tests/unit/test_fuse_flush tests/unit/test_fuse_reader
 tests_unit_test_fuse_escape_SOURCES = tests/unit/test_fuse_escape.c
 tests_unit_test_fuse_escape_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
 tests_unit_test_fuse_wbuf_SOURCES = tests/unit/test_fuse_wbuf.c
@@ -41,18 +41,15 @@ tests_unit_test_fuse_dircur_SOURCES = tests/unit/test_fuse_dircur.c
 tests_unit_test_fuse_dircur_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
 tests_unit_test_fuse_options_SOURCES = tests/unit/test_fuse_options.c
 tests_unit_test_fuse_options_LDADD = $(LIB_FUSE) -lm $(CMOCKA_LIBS)
+FUSEFIX = tests/unit/fusefix.c tests/unit/fusefix.h \
+	tests/lib/minienv.c tests/lib/minienv.h \
+	tests/lib/fault.c tests/lib/fault.h
 tests_unit_test_fuse_flush_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE_CFLAGS)
-tests_unit_test_fuse_flush_SOURCES = tests/unit/test_fuse_flush.c \
-	tests/lib/minienv.c tests/lib/minienv.h \
-	tests/lib/fault.c tests/lib/fault.h
+tests_unit_test_fuse_flush_SOURCES = tests/unit/test_fuse_flush.c $(FUSEFIX)
 tests_unit_test_fuse_flush_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
-check_PROGRAMS += tests/unit/test_fuse_reader
 tests_unit_test_fuse_reader_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE_CFLAGS)
-tests_unit_test_fuse_reader_SOURCES = tests/unit/test_fuse_reader.c \
-	tests/lib/minienv.c tests/lib/minienv.h \
-	tests/lib/fault.c tests/lib/fault.h
+tests_unit_test_fuse_reader_SOURCES = tests/unit/test_fuse_reader.c $(FUSEFIX)
 tests_unit_test_fuse_reader_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_fuse_reader
 TESTS += tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
 	tests/unit/test_fuse_dircur tests/unit/test_fuse_options \
-	tests/unit/test_fuse_flush
+	tests/unit/test_fuse_flush tests/unit/test_fuse_reader

@@ -3,11 +3,7 @@
  * failure. The cluster and libfuse are stubs: WRITEs land in `sent` and are
  * answered when the test says so.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/fusefix.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +14,6 @@
 #include "fuse/flush.h"
 #include "fuse/handle.h"
 #include "fuse/inval.h"
-#include "tests/lib/minienv.h"
 
 #define MIB (1u << 20)
 
@@ -44,8 +39,6 @@ static uint32_t slice_status;
 static unsigned slices_made, slices_named;
 static unsigned replies, reply_err_last, invals;
 static size_t reply_bytes;
-static struct mount mount;
-static struct minienv *mini;
 static struct wire_attr server_attr;
 
 struct client_slice {
@@ -175,11 +168,6 @@ struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
 	return (struct client_call *)(void *)s;
 }
 
-void client_cancel(struct client_call *call)
-{
-	(void)call;
-}
-
 uint64_t client_session(struct client *c)
 {
 	(void)c;
@@ -219,44 +207,11 @@ void client_read_resume(struct client_read *r)
 	(void)r;
 }
 
-void device_sent(struct mount *m, bool readonly)
-{
-	(void)m;
-	(void)readonly;
-}
-
-void device_check(struct mount *m)
-{
-	(void)m;
-}
-
 void inval_pages(struct mount *m, uint64_t node)
 {
 	(void)m;
 	(void)node;
 	invals++;
-}
-
-void *fuse_req_userdata(fuse_req_t req)
-{
-	(void)req;
-	return &mount;
-}
-
-const struct fuse_ctx *fuse_req_ctx(fuse_req_t req)
-{
-	static const struct fuse_ctx ctx = { .uid = 1000 };
-
-	(void)req;
-	return &ctx;
-}
-
-void fuse_req_interrupt_func(fuse_req_t req, fuse_interrupt_func_t func,
-			     void *data)
-{
-	(void)req;
-	(void)func;
-	(void)data;
 }
 
 int fuse_reply_err(fuse_req_t req, int err)
@@ -277,17 +232,10 @@ int fuse_reply_write(fuse_req_t req, size_t count)
 
 /* --- fixture --- */
 
-static const struct mount_options options = { .timeout_s = 30 };
-
 static int setup(void **state)
 {
 	(void)state;
-	mini = minienv_new(NULL, 1);
-	memset(&mount, 0, sizeof(mount));
-	mount.env = minienv_env(mini);
-	mount.opt = &options;
-	mount.state = MOUNT_RUNNING;
-	assert_int_equal(finode_table_init(&mount.inodes), 0);
+	fusefix_setup();
 	flush_init(&mount);
 	n_sent = n_answered = replies = reply_err_last = invals = 0;
 	reply_bytes = 0;
@@ -303,11 +251,8 @@ static int teardown(void **state)
 {
 	(void)state;
 	flush_fini(&mount);
-	assert_int_equal(mount.inodes.n, 0);
 	assert_int_equal(mount.dirty_bytes, 0);
-	assert_int_equal(mount.fops, 0);
-	finode_table_fini(&mount.inodes);
-	minienv_free(mini);
+	fusefix_teardown();
 	return 0;
 }
 

@@ -3,11 +3,7 @@
  * no more is fetched or kept than was promised. The cluster and libfuse are
  * stubs: reads of ranges stand in `fetches` and go on when the test says so.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/fusefix.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,14 +17,11 @@
 #include "fuse/inval.h"
 #include "fuse/reader.h"
 #include "tests/lib/fault.h"
-#include "tests/lib/minienv.h"
 
 #define MIB (1u << 20)
 #define CHUNK (4u << 20)
 #define READS 4096
 
-static struct mount mount;
-static struct minienv *mini;
 static struct finode *file;
 static struct fhandle *handle;
 static uint64_t file_size; /* what the cluster says */
@@ -191,26 +184,10 @@ struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
 	return NULL;
 }
 
-void client_cancel(struct client_call *call)
-{
-	(void)call;
-}
-
 struct cluster *client_cluster(struct client *c)
 {
 	(void)c;
 	return NULL;
-}
-
-void device_sent(struct mount *m, bool readonly)
-{
-	(void)m;
-	(void)readonly;
-}
-
-void device_check(struct mount *m)
-{
-	(void)m;
 }
 
 void inval_pages(struct mount *m, uint64_t node)
@@ -238,28 +215,6 @@ static struct asked *asked_of(fuse_req_t req)
 	a->answers++;
 	n_answered++;
 	return a;
-}
-
-void *fuse_req_userdata(fuse_req_t req)
-{
-	(void)req;
-	return &mount;
-}
-
-const struct fuse_ctx *fuse_req_ctx(fuse_req_t req)
-{
-	static const struct fuse_ctx ctx = { .uid = 1000 };
-
-	(void)req;
-	return &ctx;
-}
-
-void fuse_req_interrupt_func(fuse_req_t req, fuse_interrupt_func_t func,
-			     void *data)
-{
-	(void)req;
-	(void)func;
-	(void)data;
 }
 
 int fuse_reply_err(fuse_req_t req, int err)
@@ -296,20 +251,13 @@ int fuse_reply_buf(fuse_req_t req, const char *buf, size_t size)
 
 /* --- fixture --- */
 
-static const struct mount_options options = { .timeout_s = 30 };
-
 static int setup(void **state)
 {
 	(void)state;
-	mini = minienv_new(NULL, 1);
-	memset(&mount, 0, sizeof(mount));
-	mount.env = minienv_env(mini);
-	mount.opt = &options;
-	mount.state = MOUNT_RUNNING;
+	fusefix_setup();
 	mount.ahead_max = 64 * MIB;
 	fetch_limit = UINT64_MAX;
 	LIST_INIT(&mount.handles);
-	assert_int_equal(finode_table_init(&mount.inodes), 0);
 	file_size = 200ull * MIB + 12345;
 	file = finode_get(&mount, 7);
 	assert_non_null(file);
@@ -332,10 +280,7 @@ static int teardown(void **state)
 		assert_int_equal(asked[i].answers, 1);
 	assert_int_equal(n_fetches, 0);
 	assert_int_equal(mount.ahead_bytes, 0);
-	assert_int_equal(mount.fops, 0);
-	assert_int_equal(mount.inodes.n, 0);
-	finode_table_fini(&mount.inodes);
-	minienv_free(mini);
+	fusefix_teardown();
 	return 0;
 }
 
