@@ -356,10 +356,9 @@ static int ns_list_holds(struct wire_bytes value, uint64_t dir, bool *ret)
 	if (rv != 0)
 		return rv;
 	for (r = wire_vec_reader(row.locks, &n); n > 0; n--) {
-		wire_get_u8(&r, &mode);
-		wire_get_str(&r, &key);
-		if (r.err != 0)
-			return -EIO;
+		rv = ns_partner_lock(&r, &mode, &key);
+		if (rv != 0)
+			return rv;
 		*ret |= key.len >= NS_KEY_REST + 8 && key.p[2] == NS_T_DENT &&
 			ns_be64(key.p + NS_KEY_REST) == dir;
 	}

@@ -228,9 +228,9 @@ static int ns_locks_load_part(struct ns_locks *l, struct wire_u128 txn,
 	if (rv != 0)
 		return rv;
 	for (r = wire_vec_reader(row.locks, &n); rv == 0 && n > 0; n--) {
-		wire_get_u8(&r, &mode);
-		wire_get_str(&r, &key);
-		rv = r.err != 0 ? -EIO : ns_locks_add(l, txn, mode, key);
+		rv = ns_partner_lock(&r, &mode, &key);
+		if (rv == 0)
+			rv = ns_locks_add(l, txn, mode, key);
 	}
 	return rv;
 }

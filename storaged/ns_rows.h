@@ -8,6 +8,7 @@
  * Every value begins with its format version; a row of another version, or
  * one that cannot be decoded, is -EIO and stops the process.
  */
+#include <errno.h>
 #include <sys/stat.h>
 
 #include "common/base/be.h"
@@ -251,6 +252,15 @@ static inline struct wire_u128 ns_be128(const uint8_t *p)
 	return (struct wire_u128){ ns_be64(p), ns_be64(p + 8) };
 }
 #define NS_KEY_REST 3 /* where the part behind shard and type begins */
+
+/* The next of a partner's locks; its key is borrowed. 0 or -EIO. */
+static inline int ns_partner_lock(struct wire_reader *r, uint8_t *ret_mode,
+				  struct wire_bytes *ret_key)
+{
+	wire_get_u8(r, ret_mode);
+	wire_get_str(r, ret_key);
+	return r->err != 0 ? -EIO : 0;
+}
 
 /* True when a row name is a directory's. */
 static inline bool ns_row_is_dir(struct wire_bytes row_name)

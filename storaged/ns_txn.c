@@ -182,10 +182,9 @@ static int ns_taking_save(struct ns_ctx *x, struct ns_taking *t)
 	if (rv != 0 && rv != -ENOENT)
 		return rv;
 	for (r = wire_vec_reader(row.locks, &n); rv == 0 && n > 0; n--) {
-		wire_get_u8(&r, &mode);
-		wire_get_str(&r, &key);
-		if (r.err != 0)
-			return -EIO;
+		rv = ns_partner_lock(&r, &mode, &key);
+		if (rv != 0)
+			return rv;
 		ns_taking_lock(t, mode, key);
 	}
 	row.locks = wire_vec_bytes(&t->locks);
