@@ -132,6 +132,8 @@ bool serial_lend(struct env *env, struct env_thread *t, env_thread_fn run)
 	loop_lend(loop);
 	serial_due(t, run(t->arg));
 	wake = t->due < t->sleeps;
+	if (wake)
+		t->sleeps = t->due; /* one wake for that is enough */
 	pthread_mutex_unlock(&t->turn);
 	if (wake)
 		(void)sem_post(&t->sem);
