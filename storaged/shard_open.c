@@ -9,7 +9,9 @@
  *   then reads: either they saw the open, or the read sees what they did.
  * - a command that may bring an open inode to a name (BRING: rename, link,
  *   mknod with open) makes the decision for that same name a cautious one:
- *   keep the inode.
+ *   keep the inode. A new inode (PUT) is none of these: its number is told
+ *   once this leader has applied it, and a leader that has still to apply what
+ *   an earlier one told knows no opens.
  * - a new leader knows no opens: for 60 s, in which clients say theirs again,
  *   every decision is cautious.
  * What was kept and nobody has open when its command was applied (a cautious

@@ -279,6 +279,8 @@ void model_fini(struct model *m);
 void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,
 		   const struct ns_answer *a);
 const struct ver *model_now(const struct model *m);
+/* The newest that some answer has shown; replicas may be ahead of it. */
+const struct ver *model_told(const struct model *m);
 /* No power cut takes what is up to index. */
 void model_firm(struct model *m, uint64_t index);
 /* Only what is up to index is left, of a group of one. */

@@ -235,6 +235,13 @@ void open_gen(struct gen *g)
 	const struct ver_row *r = gen_row(g, false);
 	struct hold *h = NULL;
 
+	/*
+	 * Inodes are opened by those whom an answer told their number. What
+	 * only a follower has applied nobody knows: the leader takes no new
+	 * inode for open while its command is under way.
+	 */
+	if (r != NULL && ver_ino(model_told(g->m), r->ino) == NULL)
+		r = NULL;
 	if (r != NULL)
 		h = hold_of(g->w, g->w->clients[g->client].session, r->ino);
 	if (h != NULL && h->state == HOLD_HELD) {

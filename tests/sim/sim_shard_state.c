@@ -86,6 +86,15 @@ const struct ver *model_now(const struct model *m)
 	return m->vers[m->n_vers - 1];
 }
 
+const struct ver *model_told(const struct model *m)
+{
+	unsigned n = m->n_vers;
+
+	while (n > 1 && m->vers[n - 1]->index > m->floor)
+		n--;
+	return m->vers[n - 1];
+}
+
 /* --- states --- */
 
 static struct ver *ver_grow(struct ver *v, unsigned *cap)
