@@ -1,9 +1,10 @@
 #!/bin/sh
 # Builds of the tests, each in a directory of its own at the top of the tree;
 # quiet unless it fails.
-#   tests/build.sh check|fast|tsan|fuzz...
-#     check  everything, ASan and UBSan        fast  simulators, optimised
-#     tsan   programs, TSan                    fuzz  fuzz targets, libFuzzer
+#   tests/build.sh check|fast|release|tsan|fuzz...
+#     check  everything, ASan and UBSan        fast     simulators, optimised
+#     tsan   programs, TSan                    release  programs, optimised
+#     fuzz   fuzz targets, libFuzzer
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cd "$top"
@@ -56,6 +57,7 @@ build() {
 	}
 }
 
+programs='all tests/posix/exercise tests/lib/putchunk tests/lib/baddisk.so'
 for kind in "$@"; do
 	case $kind in
 	check)
@@ -65,9 +67,12 @@ for kind in "$@"; do
 	fast)
 		build build-fast list-fast '' --enable-werror CFLAGS='-O2 -g'
 		;;
+	release)
+		build build-release "$programs" '' --enable-werror \
+			CFLAGS='-O2 -g'
+		;;
 	tsan)
-		build build-tsan 'all tests/posix/exercise tests/lib/putchunk tests/lib/baddisk.so' \
-			'' --enable-werror \
+		build build-tsan "$programs" '' --enable-werror \
 			--enable-sanitize=thread CFLAGS='-O1 -g'
 		;;
 	fuzz)
