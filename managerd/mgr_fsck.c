@@ -6,10 +6,12 @@
  * values are looked for by the shard itself. CHUNKS: each copy of the chunks
  * they name is asked for at its store, FSCK_PARALLEL at a time. AGAIN: a chunk
  * that was not there counts only if its row still names it: a file may have
- * been rewritten or removed meanwhile. FAR, when nobody else asks for anything:
- * each shard compares its names with other shards' rows, as often as a
- * transaction that a crash has left behind is still being ended in one of them,
- * and then once more: by then all rows are where the others look. STORE: some of
+ * been rewritten or removed meanwhile. FAR: each shard compares its names with
+ * other shards' rows. These are seen as of some moment before, and amid
+ * transactions; so what does not fit counts when it is found again in each of
+ * many passes. When nobody else asks for anything there is a pass as often as a
+ * transaction that a crash has left behind is still being ended, then one more,
+ * as by then all rows are where the others look: that one counts. STORE: some of
  * the slices that a store has chunks of, those old enough for its sweep.
  * STATES: what their home shard knows of them. What nothing names is counted: it
  * waits for the sweep (storaged/orphans.h). It is a finding where a sweep must
@@ -23,6 +25,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -35,7 +38,8 @@
 /* Seconds, as in orphans.c: nobody can commit a slice that is older. */
 #define FSCK_SLICE_DAY (25u * 3600)
 #define FSCK_PAUSE_NS 200000000u
-#define FSCK_PASSES 300u /* of FAR: a minute */
+#define FSCK_PASSES 300u /* of FAR, alone: a minute */
+#define FSCK_FAR_TRIES 20u /* of FAR, while the store works */
 
 enum fsck_step {
 	STEP_SHARD,
@@ -68,6 +72,11 @@ struct fsck_slice {
 	uint64_t bytes;
 };
 
+struct fsck_texts {
+	char **v; /* mem_realloc'ed, each mem_free'd */
+	size_t n, cap;
+};
+
 struct fsck_run {
 	struct manager *m;
 	struct client *client;
@@ -78,9 +87,12 @@ struct fsck_run {
 	size_t n_copies, at, under_way;
 	/* FAR */
 	bool alone;
-	bool settled;            /* a pass met no transaction: this one counts */
-	bool busy;               /* this pass did */
+	bool settled;            /* alone: no transaction is left, this counts */
+	bool busy;               /* this pass met one */
 	unsigned passes, far_at; /* shards of this pass that answered */
+	struct fsck_texts now;   /* found in this pass */
+	struct fsck_texts kept;  /* and in all before */
+	uint64_t spans, unlisted;
 	struct env_timer timer;
 	unsigned store;          /* STORE: which one ... */
 	struct wire_u128 from;   /* ... and from which slice on */
@@ -123,7 +135,9 @@ static unsigned fsck_shard(const struct fsck_run *f)
 	return f->cluster->shards[i].shard;
 }
 
-static void fsck_find_list(struct fsck_run *f, struct wire_bytes list)
+/* each() gets the text (mem_free), NULL when there was no memory for it. */
+static void fsck_each(struct fsck_run *f, struct wire_bytes list,
+		      void (*each)(struct fsck_run *f, char *text))
 {
 	struct wire_reader r;
 	uint32_t n;
@@ -134,9 +148,14 @@ static void fsck_find_list(struct fsck_run *f, struct wire_bytes list)
 		wire_get_str(&r, &text);
 		if (r.err != 0)
 			return;
-		fsck_find(f, mem_printf("shard %u: %.*s", fsck_shard(f),
-					(int)text.len, (const char *)text.p));
+		each(f, mem_printf("shard %u: %.*s", fsck_shard(f),
+				   (int)text.len, (const char *)text.p));
 	}
+}
+
+static void fsck_find_list(struct fsck_run *f, struct wire_bytes list)
+{
+	fsck_each(f, list, fsck_find);
 }
 
 /* --- the end --- */
@@ -175,19 +194,11 @@ static int fsck_reply(struct fsck_run *f, const struct rpc_reply *reply,
 
 /* --- rows --- */
 
-static void fsck_find_all(struct fsck_run *f,
-			  const struct rpc_check_rows_rsp *rsp)
-{
-	uint64_t before = f->result.n_findings;
-
-	fsck_find_list(f, rsp->findings);
-	f->result.n_findings = before + rsp->n_findings;
-}
-
 static void fsck_on_rows(void *arg, const struct rpc_reply *reply)
 {
 	struct fsck_run *f = arg;
 	struct rpc_check_rows_rsp rsp;
+	uint64_t before;
 
 	if (fsck_reply(f, reply, rpc_check_rows_rsp_decode(
 					 &rsp, reply->payload, reply->len)) !=
@@ -199,7 +210,9 @@ static void fsck_on_rows(void *arg, const struct rpc_reply *reply)
 	f->result.n.slices += rsp.slices;
 	f->result.n.queued += rsp.queued;
 	f->result.n.open += rsp.open;
-	fsck_find_all(f, &rsp);
+	before = f->result.n_findings;
+	fsck_find_list(f, rsp.findings);
+	f->result.n_findings = before + rsp.n_findings;
 	f->step = STEP_PAGE;
 	buf_reset(&f->next);
 	fsck_step(f);
@@ -442,6 +455,69 @@ static bool fsck_again(struct fsck_run *f)
 
 /* --- names over shards --- */
 
+static void fsck_texts_fini(struct fsck_texts *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		mem_free(t->v[i]);
+	mem_free(t->v);
+	*t = (struct fsck_texts){ NULL, 0, 0 };
+}
+
+static int fsck_text_cmp(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void fsck_far_found(struct fsck_run *f, char *text)
+{
+	struct fsck_texts *t = &f->now;
+
+	if (text != NULL && t->n == t->cap) {
+		size_t cap = t->cap == 0 ? 16 : 2 * t->cap;
+		char **v = mem_realloc(t->v, cap * sizeof *v);
+
+		if (v == NULL) {
+			mem_free(text);
+			text = NULL;
+		} else {
+			t->v = v;
+			t->cap = cap;
+		}
+	}
+	if (text == NULL)
+		fsck_end(f, RPC_STATUS_NOMEM);
+	else
+		t->v[t->n++] = text;
+}
+
+/* Of what was kept that which was found in this pass, too; sorted. */
+static void fsck_far_keep(struct fsck_run *f)
+{
+	struct fsck_texts *now = &f->now, *kept = &f->kept;
+	size_t n = 0;
+
+	if (now->n > 0)
+		qsort(now->v, now->n, sizeof *now->v, fsck_text_cmp);
+	for (size_t i = 0, j = 0; i < kept->n; i++) {
+		int c = 1;
+
+		while (j < now->n &&
+		       (c = strcmp(now->v[j], kept->v[i])) < 0)
+			j++;
+		if (j < now->n && c == 0)
+			kept->v[n++] = kept->v[i];
+		else
+			mem_free(kept->v[i]);
+	}
+	kept->n = n;
+	if (f->alone || f->passes == 1) {
+		fsck_texts_fini(kept);
+		*kept = *now;
+		*now = (struct fsck_texts){ NULL, 0, 0 };
+	}
+	fsck_texts_fini(now);
+}
+
 static void fsck_far_later(struct env_timer *timer)
 {
 	fsck_step(CONTAINER_OF(timer, struct fsck_run, timer));
@@ -451,6 +527,7 @@ static void fsck_on_far(void *arg, const struct rpc_reply *reply)
 {
 	struct fsck_run *f = arg;
 	struct rpc_check_rows_rsp rsp;
+	size_t before = f->now.n;
 
 	if (fsck_reply(f, reply, rpc_check_rows_rsp_decode(
 					 &rsp, reply->payload, reply->len)) !=
@@ -461,10 +538,9 @@ static void fsck_on_far(void *arg, const struct rpc_reply *reply)
 		fsck_end(f, RPC_STATUS_BUSY);
 		return;
 	}
-	if (f->settled) {
-		fsck_find_all(f, &rsp);
-		f->result.n.spans += rsp.spans;
-	}
+	fsck_each(f, rsp.findings, fsck_far_found);
+	f->unlisted += rsp.n_findings - (f->now.n - before);
+	f->spans += rsp.spans;
 	f->far_at++;
 	fsck_step(f);
 }
@@ -472,34 +548,45 @@ static void fsck_on_far(void *arg, const struct rpc_reply *reply)
 /* A pass is over: true when that was all. */
 static bool fsck_far_passed(struct fsck_run *f)
 {
-	if (f->settled)
-		return true;
-	f->settled = !f->busy;
-	if (f->busy && ++f->passes == FSCK_PASSES) {
+	bool last;
+
+	f->passes++;
+	fsck_far_keep(f);
+	if (!f->alone) {
+		last = f->kept.n == 0 || f->passes == FSCK_FAR_TRIES;
+	} else if (f->busy && f->passes == FSCK_PASSES) {
 		fsck_find(f, mem_printf("transactions over shards do not end"));
 		return true;
+	} else {
+		last = f->settled;
+		f->settled = !f->busy;
+	}
+	if (last) {
+		for (size_t i = 0; i < f->kept.n; i++)
+			fsck_find(f, f->kept.v[i]);
+		f->kept.n = 0;
+		f->result.n_findings += f->alone ? f->unlisted : 0;
+		f->result.n.spans = f->spans;
 	}
 	f->busy = false;
 	f->far_at = 0;
-	return false;
+	f->spans = f->unlisted = 0;
+	return last;
 }
 
-/* True when it is done, or was not wanted. */
+/* True when it is done, or makes no sense: not all rows are here. */
 static bool fsck_far(struct fsck_run *f)
 {
-	bool waits;
-
-	if (!f->alone || f->result.shards < 2)
+	if (f->result.shards < 2 || f->cluster->n_stores != 1)
 		return true;
 	if (f->far_at < f->result.shards) {
 		fsck_send_rows(f, fsck_on_far);
 		return false;
 	}
-	waits = f->busy;
 	if (fsck_far_passed(f))
 		return true;
 	f->timer.cb = fsck_far_later;
-	env_timer_set(f->m->env, &f->timer, waits ? FSCK_PAUSE_NS : 0);
+	env_timer_set(f->m->env, &f->timer, f->settled ? 0 : FSCK_PAUSE_NS);
 	return false;
 }
 
@@ -698,6 +785,8 @@ static void fsck_free(struct fsck_run *f)
 		mem_free(f->result.texts[i]);
 	mem_free(f->result.texts);
 	env_timer_cancel(f->m->env, &f->timer);
+	fsck_texts_fini(&f->now);
+	fsck_texts_fini(&f->kept);
 	mem_free(f->copies);
 	buf_fini(&f->next);
 	cluster_unref(f->cluster);

@@ -15,8 +15,8 @@ enum {
 	FSCK_READ = 1,  /* compare bytes with their hashes */
 	/*
 	 * Nobody else asks for anything: then the ends of names that span
-	 * shards can be compared, once those are done with what a crash has
-	 * left behind.
+	 * shards are compared once, when the shards are done with what a crash
+	 * has left behind.
 	 */
 	FSCK_ALONE = 2,
 };

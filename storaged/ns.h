@@ -221,8 +221,8 @@ void ns_merge_free(struct ns_merge *m); /* NULL is fine */
 
 /*
  * What this shard's names say of other shards and the reverse; the back has
- * all shards. -EBUSY: a transaction is under way, the ends of a name differ
- * until it is over. *ret_n: how many there were.
+ * all shards. -EBUSY: all was looked at, but a transaction is under way, and the
+ * ends of a name differ until it is over. *ret_n: how many there were.
  */
 int ns_check_far(struct rows_back *back, uint16_t shard,
 		 void (*report)(void *arg, const char *text), void *arg,

@@ -1,8 +1,8 @@
 /*
  * The checker of names that span shards: what an entry says of an inode of
  * another shard, and what an inode says of its names there, must be true at
- * the other end. Needs the rows of all shards in one back, and no transaction
- * under way: between a commit and its last step the two ends differ.
+ * the other end. Needs the rows of all shards in one back. While a transaction
+ * is under way, between its commit and its last step, the two ends differ.
  */
 #include "storaged/ns_impl.h"
 
@@ -18,6 +18,7 @@ struct ns_far_check {
 	void (*report)(void *arg, const char *text);
 	void *arg;
 	uint64_t n;
+	bool busy; /* there are rows of transactions */
 	/* the directory whose entries are looked at; 0: none yet */
 	uint64_t dir;
 	struct ns_row_inode inode; /* of it; flags 0: there is none */
@@ -334,7 +335,8 @@ static int ns_far_check_row(struct ns_far_check *c, uint8_t type,
 				    : ns_far_check_map(c, ns_be64(rest.p),
 						       value);
 	case NS_T_TXN:
-		return -EBUSY;
+		c->busy = true;
+		return 0;
 	default:
 		return 0;
 	}
@@ -373,5 +375,7 @@ int ns_check_far(struct rows_back *back, uint16_t shard,
 	ns_far_leave(&c);
 	rows_iter_free(it);
 	*ret_n = c.n;
-	return rv == -ENOENT ? 0 : rv;
+	if (rv != -ENOENT)
+		return rv;
+	return c.busy ? -EBUSY : 0;
 }

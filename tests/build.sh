@@ -57,7 +57,7 @@ build() {
 	}
 }
 
-programs='all tests/posix/exercise tests/lib/putchunk tests/lib/baddisk.so'
+programs='all tests/posix/exercise tests/lib/putchunk tests/lib/droprow tests/lib/baddisk.so'
 for kind in "$@"; do
 	case $kind in
 	check)

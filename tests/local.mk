@@ -32,6 +32,11 @@ check_PROGRAMS += %D%/lib/putchunk
 %C%_lib_putchunk_SOURCES = %D%/lib/putchunk.c
 %C%_lib_putchunk_LDADD = $(LIB_RPC)
 
+# run by tests/functional/120_fsck.py
+check_PROGRAMS += %D%/lib/droprow
+%C%_lib_droprow_SOURCES = %D%/lib/droprow.c
+%C%_lib_droprow_LDADD = $(LIB_ROWS)
+
 EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/bench/table.sh \
 	%D%/bench/mount.py %D%/build.sh %D%/env.sh %D%/nightly.sh \
 	%D%/nightly.tab %D%/fault/states.sh %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh

@@ -3,11 +3,13 @@
 
 import glob
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from leo import *
 
+DROPROW = os.path.join(BUILD, "tests", "lib", "droprow")
 LARGE = os.urandom(9 << 20)
 SMALL = os.urandom(9000)
 
@@ -125,12 +127,62 @@ def damaged_value(server):
     assert "value of 9000 bytes" in text and "does not have its hash" in text, text
 
 
+def names_over_shards():
+    """Both ends are compared while names move; the end that is missing is found, by either fsck."""
+    server = Server(spread=1)
+    s3 = server.s3()
+    eq(s3.put("/far").status, 200, "bucket")
+    for i in range(12):
+        eq(s3.put(f"/far/dir{i}/key", "x").status, 200, "PUT")
+    mount = Mount(server, "/far")
+    stop = threading.Event()
+
+    def moves(n):
+        """The same names between the same directories, again and again."""
+        i = 0
+        while not stop.is_set():
+            os.rename(mount.path(f"dir{(n + i) % 12}", "key" if i == 0 else f"m{n}"),
+                      mount.path(f"dir{(n + i + 1) % 12}", f"m{n}"))
+            i += 1
+
+    threads = [threading.Thread(target=moves, args=(n,)) for n in range(0, 12, 4)]
+    for th in threads:
+        th.start()
+    try:
+        for _ in range(5):
+            r = json.loads(server.adm("--json", "fsck", check=False).stdout)
+            eq((r["state"], r["findings"]), ("clean", []), "while names move")
+    finally:
+        stop.set()
+        for th in threads:
+            th.join()
+    r = json.loads(server.adm("--json", "fsck").stdout)
+    assert r["counts"]["spans"] >= 12, r
+    mount.umount()
+    server.stop()
+    off_line(server, 0)
+    server.start()
+    root = server.adm_json("get-buckets")["buckets"][0]["shard"]
+    away = next(i for i in range(12) if i % 4 and server.adm_json("whereis", f"far/dir{i}/key")["shard"] != root)
+    server.stop()
+    run(DROPROW, os.path.join(server.data, "store", "rows"), "D", f"dir{away}/")
+    found = rf"dir{away}/ of [0-9a-f]+ leads to 0"
+    assert re.search(found, off_line(server, 1)), "leofs fsck"
+    server.fsck_wanted = False
+    server.start()
+    p = server.adm("fsck", check=False)
+    eq(p.returncode, 1, "exit of leofs-adm fsck")
+    assert len(re.findall(found, p.stdout)) == 1, p.stdout
+    server.stop()
+
+
 def main():
     t = Tap()
     server = Server()
     t.mount(server).umount()
     for fn in (on_line, under_load, stopped, damaged_chunk, damaged_value):
         t.run(fn.__name__.replace("_", " "), fn, server)
+    t.run("names over shards", names_over_shards)
     t.end()
 
 
