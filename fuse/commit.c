@@ -143,7 +143,7 @@ static int commit_send_write(struct commit *c)
 	buf_fini(&data);
 	if (call == NULL)
 		return -ENOMEM;
-	device_sent(m, false);
+	device_sent(m, &m->writes);
 	return 0;
 }
 

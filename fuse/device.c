@@ -230,11 +230,10 @@ void device_check(struct mount *m)
 	event_add(m->dev_event, NULL);
 }
 
-void device_sent(struct mount *m, bool readonly)
+void device_sent(struct mount *m, struct loop_luck *luck)
 {
-	/* a write's answer is fast where it waits for no disk */
 	if (m->fops == 1)
-		loop_expect(m->loop, readonly ? &m->reads : &m->writes);
+		loop_expect(m->loop, luck);
 }
 
 void device_pause(struct mount *m)

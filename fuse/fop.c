@@ -279,7 +279,8 @@ void fop_sent(struct fop *op, struct client_call *call)
 	if (call == NULL)
 		fop_reply_err(op, -ENOMEM);
 	else
-		device_sent(op->m, op->readonly);
+		device_sent(op->m, op->readonly ? &op->m->reads
+						: &op->m->writes);
 }
 
 int fop_status(struct fop *op, const struct rpc_reply *reply)

@@ -67,7 +67,11 @@ struct mount {
 
 	struct fuse_session *se;
 	struct event *dev_event; /* reads the device */
-	struct loop_luck requests, reads, writes; /* looked for before sleep */
+	/*
+	 * Looked for before sleep: requests, and answers about rows, about
+	 * bytes, and of writes, which are fast where they wait for no disk.
+	 */
+	struct loop_luck requests, reads, fetches, writes;
 	struct fuse_buf dev_buf;
 	bool dev_paused;         /* too many requests under way */
 	bool dev_batched;        /* there was more than one at the last turn */
@@ -145,7 +149,8 @@ int device_open(struct mount *m, struct errbuf *e);
 void device_pause(struct mount *m); /* reads no more requests, for good */
 void device_close(struct mount *m);
 void device_check(struct mount *m); /* after a request ended */
-void device_sent(struct mount *m, bool readonly); /* a request goes on */
+/* A request goes on; luck: which of m's answers it waits for. */
+void device_sent(struct mount *m, struct loop_luck *luck);
 
 /* Internal: the mount is over. */
 void mount_end(struct mount *m, int err);

@@ -7,8 +7,10 @@
  * for some milliseconds: nobody waits for them, and many together cost little
  * more than one.
  *
- * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle.
- * Failure modes: no memory (the open is taken back); ESTALE: the name leads
+ * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle. To who only reads, a small
+ * file's bytes come with the answer, unless the kernel has them.
+ * Failure modes: no memory (the open is taken back); EIO (bytes that cannot be
+ * read): the open itself is asked for again; ESTALE: the name leads
  * elsewhere by now. The kernel then looks the path up again and opens what it
  * finds, so a PUT over an open file is seen by the next open. But who opens
  * /proc/self/fd/N has no path: the same thread comes back with the same inode
@@ -30,6 +32,7 @@
 #define OPEN_IDLE_MAX 64u
 
 static void open_send(struct fop *op);
+static void open_call(struct fop *op);
 
 /* --- close --- */
 
@@ -176,6 +179,8 @@ static void open_answer(struct fop *op)
 
 	if (!ops_reply_open(op, f, op->open_flags, false, &fi))
 		return;
+	reader_take(fhandle_of(&fi), op->stream);
+	op->stream = NULL;
 	if (f->told != f->attr.change) {
 		/* The next open sees the new size, whatever the timeout. */
 		inval_attr(op->m, finode_node(f));
@@ -192,8 +197,14 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
 	struct finode *f = op->f;
-	struct rpc_attr_rsp rsp;
+	struct rpc_read_rsp rsp;
 
+	op->call = NULL;
+	if (reply->status == RPC_STATUS_IO && op->size > 0) {
+		op->size = 0;
+		open_call(op);
+		return;
+	}
 	if (reply->status != RPC_STATUS_OK) {
 		if (reply->status == RPC_STATUS_STALE && !op->held)
 			stale_note(op);
@@ -203,13 +214,14 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 	}
 	f->held = true;
 	f->asserted_ns = env_now_ns(op->m->env);
-	if (rpc_attr_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
+	if (rpc_read_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
 		ops_close(f);
 		(void)fop_decoded(op, -EBADMSG);
 		return;
 	}
 	finode_update(f, &rsp.attr);
-	op->call = NULL;
+	if (op->size > 0)
+		op->stream = rstream_of_open(op->m, &rsp, reply->body);
 	if (op->open_flags & O_TRUNC)
 		ops_truncate_open(op, open_answer);
 	else
@@ -225,11 +237,31 @@ static void open_fill(const struct finode *f, bool held, struct rpc_open *q)
 	};
 }
 
-static void open_send(struct fop *op)
+/* op->size: so many bytes may come with the answer. */
+static void open_call(struct fop *op)
 {
 	struct finode *f = op->f;
 	struct rpc_open q;
 	bool named;
+
+	open_fill(f, op->held, &q);
+	q.want = (uint32_t)op->size;
+	q.version = f->kept ? f->kept_version : 0;
+	/* the shard of the name looks at it first */
+	named = q.parent != 0 && !q.held;
+	op->call = FOP_CALL(op, open, ino_shard(named ? q.parent : q.ino),
+			    &q, open_on_reply);
+	if (op->call == NULL) {
+		ops_close(f);
+		fop_reply_err(op, -ENOMEM);
+	} else {
+		device_sent(op->m, &op->m->reads);
+	}
+}
+
+static void open_send(struct fop *op)
+{
+	struct finode *f = op->f;
 
 	if (f->closing) {
 		fop_queue_add(&f->open_queue, op);
@@ -242,15 +274,7 @@ static void open_send(struct fop *op)
 		idle_take(f);
 		finode_unref(f);
 	}
-	open_fill(f, op->held, &q);
-	/* the shard of the name looks at it first */
-	named = q.parent != 0 && !q.held;
-	op->call = FOP_CALL(op, open, ino_shard(named ? q.parent : q.ino),
-			    &q, open_on_reply);
-	if (op->call == NULL) {
-		ops_close(f);
-		fop_reply_err(op, -ENOMEM);
-	}
+	open_call(op);
 }
 
 void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -260,6 +284,9 @@ void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	if (op == NULL)
 		return;
 	op->open_flags = fi->flags;
+	if ((fi->flags & (O_ACCMODE | O_TRUNC | O_DIRECT)) == O_RDONLY &&
+	    op->m->ahead_bytes < op->m->ahead_max / 2)
+		op->size = READER_OPEN_MAX;
 	open_send(op);
 }
 

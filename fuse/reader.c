@@ -11,6 +11,9 @@
  * stream is dropped, the next READ starts a new one; the file changes under
  * the streams: dropped, waiting READs fetch their own ranges.
  *
+ * What came with the OPEN is read at once or not at all: it is too old soon, as
+ * whoever waits between open() and read() may wait for a writer elsewhere.
+ *
  * A READ must be answered in full unless the file ends: the kernel takes a
  * short answer for the end of the file.
  */
@@ -29,6 +32,7 @@
 #define READER_ALIGN_FROM (1u << 20)
 #define READER_JUMP (1u << 20) /* READs of one stream may change places */
 #define READER_IOV_MAX 64
+#define READER_OPEN_NS UINT64_C(100000000)
 
 /* Bytes [off, off + len) of the file are body[from, from + len). */
 struct rpiece {
@@ -40,13 +44,15 @@ struct rpiece {
 /* One range being fetched, or fetched. */
 struct rstream {
 	struct mount *m;
-	struct client_read *read; /* owned; NULL when ended */
+	struct client_read *read; /* owned; NULL when ended, or came with OPEN */
 	struct rstream *next;
 	uint64_t off, end; /* planned range, but for what was dropped of it */
 	uint64_t have;     /* fetched up to here */
 	bool paused;       /* far enough ahead of the reader */
 	bool ended;        /* nothing more comes */
 	int err;
+	uint64_t version;  /* came with OPEN: data_version, else 0 */
+	uint64_t came_ns;  /* ... and when */
 	struct rpiece *piece;
 	unsigned n, cap;
 	struct fhandle *h; /* borrowed; whose queue waits; NULL: of one op */
@@ -80,22 +86,16 @@ void rstream_free(struct rstream *s)
 	mem_free(s);
 }
 
-static void rstream_data(void *arg, struct body *body, uint32_t from,
-			 uint32_t len)
+/* 0 or -ENOMEM. */
+static int rstream_add(struct rstream *s, struct body *body, uint32_t from,
+		       uint32_t len)
 {
-	struct rstream *s = arg;
-
-	if (s->err != 0)
-		return;
 	if (s->n == s->cap) {
 		unsigned cap = s->cap == 0 ? 4 : s->cap * 2;
 		struct rpiece *p = mem_realloc(s->piece, cap * sizeof(*p));
 
-		if (p == NULL) {
-			s->err = -ENOMEM;
-			reader_on_stream(s); /* its end may be far */
-			return;
-		}
+		if (p == NULL)
+			return -ENOMEM;
 		s->piece = p;
 		s->cap = cap;
 	}
@@ -105,7 +105,18 @@ static void rstream_data(void *arg, struct body *body, uint32_t from,
 	};
 	s->have += len;
 	s->m->ahead_bytes += len;
-	reader_on_stream(s);
+	return 0;
+}
+
+static void rstream_data(void *arg, struct body *body, uint32_t from,
+			 uint32_t len)
+{
+	struct rstream *s = arg;
+
+	if (s->err != 0)
+		return;
+	s->err = rstream_add(s, body, from, len);
+	reader_on_stream(s); /* its end may be far, also with an error */
 }
 
 static void rstream_done(void *arg, uint32_t status)
@@ -142,7 +153,52 @@ static struct rstream *rstream_new(struct mount *m, struct finode *f,
 		mem_free(s);
 		return NULL;
 	}
+	device_sent(m, &m->fetches);
 	return s;
+}
+
+/* Of an answer's extents those that are bytes in its body, in order. */
+static int rstream_fill(struct rstream *s, struct wire_bytes extents,
+			struct body *body)
+{
+	struct wire_reader r;
+	uint32_t n;
+	int rv = 0;
+
+	for (r = wire_vec_reader(extents, &n); rv == 0 && n > 0; n--) {
+		struct wire_extent e;
+
+		wire_get_extent(&r, &e);
+		if (r.err != 0 || e.kind != WIRE_EXT_INLINE ||
+		    e.pos != s->have || e.slice_off > body->len ||
+		    e.len > body->len - e.slice_off)
+			return -EBADMSG;
+		rv = rstream_add(s, body, (uint32_t)e.slice_off,
+				 (uint32_t)e.len);
+	}
+	return rv;
+}
+
+struct rstream *rstream_of_open(struct mount *m, const struct rpc_read_rsp *rsp,
+				struct body *body)
+{
+	struct rstream *s;
+
+	if (body == NULL || rsp->covered < rsp->attr.size)
+		return NULL;
+	s = mem_zalloc(sizeof(*s));
+	if (s == NULL)
+		return NULL;
+	s->m = m;
+	s->end = rsp->attr.size + 1; /* it ends in front of that */
+	s->ended = true;
+	s->version = rsp->attr.data_version;
+	s->came_ns = env_now_ns(m->env);
+	if (rstream_fill(s, rsp->extents, body) == 0 &&
+	    s->have == rsp->attr.size)
+		return s;
+	rstream_free(s); /* holes, or chunks: READ goes for them */
+	return NULL;
 }
 
 /* --- answers --- */
@@ -292,6 +348,17 @@ static void reader_drop(struct reader *r)
 		reader_drop_first(r);
 	while ((op = fop_queue_take(&r->waiting)) != NULL)
 		reader_fetch(op);
+}
+
+void reader_take(struct fhandle *h, struct rstream *s)
+{
+	struct reader *r = &h->reader;
+
+	if (s == NULL)
+		return;
+	s->h = h;
+	r->first = r->last = s;
+	r->version = s->version;
 }
 
 void reader_fini(struct reader *r)
@@ -452,6 +519,8 @@ static void reader_check(struct fhandle *h, const struct fop *op)
 	if (last == NULL)
 		return;
 	if (r->version != h->f->attr.data_version || last->err != 0 ||
+	    (last->version != 0 &&
+	     env_now_ns(last->m->env) - last->came_ns > READER_OPEN_NS) ||
 	    (rstream_is_eof(last) && op->off + op->size > last->have &&
 	     h->f->attr.size > last->have))
 		reader_drop(r);

@@ -25,6 +25,15 @@ void reader_init(struct reader *r);
 void reader_fini(struct reader *r);
 /* Answers op (h, off, size set). */
 void reader_read(struct fop *op);
+/*
+ * The bytes of a small file that came with the answer to its OPEN; NULL: they
+ * did not. reader_take() gives them to the first READ, if that comes at once.
+ */
+struct rstream *rstream_of_open(struct mount *m, const struct rpc_read_rsp *rsp,
+				struct body *body);
+void reader_take(struct fhandle *h, struct rstream *s); /* s NULL is fine */
+/* So many bytes may come with an OPEN. */
+#define READER_OPEN_MAX (64u << 10)
 void rstream_free(struct rstream *s); /* NULL is fine */
 
 #endif

@@ -93,6 +93,28 @@ static int ns_open_name(struct ns_ctx *x, const struct rpc_open *m)
 }
 
 /* at: the name was looked at in its shard, then the open comes here. */
+/* With its bytes, when they are few. */
+static int ns_answer_open(struct ns_ctx *x, const struct rpc_open *m,
+			  struct ns_inode *ip)
+{
+	struct rpc_read_rsp rsp = { 0 };
+	struct wire_vec vec;
+	int rv = 0;
+
+	wire_vec_init(&vec);
+	if (S_ISREG(ip->r.mode) && ip->r.size <= m->want &&
+	    ip->r.data_version != m->version)
+		rv = ns_file_read(x, ip, 0, ip->r.size, false, &vec,
+				  &rsp.covered);
+	if (rv == 0) {
+		ns_attr_of(ip->ino, &ip->r, &rsp.attr);
+		rsp.extents = wire_vec_bytes(&vec);
+		rv = NS_ANSWER(x, read_rsp, &rsp);
+	}
+	wire_vec_fini(&vec);
+	return rv;
+}
+
 int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
 {
 	bool name = !m->held && m->parent != 0 && m->at != m->ino;
@@ -111,7 +133,7 @@ int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
 		return rv2 != 0 ? rv2 : rv;
 	if (name)
 		rv = ns_open_name(x, m);
-	return rv != 0 ? rv : ns_answer_attr(x, ip);
+	return rv != 0 ? rv : ns_answer_open(x, m, ip);
 }
 
 int ns_do_readlink(struct ns_ctx *x, const struct rpc_readlink *m)

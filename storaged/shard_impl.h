@@ -263,6 +263,7 @@ void shard_op_load(struct shard_op *op);
 void shard_write_step(struct shard_op *op);
 void shard_close_step(struct shard_op *op);
 void shard_read_step(struct shard_op *op);
+void shard_read_end(struct shard_op *op, uint32_t status);
 void shard_sync_step(struct shard_op *op);
 /* The command c of op was applied: op->answer is set. */
 void shard_write_applied(struct shard_op *op);

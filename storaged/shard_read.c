@@ -27,7 +27,7 @@
 
 #include "common/base/log.h"
 
-static void shard_read_end(struct shard_op *op, uint32_t status)
+void shard_read_end(struct shard_op *op, uint32_t status)
 {
 	if (status == RPC_STATUS_OK && shard_op_opened(op) != 0)
 		status = RPC_STATUS_NOT_LEADER; /* of this open */
@@ -63,13 +63,13 @@ static uint64_t shard_read_ino(const struct shard_op *op)
 {
 	const struct buf *b = &op->answer.payload;
 	struct rpc_object_rsp object;
-	struct rpc_attr_rsp attr;
+	struct rpc_read_rsp open;
 
 	if (op->tag == RPC_TAG_object)
 		return rpc_object_rsp_decode(&object, b->data, b->len) == 0
 			? object.attr.ino
 			: 0;
-	return rpc_attr_rsp_decode(&attr, b->data, b->len) == 0 ? attr.attr.ino
+	return rpc_read_rsp_decode(&open, b->data, b->len) == 0 ? open.attr.ino
 								: 0;
 }
 

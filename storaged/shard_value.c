@@ -120,9 +120,7 @@ static void values_done(struct env_work *work)
 		return;
 	}
 	values_end(op, op->value_rv);
-	if (op->status != RPC_STATUS_OK)
-		shard_op_unregister(op);
-	shard_op_finish(op, op->status);
+	shard_read_end(op, op->status);
 }
 
 /* 0, or -EMSGSIZE: the namespace asked for more than an answer may carry. */

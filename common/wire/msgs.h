@@ -110,9 +110,13 @@ enum {
  * the inode open): the name is not checked. A session has one open of an inode
  * through OPEN and MKNOD, however often it says so (also to tell a new leader)
  * and however many handles it has; one CLOSE ends it.
+ * A file of no more than `want` bytes, whose data_version is not `version`, comes
+ * whole with the answer, as READ gives it (covered 0: it does not). A client that
+ * is told IO asks without: only the bytes may be bad.
  */
 #define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
-	F(u8, how) F(u64, change) F(u8, held) RPC_WALK(F)
+	F(u8, how) F(u64, change) F(u8, held) F(u32, want) F(u64, version) \
+	RPC_WALK(F)
 #define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
 #define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir) \
 	RPC_WALK(F)
@@ -405,7 +409,7 @@ enum {
  * Recounts all rows of a shard as they are now. findings: str each, at most
  * `max` of n_findings. far: nothing of that, but what its names say of other
  * shards and the reverse (spans: how many); busy: transactions are under way,
- * nothing was looked at.
+ * and between their steps the two ends of a name differ.
  */
 #define RPC_CHECK_ROWS_REQ(F) F(u32, max) F(u8, far)
 #define RPC_CHECK_ROWS_RSP(F) F(u64, rows) F(u64, inodes) F(u64, names) \
@@ -469,7 +473,7 @@ enum {
 	M(0x21, getattr, RPC_GETATTR_REQ, attr_rsp, CLIENT, R) \
 	M(0x22, setattr, RPC_SETATTR_REQ, attr_rsp, CLIENT, W) \
 	M(0x23, mknod, RPC_MKNOD_REQ, mknod_rsp, CLIENT, W) \
-	M(0x24, open, RPC_OPEN_REQ, attr_rsp, CLIENT, R) \
+	M(0x24, open, RPC_OPEN_REQ, read_rsp, CLIENT, R) \
 	M(0x25, close, RPC_CLOSE_REQ, empty_rsp, CLIENT, W) \
 	M(0x26, unlink, RPC_UNLINK_REQ, unlink_rsp, CLIENT, W) \
 	M(0x27, rename, RPC_RENAME_REQ, rename_rsp, CLIENT, W) \

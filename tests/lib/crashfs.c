@@ -145,8 +145,12 @@ static ssize_t crashfs_pread(struct vfs_file *file, void *buf, size_t len,
 	struct node *n = node_of(file);
 	uint8_t *to = buf;
 
-	(void)flags;
 	cfs_lock(fs);
+	if ((flags & VFS_NOWAIT) != 0 && fs->faults.cold_every != 0 &&
+	    cfs_rnd(&fs->rng) % fs->faults.cold_every == 0) {
+		cfs_unlock(fs);
+		return -EAGAIN;
+	}
 	fs->stats.reads++;
 	if (!is_aligned(file, buf, off, len) ||
 	    (is_direct(file) && fs->faults.no_direct_read)) {

@@ -443,6 +443,7 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 	sim_set_tracing(c->s, config->tracing);
 	sim_now_running = c;
 	for (unsigned i = 0; i < config->nodes; i++) {
+		const struct crashfs_faults cold = { .cold_every = 3 };
 		struct sim_node *n = &c->nodes[i];
 
 		n->c = c;
@@ -450,6 +451,7 @@ void sim_cluster_run(const struct sim_config *config, struct sim_result *ret)
 		n->store = ++c->last_store;
 		n->fs = crashfs_new(sim_rand(c->s, UINT64_MAX));
 		crashfs_set_hook(n->fs, sim_disk_hook, n);
+		crashfs_set_faults(n->fs, &cold);
 		n->clock.local = sim_range(c->s, 1, 1000) * SIM_S;
 		n->clock.real = sim_now(c->s);
 		n->clock.ppm = (int)sim_rand(c->s, 2 * config->drift_ppm + 1) -

@@ -346,7 +346,7 @@ bool open_session_over(const struct model *m, uint64_t session);
 /* Is this the answer to an OPEN, in state v? */
 bool open_see(const struct model *m, const struct ver *v,
 	      const struct rpc_open *q, const struct op *op, uint32_t status,
-	      const struct rpc_attr_rsp *rsp);
+	      const struct wire_attr *attr);
 
 /* --- sim_shard_slice.c --- */
 /* Of shard_config. */

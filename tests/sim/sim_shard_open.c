@@ -184,6 +184,7 @@ static void hold_send_open(struct gen *g, struct hold *h,
 	if (r != NULL) {
 		q.parent = row_dir(g->m, r, &name);
 		q.name = wire_cstr(name);
+		q.want = (uint32_t)sim_rand(g->s, 3) * 500;
 	}
 	hold_call(h, SEND(g, open, &q), hold_opened);
 }
@@ -523,7 +524,7 @@ bool open_session_over(const struct model *m, uint64_t session)
 /* The state v may be that of any index up to the last. */
 bool open_see(const struct model *m, const struct ver *v,
 	      const struct rpc_open *q, const struct op *op, uint32_t status,
-	      const struct rpc_attr_rsp *rsp)
+	      const struct wire_attr *attr)
 {
 	uint64_t ended = m->w->sessions[q->session - SESSION_FIRST]
 				 .ended[m->group - 1];
@@ -546,8 +547,8 @@ bool open_see(const struct model *m, const struct ver *v,
 	}
 	if (r == NULL)
 		return status == RPC_STATUS_STALE;
-	return status == RPC_STATUS_OK && rsp->attr.ino == r->ino &&
-	       rsp->attr.size == r->size && rsp->attr.nlink == r->nlink;
+	return status == RPC_STATUS_OK && attr->ino == r->ino &&
+	       attr->size == r->size && attr->nlink == r->nlink;
 }
 
 bool open_over(const struct world *w)

@@ -23,7 +23,6 @@ struct seen {
 	struct rpc_lookup_rsp lookup_rsp;
 	struct rpc_read_rsp read_rsp;
 	struct rpc_list_rsp list_rsp;
-	struct rpc_attr_rsp open_rsp;
 	struct rpc_mpu_parts_rsp parts_rsp;
 	struct rpc_mpu_list_rsp uploads_rsp;
 	uint64_t hash; /* of the bytes */
@@ -90,6 +89,22 @@ static bool see_read(const struct ver *v, const struct seen *s)
 		return s->status == RPC_STATUS_STALE;
 	return s->status == 0 && a->size == r->size && a->nlink == r->nlink &&
 	       s->hash == r->hash;
+}
+
+/* A small file's bytes come with it when they are wanted. */
+static bool see_open(const struct model *m, const struct ver *v,
+		     const struct op *op, const struct seen *s)
+{
+	const struct rpc_read_rsp *a = &s->read_rsp;
+	const struct ver_row *r = ver_ino(v, s->open.ino);
+
+	if (!open_see(m, v, &s->open, op, s->status, &a->attr))
+		return false;
+	if (s->status != 0 || r == NULL || a->attr.size == 0)
+		return true;
+	return a->attr.size > s->open.want ? a->covered == 0
+					   : a->covered == a->attr.size &&
+						     s->hash == r->hash;
 }
 
 static bool see_lookup(const struct model *m, const struct ver *v,
@@ -210,7 +225,7 @@ static bool see(const struct model *m, const struct ver *v,
 	case RPC_TAG_lookup:
 		return see_lookup(m, v, s);
 	case RPC_TAG_open:
-		return open_see(m, v, &s->open, op, s->status, &s->open_rsp);
+		return see_open(m, v, op, s);
 	case RPC_TAG_mpu_parts:
 		return upload_see_parts(v, &s->parts, s->status,
 					&s->parts_rsp);
@@ -276,9 +291,13 @@ static int seen_decode(struct model *m, const struct op *op, struct seen *s)
 				     : rv;
 	case RPC_TAG_open:
 		rv = rpc_open_decode(&s->open, q->data, q->len);
-		return ok && rv == 0 ? rpc_attr_rsp_decode(&s->open_rsp, p->p,
-							   p->len)
-				     : rv;
+		if (ok && rv == 0)
+			rv = rpc_read_rsp_decode(&s->read_rsp, p->p, p->len);
+		if (ok && rv == 0 && s->read_rsp.covered > 0 &&
+		    !seen_join(m, s, s->read_rsp.extents,
+			       s->read_rsp.attr.size))
+			return -EAGAIN;
+		return rv;
 	case RPC_TAG_mpu_parts:
 		rv = rpc_mpu_parts_decode(&s->parts, q->data, q->len);
 		return ok && rv == 0 ? rpc_mpu_parts_rsp_decode(

@@ -27,10 +27,10 @@ void fusefix_teardown(void)
 
 /* --- stubs --- */
 
-void device_sent(struct mount *m, bool readonly)
+void device_sent(struct mount *m, struct loop_luck *luck)
 {
 	(void)m;
-	(void)readonly;
+	(void)luck;
 }
 
 void device_check(struct mount *m)

@@ -102,6 +102,8 @@ void client_read_resume(struct client_read *r)
 
 void client_read_free(struct client_read *r)
 {
+	if (r == NULL)
+		return;
 	if (r == fetch_fed)
 		fetch_freed = true;
 	LIST_REMOVE(r, link);
@@ -284,6 +286,19 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* A small file opened anew; from: its bytes come with the OPEN. */
+static bool open_small(uint64_t size, struct rpc_read_rsp *rsp,
+		       struct body *body)
+{
+	struct rstream *s;
+
+	file_size = file->attr.size = rsp->attr.size = size;
+	rsp->attr.data_version = file->attr.data_version;
+	s = rstream_of_open(&mount, rsp, body);
+	reader_take(handle, s);
+	return s != NULL;
+}
+
 static void ask(uint64_t off, size_t size)
 {
 	struct asked *a = &asked[n_asked++];
@@ -313,6 +328,87 @@ static uint64_t fetched_ahead(uint64_t off)
 }
 
 /* --- tests --- */
+
+/* What came with OPEN is read once, unless it is old or of another version. */
+static void test_open_bytes(void **state)
+{
+	struct rpc_read_rsp rsp = { .covered = 5000 };
+	struct body *b = bytes_of(0, 5000);
+	struct wire_vec v;
+
+	(void)state;
+	wire_vec_init(&v);
+	for (uint64_t pos = 0; pos < 5000; pos += 2500) {
+		struct wire_writer w = wire_vec_add(&v);
+		struct wire_extent e = { .pos = pos, .len = 2500,
+					 .slice_off = pos,
+					 .kind = WIRE_EXT_INLINE };
+
+		wire_put_extent(&w, &e);
+	}
+	rsp.extents = wire_vec_bytes(&v);
+	assert_true(open_small(5000, &rsp, b));
+	ask(0, 8192);
+	ask(5000, 4096); /* the end */
+	assert_int_equal(n_answered, 2);
+	assert_int_equal(n_started, 0);
+	fhandle_free(handle);
+	handle = fhandle_new(file, 0);
+	assert_non_null(handle);
+	assert_true(open_small(5000, &rsp, b));
+	minienv_skip(mini, 150000000); /* the program waited for something */
+	ask(0, 8192);
+	feed_all();
+	assert_int_equal(n_started, 1);
+	fhandle_free(handle);
+	handle = fhandle_new(file, 0);
+	assert_non_null(handle);
+	assert_true(open_small(5000, &rsp, b));
+	file->attr.data_version++; /* somebody wrote */
+	ask(0, 8192);
+	feed_all();
+	assert_int_equal(n_started, 2);
+	wire_vec_fini(&v);
+	body_unref(b);
+}
+
+/* Not all of it are bytes of the answer: READ goes for them. */
+static void test_open_without_bytes(void **state)
+{
+	static const struct wire_extent bad[] = {
+		{ .pos = 1, .len = 4999, .kind = WIRE_EXT_INLINE },
+		{ .pos = 0, .len = 4999, .kind = WIRE_EXT_INLINE },
+		{ .pos = 0, .len = 5001, .kind = WIRE_EXT_INLINE },
+		{ .pos = 0, .len = 5000, .slice_off = 1,
+		  .kind = WIRE_EXT_INLINE },
+		{ .pos = 0, .len = 5000, .kind = WIRE_EXT_CHUNKS },
+		{ .pos = 0, .len = 5000, .kind = WIRE_EXT_ZERO },
+	};
+	struct rpc_read_rsp rsp = { .covered = 5000 };
+	struct body *b = bytes_of(0, 5000);
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct wire_writer w;
+		struct wire_vec v;
+
+		wire_vec_init(&v);
+		w = wire_vec_add(&v);
+		wire_put_extent(&w, &bad[i]);
+		rsp.extents = wire_vec_bytes(&v);
+		assert_false(open_small(5000, &rsp, b));
+		wire_vec_fini(&v);
+	}
+	rsp.extents = wire_bytes(NULL, 0);
+	assert_false(open_small(5000, &rsp, b));
+	assert_false(open_small(5000, &rsp, NULL));
+	rsp.covered = 4999;
+	assert_false(open_small(5000, &rsp, b));
+	body_unref(b);
+	ask(0, 4096);
+	feed_all();
+	assert_int_equal(n_started, 1);
+}
 
 /* One READ after the other: few fetches, memory and distance have a bound. */
 static void test_sequential(void **state)
@@ -534,7 +630,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_sequential),   T(test_many_under_way),
+		T(test_sequential),
+		T(test_open_bytes),
+		T(test_open_without_bytes),   T(test_many_under_way),
 		T(test_stops),	      T(test_jumps),
 		T(test_changes),      T(test_errors),
 		T(test_shrunk),	      T(test_shared_bound),

@@ -611,17 +611,17 @@ static void test_open_checks_the_name(void **state)
 {
 	struct fix *f = *state;
 	struct rpc_open req = { .parent = f->root, .name = wire_cstr("k") };
-	struct rpc_attr_rsp rsp;
+	struct rpc_read_rsp rsp;
 
 	PUT("k");
 	req.ino = ino_of(f, f->root, "k", 0);
-	assert_int_equal(NSH(f->h, open, attr_rsp, &req, &rsp), OK);
+	assert_int_equal(NSH(f->h, open, read_rsp, &req, &rsp), OK);
 	nsh_open(f->h, req.ino);
 	PUT("k");
-	assert_int_equal(NSH(f->h, open, attr_rsp, &req, &rsp),
+	assert_int_equal(NSH(f->h, open, read_rsp, &req, &rsp),
 			 RPC_STATUS_STALE);
 	req.held = 1;
-	assert_int_equal(NSH(f->h, open, attr_rsp, &req, &rsp), OK);
+	assert_int_equal(NSH(f->h, open, read_rsp, &req, &rsp), OK);
 	nsh_close(f->h, req.ino);
 }
 

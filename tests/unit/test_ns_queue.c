@@ -380,7 +380,7 @@ static void test_session_end(void **state)
 	struct rpc_object object = { .root = f->root, .key = wire_cstr("k"),
 				     .flags = RPC_OBJECT_OPEN, .session = 70 };
 	struct rpc_object_rsp o;
-	struct rpc_attr_rsp rsp;
+	struct rpc_read_rsp rsp;
 
 	assert_int_equal(nsh_put(f->h, f->root, "k", wire_cstr("x"), NULL),
 			 OK);
@@ -401,12 +401,12 @@ static void test_session_end(void **state)
 	assert_int_equal(close_as(f, 70, 3, 6), RPC_STATUS_SESSION);
 	assert_int_equal(close_as(f, 99, 0, 1), RPC_STATUS_SESSION);
 	assert_int_equal(close_as(f, 71, 3, 6), OK);
-	assert_int_equal(NSH(f->h, open, attr_rsp, &open, &rsp),
+	assert_int_equal(NSH(f->h, open, read_rsp, &open, &rsp),
 			 RPC_STATUS_SESSION);
 	assert_int_equal(NSH(f->h, object, object_rsp, &object, &o),
 			 RPC_STATUS_SESSION);
 	object.session = open.session = 71;
-	assert_int_equal(NSH(f->h, open, attr_rsp, &open, &rsp), OK);
+	assert_int_equal(NSH(f->h, open, read_rsp, &open, &rsp), OK);
 	assert_int_equal(NSH(f->h, object, object_rsp, &object, &o), OK);
 	assert_int_equal(nsh_count(f->h, NS_T_SLOT), 150);
 	assert_int_equal(nsh_delete(f->h, f->root, "k"), OK);

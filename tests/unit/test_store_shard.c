@@ -979,6 +979,78 @@ static void test_forget(void **state)
 	world_fini(&w);
 }
 
+static uint64_t ino_of(struct world *w, uint64_t root, const char *key)
+{
+	struct rpc_object req = { .root = root, .key = wire_cstr(key) };
+	struct rpc_object_rsp rsp;
+	struct reply r;
+
+	CALL(w, object, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_object_rsp_decode(&rsp, r.payload.data,
+					       r.payload.len), 0);
+	reply_fini(&r);
+	return rsp.attr.ino;
+}
+
+/*
+ * OPEN brings a small file's bytes when they are wanted, whoever reads them; an
+ * open whose bytes a worker read is one like any other. Bytes that rotted keep
+ * nobody from opening the file.
+ */
+static void test_open_with_bytes(void **state)
+{
+	struct rpc_open open = { .session = 77, .want = 8000 };
+	struct crashfs_faults faults = { 0 };
+	struct rpc_read_rsp rsp;
+	struct world w;
+	struct reply r;
+	uint64_t root;
+
+	(void)state;
+	world_init(&w);
+	root = world_root(&w, 1);
+	put(&w, root, "v", big, 8000);
+	open.ino = ino_of(&w, root, "v");
+	for (unsigned i = 0; i < 4; i++) {
+		faults.cold_every = i & 1; /* every read goes to a worker */
+		crashfs_set_faults(w.fs, &faults);
+		open.want = i < 2 ? 8000 : 7999;
+		CALL(&w, open, &open, &r);
+		assert_int_equal(r.status, RPC_STATUS_OK);
+		assert_int_equal(rpc_read_rsp_decode(&rsp, r.payload.data,
+						     r.payload.len), 0);
+		assert_int_equal(rsp.covered, i < 2 ? 8000 : 0);
+		if (i < 2)
+			assert_memory_equal(r.body->data, big, 8000);
+		else
+			assert_null(r.body);
+		assert_int_equal(opens_now(&w), 1);
+		reply_fini(&r);
+		do_close(&w, open.ino, 77);
+		assert_int_equal(opens_now(&w), 0);
+	}
+	open.want = 8000;
+	open.version = rsp.attr.data_version; /* has it */
+	CALL(&w, open, &open, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_null(r.body);
+	reply_fini(&r);
+	do_close(&w, open.ino, 77);
+	open.version = 0;
+	faults = (struct crashfs_faults){ .flip_read_every = 1 };
+	crashfs_set_faults(w.fs, &faults);
+	CALL(&w, open, &open, &r);
+	assert_int_equal(r.status, RPC_STATUS_IO);
+	reply_fini(&r);
+	assert_int_equal(opens_now(&w), 0);
+	open.want = 0;
+	CALL(&w, open, &open, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+	world_fini(&w);
+}
+
 /* One bit of a value flips on the disk: an error, never the bytes. */
 static void test_rot(void **state)
 {
@@ -1032,6 +1104,7 @@ int main(void)
 		cmocka_unit_test(test_kill_in_flight),
 		cmocka_unit_test(test_unlink_open),
 		cmocka_unit_test(test_open_races),
+		cmocka_unit_test(test_open_with_bytes),
 		cmocka_unit_test(test_unlink_both_names),
 		cmocka_unit_test(test_kept_instead),
 		cmocka_unit_test(test_rename_of_linked),
