@@ -6,6 +6,7 @@ always the bytes that were written."""
 import hashlib
 import os
 import random
+import signal
 import sys
 import threading
 
@@ -127,6 +128,31 @@ def changes(file):
     file.check_all()
 
 
+def small(file):
+    """The bytes of a small file come with its open(): a read() that follows at once asks nobody."""
+    s3, pid = file.server.s3(), file.server.procs[0].pid
+    s3.put("/small")
+    mount = Mount(file.server, "/small")
+    there = 0
+    for i in range(40):
+        data = hashlib.sha256(b"%d" % i).digest() * (1 + i * 50)
+        eq(s3.put(f"/small/f{i}", data).status, 200, "PUT")
+        got = []
+        with open(mount.path(f"f{i}"), "rb", buffering=0) as f:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                reader = threading.Thread(target=lambda: got.append(f.read(len(data) + 1)))
+                reader.start()
+                reader.join(0.3)
+                there += len(got)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            reader.join()
+        eq(got, [data], f"f{i}")
+    assert there >= 20, f"{there} of 40 were there"
+    mount.umount()
+
+
 def main():
     seed = seed_from_argv()
     t = Tap()
@@ -136,6 +162,7 @@ def main():
     t.run("anywhere", anywhere, file, seed)
     t.run("the server dies", server_dies, file)
     t.run("the file changes", changes, file)
+    t.run("small files", small, file)
     file.mount.umount()
     t.run("clean end", file.server.stop)
     t.end()
