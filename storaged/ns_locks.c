@@ -303,7 +303,10 @@ int ns_locks_load(struct ns_locks *l, struct rows_back *back, uint16_t shard)
 
 /* --- from commands --- */
 
-/* Every row that was answered for more than a look is locked now. */
+/*
+ * Every row that was answered for more than a look is locked now. Who only
+ * looked left no row: a start, and another member, would not know of it.
+ */
 static int ns_locks_locked(struct ns_locks *l, const struct ns_cmd *c,
 			   const struct ns_answer *a)
 {
@@ -313,21 +316,23 @@ static int ns_locks_locked(struct ns_locks *l, const struct ns_cmd *c,
 	struct wire_reader r;
 	uint8_t mode, there;
 	uint32_t n;
-	int rv;
+	int rv = 0;
 
 	if (rpc_txn_lock_decode(&m, c->payload, c->len) != 0 ||
 	    rpc_txn_lock_rsp_decode(&rsp, a->payload.data,
 				    a->payload.len) != 0)
 		return -EIO;
-	rv = ns_party_add(l, m.txn, false);
 	for (r = wire_vec_reader(rsp.rows, &n); rv == 0 && n > 0; n--) {
 		wire_get_u8(&r, &mode);
 		wire_get_str(&r, &key);
 		wire_get_u8(&r, &there);
 		wire_get_blob(&r, &value);
 		if (r.err != 0)
-			rv = -EIO;
-		else if (mode != RPC_LOCK_LOOK)
+			return -EIO;
+		if (mode == RPC_LOCK_LOOK)
+			continue;
+		rv = ns_party_add(l, m.txn, false);
+		if (rv == 0)
 			rv = ns_locks_add(l, m.txn, mode, key);
 	}
 	return rv;

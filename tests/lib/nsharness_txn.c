@@ -200,7 +200,16 @@ void nsh_hold(struct nsh *h, bool on)
 	}
 }
 
-/* Who starts again finds the locks that were held before. */
+static unsigned nsh_parties(const struct ns_locks *l)
+{
+	unsigned n = 0;
+
+	for (const struct ns_party *p = l->parties; p != NULL; p = p->next)
+		n++;
+	return n;
+}
+
+/* Who starts again finds the locks that were held before, and by whom. */
 static void nsh_same_locks(struct nsh *h, unsigned i)
 {
 	for (unsigned j = 0; j < 2; j++) {
@@ -212,6 +221,7 @@ static void nsh_same_locks(struct nsh *h, unsigned i)
 		NSH_MUST(ns_locks_load(l, r->back,
 				       (uint16_t)(h->shard + i)) == 0);
 		NSH_MUST(l->n == r->locks[i]->n);
+		NSH_MUST(nsh_parties(l) == nsh_parties(r->locks[i]));
 		ns_locks_free(l);
 	}
 }

@@ -436,6 +436,16 @@ static void test_missing_is_locked(void **state)
 	nsh_end_all(f->h);
 }
 
+/* Who only looked has nothing to end: of it there is no row, and no memory. */
+static void test_look_is_no_lock(void **state)
+{
+	struct fix *f = *state;
+
+	assert_int_equal(lock(f, f->root, RPC_LOCK_LOOK), OK);
+	assert_int_equal(nsh_check(f->h), 0);
+	nsh_end_all(f->h);
+}
+
 static void note_listed(void *arg, struct wire_bytes key, bool is_prefix,
 			uint64_t size, struct wire_bytes etag)
 {
@@ -897,6 +907,7 @@ int main(void)
 		T(test_exchange),
 		T(test_exchange_markers),
 		T(test_missing_is_locked),
+		T(test_look_is_no_lock),
 		T(test_empty_waits),
 		T(test_pinned_stays),
 		T(test_rename_where_it_leaves),
