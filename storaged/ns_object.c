@@ -53,17 +53,23 @@ static int ns_put_bytes(struct ns_ctx *x, struct ns_inode *ip,
 	return ns_file_put(x, ip, m->extents, m->data, 0, m->size, &end);
 }
 
+/* All slices are of one home; bytes of a copy may lie inline before them. */
 bool ns_put_home(const struct rpc_put *m, uint16_t *ret_shard)
 {
-	struct wire_extent e = { .kind = 0 };
+	struct wire_extent e;
 	struct wire_reader r;
 	uint32_t n;
 
-	r = wire_vec_reader(m->extents, &n);
-	if (n > 0)
+	for (r = wire_vec_reader(m->extents, &n); n > 0; n--) {
 		wire_get_extent(&r, &e);
-	*ret_shard = slice_home(e.slice);
-	return r.err == 0 && e.kind == WIRE_EXT_CHUNKS;
+		if (r.err != 0)
+			break;
+		if (e.kind != WIRE_EXT_CHUNKS)
+			continue;
+		*ret_shard = slice_home(e.slice);
+		return true;
+	}
+	return false;
 }
 
 static int ns_put_go_home(struct ns_ctx *x, const struct rpc_put *m,
