@@ -124,8 +124,11 @@ tests_unit_test_ns_names_SOURCES = tests/unit/test_ns_names.c $(NSH_SOURCES)
 tests_unit_test_ns_names_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_ns_bytes_SOURCES = tests/unit/test_ns_bytes.c $(NSH_SOURCES)
 tests_unit_test_ns_bytes_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
-tests_unit_test_ns_model_SOURCES = tests/unit/test_ns_model.c $(NSH_SOURCES) \
-	tests/lib/nsmodel.c tests/lib/nsmodel.h
+tests_unit_test_ns_model_SOURCES = tests/unit/test_ns_model.c \
+	tests/unit/ns_model.h tests/unit/ns_model_expect.c \
+	tests/unit/ns_model_mpu.c tests/unit/ns_model_s3.c \
+	tests/lib/nsmodel.c tests/lib/nsmodel.h tests/lib/nsmodel_mpu.c \
+	$(NSH_SOURCES)
 tests_unit_test_ns_model_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test_ns_fsck
 tests_unit_test_ns_fsck_SOURCES = tests/unit/test_ns_fsck.c $(NSH_SOURCES)

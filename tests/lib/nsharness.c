@@ -546,3 +546,16 @@ unsigned nsh_count(struct nsh *h, uint8_t type)
 	ns_key_start(&k, h->shard, type);
 	return nsh_count_key(h, &k);
 }
+
+unsigned nsh_count_all(struct nsh *h, uint8_t type)
+{
+	struct ns_key k;
+	unsigned n = 0;
+
+	nsh_sweep(h);
+	for (unsigned i = 0; i < h->shards; i++) {
+		ns_key_start(&k, (uint16_t)(h->shard + i), type);
+		n += nsh_count_key(h, &k);
+	}
+	return n;
+}

@@ -58,13 +58,14 @@ struct wire_bytes nsh_payload(struct nsh *h);
 struct wire_bytes nsh_body(struct nsh *h);
 /* Everything written so far is in it; of the first replica. */
 struct rows_back *nsh_back(struct nsh *h);
-/* Bytes of the rows of one type: how many rows there are. */
+/* How many rows of one type there are: in the first shard; in all of them. */
 unsigned nsh_count(struct nsh *h, uint8_t type);
+unsigned nsh_count_all(struct nsh *h, uint8_t type);
 
 unsigned nsh_queued(struct nsh *h, char kind); /* queue rows of a kind */
 /*
  * Plays the worker of the queue: QUEUE_WORK for each row but those of slices,
- * until none is left. How many messages that took.
+ * in every shard, until none is left. How many messages that took.
  */
 unsigned nsh_work(struct nsh *h);
 
@@ -151,6 +152,9 @@ uint32_t nsh_object(struct nsh *h, uint64_t root, const char *key,
  */
 uint32_t nsh_bytes(struct nsh *h, uint64_t ino, uint64_t off, uint64_t len,
 		   uint8_t *out);
+/* The same for the extents (and body) of the last answer. */
+void nsh_extents(struct nsh *h, struct wire_bytes extents, uint64_t off,
+		 uint64_t len, uint8_t *out);
 /* What a chunk slice is said to hold. */
 static inline uint8_t nsh_chunk_byte(uint64_t slice_lo, uint64_t off)
 {
@@ -162,9 +166,15 @@ struct wire_u128 nsh_slice(struct nsh *h, uint64_t slice);
 struct wire_bytes nsh_chunks(struct nsh *h, uint64_t slice, uint64_t pos,
 			     uint64_t len, uint64_t slice_off);
 
-/* All pages of LIST joined: calls each with (key, is_prefix, size, etag). */
-typedef void (*nsh_list_fn)(void *arg, struct wire_bytes key, bool is_prefix,
-			    uint64_t size, struct wire_bytes etag);
+/* All pages of LIST joined. */
+struct nsh_listed {
+	struct wire_bytes key;
+	bool is_prefix;
+	uint64_t size;
+	int64_t mtime;
+	struct wire_bytes etag;
+};
+typedef void (*nsh_list_fn)(void *arg, const struct nsh_listed *e);
 uint32_t nsh_list(struct nsh *h, uint64_t root, const char *prefix,
 		  const char *after, const char *delimiter, uint32_t page,
 		  nsh_list_fn each, void *arg);

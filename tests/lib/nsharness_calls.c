@@ -27,14 +27,15 @@ static bool nsh_is_clean(struct wire_bytes value)
 }
 
 /* The first row that is not a slice's; false when there is none. */
-static bool nsh_next_work(struct nsh *h, struct rpc_queue_work *ret)
+static bool nsh_next_work(struct nsh *h, uint16_t shard,
+			  struct rpc_queue_work *ret)
 {
 	struct wire_bytes key, value;
 	struct rows_iter *it;
 	struct ns_key k;
 	bool found = false;
 
-	ns_key_start(&k, h->shard, NS_T_QUEUE);
+	ns_key_start(&k, shard, NS_T_QUEUE);
 	it = nsh_iter(h, &k);
 	while (!found && rows_iter_next(it, &key, &value) == 0) {
 		const uint8_t *id = key.p + NS_KEY_REST + 1;
@@ -52,18 +53,34 @@ static bool nsh_next_work(struct nsh *h, struct rpc_queue_work *ret)
 	return found;
 }
 
+/* False when nothing is left of that row. */
+static bool nsh_work_one(struct nsh *h, uint16_t shard,
+			 const struct rpc_queue_work *req)
+{
+	struct rpc_queue_work_rsp rsp;
+	struct wire_bytes p;
+
+	buf_reset(&h->req);
+	NSH_MUST(rpc_queue_work_encode(req, &h->req) == 0);
+	NSH_MUST(nsh_send_one(h, shard, RPC_TAG_queue_work, &h->req) == 0);
+	p = nsh_payload(h);
+	NSH_MUST(rpc_queue_work_rsp_decode(&rsp, p.p, p.len) == 0);
+	return rsp.left;
+}
+
 unsigned nsh_work(struct nsh *h)
 {
 	struct rpc_queue_work req = { .client = 0 };
-	struct rpc_queue_work_rsp rsp;
 	unsigned n = 0;
 
-	while (nsh_next_work(h, &req))
-		do {
-			NSH_MUST(NSH(h, queue_work, queue_work_rsp, &req,
-				     &rsp) == 0);
-			n++;
-		} while (rsp.left);
+	for (unsigned i = 0; i < h->shards; i++) {
+		uint16_t shard = (uint16_t)(h->shard + i);
+
+		while (nsh_next_work(h, shard, &req))
+			do
+				n++;
+			while (nsh_work_one(h, shard, &req));
+	}
 	return n;
 }
 
@@ -279,27 +296,35 @@ static void nsh_fill(struct nsh *h, const struct wire_extent *e, uint64_t off,
 	}
 }
 
+void nsh_extents(struct nsh *h, struct wire_bytes extents, uint64_t off,
+		 uint64_t len, uint8_t *out)
+{
+	struct wire_reader r;
+	uint32_t n;
+
+	memset(out, 0, len);
+	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
+		struct wire_extent e;
+
+		wire_get_extent(&r, &e);
+		NSH_MUST(r.err == 0);
+		nsh_fill(h, &e, off, len, out);
+	}
+}
+
 uint32_t nsh_bytes(struct nsh *h, uint64_t ino, uint64_t off, uint64_t len,
 		   uint8_t *out)
 {
-	memset(out, 0, len);
 	while (len > 0) {
 		struct rpc_read req = { .ino = ino, .off = off, .len = len };
 		struct rpc_read_rsp rsp;
-		struct wire_reader r;
-		uint32_t status, n;
+		uint32_t status;
 
 		status = NSH(h, read, read_rsp, &req, &rsp);
 		if (status != 0)
 			return status;
 		NSH_MUST(rsp.covered > 0 && rsp.covered <= len);
-		for (r = wire_vec_reader(rsp.extents, &n); n > 0; n--) {
-			struct wire_extent e;
-
-			wire_get_extent(&r, &e);
-			NSH_MUST(r.err == 0);
-			nsh_fill(h, &e, off, rsp.covered, out);
-		}
+		nsh_extents(h, rsp.extents, off, rsp.covered, out);
 		off += rsp.covered;
 		out += rsp.covered;
 		len -= rsp.covered;
@@ -322,11 +347,10 @@ uint32_t nsh_list(struct nsh *h, uint64_t root, const char *prefix,
 	uint32_t status = 0;
 
 	while (status == 0 && rsp.truncated) {
-		struct wire_bytes key, etag, alg, type;
+		struct wire_bytes alg, type;
+		struct nsh_listed e;
 		struct wire_reader r;
 		uint8_t is_prefix;
-		uint64_t size;
-		int64_t mtime;
 		uint32_t n;
 
 		status = NSH(h, list, list_rsp, &req, &rsp);
@@ -335,15 +359,16 @@ uint32_t nsh_list(struct nsh *h, uint64_t root, const char *prefix,
 		r = wire_vec_reader(rsp.entries, &n);
 		NSH_MUST(n <= page && (n == page || !rsp.truncated));
 		for (; n > 0; n--) {
-			wire_get_str(&r, &key);
+			wire_get_str(&r, &e.key);
 			wire_get_u8(&r, &is_prefix);
-			wire_get_u64(&r, &size);
-			wire_get_i64(&r, &mtime);
-			wire_get_str(&r, &etag);
+			wire_get_u64(&r, &e.size);
+			wire_get_i64(&r, &e.mtime);
+			wire_get_str(&r, &e.etag);
 			wire_get_str(&r, &alg);
 			wire_get_str(&r, &type);
-			NSH_MUST(r.err == 0);
-			each(arg, key, is_prefix, size, etag);
+			NSH_MUST(r.err == 0 && is_prefix <= 1);
+			e.is_prefix = is_prefix;
+			each(arg, &e);
 		}
 		if (rsp.truncated) {
 			uint8_t *p = mem_dup(rsp.next.p, rsp.next.len);
@@ -382,11 +407,8 @@ static void nsh_readdir_page(struct nsh *h, struct wire_bytes entries,
 		NSH_MUST(attr.ino == ino || (attr.ino == 0 && h->shards > 1));
 		buf_reset(ret_last);
 		buf_add(ret_last, name.p, name.len);
-		if (attr.ino == 0) {
+		if (attr.ino == 0)
 			NSH_MUST(nsh_getattr(h, ino, &attr) == 0);
-			if (name.len == 0 && S_ISREG(mode) && attr.size == 0)
-				continue; /* a marker, as it turns out */
-		}
 		each(arg, name, mode, shadowed, &attr);
 	}
 	mem_free(copy);

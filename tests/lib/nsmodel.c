@@ -2,12 +2,22 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/wire/status.h"
 
 struct nsm_dir *nsm_new(void)
 {
-	return calloc(1, sizeof(struct nsm_dir));
+	struct nsm_dir *d = calloc(1, sizeof(*d));
+
+	d->m.mode = S_IFDIR | 0755;
+	d->m.uid = d->m.gid = NSM_ID;
+	return d;
+}
+
+bool nsm_is_regular(const struct nsm_file *f)
+{
+	return S_ISREG(f->m.mode);
 }
 
 void nsm_file_unref(struct nsm_file *f)
@@ -56,6 +66,15 @@ struct nsm_dir *nsm_dir_of(struct nsm_dir *d, const char *name)
 	return e == NULL ? NULL : e->dir;
 }
 
+unsigned nsm_subdirs(const struct nsm_dir *d)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < d->n; i++)
+		n += d->v[i].dir != NULL;
+	return n;
+}
+
 static void nsm_add(struct nsm_dir *d, const char *name, struct nsm_file *file,
 		    struct nsm_dir *dir)
 {
@@ -64,6 +83,7 @@ static void nsm_add(struct nsm_dir *d, const char *name, struct nsm_file *file,
 		d->v = realloc(d->v, d->cap * sizeof(*d->v));
 	}
 	d->v[d->n++] = (struct nsm_entry){ strdup(name), file, dir };
+	d->m.mtime = 0;
 	if (file != NULL) {
 		file->refs++;
 		file->nlink++;
@@ -87,6 +107,7 @@ static void nsm_take(struct nsm_dir *d, const char *name, bool dir)
 	}
 	free(e->name);
 	*e = d->v[--d->n];
+	d->m.mtime = 0;
 }
 
 static bool nsm_is_empty(struct nsm_dir *d)
@@ -94,7 +115,8 @@ static bool nsm_is_empty(struct nsm_dir *d)
 	struct nsm_file *marker = nsm_file_of(d, "");
 
 	return d->n == 0 || (d->n == 1 && marker != NULL &&
-			     marker->size == 0 && !marker->symlink);
+			     marker->size == 0 && nsm_is_regular(marker) &&
+			     marker->user[0] == 0);
 }
 
 static void nsm_prune(struct nsm_dir *d)
@@ -122,6 +144,7 @@ static struct nsm_dir *nsm_walk(struct nsm_dir *d, const char *key,
 
 		if (next == NULL && make) {
 			next = nsm_new();
+			next->m.mode = S_IFDIR | 02755;
 			next->implicit = true;
 			nsm_add(d, comp, NULL, next);
 		}
@@ -133,14 +156,30 @@ static struct nsm_dir *nsm_walk(struct nsm_dir *d, const char *key,
 	return d;
 }
 
+static void nsm_kill_suid(struct nsm_file *f)
+{
+	f->m.mode &= ~(uint32_t)S_ISUID;
+	if (f->m.mode & S_IXGRP)
+		f->m.mode &= ~(uint32_t)S_ISGID;
+}
+
 uint32_t nsm_put(struct nsm_dir *root, const char *key, const uint8_t *bytes,
 		 size_t len)
 {
 	struct nsm_file *f = calloc(1, sizeof(*f));
 	const char *leaf;
 	struct nsm_dir *d = nsm_walk(root, key, &leaf, true);
+	struct nsm_file *old = nsm_file_of(d, leaf);
 
-	if (nsm_file_of(d, leaf) != NULL)
+	f->m.mode = S_IFREG | 0644;
+	f->m.uid = f->m.gid = NSM_ID;
+	if (old != NULL && nsm_is_regular(old)) {
+		f->m.mode = old->m.mode;
+		f->m.uid = old->m.uid;
+		f->m.gid = old->m.gid;
+		nsm_kill_suid(f);
+	}
+	if (old != NULL)
 		nsm_take(d, leaf, false);
 	f->size = len;
 	memcpy(f->bytes, bytes, len);
@@ -166,6 +205,19 @@ uint32_t nsm_delete(struct nsm_dir *root, const char *key)
 	}
 	nsm_prune(d);
 	return RPC_STATUS_OK;
+}
+
+bool nsm_object(struct nsm_dir *root, const char *key,
+		struct nsm_file **ret_file, struct nsm_dir **ret_dir)
+{
+	const char *leaf;
+	struct nsm_dir *d = nsm_walk(root, key, &leaf, false);
+
+	*ret_file = d == NULL ? NULL : nsm_file_of(d, leaf);
+	*ret_dir = NULL;
+	if (d != NULL && d->up != NULL && leaf[0] == 0 && d->n == 0)
+		*ret_dir = d;
+	return *ret_file != NULL || *ret_dir != NULL;
 }
 
 struct nsm_list {
@@ -236,19 +288,32 @@ void nsm_keys_free(struct nsm_key *v, size_t n)
 
 /* --- POSIX --- */
 
-uint32_t nsm_create(struct nsm_dir *d, const char *name, bool dir,
-		    bool symlink)
+static bool nsm_taken(struct nsm_dir *d, const char *name)
 {
+	return nsm_file_of(d, name) != NULL || nsm_dir_of(d, name) != NULL;
+}
+
+uint32_t nsm_create(struct nsm_dir *d, const char *name, uint32_t mode,
+		    uint32_t uid, uint32_t gid)
+{
+	struct nsm_meta m = { .mode = mode, .uid = uid, .gid = gid };
 	struct nsm_file *f;
 
-	if (nsm_file_of(d, name) != NULL || nsm_dir_of(d, name) != NULL)
+	if (nsm_taken(d, name))
 		return RPC_STATUS_EXIST;
-	if (dir) {
-		nsm_add(d, name, NULL, nsm_new());
+	if (d->m.mode & S_ISGID) {
+		m.gid = d->m.gid;
+		m.mode |= S_ISDIR(mode) ? S_ISGID : 0;
+	}
+	if (S_ISDIR(mode)) {
+		struct nsm_dir *c = nsm_new();
+
+		c->m = m;
+		nsm_add(d, name, NULL, c);
 		return RPC_STATUS_OK;
 	}
 	f = calloc(1, sizeof(*f));
-	f->symlink = symlink;
+	f->m = m;
 	nsm_add(d, name, f, NULL);
 	return RPC_STATUS_OK;
 }
@@ -286,7 +351,8 @@ uint32_t nsm_rmdir(struct nsm_dir *d, const char *name)
 }
 
 static uint32_t nsm_rename_dir(struct nsm_dir *d, const char *name,
-			       struct nsm_dir *d2, const char *name2)
+			       struct nsm_dir *d2, const char *name2,
+			       bool noreplace)
 {
 	struct nsm_dir *c = nsm_dir_of(d, name), *t = nsm_dir_of(d2, name2);
 
@@ -294,6 +360,8 @@ static uint32_t nsm_rename_dir(struct nsm_dir *d, const char *name,
 		for (struct nsm_dir *p = d2; p != NULL; p = p->up)
 			if (p == c)
 				return RPC_STATUS_INVAL;
+	if (noreplace && nsm_taken(d2, name2))
+		return RPC_STATUS_EXIST;
 	if (t == c)
 		return RPC_STATUS_OK;
 	if (t == NULL && nsm_file_of(d2, name2) != NULL)
@@ -311,15 +379,17 @@ static uint32_t nsm_rename_dir(struct nsm_dir *d, const char *name,
 }
 
 uint32_t nsm_rename(struct nsm_dir *d, const char *name, struct nsm_dir *d2,
-		    const char *name2)
+		    const char *name2, bool noreplace)
 {
 	struct nsm_file *f, *t;
 
 	if (nsm_dir_of(d, name) != NULL)
-		return nsm_rename_dir(d, name, d2, name2);
+		return nsm_rename_dir(d, name, d2, name2, noreplace);
 	f = nsm_file_of(d, name);
 	if (f == NULL)
 		return RPC_STATUS_NOENT;
+	if (noreplace && nsm_taken(d2, name2))
+		return RPC_STATUS_EXIST;
 	if (nsm_dir_of(d2, name2) != NULL)
 		return RPC_STATUS_ISDIR;
 	t = nsm_file_of(d2, name2);
@@ -353,6 +423,7 @@ static void nsm_swap(struct nsm_dir *d, struct nsm_entry *a,
 {
 	struct nsm_entry old = *a;
 
+	d->m.mtime = d2->m.mtime = 0;
 	a->file = b->file;
 	a->dir = b->dir;
 	b->file = old.file;
@@ -397,10 +468,17 @@ uint32_t nsm_link(struct nsm_file *f, struct nsm_dir *d, const char *name)
 {
 	if (f->nlink == 0)
 		return RPC_STATUS_NOENT;
-	if (nsm_file_of(d, name) != NULL || nsm_dir_of(d, name) != NULL)
+	if (nsm_taken(d, name))
 		return RPC_STATUS_EXIST;
 	nsm_add(d, name, f, NULL);
 	return RPC_STATUS_OK;
+}
+
+static void nsm_bytes_changed(struct nsm_file *f)
+{
+	f->etag[0] = 0;
+	f->parts = 0;
+	f->m.mtime = 0;
 }
 
 void nsm_write(struct nsm_file *f, size_t off, const uint8_t *bytes,
@@ -409,11 +487,61 @@ void nsm_write(struct nsm_file *f, size_t off, const uint8_t *bytes,
 	if (off + len > f->size)
 		nsm_truncate(f, off + len);
 	memcpy(f->bytes + off, bytes, len);
+	nsm_bytes_changed(f);
 }
 
+/* One to the size that it has changes no byte, and leaves the ETag. */
 void nsm_truncate(struct nsm_file *f, size_t size)
 {
+	f->m.mtime = 0;
+	if (size == f->size)
+		return;
 	if (size > f->size)
 		memset(f->bytes + f->size, 0, size - f->size);
 	f->size = size;
+	nsm_bytes_changed(f);
+}
+
+/* --- extended attributes, in order of their names --- */
+
+struct nsm_xattr *nsm_xattr_of(struct nsm_meta *m, const char *name)
+{
+	for (unsigned i = 0; i < m->n_xattrs; i++)
+		if (strcmp(m->xattr[i].name, name) == 0)
+			return &m->xattr[i];
+	return NULL;
+}
+
+uint32_t nsm_setxattr(struct nsm_meta *m, const char *name, const char *value,
+		      bool create, bool replace)
+{
+	struct nsm_xattr *x = nsm_xattr_of(m, name);
+	unsigned i;
+
+	if (x != NULL && create)
+		return RPC_STATUS_EXIST;
+	if (x == NULL && replace)
+		return RPC_STATUS_NODATA;
+	if (x == NULL && m->n_xattrs == NSM_XATTRS)
+		return RPC_STATUS_NOSPC;
+	if (x == NULL) {
+		for (i = m->n_xattrs++;
+		     i > 0 && strcmp(m->xattr[i - 1].name, name) > 0; i--)
+			m->xattr[i] = m->xattr[i - 1];
+		x = &m->xattr[i];
+		strcpy(x->name, name);
+	}
+	strcpy(x->value, value);
+	return RPC_STATUS_OK;
+}
+
+uint32_t nsm_removexattr(struct nsm_meta *m, const char *name)
+{
+	struct nsm_xattr *x = nsm_xattr_of(m, name);
+
+	if (x == NULL)
+		return RPC_STATUS_NODATA;
+	for (m->n_xattrs--; x < m->xattr + m->n_xattrs; x++)
+		*x = x[1];
+	return RPC_STATUS_OK;
 }

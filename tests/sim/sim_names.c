@@ -50,8 +50,7 @@ uint32_t names_mknod(struct nsm_dir *root, const struct ns_cmd *c,
 	d = names_dir(root, q.dir);
 	if (d == NULL)
 		return RPC_STATUS_NOENT;
-	status = nsm_create(d, names_str(q.name, name), S_ISDIR(q.mode),
-			    false);
+	status = nsm_create(d, names_str(q.name, name), q.mode, q.uid, q.gid);
 	if (status != 0)
 		return status;
 	(void)rpc_mknod_rsp_decode(&rsp, a->payload.data, a->payload.len);
@@ -78,29 +77,11 @@ uint32_t names_unlink(struct nsm_dir *root, const struct ns_cmd *c)
 		       : nsm_unlink(d, names_str(q.name, name), false);
 }
 
-/* With NOREPLACE: what stands in the way, after what comes before that. */
-static uint32_t in_the_way(struct nsm_dir *d, const char *name,
-			   struct nsm_dir *d2, const char *name2)
-{
-	struct nsm_dir *c = nsm_dir_of(d, name);
-
-	if (c == NULL && nsm_file_of(d, name) == NULL)
-		return RPC_STATUS_NOENT;
-	for (struct nsm_dir *p = d2; c != NULL && d != d2 && p != NULL;
-	     p = p->up)
-		if (p == c)
-			return RPC_STATUS_INVAL;
-	return nsm_file_of(d2, name2) != NULL || nsm_dir_of(d2, name2) != NULL
-		       ? RPC_STATUS_EXIST
-		       : 0;
-}
-
 uint32_t names_rename(struct nsm_dir *root, const struct ns_cmd *c)
 {
 	char name[NAMES_KEY], name2[NAMES_KEY];
 	struct nsm_dir *d, *d2;
 	struct rpc_rename q;
-	uint32_t status = 0;
 
 	(void)rpc_rename_decode(&q, c->payload, c->len);
 	d = names_dir(root, q.dir);
@@ -111,7 +92,6 @@ uint32_t names_rename(struct nsm_dir *root, const struct ns_cmd *c)
 	names_str(q.name2, name2);
 	if ((q.flags & RPC_RENAME_EXCHANGE) != 0)
 		return nsm_exchange(d, name, d2, name2);
-	if ((q.flags & RPC_RENAME_NOREPLACE) != 0)
-		status = in_the_way(d, name, d2, name2);
-	return status != 0 ? status : nsm_rename(d, name, d2, name2);
+	return nsm_rename(d, name, d2, name2,
+			  (q.flags & RPC_RENAME_NOREPLACE) != 0);
 }

@@ -1,45 +1,16 @@
 /*
  * Random operations through both vocabularies against the model: every status,
  * and now and then every key, listing, directory and byte. Over one shard, and
- * with directories spread over four.
+ * with directories spread over four. Then all is taken away, and no row is left.
  *
  * Seeds are printed; NS_MODEL_SEED=n runs one of them, NS_MODEL_SEEDS=n that
- * many.
+ * many, from NS_MODEL_FIRST (0) on.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include "tests/unit/ns_model.h"
 
-#include <cmocka.h>
+enum { SHARD = 1, SHARDS = 4, STEPS = 400 };
 
-#include "storaged/ns_rows.h"
-#include "tests/lib/nsharness.h"
-#include "tests/lib/nsmodel.h"
-
-enum { SHARD = 1, SHARDS = 4, STEPS = 400, HANDLES = 4 };
-
-struct handle {
-	uint64_t ino;
-	struct nsm_file *file;
-};
-
-struct run {
-	struct nsh *h;
-	uint64_t root;
-	struct nsm_dir *model;
-	uint64_t rng;
-	struct handle open[HANDLES];
-	bool split;       /* directories come to have segments */
-	unsigned splits, refused;
-	char trace[2048]; /* the last operation */
-};
-
-static uint64_t rnd(struct run *r, uint64_t below)
+uint64_t rnd(struct run *r, uint64_t below)
 {
 	r->rng ^= r->rng << 13;
 	r->rng ^= r->rng >> 7;
@@ -63,8 +34,7 @@ static const char *pick_name(struct run *r)
 	return comps[rnd(r, POSIX_COMPS)];
 }
 
-/* A key: mostly short, now and then with odd components or a final slash. */
-static const char *pick_key(struct run *r)
+const char *pick_key(struct run *r)
 {
 	static char key[128];
 	unsigned depth = 1 + (unsigned)rnd(r, 4);
@@ -82,19 +52,14 @@ static const char *pick_key(struct run *r)
 	return key;
 }
 
-#define CHECK(r, got, want) \
-	do { \
-		uint32_t g_ = (got), w_ = (want); \
-		if (g_ != w_) { \
-			print_error("%s: got %s, want %s\n", (r)->trace, \
-				    rpc_status_name(g_), \
-				    rpc_status_name(w_)); \
-			fail(); \
-		} \
-	} while (0)
-#define TRACE(r, ...) snprintf((r)->trace, sizeof((r)->trace), __VA_ARGS__)
+void pick_digest(struct run *r, char out[33])
+{
+	snprintf(out, 33, "%016lx%016lx", (unsigned long)r->rng,
+		 (unsigned long)(r->rng * 0x9e3779b97f4a7c15));
+	(void)rnd(r, 2);
+}
 
-static uint64_t ino_of(struct run *r, struct nsm_dir *d)
+uint64_t ino_of(struct run *r, struct nsm_dir *d)
 {
 	struct wire_attr a;
 	uint64_t up;
@@ -144,20 +109,9 @@ static bool pick_file(struct run *r, struct handle *ret)
 	return false;
 }
 
-static struct wire_bytes pick_bytes(struct run *r)
+const char *pick_old_key(struct run *r)
 {
-	static uint8_t bytes[700];
-	size_t len = rnd(r, 4) == 0 ? rnd(r, 700) : rnd(r, 40);
-
-	for (size_t i = 0; i < len; i++)
-		bytes[i] = (uint8_t)rnd(r, 256);
-	return wire_bytes(bytes, len);
-}
-
-/* A key that is there, or (often a marker to come or to go) a directory's. */
-static const char *pick_old_key(struct run *r)
-{
-	static char key[1024];
+	static char key[KEY_TEXT];
 	struct nsm_dir *d = pick_dir(r);
 	struct nsm_key *v;
 	size_t n;
@@ -182,37 +136,53 @@ static const char *pick_old_key(struct run *r)
 
 /* --- operations --- */
 
-static void op_s3(struct run *r)
+/* Half of the time plain files and directories, of whoever. */
+static uint32_t pick_mode(struct run *r)
 {
-	const char *key = rnd(r, 3) == 0 ? pick_old_key(r) : pick_key(r);
-	struct wire_bytes b;
+	static const uint32_t kinds[] = { S_IFREG, S_IFREG, S_IFREG, S_IFDIR,
+					  S_IFDIR, S_IFDIR, S_IFLNK, S_IFIFO,
+					  S_IFSOCK, S_IFCHR, S_IFBLK };
+	static const uint32_t modes[] = { 0644, 0755, 0600, 02775, 04711,
+					  06755 };
 
-	if (rnd(r, 5) < 3) {
-		b = pick_bytes(r);
-		if (key[strlen(key) - 1] == '/' && rnd(r, 3) != 0)
-			b.len = 0; /* a marker as tools make them */
-		TRACE(r, "PUT %s (%zu)", key, b.len);
-		CHECK(r, nsh_put(r->h, r->root, key, b, NULL),
-		      nsm_put(r->model, key, b.p, b.len));
-	} else {
-		TRACE(r, "DELETE %s", key);
-		CHECK(r, nsh_delete(r->h, r->root, key),
-		      nsm_delete(r->model, key));
-	}
+	return kinds[rnd(r, 11)] | modes[rnd(r, 6)];
 }
 
 static void op_create(struct run *r)
 {
 	struct nsm_dir *d = pick_dir(r);
 	const char *name = pick_name(r);
-	uint64_t kind = rnd(r, 5);
-	uint32_t mode = kind < 2    ? S_IFDIR | 0755
-			: kind == 4 ? S_IFLNK | 0777
-				    : S_IFREG | 0644;
+	struct rpc_mknod req = { .mode = pick_mode(r), .rdev = 0x103,
+				 .uid = NSM_ID + (uint32_t)rnd(r, 3),
+				 .gid = NSM_ID + (uint32_t)rnd(r, 3),
+				 .flags = RPC_MKNOD_EXCL };
+	struct rpc_mknod_rsp rsp;
+	uint32_t status, want;
 
-	TRACE(r, "create %o %s in %s", mode, name, d->up ? d->name : ":");
-	CHECK(r, nsh_mknod(r->h, ino_of(r, d), name, mode, NULL),
-	      nsm_create(d, name, kind < 2, kind == 4));
+	TRACE(r, "create %o %s in %s", req.mode, name, d->up ? d->name : ":");
+	req.dir = ino_of(r, d);
+	req.name = wire_cstr(name);
+	if (S_ISLNK(req.mode))
+		req.target = wire_cstr("target");
+	want = nsm_create(d, name, req.mode, req.uid, req.gid);
+	if (S_ISREG(req.mode) && rnd(r, 4) == 0)
+		req.flags = 0; /* open(O_CREAT) takes what is there */
+	status = NSH(r->h, mknod, mknod_rsp, &req, &rsp);
+	if (want == RPC_STATUS_EXIST && req.flags == 0) {
+		CHECK(r, status, nsm_dir_of(d, name) != NULL
+					 ? RPC_STATUS_ISDIR : 0);
+		MUST(r, status != 0 || !rsp.created);
+		return;
+	}
+	CHECK(r, status, want);
+	if (status != 0)
+		return;
+	MUST(r, rsp.created);
+	if (S_ISCHR(req.mode) || S_ISBLK(req.mode))
+		nsm_file_of(d, name)->rdev = req.rdev;
+	expect_attr(r, &rsp.attr, S_ISDIR(req.mode)
+					  ? &nsm_dir_of(d, name)->m
+					  : &nsm_file_of(d, name)->m);
 }
 
 static void op_remove(struct run *r)
@@ -235,9 +205,13 @@ static void op_rename(struct run *r)
 {
 	struct nsm_dir *d = pick_dir(r), *d2 = pick_dir(r);
 	const char *name = pick_name(r), *name2 = pick_name(r);
+	bool noreplace = rnd(r, 4) == 0;
+	struct rpc_rename req;
+	struct rpc_rename_rsp rsp;
 
 	if (rnd(r, 2) == 0)
 		d2 = d;
+	memset(&req, 0, sizeof(req));
 	TRACE(r, "rename %s in %s to %s in %s", name, d->up ? d->name : ":",
 	      name2, d2->up ? d2->name : ":");
 	if (rnd(r, 4) == 0) {
@@ -246,8 +220,13 @@ static void op_rename(struct run *r)
 		      nsm_exchange(d, name, d2, name2));
 		return;
 	}
-	CHECK(r, nsh_rename(r->h, ino_of(r, d), name, ino_of(r, d2), name2),
-	      nsm_rename(d, name, d2, name2));
+	req.dir = ino_of(r, d);
+	req.name = wire_cstr(name);
+	req.dir2 = ino_of(r, d2);
+	req.name2 = wire_cstr(name2);
+	req.flags = noreplace ? RPC_RENAME_NOREPLACE : 0;
+	CHECK(r, NSH(r->h, rename, rename_rsp, &req, &rsp),
+	      nsm_rename(d, name, d2, name2, noreplace));
 }
 
 static void op_link(struct run *r)
@@ -262,22 +241,40 @@ static void op_link(struct run *r)
 		      nsm_link(f.file, d, name));
 }
 
+static void op_write(struct run *r, struct handle *f)
+{
+	struct rpc_write req = { .ino = f->ino };
+	bool append = rnd(r, 3) == 0;
+	uint64_t at = append ? 0 : rnd(r, 2000);
+	struct rpc_write_rsp rsp;
+	struct content b;
+
+	if (append && f->file->size > NSM_BYTES - 700)
+		return;
+	content_pick(r, &b, ino_shard(f->ino), at,
+		     1 + (rnd(r, 4) == 0 ? rnd(r, 699) : rnd(r, 40)));
+	req.flags = append ? RPC_WRITE_APPEND : 0;
+	req.extents = wire_vec_bytes(&b.extents);
+	req.data = wire_bytes(b.data.data, b.data.len);
+	CHECK(r, NSH(r->h, write, write_rsp, &req, &rsp), 0);
+	MUST(r, rsp.pos == (append ? f->file->size : 0));
+	nsm_write(f->file, append ? f->file->size : at, b.bytes, b.len);
+	MUST(r, rsp.attr.size == f->file->size);
+	content_fini(&b);
+}
+
 static void op_bytes_of(struct run *r, struct handle *f)
 {
-	struct wire_bytes b = pick_bytes(r);
 	uint64_t at = rnd(r, 2000);
 
 	TRACE(r, "bytes of %lx", (unsigned long)f->ino);
-	if (f->file->symlink) {
+	if (!nsm_is_regular(f->file)) {
 		CHECK(r, nsh_truncate(r->h, f->ino, at), RPC_STATUS_INVAL);
-		return;
-	}
-	if (rnd(r, 3) == 0) {
+	} else if (rnd(r, 3) == 0) {
 		CHECK(r, nsh_truncate(r->h, f->ino, at), 0);
 		nsm_truncate(f->file, at);
-	} else if (b.len > 0) {
-		CHECK(r, nsh_write(r->h, f->ino, at, b), 0);
-		nsm_write(f->file, at, b.p, b.len);
+	} else {
+		op_write(r, f);
 	}
 }
 
@@ -287,18 +284,6 @@ static void op_bytes(struct run *r)
 
 	if (pick_file(r, &f))
 		op_bytes_of(r, &f);
-}
-
-static void expect_bytes(struct run *r, uint64_t ino, struct nsm_file *f)
-{
-	uint8_t got[NSM_BYTES];
-
-	if (f->symlink)
-		return;
-	CHECK(r, nsh_bytes(r->h, ino, 0, sizeof(got), got), 0);
-	assert_memory_equal(got, f->bytes, f->size);
-	for (size_t i = f->size; i < sizeof(got); i++)
-		assert_int_equal(got[i], 0);
 }
 
 static void op_open(struct run *r)
@@ -318,7 +303,8 @@ static void op_open(struct run *r)
 		nsh_open(r->h, o->ino);
 	} else if (rnd(r, 2) == 0) {
 		CHECK(r, nsh_getattr(r->h, o->ino, &a), 0);
-		assert_int_equal(a.nlink, o->file->nlink);
+		MUST(r, a.nlink == o->file->nlink);
+		expect_attr(r, &a, &o->file->m);
 		expect_bytes(r, o->ino, o->file);
 		op_bytes_of(r, o);
 	} else {
@@ -328,17 +314,147 @@ static void op_open(struct run *r)
 	}
 }
 
-static void op_chmod(struct run *r)
-{
-	struct nsm_dir *d = pick_dir(r);
-	struct rpc_setattr req = { .ino = ino_of(r, d), .valid = RPC_SET_MODE,
-				   .mode = 0700 };
-	struct rpc_attr_rsp rsp;
+/* --- attributes --- */
 
-	TRACE(r, "chmod");
-	CHECK(r, NSH(r->h, setattr, attr_rsp, &req, &rsp), 0);
-	d->implicit = false;
+/* A directory (d), or a file that has a name. */
+struct thing {
+	uint64_t ino;
+	struct nsm_dir *d;
+	struct nsm_meta *m;
+};
+
+static bool pick_thing(struct run *r, struct thing *ret)
+{
+	struct handle f;
+
+	*ret = (struct thing){ .d = NULL };
+	if (rnd(r, 2) == 0) {
+		if (!pick_file(r, &f))
+			return false;
+		ret->ino = f.ino;
+		ret->m = &f.file->m;
+		return true;
+	}
+	ret->d = pick_dir(r);
+	ret->ino = ino_of(r, ret->d);
+	ret->m = &ret->d->m;
+	return true;
 }
+
+static int64_t pick_time(struct run *r)
+{
+	return (rnd(r, 2) == 0 ? NSH_START : -5) +
+	       (int64_t)rnd(r, 20000000000) + 6;
+}
+
+static void set_owner_mode(struct nsm_meta *m, const struct rpc_setattr *q)
+{
+	if (q->valid & RPC_SET_KILL_SUID && !S_ISDIR(m->mode)) {
+		m->mode &= ~(uint32_t)S_ISUID;
+		if (m->mode & S_IXGRP)
+			m->mode &= ~(uint32_t)S_ISGID;
+	}
+	if (q->valid & RPC_SET_UID)
+		m->uid = q->uid;
+	if (q->valid & RPC_SET_GID)
+		m->gid = q->gid;
+	if (q->valid & RPC_SET_MODE)
+		m->mode = (m->mode & S_IFMT) | q->mode;
+}
+
+static void op_setattr(struct run *r)
+{
+	const uint32_t any = RPC_SET_MODE | RPC_SET_UID | RPC_SET_GID;
+	struct rpc_setattr req = { .valid = (uint32_t)rnd(r, 64) &
+					    ~(uint32_t)RPC_SET_SIZE };
+	struct rpc_attr_rsp rsp;
+	struct thing t;
+
+	TRACE(r, "setattr %x", req.valid);
+	if (!pick_thing(r, &t))
+		return;
+	req.ino = t.ino;
+	req.mode = pick_mode(r) & 07777;
+	req.uid = NSM_ID + (uint32_t)rnd(r, 3);
+	req.gid = NSM_ID + (uint32_t)rnd(r, 3);
+	req.atime = pick_time(r);
+	req.mtime = pick_time(r);
+	if (req.valid & (RPC_SET_UID | RPC_SET_GID) && rnd(r, 2) == 0)
+		req.valid |= RPC_SET_KILL_SUID;
+	if (rnd(r, 4) == 0) /* wins over a time that is told */
+		req.valid |= RPC_SET_ATIME_NOW | RPC_SET_MTIME_NOW;
+	CHECK(r, NSH(r->h, setattr, attr_rsp, &req, &rsp), 0);
+	set_owner_mode(t.m, &req);
+	if (req.valid & RPC_SET_ATIME)
+		t.m->atime = req.atime;
+	if (req.valid & RPC_SET_MTIME)
+		t.m->mtime = req.mtime;
+	if (req.valid & RPC_SET_ATIME_NOW)
+		t.m->atime = rsp.attr.atime;
+	if (req.valid & RPC_SET_MTIME_NOW)
+		t.m->mtime = rsp.attr.mtime;
+	if (req.valid & RPC_SET_MTIME_NOW)
+		MUST(r, rsp.attr.mtime > NSH_START &&
+				rsp.attr.mtime <= nsh_now(r->h));
+	if (t.d != NULL && req.valid & any)
+		t.d->implicit = false;
+	expect_attr(r, &rsp.attr, t.m);
+}
+
+static const char *const xattrs[] = { "user.a", "user.a.b", "user.b",
+				      "trusted.c", "user.s3.x", "" };
+enum { SETTABLE = 4 };
+
+static void op_setxattr(struct run *r, const struct thing *t)
+{
+	uint64_t i = rnd(r, 6), flags = rnd(r, 3);
+	struct rpc_setxattr req = { .ino = t->ino,
+				    .name = wire_cstr(xattrs[i]),
+				    .flags = (uint32_t)flags };
+	struct rpc_empty_rsp rsp;
+	char value[24] = "";
+	uint32_t status;
+
+	if (rnd(r, 4) != 0)
+		snprintf(value, sizeof(value), "v%lu",
+			 (unsigned long)rnd(r, 1000000));
+	TRACE(r, "setxattr %s", xattrs[i]);
+	req.value = wire_cstr(value);
+	status = NSH(r->h, setxattr, empty_rsp, &req, &rsp);
+	CHECK(r, status,
+	      i < SETTABLE ? nsm_setxattr(t->m, xattrs[i], value,
+					  flags == RPC_XATTR_CREATE,
+					  flags == RPC_XATTR_REPLACE)
+	      : i == SETTABLE ? RPC_STATUS_NOTSUP
+			      : RPC_STATUS_RANGE);
+	if (status == 0 && t->d != NULL)
+		t->d->implicit = false;
+}
+
+static void op_xattr(struct run *r)
+{
+	struct rpc_removexattr req;
+	struct rpc_empty_rsp rsp;
+	struct thing t;
+	uint64_t i;
+
+	if (!pick_thing(r, &t))
+		return;
+	if (rnd(r, 3) != 0) {
+		op_setxattr(r, &t);
+		return;
+	}
+	i = rnd(r, SETTABLE + 1);
+	TRACE(r, "removexattr %s", xattrs[i]);
+	memset(&req, 0, sizeof(req));
+	req.ino = t.ino;
+	req.name = wire_cstr(xattrs[i]);
+	CHECK(r, NSH(r->h, removexattr, empty_rsp, &req, &rsp),
+	      i == SETTABLE ? RPC_STATUS_NOTSUP
+			    : nsm_removexattr(t.m, xattrs[i]));
+}
+
+/* --- segments --- */
 
 static void look(struct run *r, struct nsm_dir *d, uint64_t ino,
 		 struct wire_attr v[], size_t max)
@@ -382,211 +498,48 @@ static void op_split(struct run *r)
 		assert_int_equal(a->change, b->change);
 		assert_int_equal(a->data_version, b->data_version);
 	}
-	r->splits += status == 0;
+	r->n.splits += status == 0;
 	if (status != 0 && status != RPC_STATUS_RANGE)
 		CHECK(r, status, RPC_STATUS_INVAL);
-	r->refused += status == RPC_STATUS_INVAL;
 }
 
-/* --- comparing --- */
+/* --- runs --- */
 
-struct cursor {
-	struct run *r;
-	struct nsm_key *v;
-	size_t n, i;
-	const char *prefix, *after, *delimiter;
-};
-
-static bool starts(const char *s, const char *with)
+static void run_step(struct run *r)
 {
-	return strncmp(s, with, strlen(with)) == 0;
+	if (r->split && rnd(r, 6) == 0)
+		op_split(r);
+	switch (rnd(r, 24)) {
+	case 0:
+	case 1:
+	case 2: op_create(r); break;
+	case 3:
+	case 4: op_remove(r); break;
+	case 5:
+	case 6:
+	case 7: op_rename(r); break;
+	case 8: op_link(r); break;
+	case 9:
+	case 10: op_bytes(r); break;
+	case 11:
+	case 12: op_open(r); break;
+	case 13: op_setattr(r); break;
+	case 14: op_xattr(r); break;
+	case 15:
+	case 16:
+	case 17:
+	case 18: op_mpu(r); break;
+	case 19: op_copy(r); break;
+	case 20: op_get(r); break;
+	case 21: op_delete(r); break;
+	default: rnd(r, 4) == 0 ? op_delete(r) : op_put(r); break;
+	}
+	if (rnd(r, 30) == 0)
+		r->n.ended += nsh_work(r->h);
 }
 
-/* The next thing a listing should hold: a key, or a prefix of *ret_len. */
-static struct nsm_key *cursor_next(struct cursor *c, size_t *ret_len)
-{
-	for (; c->i < c->n; c->i++) {
-		struct nsm_key *k = &c->v[c->i];
-		char *at = NULL, cut[1024];
-
-		if (!starts(k->key, c->prefix))
-			continue;
-		if (c->delimiter[0] != 0)
-			at = strstr(k->key + strlen(c->prefix), c->delimiter);
-		*ret_len = at == NULL ? 0
-				      : (size_t)(at - k->key) +
-						strlen(c->delimiter);
-		snprintf(cut, sizeof(cut), "%s", k->key);
-		if (at != NULL)
-			cut[*ret_len] = 0;
-		if (strcmp(cut, c->after) <= 0)
-			continue;
-		c->i++;
-		while (at != NULL && c->i < c->n &&
-		       starts(c->v[c->i].key, cut))
-			c->i++;
-		return k;
-	}
-	return NULL;
-}
-
-static void list_one(void *arg, struct wire_bytes key, bool is_prefix,
-		     uint64_t size, struct wire_bytes etag)
-{
-	struct cursor *c = arg;
-	size_t len;
-	struct nsm_key *k = cursor_next(c, &len);
-
-	if (k == NULL) {
-		print_error("%s: it has %.*s too many\n", c->r->trace,
-			    (int)key.len,
-			    (const char *)key.p);
-		fail();
-		return;
-	}
-	if (key.len != (is_prefix ? len : strlen(k->key)) ||
-	    memcmp(key.p, k->key, key.len) != 0 || is_prefix != (len > 0)) {
-		print_error("%s: it has %.*s, want %s (%zu)\n", c->r->trace,
-			    (int)key.len,
-			    (const char *)key.p, k->key, len);
-		fail();
-	}
-	if (!is_prefix) {
-		assert_int_equal(size, k->file == NULL || k->file->symlink
-					       ? 0
-					       : k->file->size);
-		assert_true(etag.len >= 32);
-	}
-}
-
-static void expect_list(struct run *r, const char *prefix, const char *after,
-			const char *delimiter, uint32_t page)
-{
-	struct cursor c = { .r = r, .prefix = prefix, .after = after,
-			    .delimiter = delimiter };
-	struct nsm_key *k;
-	size_t len;
-
-	c.n = nsm_keys(r->model, &c.v);
-	TRACE(r, "LIST prefix=%s after=%s delimiter=%s page=%u", prefix, after,
-	      delimiter, page);
-	CHECK(r, nsh_list(r->h, r->root, prefix, after, delimiter, page,
-			  list_one, &c), 0);
-	k = cursor_next(&c, &len);
-	if (k != NULL) {
-		print_error("%s: LIST lacks %s\n", r->trace, k->key);
-		fail();
-	}
-	nsm_keys_free(c.v, c.n);
-}
-
-struct rows {
-	struct run *r;
-	struct nsm_dir *d;
-	char last[64];
-	size_t n;
-};
-
-static void row_one(void *arg, struct wire_bytes name, uint32_t mode,
-		    bool shadowed, const struct wire_attr *attr)
-{
-	struct rows *rows = arg;
-	char text[64];
-	bool dir = S_ISDIR(mode);
-	struct nsm_file *f;
-
-	snprintf(text, sizeof(text), "%.*s", (int)name.len,
-		 (const char *)name.p);
-	assert_true(rows->n == 0 || strcmp(rows->last, text) < 0);
-	strcpy(rows->last, text);
-	rows->n++;
-	if (dir) {
-		struct nsm_dir *c;
-		unsigned nlink = 2;
-
-		text[strlen(text) - 1] = 0;
-		c = nsm_dir_of(rows->d, text);
-		assert_non_null(c);
-		for (size_t i = 0; i < c->n; i++)
-			nlink += c->v[i].dir != NULL;
-		if (attr->nlink != 1 || !rows->r->split)
-			assert_int_equal(attr->nlink, nlink);
-		assert_int_equal(!!(attr->flags & WIRE_ATTR_IMPLICIT),
-				 c->implicit);
-		return;
-	}
-	f = nsm_file_of(rows->d, text);
-	assert_non_null(f);
-	assert_int_equal(attr->nlink, f->nlink);
-	assert_int_equal(S_ISLNK(mode), f->symlink);
-	if (!f->symlink)
-		assert_int_equal(attr->size, f->size);
-	assert_int_equal(shadowed, nsm_dir_of(rows->d, text) != NULL);
-}
-
-static void expect_dir(struct run *r, struct nsm_dir *d)
-{
-	struct rows rows = { .r = r, .d = d };
-	struct nsm_file *marker = nsm_file_of(d, "");
-	size_t want = d->n;
-
-	want -= marker != NULL && marker->size == 0 && !marker->symlink;
-	TRACE(r, "READDIR %s", d->up ? d->name : ":");
-	CHECK(r, nsh_readdir(r->h, ino_of(r, d), 1 + (uint32_t)rnd(r, 5),
-			     row_one, &rows), 0);
-	assert_int_equal(rows.n, want);
-	for (size_t i = 0; i < d->n; i++)
-		if (d->v[i].dir != NULL)
-			expect_dir(r, d->v[i].dir);
-}
-
-static void expect_objects(struct run *r)
-{
-	struct rpc_object_rsp o;
-	struct nsm_key *v;
-	size_t n = nsm_keys(r->model, &v);
-	uint64_t bytes = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		struct nsm_file *f = v[i].file;
-
-		TRACE(r, "GET %s", v[i].key);
-		CHECK(r, nsh_object(r->h, r->root, v[i].key, 0, UINT64_MAX,
-				    &o), 0);
-		if (f == NULL || f->symlink) {
-			assert_int_equal(o.attr.size, 0);
-			assert_true(o.special.len > 0);
-			continue;
-		}
-		assert_int_equal(o.attr.size, f->size);
-		bytes += f->nlink == 1 ? f->size : 0;
-		expect_bytes(r, o.attr.ino, f);
-	}
-	nsm_keys_free(v, n);
-}
-
-static void expect_all(struct run *r)
-{
-	static const char *const prefixes[] = { "", "a", "a/", "a/b", "b/",
-						"a-", "a//", "./", "zz" };
-	static const char *const delimiters[] = { "", "/", "a", "//", "/a",
-						  "-" };
-
-	for (int i = 0; i < 12; i++) {
-		char after[128] = "";
-
-		if (rnd(r, 2) == 0)
-			strcpy(after, pick_key(r));
-		expect_list(r, prefixes[rnd(r, 9)], after,
-			    delimiters[i < 6 ? (uint64_t)i : rnd(r, 6)],
-			    1 + (uint32_t)rnd(r, i < 4 ? 1000 : 5));
-	}
-	expect_dir(r, r->model);
-	expect_objects(r);
-	assert_int_equal(nsh_check(r->h), 0);
-}
-
-static unsigned run_seed(uint64_t seed, unsigned shards, int steps, bool split)
+static void run_seed(uint64_t seed, unsigned shards, bool split,
+		     struct counts *sum)
 {
 	struct run r = { .rng = (seed + 1) * 0x9e3779b97f4a7c15,
 			 .split = split };
@@ -594,56 +547,55 @@ static unsigned run_seed(uint64_t seed, unsigned shards, int steps, bool split)
 	r.h = nsh_new_spread(SHARD, shards, 1 + (unsigned)(seed % 7), seed);
 	r.root = nsh_root(r.h, 5);
 	r.model = nsm_new();
-	for (int i = 0; i < steps; i++) {
-		if (split && rnd(&r, 6) == 0)
-			op_split(&r);
-		switch (rnd(&r, 12)) {
-		case 0: op_create(&r); break;
-		case 1: op_create(&r); break;
-		case 2: op_remove(&r); break;
-		case 3: op_rename(&r); break;
-		case 4: op_rename(&r); break;
-		case 5: op_link(&r); break;
-		case 6: op_bytes(&r); break;
-		case 7: op_open(&r); break;
-		case 8: rnd(&r, 4) == 0 ? op_chmod(&r) : op_open(&r); break;
-		default: op_s3(&r); break;
-		}
+	for (int i = 0; i < STEPS; i++) {
+		run_step(&r);
 		if (i % 60 == 59)
 			expect_all(&r);
 	}
 	expect_all(&r);
-	for (int i = 0; i < HANDLES; i++) {
-		if (r.open[i].file == NULL)
-			continue;
-		nsh_close(r.h, r.open[i].ino);
-		nsm_file_unref(r.open[i].file);
-	}
-	assert_int_equal(nsh_count(r.h, NS_T_OPEN), 0);
+	expect_nothing(&r);
 	nsm_free(r.model);
 	assert_int_equal(nsh_free(r.h), 0);
-	return r.splits;
+	sum->splits += r.n.splits;
+	sum->copies += r.n.copies;
+	sum->shared += r.n.shared;
+	sum->parts += r.n.parts;
+	sum->completes += r.n.completes;
+	sum->refused += r.n.refused;
+	sum->ended += r.n.ended;
+}
+
+static uint64_t number_of(const char *name, uint64_t other)
+{
+	const char *text = getenv(name);
+
+	return text == NULL ? other : strtoull(text, NULL, 10);
 }
 
 static void run_seeds(unsigned shards, bool split)
 {
 	const char *one = getenv("NS_MODEL_SEED");
-	const char *many = getenv("NS_MODEL_SEEDS");
-	uint64_t n = many == NULL ? 24 : strtoull(many, NULL, 10);
-	uint64_t splits = 0;
+	uint64_t n = one != NULL ? 1 : number_of("NS_MODEL_SEEDS", 24);
+	uint64_t first = one != NULL ? strtoull(one, NULL, 10)
+				     : number_of("NS_MODEL_FIRST", 0);
+	struct counts c = { 0 };
 
-	if (one != NULL) {
-		(void)run_seed(strtoull(one, NULL, 10), shards, STEPS, split);
-		return;
-	}
-	for (uint64_t seed = 0; seed < n; seed++) {
+	for (uint64_t seed = first; seed < first + n; seed++) {
 		print_message("# seed %lu, %u shards%s\n",
 			      (unsigned long)seed, shards,
 			      split ? ", splits" : "");
-		splits += run_seed(seed, shards, STEPS, split);
+		run_seed(seed, shards, split, &c);
 	}
-	if (split)
-		assert_true(splits > 10 * n);
+	print_message("# summary: %lu seeds, %u shards: %u operations, "
+		      "%u splits, %u copies (%u by reference), %u parts, "
+		      "%u uploads completed, %u conditions that fail\n",
+		      (unsigned long)n, shards, (unsigned)n * STEPS, c.splits,
+		      c.copies, c.shared, c.parts, c.completes, c.refused);
+	if (one != NULL)
+		return;
+	assert_true(!split || c.splits > 5 * n);
+	assert_true(c.shared > n && c.parts > 10 * n && c.completes > n &&
+		    c.refused > 10 * n && c.ended > n);
 }
 
 static void test_random_operations(void **state)

@@ -42,17 +42,15 @@ static int teardown(void **state)
 	return nsh_free(f->h) == 0 ? 0 : -1;
 }
 
-static void list_add(void *arg, struct wire_bytes key, bool is_prefix,
-		     uint64_t size, struct wire_bytes etag)
+static void list_add(void *arg, const struct nsh_listed *e)
 {
 	struct fix *f = arg;
 	size_t n = strlen(f->list);
 
-	(void)size;
-	assert_true(is_prefix || etag.len > 0);
+	assert_true(e->is_prefix || e->etag.len > 0);
 	snprintf(f->list + n, sizeof(f->list) - n, "%s%s%.*s",
-		 n > 0 ? " " : "", is_prefix ? "+" : "", (int)key.len,
-		 (const char *)key.p);
+		 n > 0 ? " " : "", e->is_prefix ? "+" : "", (int)e->key.len,
+		 (const char *)e->key.p);
 }
 
 static const char *list(struct fix *f, const char *prefix,
@@ -446,13 +444,9 @@ static void test_look_is_no_lock(void **state)
 	nsh_end_all(f->h);
 }
 
-static void note_listed(void *arg, struct wire_bytes key, bool is_prefix,
-			uint64_t size, struct wire_bytes etag)
+static void note_listed(void *arg, const struct nsh_listed *e)
 {
-	(void)key;
-	(void)is_prefix;
-	(void)size;
-	(void)etag;
+	(void)e;
 	++*(unsigned *)arg;
 }
 
