@@ -205,6 +205,15 @@ tests_fault_crash_clean_LDFLAGS = -Wl,--wrap=raft_check_roll \
 	-Wl,--wrap=raft_snaps_release -Wl,--wrap=shard_clean_count
 TESTS += tests/fault/crash_clean
 
+# crash states of the chunks, and of their cleaner
+check_PROGRAMS += tests/fault/crash_chunk
+tests_fault_crash_chunk_SOURCES = tests/fault/crash_chunk.c $(CRASH_MAIN)
+tests_fault_crash_chunk_LDADD = tests/lib/libcrash.a $(LIB_STORAGED)
+tests_fault_crash_chunk_LDFLAGS = -Wl,--wrap=chunk_save_soon \
+	-Wl,--wrap=seg_append -Wl,--wrap=chunk_batch_move \
+	-Wl,--wrap=seg_segments -Wl,--wrap=chunk_segments_live
+TESTS += tests/fault/crash_chunk
+
 # directories all over the shards, on simulated machines
 check_PROGRAMS += tests/sim/sim_tree
 tests_sim_sim_tree_SOURCES = \

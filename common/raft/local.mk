@@ -26,8 +26,11 @@ tests_unit_test_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft
 
 check_PROGRAMS += tests/fault/crash_raft
-tests_fault_crash_raft_SOURCES = tests/fault/crash_raft.c $(CRASH_MAIN)
+tests_fault_crash_raft_SOURCES = tests/fault/crash_raft.c \
+	tests/fault/crash_raft.h tests/fault/crash_raft_lead.c $(CRASH_MAIN)
 tests_fault_crash_raft_LDADD = tests/lib/libcrash.a $(LIB_RAFT) $(LIB_ROWS)
+tests_fault_crash_raft_LDFLAGS = -Wl,--wrap=rows_batch_write \
+	-Wl,--wrap=raft_start_open
 TESTS += tests/fault/crash_raft
 
 # Simulated machines; also for simulators of what runs on top.

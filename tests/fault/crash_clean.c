@@ -11,11 +11,13 @@
  * by then: as the last checkpoint left them, or as the database wrote them by
  * itself since; of some images they are gone, or an old copy is there. Each
  * image is started and every object read; of some the start is cut as well, or
- * the cleaner runs on it and all is read once more.
+ * done twice: the second one must find the same and change nothing; or the
+ * cleaner runs on it and all is read once more.
  *
  * Mutations (made by the linker, --wrap) leave out one thing; each must be
  * noticed.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,12 +44,13 @@
 #define STORE { 1, 2 }
 
 /* What is counted. */
-enum { FREED, COPIED, MOVES, DOUBTS, CUT, LATE };
+enum { FREED, COPIED, MOVES, DOUBTS, CUT, LATE, AGAIN };
 
 static const char *const counts[] = {
 	[FREED] = "segments freed", [COPIED] = "bytes copied",
 	[MOVES] = "moves", [DOUBTS] = "groups in doubt",
-	[CUT] = "starts cut", [LATE] = "late starts", NULL,
+	[CUT] = "starts cut", [LATE] = "late starts",
+	[AGAIN] = "starts done again", NULL,
 };
 
 /* --- what is stored --- */
@@ -129,6 +132,7 @@ enum mutation {
 	UNCOUNTED,  /* moves do not count */
 	UNHELD,     /* row snapshots decide between copy and commit */
 	ONCE,       /* one walk, whatever it found */
+	WRITES,     /* each start makes a file */
 };
 
 static enum mutation mutation;
@@ -385,8 +389,21 @@ static void proc_open_clean(struct proc *p)
 	compact_add_head(p->compact, &head);
 }
 
-/* The shards lead, everything in the log is applied; or bad is set. */
-static void proc_begin(struct proc *p)
+/* Each one leaves a file, as nobody who starts must. */
+static void proc_litter(struct proc *p)
+{
+	struct vfs *vfs = crashfs_vfs(p->fs);
+	static unsigned n;
+	struct vfs_file *f;
+	char name[20];
+
+	(void)snprintf(name, sizeof name, "snap/x%u", ++n);
+	if (vfs->ops->open(vfs, name, O_RDWR | O_CREAT, 0644, &f) == 0)
+		vfs->ops->close(f);
+}
+
+/* As far as what was on the disk goes: nothing is new yet; or bad is set. */
+static void proc_recover(struct proc *p)
 {
 	const uint64_t voter = VOTER;
 	struct errbuf e = { "" };
@@ -404,6 +421,13 @@ static void proc_begin(struct proc *p)
 	if (rv != 0 && p->bad[0] == '\0')
 		(void)snprintf(p->bad, sizeof p->bad, "no start: %.200s",
 			       e.text);
+	if (mutation == WRITES)
+		proc_litter(p);
+}
+
+/* The shards lead, everything in the log is applied; or bad is set. */
+static void proc_begin(struct proc *p)
+{
 	if (p->bad[0] != '\0')
 		return;
 	for (unsigned i = 0; i < LOOPS; i++)
@@ -415,9 +439,9 @@ static void proc_begin(struct proc *p)
 		proc_bad(p, "nobody leads", p->leads, 0);
 }
 
-static struct proc *proc_start(struct crash_run *r, struct model *m,
-			       struct crashfs *fs,
-			       struct rows_mem_image *image, bool dead)
+static struct proc *proc_new(struct crash_run *r, struct model *m,
+			     struct crashfs *fs, struct rows_mem_image *image,
+			     bool dead)
 {
 	struct proc *p = calloc(1, sizeof *p);
 
@@ -436,6 +460,16 @@ static struct proc *proc_start(struct crash_run *r, struct model *m,
 			p->ops[i][k] = (struct op){ p, &m->keys[i][k] };
 	if (rows_back_mem(image, &p->back) != 0)
 		abort();
+	proc_recover(p);
+	return p;
+}
+
+static struct proc *proc_start(struct crash_run *r, struct model *m,
+			       struct crashfs *fs,
+			       struct rows_mem_image *image, bool dead)
+{
+	struct proc *p = proc_new(r, m, fs, image, dead);
+
 	proc_begin(p);
 	return p;
 }
@@ -573,6 +607,55 @@ struct life {
 
 static void life_draw(void *arg);
 
+/* What a start found; not how often rows in doubt were looked through. */
+struct found {
+	uint64_t term[LOOPS], vote[LOOPS], applied[LOOPS];
+	uint64_t first[LOOPS], last[LOOPS];
+	uint64_t disk;
+};
+
+static void proc_found(struct proc *p, struct found *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	ret->disk = crashfs_hash(p->fs);
+	for (unsigned i = 0; i < LOOPS && p->bad[0] == '\0'; i++) {
+		struct raft_group *g = raft_host_find(
+			shard_set_host(p->set[i]), (uint16_t)(i + LOOPS));
+
+		ret->term[i] = g->term;
+		ret->vote[i] = g->vote;
+		ret->applied[i] = g->applied;
+		ret->first[i] = g->log.first;
+		ret->last[i] = rlog_last(&g->log);
+	}
+}
+
+/* A start that comes to nothing, and another one: nobody sees that it was. */
+static void check_again(struct crash_run *r, struct model *m,
+			struct crashfs *fs, struct rows_mem_image *image)
+{
+	uint64_t seed = r->rng;
+	struct found found[2];
+
+	r->n[AGAIN]++;
+	for (int i = 0; i < 2 && r->bad == 0; i++) {
+		struct proc *p;
+
+		r->rng = seed;
+		p = proc_new(r, m, fs, image, true);
+		proc_found(p, &found[i]);
+		if (p->bad[0] != '\0')
+			crash_run_bad(r, p->bad);
+		proc_stop(p);
+	}
+	if (r->bad > 0)
+		return;
+	if (found[0].disk != found[1].disk)
+		crash_run_bad(r, "started again, the disk changed");
+	else if (memcmp(&found[0], &found[1], sizeof found[0]) != 0)
+		crash_run_bad(r, "started again, something else is found");
+}
+
 static void check_image(struct crash_run *r, struct model *m,
 			struct crashfs *fs, struct rows_mem_image *image,
 			unsigned depth)
@@ -584,6 +667,8 @@ static void check_image(struct crash_run *r, struct model *m,
 
 	r->states++;
 	lying = NULL;
+	if (rng(r, 4) == 0)
+		check_again(r, m, fs, image);
 	if (depth == 0 && rng(r, 4) == 0)
 		crashfs_set_hook(fs, life_draw, &cut);
 	p = proc_start(r, m, fs, image, true);
@@ -940,6 +1025,7 @@ static const struct crash_mutation mutations[] = {
 	{ "moves are not counted", set_mutation, UNCOUNTED },
 	{ "a row snapshot between copy and commit", set_mutation, UNHELD },
 	{ "one walk is enough", set_mutation, ONCE },
+	{ "each start writes something", set_mutation, WRITES },
 };
 
 static const struct crash_test test = {

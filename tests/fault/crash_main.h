@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define CRASH_BAD 256   /* bytes of what is wrong, with the NUL */
-#define CRASH_COUNTS 6
+#define CRASH_COUNTS 8
 
 /* A run of histories. */
 struct crash_run {

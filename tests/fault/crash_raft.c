@@ -15,10 +15,13 @@
  * the log does not have. Segments are small, so need, copies and frees are
  * at work all the time. Of some images the rows are gone, or an old copy of
  * them is there: then the row snapshots of the groups with one voter must make
- * them again.
+ * them again. Some starts are cut as well, and some are done twice: the second
+ * one must find the same and change nothing.
  *
- * Mutations leave out one thing of truncation; each must be noticed.
+ * Mutations leave out one thing of truncation, or of a start; each must be
+ * noticed.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,82 +30,25 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
-#include "common/raft/raft_check.h"
-#include "common/raft/raft_gate.h"
-#include "common/raft/raft_impl.h"
-#include "common/raft/raft_snap.h"
 #include "common/rows/rows_applied.h"
 #include "common/seg/seg_int.h"
-#include "tests/fault/crash_main.h"
-#include "tests/lib/crashfs.h"
-#include "tests/lib/minienv.h"
-#include "tests/lib/slowwork.h"
-
-enum { BUSY, IDLE, FOLLOW, GROUPS };
-#define ME 1
-#define INDEXES 6000 /* of a group in a history */
+#include "tests/fault/crash_raft.h"
 
 /* What is counted. */
-enum { FREES, COPIES, LATE, SNAPS, RESTORED, TAILS };
+enum { FREES, COPIES, LATE, SNAPS, RESTORED, TAILS, CUT, AGAIN };
 
 static const char *const counts[] = {
 	[FREES] = "frees", [COPIES] = "copies", [LATE] = "late starts",
 	[SNAPS] = "row snapshots", [RESTORED] = "groups made again",
-	[TAILS] = "tails lost", NULL,
-};
-
-/* What was promised about the group that follows. */
-struct follow {
-	uint64_t stored;               /* entries the leader was told of */
-	uint64_t term[INDEXES];        /* of them */
-	uint64_t told_term, told_vote; /* to any peer */
-	/* the scripted leader: what it sent last */
-	uint64_t leader, lead_term, sent, sent_term[INDEXES], commit;
-	uint64_t number[4], session;   /* frames */
-};
-
-struct model {
-	uint64_t chain[GROUPS][INDEXES]; /* state behind each command */
-	uint64_t index[GROUPS];          /* highest applied anywhere */
-	uint64_t told[GROUPS];           /* highest index a client heard of */
-	uint64_t acked[GROUPS];          /* ... that no power cut may take */
-	struct follow f;
-};
-
-/* A process. */
-struct proc {
-	struct crash_run *run;
-	struct model *m;
-	struct crashfs *fs;
-	struct minienv *mini;
-	struct env *env;
-	struct seg_head *log;
-	struct seg_port *port;
-	struct rows_back *back;
-	struct rows *rows;
-	struct rows_txn *txn;
-	struct raft_host *host;
-	struct raft_check *check;
-	struct raft_gate gate;
-	struct raft_start *start;
-	struct raft_snaps *snaps;
-	bool partial;                    /* without the group that follows */
-	struct raft_group *groups[GROUPS];
-	uint64_t chain[GROUPS], applied[GROUPS];
-	/* entries that were no commands, not in the rows yet; 0: none */
-	uint64_t passed[GROUPS], passed_term[GROUPS];
-	struct seg_free frees[64];
-	unsigned n_frees;
-	bool dead;                       /* it only looks at an image */
-	struct slowwork slow;            /* from work() on */
-	char bad[CRASH_BAD];
+	[TAILS] = "tails lost", [CUT] = "starts cut",
+	[AGAIN] = "starts done again", NULL,
 };
 
 struct op {
 	struct raft_submit submit;
 };
 
-static void proc_bad(struct proc *p, const char *what, uint64_t a, uint64_t b)
+void proc_bad(struct proc *p, const char *what, uint64_t a, uint64_t b)
 {
 	crash_note(p->bad, what, a, b);
 }
@@ -205,175 +151,6 @@ static void on_failed(struct raft_submit *s, uint32_t status)
 {
 	(void)status;
 	free(CONTAINER_OF(s, struct op, submit));
-}
-
-/* --- what peers are told --- */
-
-static void told_term(struct follow *f, uint64_t term)
-{
-	if (term > f->told_term) {
-		f->told_term = term;
-		f->told_vote = 0;
-	}
-}
-
-static void on_message(struct proc *p, uint64_t to, const struct raft_message *m)
-{
-	struct follow *f = &p->m->f;
-	const struct raft_append_entries_result *a = &m->append_entries_result;
-	const struct raft_request_vote_result *v = &m->request_vote_result;
-
-	switch (m->type) {
-	case RAFT_APPEND_ENTRIES_RESULT:
-		told_term(f, a->term);
-		/* the current leader hears: all it sent up to there is here */
-		if (a->rejected != 0 || a->term != f->lead_term)
-			return;
-		for (uint64_t i = 1; i <= a->last_log_index && i <= f->sent; i++)
-			f->term[i] = f->sent_term[i];
-		if (a->last_log_index > f->stored)
-			f->stored = a->last_log_index;
-		return;
-	case RAFT_REQUEST_VOTE_RESULT:
-		if (v->pre_vote)
-			return;
-		told_term(f, v->term);
-		if (v->vote_granted && v->term == f->told_term) {
-			if (f->told_vote != 0 && f->told_vote != to)
-				proc_bad(p, "voted twice", v->term, to);
-			f->told_vote = to;
-		}
-		return;
-	default:
-		return;
-	}
-}
-
-static void on_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
-{
-	struct proc *p = arg;
-	struct raft_wire_frame w;
-	struct wire_reader r;
-	uint32_t n;
-
-	if (raft_frame_decode(&w, frame, len) != 0)
-		abort();
-	r = wire_vec_reader(w.messages, &n);
-	for (; n > 0; n--) {
-		struct raft_message m;
-		struct raft_extra x;
-		struct raft_item item;
-
-		memset(&m, 0, sizeof m);
-		raft_item_get(&r, &item);
-		if (raft_msg_decode(item.type, item.msg, &m, &x) == 0 &&
-		    !p->dead)
-			on_message(p, to, &m);
-	}
-}
-
-static void tell(struct proc *p, uint64_t from, uint8_t type,
-		 const struct buf *msg)
-{
-	struct follow *f = &p->m->f;
-	struct raft_item item = { FOLLOW, type, wire_bytes(msg->data,
-							    msg->len) };
-	struct raft_wire_frame w = {
-		.magic = RAFT_FRAME_MAGIC, .version = RAFT_FRAME_VERSION,
-		.session = f->session + from, .number = ++f->number[from],
-	};
-	struct wire_vec v;
-	struct buf b;
-
-	wire_vec_init(&v);
-	raft_item_put(&v, &item);
-	w.messages = wire_vec_bytes(&v);
-	buf_init(&b, 0);
-	if (raft_wire_frame_encode(&w, &b) != 0 ||
-	    raft_host_receive(p->host, from, b.data, b.len) != 0)
-		abort();
-	buf_fini(&b);
-	wire_vec_fini(&v);
-}
-
-/* --- the scripted leader --- */
-
-/* Entries from a point that the follower has, n new ones behind. */
-static void lead_append(struct proc *p, uint64_t prev, unsigned n)
-{
-	struct follow *f = &p->m->f;
-	uint8_t bytes[3000];
-	struct wire_vec v;
-	struct raft_wire_append w = {
-		.version = 0, .term = f->lead_term, .prev_index = prev,
-		.prev_term = f->sent_term[prev],
-	};
-	struct buf b;
-
-	wire_vec_init(&v);
-	for (unsigned i = 1; i <= n; i++) {
-		struct raft_wire_entry e = {
-			.term = f->lead_term, .type = RAFT_COMMAND,
-			.data = wire_bytes(bytes, 8 + rng(p->run, 900)),
-		};
-
-		for (size_t k = 0; k < e.data.len; k++)
-			bytes[k] = (uint8_t)(prev + i + k + f->lead_term);
-		raft_wire_entry_put(&v, &e);
-		f->sent_term[prev + i] = f->lead_term;
-	}
-	if (n > 0)
-		f->sent = prev + n;
-	w.commit = f->commit;
-	w.entries = wire_vec_bytes(&v);
-	buf_init(&b, 0);
-	if (raft_wire_append_encode(&w, &b) != 0)
-		abort();
-	tell(p, f->leader, RAFT_APPEND_ENTRIES, &b);
-	buf_fini(&b);
-	wire_vec_fini(&v);
-}
-
-/* Another leader, which has what is committed and maybe more. */
-static void lead_change(struct proc *p)
-{
-	struct follow *f = &p->m->f;
-	uint64_t keep = f->commit + rng(p->run, f->sent - f->commit + 1);
-
-	f->leader = 5 - f->leader; /* 2, 3 */
-	f->lead_term += 1 + rng(p->run, 2);
-	if (f->lead_term <= f->told_term)
-		f->lead_term = f->told_term + 1;
-	f->sent = keep;
-	/* what it does not have it replaces: nothing is promised any more */
-	if (f->stored > keep)
-		f->stored = keep;
-	lead_append(p, keep, 1);
-}
-
-static void ask_vote(struct proc *p)
-{
-	struct follow *f = &p->m->f;
-	struct raft_message m = { .type = RAFT_REQUEST_VOTE };
-	struct raft_extra none = { .stamp = 0 };
-	uint64_t from = 2 + rng(p->run, 2);
-	uint64_t term = f->told_term > f->lead_term ? f->told_term
-						    : f->lead_term;
-	struct buf b;
-
-	term += rng(p->run, 3);
-	m.request_vote = (struct raft_request_vote){
-		.version = 2, .term = term,
-		.candidate_id = from,
-		.last_log_index = f->sent + 1,
-		.last_log_term = f->lead_term,
-		.disrupt_leader = true,
-	};
-	buf_init(&b, 0);
-	if (raft_msg_encode(&m, &none, &b) != 0)
-		abort();
-	tell(p, from, (uint8_t)m.type, &b);
-	buf_fini(&b);
 }
 
 /* --- life --- */
@@ -504,19 +281,17 @@ static void on_check_ended(void *arg)
 	raft_snaps_tick(p->snaps);
 }
 
-static struct proc *proc_start(struct crash_run *r, struct model *m,
-			       struct crashfs *fs,
-			       struct rows_mem_image *image, bool dead,
-			       bool partial)
+/* As far as what was on the disk goes: nothing is new yet. */
+static struct proc *proc_recover(struct crash_run *r, struct model *m,
+				 struct crashfs *fs,
+				 struct rows_mem_image *image, bool dead,
+				 bool partial)
 {
 	struct proc *p = calloc(1, sizeof *p);
 	struct raft_host_config hc = {
 		.id = ME, .apply = on_apply, .passed = on_passed,
-		.send = on_send, .forget_followers = true,
+		.send = lead_on_send, .forget_followers = true,
 		.carry = 1 + (unsigned)rng(r, 3),
-	};
-	struct raft_check_config cc = {
-		.arg = p, .begin = on_begin, .ended = on_check_ended,
 	};
 
 	if (p == NULL)
@@ -543,19 +318,26 @@ static struct proc *proc_start(struct crash_run *r, struct model *m,
 	for (uint16_t i = 0; i < (partial ? FOLLOW : GROUPS) &&
 			     p->bad[0] == '\0'; i++)
 		proc_open_group(p, i);
+	return p;
+}
+
+/* Goes on from there, if that went well. */
+static void proc_start(struct proc *p)
+{
+	struct raft_check_config cc = {
+		.env = p->env, .host = p->host, .rows = p->rows,
+		.back = p->back, .arg = p, .begin = on_begin,
+		.ended = on_check_ended,
+	};
+
 	if (p->bad[0] != '\0')
-		return p;
-	cc.env = p->env;
-	cc.host = p->host;
-	cc.rows = p->rows;
-	cc.back = p->back;
+		return;
 	if (raft_check_new(&cc, &p->check) != 0 ||
 	    raft_host_start(p->host) != 0)
 		abort();
 	proc_open_snaps(p);
-	m->f.session += 10;
-	memset(m->f.number, 0, sizeof m->f.number);
-	return p;
+	p->m->f.session += 10;
+	memset(p->m->f.number, 0, sizeof p->m->f.number);
 }
 
 static void proc_stop(struct proc *p)
@@ -604,29 +386,166 @@ static void check_follow(struct proc *p)
 			 p->applied[FOLLOW]);
 }
 
-static void check_image(struct crash_run *r, struct model *m,
+/* What a start found. */
+struct found {
+	uint64_t applied[GROUPS], chain[GROUPS], term[GROUPS], vote[GROUPS];
+	uint64_t first[GROUPS], last[GROUPS], entries[GROUPS];
+	uint64_t disk;
+};
+
+static void proc_found(struct proc *p, struct found *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	ret->disk = crashfs_hash(p->fs);
+	for (unsigned i = 0; i < GROUPS && p->groups[i] != NULL; i++) {
+		struct raft_group *g = p->groups[i];
+
+		ret->applied[i] = p->applied[i];
+		ret->chain[i] = p->chain[i];
+		ret->term[i] = g->term;
+		ret->vote[i] = g->vote;
+		ret->first[i] = g->log.first;
+		ret->last[i] = rlog_last(&g->log);
+		for (uint64_t k = ret->first[i]; k <= ret->last[i]; k++)
+			ret->entries[i] = ret->entries[i] * 31 +
+					  rlog_at(&g->log, k)->term;
+	}
+}
+
+/* A start that comes to nothing, and another one: nobody sees that it was. */
+static void check_again(struct crash_run *r, struct model *m,
 			struct crashfs *fs, struct rows_mem_image *image,
 			bool partial)
 {
+	uint64_t seed = r->rng;
+	struct found found[2];
+
+	r->n[AGAIN]++;
+	for (int i = 0; i < 2 && r->bad == 0; i++) {
+		struct proc *p;
+
+		r->rng = seed;
+		p = proc_recover(r, m, fs, image, true, partial);
+		proc_found(p, &found[i]);
+		if (p->bad[0] != '\0')
+			crash_run_bad(r, p->bad);
+		proc_stop(p);
+	}
+	if (r->bad > 0)
+		return;
+	if (found[0].disk != found[1].disk)
+		crash_run_bad(r, "started again, the disk changed");
+	else if (memcmp(&found[0], &found[1], sizeof found[0]) != 0)
+		crash_run_bad(r, "started again, something else is found");
+}
+
+/* A start on an image, while it is cut. */
+struct cut {
+	struct crash_run *run;
+	struct model *m;
+	struct crashfs *fs;
+	struct rows_mem_image *image;
+	bool partial;
+};
+
+static struct cut *cutting; /* the one whose rows are made again now */
+
+static void cut_draw(void *arg);
+
+static void check_image(struct crash_run *r, struct model *m,
+			struct crashfs *fs, struct rows_mem_image *image,
+			bool partial, unsigned depth)
+{
 	struct model *own = malloc(sizeof *own);
+	struct cut cut = { r, own, fs, image, partial };
+	struct rows_mem_image *then;
 	struct proc *p;
 
 	if (own == NULL)
 		abort();
 	*own = *m; /* its commands are not ours to learn */
 	r->states++;
-	p = proc_start(r, own, fs, image, true, partial);
+	if (rng(r, 8) == 0)
+		check_again(r, own, fs, image, partial);
+	if (depth == 0 && rng(r, 16) == 0) {
+		crashfs_set_hook(fs, cut_draw, &cut);
+		cutting = &cut;
+	}
+	p = proc_recover(r, own, fs, image, true, partial);
+	cutting = NULL;
+	/* what it applies from now on the model does not know */
+	then = rows_mem_image_copy(image);
+	cut.image = then;
+	proc_start(p);
 	if (p->bad[0] == '\0' && !partial)
 		check_follow(p);
 	if (p->bad[0] == '\0')
 		minienv_run(p->mini);
+	crashfs_set_hook(fs, NULL, NULL);
 	for (uint16_t i = BUSY; i <= IDLE && p->bad[0] == '\0'; i++)
 		if (p->applied[i] < m->acked[i])
 			proc_bad(p, "acknowledged, but gone", i, m->acked[i]);
 	if (p->bad[0] != '\0')
 		crash_run_bad(r, p->bad);
 	proc_stop(p);
+	rows_mem_image_free(then);
 	free(own);
+}
+
+static void cut_draw(void *arg)
+{
+	struct cut *cut = arg, *was = cutting;
+	struct crash_run *r = cut->run;
+	struct rows_mem_image *rows;
+	struct crashfs *image;
+
+	if (r->bad > 0 || rng(r, 3) != 0)
+		return;
+	r->n[CUT]++;
+	cutting = NULL;
+	rows = rows_mem_image_copy(cut->image);
+	image = crashfs_image(cut->fs, rng_next(r));
+	check_image(r, cut->m, image, rows, cut->partial, 1);
+	crashfs_free(image);
+	rows_mem_image_free(rows);
+	cutting = was;
+}
+
+/* --- what a start leaves out, and where it is cut, too --- */
+
+static int start_writes;
+
+#define WRAP(ret, name, ...) \
+	ret __real_##name(__VA_ARGS__); \
+	ret __wrap_##name(__VA_ARGS__); \
+	ret __wrap_##name(__VA_ARGS__)
+
+/* Rows that are made again: the database may have written some by itself. */
+WRAP(int, rows_batch_write, struct rows_back *back, struct rows_batch *b)
+{
+	int rv = __real_rows_batch_write(back, b);
+
+	if (rv != 0 || cutting == NULL)
+		return rv;
+	if (rng(cutting->run, 2) == 0)
+		rv = rows_back_checkpoint(back);
+	cut_draw(cutting);
+	return rv;
+}
+
+WRAP(int, raft_start_open, struct vfs *vfs, const char *dir,
+     struct wire_u128 store, struct rows_back *back,
+     struct raft_start **ret_start, struct errbuf *e)
+{
+	static unsigned n;
+	struct vfs_file *f;
+	char name[20];
+
+	(void)snprintf(name, sizeof name, "snap/x%u", ++n);
+	if (start_writes &&
+	    vfs->ops->open(vfs, name, O_RDWR | O_CREAT, 0644, &f) == 0)
+		f->vfs->ops->close(f);
+	return __real_raft_start_open(vfs, dir, store, back, ret_start, e);
 }
 
 struct life {
@@ -651,7 +570,7 @@ static void life_draw(void *arg)
 	       : how == 1 ? rows_mem_image_copy(life->old)
 			  : rows_mem_image_copy(life->image);
 	image = crashfs_image(life->fs, rng_next(r));
-	check_image(r, life->m, image, rows, how < 2);
+	check_image(r, life->m, image, rows, how < 2, 0);
 	crashfs_free(image);
 	rows_mem_image_free(rows);
 	if (how == 2 && rng(r, 8) == 0) {
@@ -739,7 +658,7 @@ static void work(struct proc *p, unsigned ops)
 			break;
 		case 5:
 			if (rng(r, 3) == 0)
-				ask_vote(p);
+				lead_ask_vote(p);
 			break;
 		case 6:
 			if (raft_check_now(p->check, NULL, NULL) != 0)
@@ -792,10 +711,11 @@ static bool run_life(struct crash_run *r, struct model *m, struct crashfs *fs,
 		     struct rows_mem_image *image)
 {
 	struct life life = { r, m, fs, image, rows_mem_image_copy(image) };
-	struct proc *p = proc_start(r, m, fs, image, false, false);
+	struct proc *p = proc_recover(r, m, fs, image, false, false);
 	struct raft_snaps_stats stats;
 	bool good;
 
+	proc_start(p);
 	if (p->bad[0] == '\0') {
 		check_follow(p);
 		lose_tails(p);
@@ -861,6 +781,11 @@ static void set_seg(int what)
 	seg_mutation = (enum seg_mutation)what;
 }
 
+static void set_start(int what)
+{
+	start_writes = what;
+}
+
 static const struct crash_mutation mutations[] = {
 	{ "groups are not asked", set_raft, RAFT_MUTATE_NEED_NOTHING },
 	{ "freed before a START says so", set_raft, RAFT_MUTATE_FREE_SOON },
@@ -874,6 +799,7 @@ static const struct crash_mutation mutations[] = {
 	  RAFT_MUTATE_SNAP_LATE },
 	{ "rows do not wait for the log", set_seg, SEG_MUTATE_NO_HOLD },
 	{ "nothing waits for a sync", set_seg, SEG_MUTATE_ALL_LOOSE },
+	{ "each start writes something", set_start, 1 },
 };
 
 static const struct crash_test test = {

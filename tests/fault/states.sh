@@ -30,12 +30,14 @@ run() {
 	rm -f "states.$$"
 }
 
-echo 1..6
+echo 1..8
 run crash_seg 1 "$states"
 run crash_seg $((0x$commit)) "$states" -m
 run crash_raft 1 $((states / 6))
 run crash_raft $((0x$commit)) $((states / 6)) -m
 run crash_clean 1 $((states / 6))
 run crash_clean $((0x$commit)) $((states / 6)) -m
+run crash_chunk 1 $((states / 6))
+run crash_chunk $((0x$commit)) $((states / 6)) -m
 echo "# summary: $total crash states"
 exit $failed
