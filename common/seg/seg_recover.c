@@ -300,6 +300,24 @@ static int seg_rcv_walk(struct seg_rcv *r, size_t i)
 }
 
 /*
+ * What comes behind segment i was freed, from sequence `to` on the log goes on.
+ * A bulk segment ends with its last record: where there is more, records were,
+ * no more than have room.
+ */
+static void seg_rcv_tail(struct seg_rcv *r, size_t i, uint64_t to)
+{
+	const struct seg_ent *ent = &r->ents[i];
+	uint64_t n;
+
+	if (!r->head->config.bulk || ent->size <= ent->end)
+		return;
+	n = (ent->size - ent->end + SEG_HEADER_LEN - 1) / SEG_HEADER_LEN;
+	if (n > to - r->expect)
+		n = to - r->expect;
+	seg_rcv_rot(r, ent->gen, ent->end, r->expect, r->expect + n, NULL);
+}
+
+/*
  * Segment i starts behind what is expected. 1: the records between were freed,
  * or were lost and reported; 0: the log ended before.
  */
@@ -319,6 +337,7 @@ static int seg_rcv_gap(struct seg_rcv *r, size_t i, size_t prev)
 			there = true;
 	if (ent->has_start && !there) {
 		/* freed, so nobody needs what is older; or seg_rcv_missed() */
+		seg_rcv_tail(r, prev, ent->first);
 		r->expect = ent->first;
 		return 1;
 	}

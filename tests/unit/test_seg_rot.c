@@ -434,6 +434,41 @@ static void test_torn_end_of_bulk_before_a_freed_one(void **state)
 	assert_int_equal(f->l.from, 0);
 }
 
+/* The last record before a segment that was freed rots: that is told. */
+static void test_rot_before_a_freed_one(void **state)
+{
+	struct fixture *f = *state;
+	const struct seglog_item *last;
+	size_t i = 0;
+
+	f->l.config.bulk = true;
+	f->l.config.segment_size = 8192;
+	f_open(f);
+	for (int n = 0; n < 100; n++)
+		seglog_append(&f->l, 500);
+	f_run(f);
+	seglog_pass(&f->l);
+	assert_true(seglog_free_one(&f->l, 1));
+	f_run(f);
+	f_reopen(f);
+	assert_int_equal(f->l.rot, 0); /* nothing is missed there */
+	seglog_close(&f->l);
+	while (f->l.items[i].pos.gen == 1)
+		i++;
+	last = &f->l.items[i - 1];
+	for (int bit = 0; bit < 2; bit++) {
+		f->l.allow_rot = true;
+		assert_int_equal(crashfs_flip(f->fs, "log/0000000000000001.seg",
+					      last->pos.off + 17, 3), 0);
+		f_open(f);
+		if (bit == 0)
+			assert_in_range(f->l.rot, 1, 5); /* as have room */
+		else
+			assert_int_equal(f->l.rot, 0);
+		seglog_close(&f->l);
+	}
+}
+
 /* The end is cut once, before the log goes on; not while it may not. */
 static void test_torn_end_is_cut(void **state)
 {
@@ -473,6 +508,7 @@ int main(void)
 		T(test_walk),
 		T(test_torn_end_before_a_freed_one),
 		T(test_torn_end_of_bulk_before_a_freed_one),
+		T(test_rot_before_a_freed_one),
 		T(test_torn_end_is_cut),
 		T(test_foreign_store),
 	};
