@@ -1,11 +1,10 @@
 /*
- * The index of chunks and its recovery.
+ * The index of chunks.
  *
  * Rows are written after the bytes are durable, in batches that leveldb does
  * not sync. So after a crash the index is a prefix of what was written, and
  * the row `last` in it names a sequence of the bulk head up to which it is
- * complete; what lies behind is added from the record headers that the scan
- * at start goes through anyway.
+ * complete; what lies behind is added at the start (chunk_recover.c).
  */
 #include "storaged/chunk_impl.h"
 
@@ -224,58 +223,6 @@ int chunk_store_open(const char *path, size_t cache_bytes,
 uint64_t chunk_store_from(const struct chunk_store *cs)
 {
 	return cs->saved_seq + 1;
-}
-
-/*
- * The first bytes under a name stay, also when others were appended later: a
- * put that was refused for them leaves its record behind. A copy is of bytes
- * that counted when it was made, so it stands for what came before it.
- */
-static int chunk_recover_one(struct chunk_store *cs, const struct chunk_id *id,
-			     const struct chunk_row *row, bool copy)
-{
-	struct chunk_row old;
-	int rv = 0;
-
-	if (chunk_batch_has(&cs->batch, id) || chunk_batch_full(&cs->batch))
-		rv = chunk_batch_write(&cs->batch);
-	if (rv != 0)
-		return rv;
-	rv = chunk_index_get(cs, id, &old);
-	if (rv == -ENOENT) {
-		cs->recovered++;
-		return chunk_batch_put(&cs->batch, id, row);
-	}
-	if (rv != 0 || !copy || (old.gen == row->gen && old.off == row->off))
-		return rv;
-	return chunk_batch_move(&cs->batch, id, &old, row);
-}
-
-int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
-{
-	const struct chunk_id id = { rec->id, (uint32_t)rec->a };
-	const struct chunk_row row = {
-		.gen = rec->pos.gen,
-		.off = rec->pos.off + SEG_HEADER_LEN,
-		.len = (uint32_t)rec->len,
-		.hash = rec->hash,
-	};
-
-	if (rec->type != SEG_CHUNK || rec->seq <= cs->saved_seq)
-		return 0;
-	if (rec->len == 0 || rec->len > WIRE_CHUNK || rec->a > UINT32_MAX)
-		return 0; /* none of ours: nobody can ask for it */
-	return chunk_recover_one(cs, &id, &row,
-				 (rec->flags & CHUNK_IS_COPY) != 0);
-}
-
-int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk)
-{
-	int rv = chunk_batch_write(&cs->batch);
-
-	chunk_batch_fini(&cs->batch);
-	cs->bulk = bulk;
-	return rv;
 }
 
 void chunk_store_close(struct chunk_store *cs, bool clean)

@@ -18,7 +18,8 @@ noinst_LIBRARIES += %D%/libstoraged.a
 %C%_libstoraged_a_SOURCES += \
 	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_check.c \
 	%D%/chunk_clean.c %D%/chunk_drop.c %D%/chunk_get.c \
-	%D%/chunk_impl.h %D%/chunk_index.c %D%/chunk_seen.c \
+	%D%/chunk_impl.h %D%/chunk_index.c %D%/chunk_recover.c \
+	%D%/chunk_seen.c \
 	%D%/chunk_seen.h \
 	%D%/compact.c %D%/compact.h %D%/compact_policy.c \
 	%D%/log_clean.c %D%/log_clean.h %D%/log_doubt.c %D%/log_doubt.h \

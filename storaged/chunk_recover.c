@@ -1,0 +1,166 @@
+/*
+ * The index after a crash, or without one: chunks are added from the record
+ * headers that the scan at start goes through anyway.
+ *
+ * A segment that was freed may be there once more, when the power failed before
+ * its unlink was durable. What frees it stands in the log behind it, so its
+ * records come before anybody knows. An index that was saved has them all
+ * behind it. One that is made anew would take them for the first ones of their
+ * name, and the segment goes with the next flush. So when all has come, rows
+ * that point at no segment go, and what is there is looked through again.
+ */
+#include "storaged/chunk_impl.h"
+
+#include <errno.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+/*
+ * The first bytes under a name stay, also when others were appended later: a
+ * put that was refused for them leaves its record behind. A copy is of bytes
+ * that counted when it was made, so it stands for what came before it.
+ */
+static int recover_one(struct chunk_store *cs, const struct chunk_id *id,
+		       const struct chunk_row *row, bool copy)
+{
+	struct chunk_row old;
+	int rv = 0;
+
+	if (chunk_batch_has(&cs->batch, id) || chunk_batch_full(&cs->batch))
+		rv = chunk_batch_write(&cs->batch);
+	if (rv != 0)
+		return rv;
+	rv = chunk_index_get(cs, id, &old);
+	if (rv == -ENOENT) {
+		cs->recovered++;
+		return chunk_batch_put(&cs->batch, id, row);
+	}
+	if (rv != 0 || !copy || (old.gen == row->gen && old.off == row->off))
+		return rv;
+	return chunk_batch_move(&cs->batch, id, &old, row);
+}
+
+/* What a record says; 0 when it is none of ours: nobody can ask for it. */
+static int recover_record(struct chunk_store *cs, const struct seg_rec *rec)
+{
+	const struct chunk_id id = { rec->id, (uint32_t)rec->a };
+	const struct chunk_row row = {
+		.gen = rec->pos.gen,
+		.off = rec->pos.off + SEG_HEADER_LEN,
+		.len = (uint32_t)rec->len,
+		.hash = rec->hash,
+	};
+
+	if (rec->type != SEG_CHUNK || rec->len == 0 || rec->len > WIRE_CHUNK ||
+	    rec->a > UINT32_MAX)
+		return 0;
+	return recover_one(cs, &id, &row, (rec->flags & CHUNK_IS_COPY) != 0);
+}
+
+int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
+{
+	return rec->seq <= cs->saved_seq ? 0 : recover_record(cs, rec);
+}
+
+/* --- rows that point at no segment --- */
+
+static bool void_has(const struct seg_info *infos, size_t n, uint64_t gen)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (infos[mid].gen < gen)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < n && infos[lo].gen == gen;
+}
+
+static bool void_any(const struct chunk_store *cs, const struct seg_info *infos,
+		     size_t n)
+{
+	for (size_t i = 0; i < cs->segments.n; i++)
+		if (!void_has(infos, n, cs->segments.v[i].gen))
+			return true;
+	return false;
+}
+
+/* Removes them. */
+static int void_drop(struct chunk_store *cs, const struct seg_info *infos,
+		     size_t n)
+{
+	struct rows_iter *it;
+	struct chunk_row row;
+	struct chunk_id id;
+	int rv = rows_iter_new(cs->index, wire_bytes(NULL, 0),
+			       wire_bytes(NULL, 0), &it);
+
+	if (rv != 0)
+		return rv;
+	while ((rv = chunk_index_next(it, &id, &row)) == 0) {
+		if (void_has(infos, n, row.gen))
+			continue;
+		if (chunk_batch_full(&cs->batch))
+			rv = chunk_batch_write(&cs->batch);
+		if (rv == 0)
+			rv = chunk_batch_del(&cs->batch, &id, &row);
+		if (rv != 0)
+			break;
+	}
+	rows_iter_free(it);
+	return rv == -ENOENT ? chunk_batch_write(&cs->batch) : rv;
+}
+
+static int void_record(void *arg, const struct seg_rec *rec)
+{
+	struct chunk_store *cs = arg;
+
+	/* behind the end of the log nothing counts */
+	return rec->seq > seg_head_last_seq(cs->bulk) ? 0
+						      : recover_record(cs, rec);
+}
+
+/* All that has a record in a segment that is there. */
+static int void_again(struct chunk_store *cs, const struct seg_info *infos,
+		      size_t n)
+{
+	const struct seg_walk walk = { .on_record = void_record, .arg = cs };
+	int rv = 0;
+
+	for (size_t i = 0; i < n && rv == 0; i++)
+		rv = seg_scan_segment(cs->bulk, infos[i].gen, &walk);
+	return rv == 0 ? chunk_batch_write(&cs->batch) : rv;
+}
+
+static int recover_voids(struct chunk_store *cs)
+{
+	struct seg_info *infos;
+	size_t n;
+	int rv = seg_segments(cs->bulk, &infos, &n);
+
+	if (rv != 0)
+		return rv;
+	if (void_any(cs, infos, n)) {
+		log_info("chunks are looked for again, as a segment was freed");
+		rv = void_drop(cs, infos, n);
+		if (rv == 0)
+			rv = void_again(cs, infos, n);
+	}
+	mem_free(infos);
+	return rv;
+}
+
+int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk)
+{
+	int rv = chunk_batch_write(&cs->batch);
+
+	cs->bulk = bulk;
+	if (rv == 0)
+		rv = recover_voids(cs);
+	chunk_batch_fini(&cs->batch);
+	return rv;
+}
