@@ -352,6 +352,7 @@ void chunk_loop_free(struct chunk_loop *cl)
 	env_timer_cancel(cl->env, &cl->save_timer);
 	chunk_clean_free(cl);
 	chunk_get_fini(cl);
+	chunk_check_fini(cl);
 	chunk_drop_fini(cl);
 	while (cl->puts != NULL) {
 		struct chunk_put *p = cl->puts;

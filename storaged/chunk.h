@@ -95,7 +95,9 @@ typedef void (*chunk_done_fn)(void *arg, uint32_t status, struct body *body);
 /*
  * Stores body (a reference is taken). BAD_DIGEST when it does not have hash,
  * or when other bytes are stored under that name; the same bytes again are OK.
- * INVAL: empty or too long. Returns 0, or -ENOMEM and done is not called.
+ * (Of several that come at once through several loops one stays, but a crash
+ * may change which: a name has one writer.) INVAL: empty or too long. Returns
+ * 0, or -ENOMEM and done is not called.
  */
 int chunk_put(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	      struct wire_u128 hash, struct body *body, chunk_done_fn done,

@@ -148,6 +148,7 @@ struct chunk_loop {
 	struct env_work index_work;
 	int index_rv;
 	struct chunk_drop *drops;     /* all */
+	struct chunk_check *checks;   /* those without bytes */
 	struct chunk_get *gets;       /* leaders */
 	unsigned n_direct;            /* of them, at a worker */
 	struct chunk_get *queue, **queue_tail; /* of them, not at one yet */
@@ -214,9 +215,10 @@ uint64_t chunk_segments_live(const struct chunk_segments *s, uint64_t gen);
 void chunk_save_soon(struct chunk_loop *cl, void (*done)(void *arg),
 		     void *arg);
 
-/* --- chunk_get.c, chunk_drop.c, chunk_clean.c: loop --- */
+/* --- chunk_get.c, chunk_check.c, chunk_drop.c, chunk_clean.c: loop --- */
 void chunk_get_init(struct chunk_loop *cl);
 void chunk_get_fini(struct chunk_loop *cl);
+void chunk_check_fini(struct chunk_loop *cl);
 void chunk_drop_fini(struct chunk_loop *cl);
 void chunk_clean_free(struct chunk_loop *cl);
 

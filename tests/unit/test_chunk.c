@@ -459,6 +459,38 @@ static void test_same_name(void **state)
 	world_fini(&w);
 }
 
+static void on_checked(void *arg, uint32_t status, uint32_t len)
+{
+	(void)len;
+	on_reply(arg, status, NULL);
+}
+
+/* Whoever asks when the store goes hears of it, once. */
+static void test_end_against_all(void **state)
+{
+	struct wire_u128 slice = slice_of(2);
+	struct reply r[5] = { { .n = 0 } };
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	assert_int_equal(put(&w, 1, 0), RPC_STATUS_OK);
+	put_start(&w, 2, 0, 0, &r[0]);
+	assert_int_equal(chunk_get(w.cl, slice_of(1), 0, 0, 0, on_reply, &r[1]),
+			 0);
+	for (unsigned i = 2; i < 4; i++)
+		assert_int_equal(chunk_check(w.cl, slice_of(1), 0, i == 3,
+					     on_checked, &r[i]), 0);
+	assert_int_equal(chunk_drop(w.cl, &slice, 1, on_dropped, &r[4]), 0);
+	world_fini(&w);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(r[i].n, 1);
+		assert_int_equal(r[i].status,
+				 i == 0 || i == 4 ? RPC_STATUS_UNKNOWN_OUTCOME
+						  : RPC_STATUS_UNAVAILABLE);
+	}
+}
+
 /* A drop and puts of the same slice at once: whatever comes of them counts. */
 static void test_drop_against_put(void **state)
 {
@@ -947,6 +979,7 @@ int main(void)
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_large_slice),
 		cmocka_unit_test(test_same_name),
+		cmocka_unit_test(test_end_against_all),
 		cmocka_unit_test(test_drop_against_put),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_clean_then_rebuild),
