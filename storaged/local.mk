@@ -194,6 +194,24 @@ tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_put_page -Wl,--wrap=ns_part_drop
 TESTS += tests/sim/sim_shard
 
+# the chunks of a store on a simulated machine
+check_PROGRAMS += tests/sim/sim_chunk
+tests_sim_sim_chunk_SOURCES = \
+	tests/sim/sim_chunk.c tests/sim/sim_chunk.h \
+	tests/sim/sim_chunk_check.c tests/sim/sim_chunk_client.c \
+	tests/sim/sim_chunk_model.c tests/sim/sim_chunk_plant.c \
+	tests/sim/sim_chunk_proc.c
+tests_sim_sim_chunk_LDADD = $(LIB_SIM) $(LIB_STORAGED)
+tests_sim_sim_chunk_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=daemon_memory \
+	-Wl,--wrap=rows_back_checkpoint -Wl,--wrap=chunk_index_save \
+	-Wl,--wrap=chunk_save_soon -Wl,--wrap=chunk_batch_init \
+	-Wl,--wrap=chunk_batch_fini -Wl,--wrap=chunk_index_get \
+	-Wl,--wrap=chunk_batch_move -Wl,--wrap=chunk_batch_del \
+	-Wl,--wrap=chunk_store_recover -Wl,--wrap=chunk_segments_live \
+	-Wl,--wrap=chunk_hash_ok -Wl,--wrap=seg_append \
+	-Wl,--wrap=seg_scan_segment -Wl,--wrap=seg_free_segment
+TESTS += tests/sim/sim_chunk
+
 # crash states of the log's cleaner (tests/fault/states.sh: many)
 check_PROGRAMS += tests/fault/crash_clean
 tests_fault_crash_clean_SOURCES = tests/fault/crash_clean.c $(CRASH_MAIN)

@@ -42,7 +42,8 @@ EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/bench/table.sh \
 	%D%/nightly.tab %D%/fault/states.sh %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
 
 # Programs that tests/build.sh makes without sanitizers, for their speed.
-FAST_LIST = tests/sim/sim_raft tests/sim/sim_shard tests/sim/sim_tree \
+FAST_LIST = tests/sim/sim_chunk tests/sim/sim_raft tests/sim/sim_shard \
+	tests/sim/sim_tree \
 	tests/fault/crash_chunk tests/fault/crash_clean \
 	tests/fault/crash_raft tests/fault/crash_seg \
 	tests/bench/bench_groups tests/unit/test_ns_model

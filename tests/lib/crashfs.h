@@ -79,6 +79,7 @@ struct crashfs_stats {
 	uint64_t failed_syncs;    /* some of them */
 };
 void crashfs_get_stats(struct crashfs *fs, struct crashfs_stats *ret);
+uint64_t crashfs_n_faults(struct crashfs *fs); /* of the stats; cheap */
 
 /*
  * Called before every call that can change the disk (write, sync, create,

@@ -188,6 +188,16 @@ void crashfs_get_stats(struct crashfs *fs, struct crashfs_stats *ret)
 	cfs_unlock(fs);
 }
 
+uint64_t crashfs_n_faults(struct crashfs *fs)
+{
+	uint64_t n;
+
+	cfs_lock(fs);
+	n = fs->stats.faults;
+	cfs_unlock(fs);
+	return n;
+}
+
 void crashfs_set_hook(struct crashfs *fs, void (*hook)(void *arg), void *arg)
 {
 	fs->hook = hook;

@@ -123,6 +123,20 @@ planted sim_tree map 3 mix
 planted sim_tree look 1 disk
 planted sim_tree at 3 mix
 planted sim_tree page 3 mix
+planted sim_chunk ack 1 store
+planted sim_chunk ahead 1 disk
+planted sim_chunk copy 1 store
+planted sim_chunk unsaved 1 store
+planted sim_chunk last 1 disk
+planted sim_chunk late 1 calm
+planted sim_chunk nohash 1 calm
+planted sim_chunk first 1 store
+planted sim_chunk count 1 calm
+planted sim_chunk stay 1 calm
+planted sim_chunk rewrite 1 store
+planted sim_chunk rotend 1 rot
+planted sim_chunk early 1 store
+planted sim_chunk silent 1 store
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
@@ -151,6 +165,11 @@ clean sim_tree 3 snap
 clean sim_tree 4 member
 clean sim_tree 4 churn
 clean sim_tree 1 disk
+clean sim_chunk 1 store
+clean sim_chunk 1 disk
+clean sim_chunk 1 calm
+clean sim_chunk 1 rot
+clean sim_chunk 1 tight
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"
 exit $failed

@@ -33,14 +33,18 @@ run() {
 	rm -f "seeds.$$"
 }
 
-echo 1..6
+echo 1..8
 echo "# fresh seeds begin at $first"
 run sim_raft 'fixed seeds' -c "$fixed"
 run sim_shard 'fixed seeds' -c "$fixed"
 run sim_tree 'fixed seeds' -c $((fixed / 10))
+run sim_chunk 'fixed seeds' -c $((fixed / 2))
 left=$((seconds - $(date +%s) + begin))
 [ $left -gt 10 ] || left=10
-run sim_raft 'fresh seeds' -s $first --seconds $((left / 4))
+run sim_raft 'fresh seeds' -s $first --seconds $((left / 5))
+left=$((seconds - $(date +%s) + begin))
+[ $left -gt 10 ] || left=10
+run sim_chunk 'fresh seeds' -s $first --seconds $((left / 4))
 left=$((seconds - $(date +%s) + begin))
 [ $left -gt 10 ] || left=10
 run sim_shard 'fresh seeds' -s $first --seconds $((left / 2))

@@ -69,6 +69,11 @@ bool sim_cluster_cut(struct sim_cluster *c, unsigned node)
 	return c->nodes[node].cut_now;
 }
 
+struct crashfs *sim_cluster_disk(struct sim_cluster *c, unsigned node)
+{
+	return c->nodes[node].fs;
+}
+
 void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n)
 {
 	c->counts[what] += n;
@@ -123,17 +128,9 @@ static void sim_disk_hook(void *arg)
 	crashfs_freeze(n->fs, true);
 }
 
-static uint64_t sim_disk_faults(const struct sim_node *n)
-{
-	struct crashfs_stats st;
-
-	crashfs_get_stats(n->fs, &st);
-	return st.faults;
-}
-
 bool sim_node_disk_bad(const struct sim_node *n)
 {
-	return n->rotten || sim_disk_faults(n) != n->faults;
+	return n->rotten || crashfs_n_faults(n->fs) != n->faults;
 }
 
 void sim_node_restart(void *arg)
@@ -188,16 +185,26 @@ static void sim_node_refused(struct sim_node *n)
 	n->cut_now = false;
 }
 
+/* At which of its disk calls the power fails; 0: not. */
+static uint64_t sim_start_cut(struct sim_node *n)
+{
+	unsigned permille = n->c->config.profile->start_cut;
+
+	if (permille == 0 || n->c->healing || !sim_chance(n->c->s, permille))
+		return 0;
+	return sim_range(n->c->s, 1, 8);
+}
+
 void sim_node_start(struct sim_node *n)
 {
 	struct sim_cluster *c = n->c;
 
 	n->life++;
-	n->cut_at = 0;
+	n->cut_at = sim_start_cut(n);
 	n->cut_now = false;
 	n->paused_until = 0;
-	n->lossy |= sim_disk_faults(n) != n->faults;
-	n->faults = sim_disk_faults(n);
+	n->lossy |= crashfs_n_faults(n->fs) != n->faults;
+	n->faults = crashfs_n_faults(n->fs);
 	n->why[0] = '\0';
 	n->env = simenv_new(c->s, crashfs_vfs(n->fs), n->id);
 	simenv_set_disk(n->env, n->disk_lo, n->disk_hi);
@@ -208,6 +215,7 @@ void sim_node_start(struct sim_node *n)
 	c->in = n->id;
 	n->proc = c->config.ops->start(c, n->id, n->env);
 	c->in = SIM_NOBODY;
+	c->counts[SIM_N_START_CUTS] += n->cut_now;
 	if (n->proc == NULL) {
 		sim_node_refused(n);
 		return;
@@ -266,6 +274,22 @@ void sim_node_down(struct sim_node *n, bool power)
 	if (n->proc == NULL)
 		return;
 	sim_node_stop(n, power);
+	sim_node_restart_later(n);
+}
+
+void sim_cluster_end(struct sim_cluster *c, unsigned node)
+{
+	struct sim_node *n = &c->nodes[node];
+	void *proc = n->proc;
+
+	sim_trace(c->s, "stop node=%u", node);
+	c->counts[SIM_N_STOPS]++;
+	n->proc = NULL;
+	c->in = node;
+	c->config.ops->stop(c, node, proc, false);
+	c->in = SIM_NOBODY;
+	sim_node_ended(n, n->cut_now);
+	n->cut_now = false;
 	sim_node_restart_later(n);
 }
 

@@ -36,6 +36,8 @@ struct sim_profile {
 	unsigned leader_stab;     /* permille of those just elected, at once */
 	unsigned loss;            /* permille of frames at most */
 	unsigned dup;             /* permille of frames */
+	unsigned start_cut;       /* permille of starts, amid their writes */
+	unsigned disk;            /* KiB that the disk has, always; 0: enough */
 	bool moves;               /* members move, for who has a manager */
 };
 
@@ -89,6 +91,8 @@ struct sim_config {
 	X(POWER, "power cuts") \
 	X(TORN, "with unsynced bytes") \
 	X(MIDWAY, "amid a flush") \
+	X(START_CUTS, "amid a start") \
+	X(STOPS, "clean stops") \
 	X(DEATHS, "aborts") \
 	X(REFUSALS, "refused starts") \
 	X(PAUSES, "pauses") \
@@ -115,7 +119,7 @@ struct sim_config {
 	X(MERGES, "merged extents") \
 	X(QUEUE, "queue rows done") \
 	X(LOSSES, "lost tails") \
-	X(CLEANED, "bytes of log given back") \
+	X(CLEANED, "bytes of segments given back") \
 	X(INSTALLS, "snapshots installed") \
 	X(FETCH_FAILS, "failed fetches") \
 	X(HALF_INSTALLS, "ended by a start") \
@@ -142,7 +146,27 @@ struct sim_config {
 	X(SESSIONS, "ended sessions") \
 	X(DROPPED, "slices removed") \
 	X(LATE_COMMITS, "commits of what was dead") \
-	X(COMPLETED, "completed uploads")
+	X(COMPLETED, "completed uploads") \
+	/* stores of chunks */ \
+	X(BAD_PUTS, "refused puts") \
+	X(FULL, "kept from a full disk") \
+	X(CHECKS, "checks") \
+	X(BY_ROT, "reads that met rot") \
+	X(LOST, "chunks lost to it") \
+	X(SAVES, "saved indexes") \
+	X(REBUILDS, "lost indexes") \
+	X(RECOVERED, "index rows made again") \
+	X(BACK, "dropped chunks that came back") \
+	X(MOVED, "chunks moved") \
+	X(DROPPED_AMID, "dropped amid a move") \
+	X(STALE, "reads of an old place") \
+	X(DIRECT, "reads past the page cache") \
+	X(FREED, "segments freed") \
+	X(SUSPENDED, "suspended cleanings") \
+	X(BY_ITSELF, "cleanings begun by themselves") \
+	X(FOR_SPACE, "of them for space") \
+	X(GIVEN, "reserves given up") \
+	X(AGAIN, "starts done twice")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)
@@ -192,6 +216,9 @@ bool sim_cluster_rotten(struct sim_cluster *c, unsigned node);
 bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node);
 /* The power failed within this event: what goes on in it does not happen. */
 bool sim_cluster_cut(struct sim_cluster *c, unsigned node);
+struct crashfs *sim_cluster_disk(struct sim_cluster *c, unsigned node);
+/* The process on node ends in good order; it starts again soon. */
+void sim_cluster_end(struct sim_cluster *c, unsigned node);
 void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n);
 /* In start: why the process does not start. Returns NULL. */
 void *sim_refuse(struct sim_cluster *c, unsigned node, const char *fmt, ...)
@@ -255,6 +282,7 @@ struct sim_program {
 		enum sim_count what;
 	} *needs; /* NULL: nothing */
 	uint64_t fault_ms;
+	unsigned nodes; /* unless told; 0: 3 */
 };
 int sim_main(const struct sim_program *program, int argc, char **argv);
 

@@ -51,6 +51,11 @@ static const struct sim_profile sim_profiles[] = {
 	{ .name = "lease", .gap_lo = 200, .gap_hi = 1500, .crash_leader = 1,
 	  .one_way = 2, .isolate = 2, .heal = 1, .lag = 1, .flap = 1,
 	  .bounce = 8 },
+	/* one machine alone */
+	{ .name = "store", .gap_lo = 20, .gap_hi = 1500, .crash = 6,
+	  .heal = 3, .slow_disk = 3, .fail_sync = 2, .start_cut = 200 },
+	{ .name = "tight", .gap_lo = 1000, .gap_hi = 8000, .crash = 2,
+	  .heal = 2, .slow_disk = 1, .start_cut = 100, .disk = 400 },
 };
 
 const struct sim_profile *sim_profile_find(const char *name)
@@ -293,7 +298,7 @@ static void sim_disk_good(void *arg)
 	struct crashfs_faults f;
 
 	crashfs_get_faults(n->fs, &f);
-	f.capacity = 0;
+	f.capacity = n->c->config.profile->disk * UINT64_C(1024);
 	f.flip_read_every = 0;
 	f.fail_read_at = 0;
 	crashfs_set_faults(n->fs, &f);
@@ -586,9 +591,7 @@ void sim_cluster_crash_soon(struct sim_cluster *c, unsigned node, uint64_t ms)
 
 void sim_fault_start(struct sim_cluster *c)
 {
-	sim_heal_net(c);
-	for (unsigned i = 0; i < c->config.nodes; i++)
-		sim_set_disk(&c->nodes[i], false);
+	sim_fault_heal(c);
 	sim_after(c->s, sim_range(c->s, 50, 900) * SIM_MS, sim_fault, c);
 	if (c->config.pauses)
 		sim_after(c->s, sim_range(c->s, 300, 4000) * SIM_MS,
@@ -597,7 +600,9 @@ void sim_fault_start(struct sim_cluster *c)
 
 void sim_fault_heal(struct sim_cluster *c)
 {
-	static const struct crashfs_faults none = { 0 };
+	const struct crashfs_faults none = {
+		.capacity = c->config.profile->disk * UINT64_C(1024),
+	};
 
 	sim_heal_net(c);
 	for (unsigned i = 0; i < c->config.nodes; i++) {

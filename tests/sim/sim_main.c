@@ -262,7 +262,7 @@ int sim_main(const struct sim_program *program, int argc, char **argv)
 {
 	struct sim_args a = {
 		.program = program,
-		.nodes = 3,
+		.nodes = program->nodes != 0 ? program->nodes : 3,
 		.first = 1,
 		.fault_ms = program->fault_ms,
 		.profile = sim_profile_find("mix"),

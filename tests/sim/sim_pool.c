@@ -1,6 +1,7 @@
 #include "tests/sim/sim_pool.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static void sim_child(const struct sim_lane *l, int fd)
 		p->program->run(l->first + i, p->nodes, p->profile,
 				p->fault_ms, false, &r);
 		(void)fflush(stdout);
-		_Static_assert(sizeof r <= 512, "a pipe takes it at once");
+		_Static_assert(sizeof r <= PIPE_BUF, "at once");
 		if (write(fd, &r, sizeof r) != (ssize_t)sizeof r)
 			_exit(1);
 	}
