@@ -2,7 +2,6 @@
 """A tree whose directories lie in all shards: listings in order, names that move between
 shards, kill -9 in the middle of moves, buckets that go."""
 
-import ctypes
 import errno
 import os
 import random
@@ -13,12 +12,9 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from leo import *
 
-libc = ctypes.CDLL(None, use_errno=True)
-
 
 def exchange(a, b):
-    if libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), 2) != 0:
-        raise OSError(ctypes.get_errno(), a)
+    renameat2(a, b, RENAME_EXCHANGE)
 
 
 def shard_of(server, bucket, key):

@@ -6,6 +6,7 @@ pid. Tests print TAP through Tap.
 """
 
 import atexit
+import ctypes
 import datetime
 import hashlib
 import hmac
@@ -208,6 +209,16 @@ def run(*cmd, check=True, stdin=None, env=None, cwd=None, timeout=300):
             f"{' '.join(map(str, cmd))}: exit {p.returncode}\n{p.stdout[-2000:]}{p.stderr[-2000:]}"
         )
     return p
+
+
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def renameat2(old, new, flags):
+    if _libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags) != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, os.strerror(err), old)
 
 
 class Process:
