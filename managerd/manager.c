@@ -29,6 +29,8 @@
 #define MGR_LEASE_MS 30000
 #define MGR_DRAIN_NS 200000
 #define MGR_SNAP_BYTES (64u << 20) /* of log between row snapshots */
+#define MGR_KEPT_SHARE 8 /* of the reserve is a file, at most */
+#define MGR_KEPT_MAX ((uint64_t)20 << 20) /* a segment, and rows */
 
 static int mgr_on_record(void *arg, const struct seg_rec *rec)
 {
@@ -148,6 +150,14 @@ static int mgr_open_rows(struct manager *m, struct errbuf *e)
 		: errbuf_set(e, -ENOMEM, "out of memory");
 }
 
+/* The flusher's. */
+static bool mgr_on_no_space(void *arg)
+{
+	struct manager *m = arg;
+
+	return space_give(&m->space);
+}
+
 static bool mgr_knows_group(void *arg, uint16_t group)
 {
 	struct manager *m = arg;
@@ -166,6 +176,7 @@ static int mgr_open_log(struct manager *m, struct errbuf *e)
 		.on_rot = mgr_on_rot,
 		.scan_from = mgr_scan_from,
 		.start_body = mgr_start_body,
+		.no_space = mgr_on_no_space,
 		.arg = m,
 	};
 	int rv;
@@ -270,6 +281,10 @@ static int mgr_open_parts(struct manager *m, struct errbuf *e)
 	if (rv != 0)
 		return errbuf_set(e, rv, "cannot make %s: %s", m->dir,
 				  strerror(-rv));
+	rv = space_open(&m->space, m->env, m->dir, MGR_KEPT_SHARE,
+			MGR_KEPT_MAX);
+	if (rv != 0)
+		return errbuf_set(e, rv, "out of memory");
 	rv = mgr_open_super(m, e);
 	if (rv == 0)
 		rv = mgr_first_files(m, e);
@@ -311,6 +326,7 @@ int manager_open(const struct manager_config *config,
 	m->started_ns = env_now_ns(m->env);
 	m->lease_ms = config->lease_ms > 0 ? config->lease_ms : MGR_LEASE_MS;
 	buf_init(&m->answer.payload, 0);
+	space_init(&m->space);
 	rv = mgr_sessions_new(m);
 	if (rv != 0)
 		errbuf_set(e, rv, "out of memory");
@@ -320,6 +336,7 @@ int manager_open(const struct manager_config *config,
 		manager_close(m);
 		return rv;
 	}
+	space_look(&m->space);
 	mgr_rpc_register(m);
 	*ret_manager = m;
 	return 0;
@@ -350,6 +367,7 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg,
 		return errbuf_set(e, rv, "cannot start the manager's group");
 	client_set_start(m->clients, NULL, NULL);
 	raft_check_start(m->check);
+	space_start(&m->space);
 	return m->admin_addr != NULL ? mgr_admin_start(m, e) : 0;
 }
 
@@ -390,6 +408,7 @@ void manager_close(struct manager *m)
 	mgr_fsck_free(m);
 	mgr_sessions_free(m);
 	mgr_watch_stop(m);
+	space_stop(&m->space);
 	/* its flusher reads what the raft host owns, so it ends first */
 	if (m->log != NULL)
 		seg_head_close(m->log);
@@ -408,6 +427,7 @@ void manager_close(struct manager *m)
 		rows_back_close(m->back);
 	raft_start_free(m->start);
 	buf_fini(&m->answer.payload);
+	space_fini(&m->space);
 	mem_free(m->snap_dir);
 	mem_free(m->token);
 	mem_free(m->dir);

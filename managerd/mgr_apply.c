@@ -2,10 +2,12 @@
  * Commands of the managers through their Raft group.
  *
  * Happy path: mgr_submit -> log, durable -> mgr_on_apply -> rows -> done.
- * Failure modes: not leader or leadership lost: done with that status. Rows
- * not resident: the group is parked, they are loaded, apply runs again. A row
- * or entry that cannot be read, or no memory: the process stops; the log has
- * the command.
+ * Failure modes: not leader or leadership lost: done with that status. The disk
+ * is full: what makes something is refused (buckets: mgr_bucket.c); what takes
+ * something away, and what stores and sessions need to go on, has the reserve.
+ * Rows not resident: the group is parked, they are loaded, apply runs again. A
+ * row or entry that cannot be read, or no memory: the process stops; the log
+ * has the command.
  */
 #include <errno.h>
 #include <string.h>
@@ -49,6 +51,11 @@ static void mgr_op_failed(struct raft_submit *s, uint32_t status)
 	env_post(op->m->env, &op->task);
 }
 
+static bool mgr_makes(uint8_t cmd)
+{
+	return cmd == MGR_CMD_user_create || cmd == MGR_CMD_key_create;
+}
+
 void mgr_submit(struct manager *m, uint8_t cmd, struct buf *payload,
 		mgr_done_fn done, void *arg)
 {
@@ -66,6 +73,9 @@ void mgr_submit(struct manager *m, uint8_t cmd, struct buf *payload,
 	if (payload->err != 0 || op->submit.data.err != 0) {
 		buf_fini(&op->submit.data);
 		mgr_op_failed(&op->submit, RPC_STATUS_NOMEM);
+	} else if (m->space.full && mgr_makes(cmd)) {
+		buf_fini(&op->submit.data);
+		mgr_op_failed(&op->submit, RPC_STATUS_NOSPC);
 	} else {
 		raft_submit(m->group, &op->submit);
 	}

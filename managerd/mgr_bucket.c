@@ -7,7 +7,8 @@
  *
  * Failure modes: the shard does not answer: the record stays as it is, the
  * caller gets UNAVAILABLE, and a retry or the next leader goes on from there
- * (ROOT_CREATE and ROOT_REMOVE are idempotent by bucket id and inode).
+ * (ROOT_CREATE and ROOT_REMOVE are idempotent by bucket id and inode). The disk
+ * is full: what is not there is refused before there is a record of it.
  */
 #include <errno.h>
 #include <string.h>
@@ -213,8 +214,9 @@ static struct mgr_bucket_op *mgr_bucket_op_new(struct manager *m,
 	return op;
 }
 
-void mgr_bucket_create(struct manager *m, const struct rpc_bucket_create *req,
-		       mgr_done_fn done, void *arg)
+static void mgr_bucket_begin(struct manager *m,
+			     const struct rpc_bucket_create *req,
+			     mgr_done_fn done, void *arg)
 {
 	struct mgr_bucket_op *op =
 		mgr_bucket_op_new(m, req->name, req->owner, done, arg);
@@ -230,13 +232,32 @@ void mgr_bucket_create(struct manager *m, const struct rpc_bucket_create *req,
 	};
 
 	if (op == NULL) {
-		done(arg, RPC_STATUS_INVAL, wire_bytes(NULL, 0));
+		if (done != NULL)
+			done(arg, RPC_STATUS_INVAL, wire_bytes(NULL, 0));
 		return;
 	}
 	op->client = req->client;
 	op->slot = req->slot;
 	op->seq = req->seq;
 	MGR_SUBMIT(m, bucket_begin, &cmd, mgr_bucket_on_cmd, op);
+}
+
+/* Or it is on its way: as far as this process was told. */
+static bool mgr_bucket_is_there(struct manager *m, struct wire_bytes name)
+{
+	const struct cluster *c =
+		client_cluster(client_of(m->clients, m->loop));
+
+	return c != NULL && cluster_find_bucket(c, name) != NULL;
+}
+
+void mgr_bucket_create(struct manager *m, const struct rpc_bucket_create *req,
+		       mgr_done_fn done, void *arg)
+{
+	if (m->space.full && !mgr_bucket_is_there(m, req->name))
+		done(arg, RPC_STATUS_NOSPC, wire_bytes(NULL, 0));
+	else
+		mgr_bucket_begin(m, req, done, arg);
 }
 
 void mgr_bucket_delete(struct manager *m, const struct rpc_bucket_delete *req,
@@ -277,7 +298,7 @@ static void mgr_bucket_resume_one(struct manager *m,
 	if (b->state == CLUSTER_BUCKET_CREATING) {
 		struct rpc_bucket_create req = { .name = b->name,
 						 .owner = b->owner };
-		mgr_bucket_create(m, &req, NULL, NULL);
+		mgr_bucket_begin(m, &req, NULL, NULL);
 	} else if (b->state == CLUSTER_BUCKET_DELETING) {
 		struct rpc_bucket_delete req = { .name = b->name,
 						 .owner = b->owner };

@@ -5,6 +5,7 @@
  */
 #include "common/base/buf.h"
 #include "common/base/env.h"
+#include "common/base/space.h"
 #include "common/client/client.h"
 #include "common/raft/raft_check.h"
 #include "common/raft/raft_snap.h"
@@ -57,6 +58,7 @@ struct manager {
 	struct super super;
 	uint8_t durability;        /* of a new cluster */
 
+	struct space space;
 	struct seg_head *log;
 	struct seg_port *port;
 	struct rows_back *back;
@@ -106,7 +108,8 @@ struct manager {
 
 /*
  * Replicates a command; done once with what mgr_apply answered, or with
- * NOT_LEADER / UNKNOWN_OUTCOME. payload is taken. Never inline.
+ * NOT_LEADER / UNKNOWN_OUTCOME, or NOSPC: the disk is full, and it makes
+ * something. payload is taken. Never inline.
  */
 void mgr_submit(struct manager *m, uint8_t cmd, struct buf *payload,
 		mgr_done_fn done, void *arg);

@@ -36,7 +36,7 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/store.c %D%/store.h %D%/store_call.c %D%/store_compact.c \
 	%D%/store_impl.h \
 	%D%/store_open.c %D%/store_place.c %D%/store_rpc.c \
-	%D%/store_slices.c %D%/store_space.c \
+	%D%/store_slices.c \
 	%D%/storaged.c %D%/storaged.h
 
 noinst_PROGRAMS += tests/bench/bench_groups
@@ -75,10 +75,6 @@ tests_unit_test_shard_snap_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_snap_LDFLAGS = -Wl,--wrap=raft_group_install \
 	-Wl,--wrap=raft_group_installed
 TESTS += tests/unit/test_shard_snap
-check_PROGRAMS += tests/unit/test_store_space
-tests_unit_test_store_space_SOURCES = tests/unit/test_store_space.c
-tests_unit_test_store_space_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
-TESTS += tests/unit/test_store_space
 check_PROGRAMS += tests/unit/test_log_clean
 tests_unit_test_log_clean_SOURCES = tests/unit/test_log_clean.c \
 	$(SHARDWORLD_SOURCES)

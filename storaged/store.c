@@ -43,7 +43,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->opens_grace_ns = config->opens_grace_ns;
 	s->is_check = config->is_check;
 	s->ready_task.run = store_ready_run;
-	store_space_init(s);
+	space_init(&s->space);
 	s->dir = mem_strdup(config->dir);
 	s->loops = mem_calloc(n, sizeof *s->loops);
 	rv = s->dir == NULL || s->loops == NULL
@@ -67,7 +67,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 		store_close(s);
 		return rv;
 	}
-	store_space_look(s);
+	space_look(&s->space);
 	if (s->server != NULL)
 		store_rpc_register(s);
 	*ret_store = s;
@@ -181,7 +181,7 @@ static void store_loop_start(struct env_task *task)
 	l->serving = true;
 	if (l->index == 0) {
 		chunk_loop_start_saving(l->chunks);
-		store_space_start(s);
+		space_start(&s->space);
 		if (!s->is_check)
 			compact_start_watching(s->compact);
 		if (!s->is_check && s->orphans != NULL)
@@ -303,7 +303,7 @@ void store_stats(struct store *s, struct store_stats *ret)
 	ret->chunk_gets = chunks.gets;
 	ret->chunk_put_bytes = chunks.put_bytes;
 	ret->chunk_get_bytes = chunks.get_bytes;
-	ret->full = s->full;
+	ret->full = s->space.full;
 	for (unsigned i = 0; i < s->n_loops; i++) {
 		ret->checkpoints += s->loops[i].checkpoints;
 		ret->snapshots += s->loops[i].snapshots;
@@ -364,6 +364,19 @@ static void store_drain(struct store *s)
 	}
 }
 
+void store_space(struct store *s, uint64_t *ret_total, uint64_t *ret_avail)
+{
+	*ret_total = s->space.total;
+	*ret_avail = s->space.avail;
+}
+
+void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail)
+{
+	struct store_loop *l = arg;
+
+	store_space(l->store, ret_total, ret_avail);
+}
+
 void store_close(struct store *s)
 {
 	int rv;
@@ -375,7 +388,7 @@ void store_close(struct store *s)
 	if (s->orphans != NULL)
 		orphans_stop(s->orphans);
 	store_drain(s);
-	store_space_stop(s);
+	space_stop(&s->space);
 	store_place_stop(s);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		if (s->loops[i].set != NULL)
@@ -404,7 +417,7 @@ void store_close(struct store *s)
 	}
 	rows_back_close(s->rows);
 	raft_start_free(s->snaps);
-	store_space_fini(s);
+	space_fini(&s->space);
 	mem_free(s->snap_dir);
 	mem_free(s->loops);
 	mem_free(s->shards);

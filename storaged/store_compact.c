@@ -13,8 +13,9 @@ static void compact_on_space(void *arg, uint64_t *ret_avail,
 {
 	struct store *s = arg;
 
-	*ret_avail = s->avail + s->kept; /* which is of the reserve */
-	*ret_reserve = store_reserve(s->total);
+	/* the file is of the reserve */
+	*ret_avail = s->space.avail + s->space.kept;
+	*ret_reserve = space_reserve(s->space.total);
 }
 
 static int store_orphans_open(struct store *s,

@@ -1,10 +1,10 @@
 #ifndef STORAGED_STORE_IMPL_H
 #define STORAGED_STORE_IMPL_H
 /* Private to storaged/store*.c. */
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "common/base/loop.h"
+#include "common/base/space.h"
 #include "common/raft/raft_snap.h"
 #include "common/seg/super.h"
 #include "storaged/chunk.h"
@@ -69,16 +69,7 @@ struct store {
 	struct env_task ready_task;  /* loop 0 */
 	void (*ready)(void *arg);
 	void *ready_arg;
-	/* store_space.c: free space, looked at now and then on loop 0 */
-	struct env_timer space_timer;
-	_Atomic uint64_t total, avail;
-	atomic_bool full;
-	char *kept_path;             /* DIR/reserve */
-	pthread_mutex_t kept_lock;   /* for making and dropping it */
-	_Atomic uint64_t kept;       /* its bytes */
-	atomic_bool kept_refused;    /* it could not be made */
-	struct env_work kept_work;
-	bool kept_busy;              /* loop 0 */
+	struct space space;          /* loop 0 */
 	_Atomic uint64_t rot;
 	/* requests of shards to other shards */
 	struct client_set *clients;  /* NULL: there are none */
@@ -133,18 +124,6 @@ int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 		  void *done_arg);
 void store_on_hold(void *arg, bool on);
 
-/* --- store_space.c --- */
 void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
-/* A head has no space; true: there is some now. Any thread. */
-bool store_on_no_space(void *arg);
-void store_space_init(struct store *s);
-/* Before anything is written. 0 or -ENOMEM. */
-int store_space_open(struct store *s, struct errbuf *e);
-void store_space_look(struct store *s);
-void store_space_start(struct store *s); /* loop 0 */
-void store_space_stop(struct store *s);
-void store_space_fini(struct store *s);
-/* What is to be kept free, the file included. */
-uint64_t store_reserve(uint64_t total);
 
 #endif

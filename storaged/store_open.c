@@ -22,6 +22,8 @@
 #define STORE_DB_CACHE ((size_t)8 << 20)
 #define STORE_INDEX_CACHE ((size_t)2 << 20)
 #define STORE_BULK_FIRST ((uint64_t)16 << 20)
+#define STORE_KEPT_SHARE 4 /* of the reserve is a file, at most */
+#define STORE_KEPT_MAX ((uint64_t)64 << 20)
 
 char *store_path(const struct store *s, const char *name, struct errbuf *e)
 {
@@ -278,6 +280,14 @@ static void store_start_body(void *arg, uint64_t gen, struct buf *buf)
 					     gen, buf);
 }
 
+/* A head has no space. The flusher of one of them. */
+static bool store_on_no_space(void *arg)
+{
+	struct store *s = arg;
+
+	return space_give(&s->space);
+}
+
 static int store_open_head(struct store *s, bool bulk, struct errbuf *e)
 {
 	char *path = store_path(s, bulk ? "bulk" : "log", e);
@@ -352,9 +362,13 @@ int store_open_parts(struct store *s, struct errbuf *e)
 	if (rv != 0)
 		return errbuf_set(e, rv, "cannot make %s: %s", s->dir,
 				  strerror(-rv));
-	rv = store_space_open(s, e);
-	if (rv == 0)
-		rv = store_open_super(s, e);
+	if (s->is_check)
+		space_keep_nothing(&s->space);
+	rv = space_open(&s->space, s->loops[0].env, s->dir, STORE_KEPT_SHARE,
+			STORE_KEPT_MAX);
+	if (rv != 0)
+		return errbuf_set(e, rv, "out of memory");
+	rv = store_open_super(s, e);
 	if (rv == 0)
 		rv = store_open_rows(s, e);
 	if (rv == 0)

@@ -56,7 +56,7 @@ static int store_refuse(struct store *s, const struct store_loop *l,
 				"the store is starting");
 		return -EAGAIN;
 	}
-	if (s->full && store_adds(req->tag)) {
+	if (s->space.full && store_adds(req->tag)) {
 		rpc_reply_error(req, RPC_STATUS_NOSPC, 0, NULL);
 		return -ENOSPC;
 	}

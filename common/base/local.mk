@@ -14,6 +14,7 @@ noinst_LIBRARIES += %D%/libbase.a
 	%D%/mem.c %D%/mem.h \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/serial.c \
+	%D%/space.c %D%/space.h \
 	%D%/vfs_dir.c %D%/vfs_dir.h \
 	%D%/vfs_posix.c \
 	%D%/workers.c \
@@ -34,6 +35,12 @@ tests_unit_test_base_loop_SOURCES = tests/unit/test_base_loop.c
 tests_unit_test_base_loop_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
 tests_unit_test_base_serial_SOURCES = tests/unit/test_base_serial.c
 tests_unit_test_base_serial_LDADD = $(LIB_BASE) $(CMOCKA_LIBS)
+# the file system and the loop of the simulators
+check_PROGRAMS += tests/unit/test_base_space
+tests_unit_test_base_space_SOURCES = tests/unit/test_base_space.c
+tests_unit_test_base_space_LDADD = tests/lib/libcrash.a \
+	tests/lib/libfault.a $(LIB_SEG) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_base_space
 TESTS += tests/unit/test_base_be tests/unit/test_base_buf \
 	tests/unit/test_base_conf tests/unit/test_base_conn \
 	tests/unit/test_base_loop tests/unit/test_base_serial

@@ -89,6 +89,20 @@ def refuses(server, facts):
     facts.check()
 
 
+def managers(server, facts):
+    """What makes something there is refused, and leaves nothing; what takes something away is done."""
+    r = facts.s3.put("/another")
+    eq((r.status, r.code()), (507, "InsufficientStorage"), "a new bucket")
+    eq(facts.s3.put("/full").code(), "BucketAlreadyOwnedByYou", "one that is there")
+    p = server.adm("create-user", "somebody", check=False)
+    assert p.returncode != 0 and "no space left" in p.stderr, f"a new user: {p}"
+    p = server.adm("add-bucket", "more", check=False)
+    assert p.returncode != 0 and "no space left" in p.stderr, f"a new bucket: {p}"
+    eq(facts.s3.delete("/gone0").status, 204, "DELETE bucket")
+    eq({b["name"] for b in server.adm_json("get-buckets")["buckets"]}, {"full", "gone1"}, "buckets")
+    eq([u["name"] for u in server.adm_json("get-users")["users"]], ["admin"], "users")
+
+
 def through_the_mount(server, facts):
     """ENOSPC; reading, listing, removing and renaming go on."""
     m = Mount(server, "/full")
@@ -122,9 +136,9 @@ def killed_when_full(server, facts):
     eq(facts.put("still", 1000), 507, "still full")
 
 
-def kept(server):
+def kept(server, whose="store"):
     """The file of the reserve."""
-    return os.path.join(server.data, "store", "reserve")
+    return os.path.join(server.data, whose, "reserve")
 
 
 def take_all(path):
@@ -147,7 +161,9 @@ def taken_by_others(server, facts):
     hog = os.path.join(server.data, "hog")
     process = server.procs[0]
     # it is made some time after the start
-    wait_for("what is kept", lambda: os.path.exists(kept(server)) and os.path.getsize(kept(server)) > 16 * MIB)
+    for whose in ("store", "manager"):
+        at = kept(server, whose)
+        wait_for(f"what is kept of the {whose}", lambda: os.path.exists(at) and os.path.getsize(at) > 16 * MIB)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         size = take_all(hog)
@@ -155,6 +171,11 @@ def taken_by_others(server, facts):
         os.kill(process.pid, signal.SIGCONT)
     print(f"# {size >> 20} MiB taken, {avail(server) >> 20} MiB are free")
     wait_for("what was kept to be free", lambda: not os.path.exists(kept(server)))
+    # the managers' log goes on, for sessions and buckets that go
+    m = Mount(server, "/full")
+    eq(sorted(os.listdir(m.dir)), sorted(facts.sizes), "readdir")
+    m.umount()
+    eq(server.s3().delete("/gone1").status, 204, "DELETE bucket")
     for key in [k for k, n in facts.sizes.items() if n < MIB][:40]:
         facts.delete(key)
     for key in [k for k, n in facts.sizes.items() if n >= MIB][:12]:
@@ -196,7 +217,9 @@ def gone(server, facts):
     wait_for("the space of all", empty, 60)
     eq(facts.put("last", 4 * MIB), 200, "PUT")
     facts.check()
-    wait_for("the reserve", lambda: os.path.exists(kept(server)))
+    for whose in ("store", "manager"):
+        wait_for("the reserve", lambda: os.path.exists(kept(server, whose)))
+    eq(facts.s3.put("/another").status, 200, "a bucket")
 
 
 def main():
@@ -208,13 +231,14 @@ def main():
         base = tmpdir()
         small_disk(DISK, base)
         state["server"] = Server(base=base, extra=sets())
-        eq(state["server"].s3().put("/full").status, 200, "the bucket")
+        for name in ("full", "gone0", "gone1"):
+            eq(state["server"].s3().put(f"/{name}").status, 200, "a bucket")
 
     tap.run("a small disk", start)
     if "server" in state:
         server = state["server"]
         facts = Facts(server)
-        for test in (refuses, through_the_mount, killed_when_full, taken_by_others, room_again, gone):
+        for test in (refuses, managers, through_the_mount, killed_when_full, taken_by_others, room_again, gone):
             tap.run(test.__name__, test, server, facts)
         server.stop()
     tap.end()

@@ -1,7 +1,4 @@
-/*
- * storaged/store_space.c: the file that is kept on a disk whose free space the
- * test says.
- */
+/* The file that is kept on a disk whose free space the test says. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -12,8 +9,8 @@
 
 #include <cmocka.h>
 
+#include "common/base/space.h"
 #include "common/base/vfs_dir.h"
-#include "storaged/store_impl.h"
 #include "tests/lib/crashfs.h"
 #include "tests/lib/minienv.h"
 
@@ -28,8 +25,7 @@ static struct {
 	bool refuses;
 	unsigned asked;
 	struct minienv *m;
-	struct store_loop loop;
-	struct store s;
+	struct space s;
 } t;
 
 static int disk_space(struct vfs *vfs, const char *path, uint64_t *ret_total,
@@ -54,7 +50,7 @@ static bool is_kept(void)
 	uint64_t size = 0;
 	struct vfs_file *f;
 
-	if (vfs->ops->open(vfs, "store/reserve", O_RDONLY, 0, &f) != 0)
+	if (vfs->ops->open(vfs, "dir/reserve", O_RDONLY, 0, &f) != 0)
 		return false;
 	assert_int_equal(vfs->ops->size(f, &size), 0);
 	vfs->ops->close(f);
@@ -72,8 +68,6 @@ static bool kept_with(uint64_t avail)
 
 static int setup(void **state)
 {
-	static char dir[] = "store";
-	struct errbuf e = { "" };
 	struct vfs *vfs;
 
 	(void)state;
@@ -85,24 +79,21 @@ static int setup(void **state)
 	t.ops.allocate = disk_allocate;
 	vfs->ops = &t.ops;
 	t.avail = TOTAL;
-	assert_int_equal(vfs_make_dir(vfs, dir), 0);
+	assert_int_equal(vfs_make_dir(vfs, "dir"), 0);
 	t.m = minienv_new(vfs, 1);
-	t.loop.env = minienv_env(t.m);
-	t.s.dir = dir;
-	t.s.loops = &t.loop;
-	t.s.n_loops = 1;
-	store_space_init(&t.s);
-	assert_int_equal(store_space_open(&t.s, &e), 0);
-	store_space_look(&t.s);
-	store_space_start(&t.s);
+	space_init(&t.s);
+	assert_int_equal(space_open(&t.s, minienv_env(t.m), "dir", 4, 64 * MIB),
+			 0);
+	space_look(&t.s);
+	space_start(&t.s);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	store_space_stop(&t.s);
-	store_space_fini(&t.s);
+	space_stop(&t.s);
+	space_fini(&t.s);
 	minienv_free(t.m);
 	crashfs_free(t.fs);
 	return 0;
@@ -120,9 +111,9 @@ static void test_kept(void **state)
 	assert_true(kept_with(5 * MIB));
 	assert_false(t.s.full);
 	/* a head asks: once it gets something */
-	assert_true(store_on_no_space(&t.s));
+	assert_true(space_give(&t.s));
 	assert_false(is_kept());
-	assert_false(store_on_no_space(&t.s));
+	assert_false(space_give(&t.s));
 }
 
 /* Not at every look, but when the disk was full, and is not any more. */
