@@ -59,6 +59,7 @@ struct finode {
 	bool idle;       /* in the mount's list: CLOSE will be sent */
 	TAILQ_ENTRY(finode) idle_link;
 	uint64_t asserted_ns; /* when the leader was told last */
+	uint64_t closed_ns;   /* when a CLOSE was sent last; 0: never */
 	struct fop_queue open_queue;
 
 	/* Unsent bytes: see flush.h. */

@@ -50,6 +50,11 @@ tests_unit_test_fuse_flush_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
 tests_unit_test_fuse_reader_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE_CFLAGS)
 tests_unit_test_fuse_reader_SOURCES = tests/unit/test_fuse_reader.c $(FUSEFIX)
 tests_unit_test_fuse_reader_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_fuse_open
+tests_unit_test_fuse_open_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE_CFLAGS)
+tests_unit_test_fuse_open_SOURCES = tests/unit/test_fuse_open.c $(FUSEFIX)
+tests_unit_test_fuse_open_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_fuse_open
 TESTS += tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
 	tests/unit/test_fuse_dircur tests/unit/test_fuse_options \
 	tests/unit/test_fuse_flush tests/unit/test_fuse_reader

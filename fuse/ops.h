@@ -107,6 +107,12 @@ void ops_check_new_name(struct fop *op, struct finode *dir,
  */
 void ops_names_changed(const struct fop *op, struct finode *dir,
 		       const struct wire_attr *attr);
+/*
+ * CREATE said that it opened op->f2; again: maybe an earlier try did. Calls
+ * then(op) once its leader knows of the open for certain, now or later; else op
+ * was answered.
+ */
+void ops_opened(struct fop *op, bool again, fop_then_fn then);
 /* A new open of f by this mount was registered with op's reply. */
 bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
 		    bool created, struct fuse_file_info *ret_fi);

@@ -372,32 +372,32 @@ static void create_answer(struct fop *op)
 	fop_end(op);
 }
 
-static void create_on_reply(void *arg, const struct rpc_reply *reply)
+static void create_opened(struct fop *op)
 {
-	struct fop *op = arg;
-	struct rpc_mknod_rsp rsp;
-	struct finode *f;
-
-	if (!FOP_REPLY(op, reply, mknod_rsp, &rsp))
-		return;
-	ops_names_changed(op, op->f, &rsp.dir);
-	f = ops_found(op, &rsp.attr, op->name, false);
-	if (f == NULL)
-		return; /* the session's end closes it */
-	f->opens++;
-	f->held = true;
-	f->asserted_ns = env_now_ns(op->m->env);
-	op->f2 = f;
-	op->valid = rsp.created;
-	if (!S_ISREG(rsp.attr.mode)) {
+	if (!S_ISREG(op->f2->attr.mode)) {
 		/* Made elsewhere just now, and no file: look again. */
-		ops_close(f);
+		ops_close(op->f2);
 		fop_reply_err(op, -ESTALE);
-	} else if (!rsp.created && (op->open_flags & O_TRUNC)) {
+	} else if (op->valid == 0 && (op->open_flags & O_TRUNC)) {
 		ops_truncate_open(op, create_answer);
 	} else {
 		create_answer(op);
 	}
+}
+
+static void create_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct rpc_mknod_rsp rsp;
+
+	if (!FOP_REPLY(op, reply, mknod_rsp, &rsp))
+		return;
+	ops_names_changed(op, op->f, &rsp.dir);
+	op->f2 = ops_found(op, &rsp.attr, op->name, false);
+	if (op->f2 == NULL)
+		return; /* the session's end closes it */
+	op->valid = rsp.created;
+	ops_opened(op, reply->again, create_opened);
 }
 
 static void create_send(struct fop *op)

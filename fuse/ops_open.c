@@ -9,6 +9,10 @@
  *
  * Happy path: OPEN -> (O_TRUNC: SETATTR) -> handle. To who only reads, a small
  * file's bytes come with the answer, unless the kernel has them.
+ * CREATE opens, too, but not behind every CLOSE of the same inode: until it is
+ * answered nobody here knows which that is. When one was sent in between (the
+ * file was there, or others opened it while its maker waited for the answer
+ * to another try) the leader is told before the handle is given out.
  * Failure modes: no memory (the open is taken back); EIO (bytes that cannot be
  * read): the open itself is asked for again; ESTALE: the name leads
  * elsewhere by now. The kernel then looks the path up again and opens what it
@@ -31,7 +35,6 @@
 #define OPEN_IDLE_NS UINT64_C(20000000)
 #define OPEN_IDLE_MAX 64u
 
-static void open_send(struct fop *op);
 static void open_call(struct fop *op);
 
 /* --- close --- */
@@ -46,7 +49,7 @@ static void close_ended(struct finode *f)
 	if (q.first != NULL) {
 		fop_queue_init(&f->open_queue);
 		while ((op = fop_queue_take(&q)) != NULL)
-			open_send(op);
+			op->then(op);
 	}
 	finode_unref(f);
 }
@@ -75,6 +78,7 @@ void ops_close_send(struct mount *m)
 
 		idle_take(f);
 		f->closing = true;
+		f->closed_ns = env_now_ns(m->env);
 		m->calls++;
 		if (CLIENT_SEND_HOW(m->client, close, ino_shard(f->ino),
 				    (&(const struct client_how){
@@ -228,6 +232,16 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 		open_answer(op);
 }
 
+/* One open more, which the leader knows of if its CLOSE was not sent yet. */
+static void open_begins(struct finode *f)
+{
+	f->opens++;
+	if (!f->idle)
+		return;
+	idle_take(f);
+	finode_unref(f);
+}
+
 static void open_fill(const struct finode *f, bool held, struct rpc_open *q)
 {
 	*q = (struct rpc_open){
@@ -264,16 +278,13 @@ static void open_send(struct fop *op)
 	struct finode *f = op->f;
 
 	if (f->closing) {
+		op->then = open_send;
 		fop_queue_add(&f->open_queue, op);
 		return;
 	}
 	/* a CLOSE that is only not sent yet does not count */
 	op->held = stale_take(op) && f->held && f->opens > 0;
-	f->opens++;
-	if (f->idle) { /* the leader has our open still */
-		idle_take(f);
-		finode_unref(f);
-	}
+	open_begins(f);
 	open_call(op);
 }
 
@@ -288,6 +299,65 @@ void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	    op->m->ahead_bytes < op->m->ahead_max / 2)
 		op->size = READER_OPEN_MAX;
 	open_send(op);
+}
+
+/* --- opened by CREATE --- */
+
+static void made_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct finode *f = op->f2;
+	struct rpc_attr_rsp rsp;
+
+	if (reply->status != RPC_STATUS_OK) { /* STALE: it went meanwhile */
+		ops_close(f);
+		(void)fop_status(op, reply);
+		return;
+	}
+	f->held = true;
+	f->asserted_ns = env_now_ns(op->m->env);
+	if (rpc_attr_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
+		ops_close(f);
+		(void)fop_decoded(op, -EBADMSG);
+		return;
+	}
+	finode_update(f, &rsp.attr);
+	op->call = NULL;
+	op->after(op);
+}
+
+static void made_send(struct fop *op)
+{
+	struct finode *f = op->f2;
+	struct rpc_open q;
+
+	if (f->closing) {
+		op->then = made_send;
+		fop_queue_add(&f->open_queue, op);
+		return;
+	}
+	open_fill(f, true, &q);
+	op->call = FOP_CALL(op, open, ino_shard(q.ino), &q, made_on_reply);
+	if (op->call == NULL) {
+		ops_close(f);
+		fop_reply_err(op, -ENOMEM);
+	}
+}
+
+void ops_opened(struct fop *op, bool again, fop_then_fn then)
+{
+	struct finode *f = op->f2;
+
+	open_begins(f);
+	if (again || f->closing ||
+	    (f->closed_ns != 0 && f->closed_ns >= op->begun_ns)) {
+		op->after = then;
+		made_send(op);
+		return;
+	}
+	f->held = true;
+	f->asserted_ns = env_now_ns(op->m->env);
+	then(op);
 }
 
 /* --- release --- */

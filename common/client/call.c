@@ -289,6 +289,7 @@ static void call_follow(struct client_call *call, const struct rpc_reply *r)
 		joined.payload = answer.data;
 		joined.len = answer.len;
 	}
+	joined.again = call->sent > 1;
 	buf_fini(&hop.request);
 	call_end(call, &joined, true);
 	buf_fini(&answer);

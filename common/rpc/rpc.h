@@ -96,6 +96,7 @@ struct rpc_reply {
 	size_t len;
 	struct body *body;      /* borrowed for the callback; may be NULL */
 	uint64_t hint;          /* of an error */
+	bool again;             /* common/client: maybe of an earlier try */
 	/*
 	 * The payload that was sent: the callback may take it (leave an empty
 	 * buf) to send it again. NULL when it is still at its handler.

@@ -411,6 +411,7 @@ void last_done(void *arg, const struct rpc_reply *r)
 {
 	struct fixture *f = arg;
 
+	f->again[f->done] = r->again;
 	f->status[f->done++] = r->status;
 	fixture_finish(f);
 }
@@ -419,6 +420,7 @@ static void closes_done(void *arg, const struct rpc_reply *r)
 {
 	struct fixture *f = arg;
 
+	f->again[f->done] = r->again;
 	f->status[f->done++] = r->status;
 	if (f->done < f->want)
 		send_close(client0(f), 0, closes_done, f);

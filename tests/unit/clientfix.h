@@ -69,6 +69,7 @@ struct fixture {
 	uint32_t read_status;
 	/* results */
 	uint32_t status[SEEN_MAX];
+	bool again[SEEN_MAX];
 	unsigned done, want, bad;
 	atomic_uint loops_left;
 	uint8_t *data; /* read so far */

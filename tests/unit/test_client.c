@@ -156,6 +156,8 @@ static void test_retry(void **state)
 			assert_int_equal(f->seen[i].seq >> 63,
 					 i > 0 && i < 4);
 		}
+		assert_true(f->again[0]);
+		assert_false(f->again[1]);
 		free(f);
 	}
 }
@@ -263,6 +265,7 @@ static void test_elsewhere(void **state)
 		assert_int_equal(f->seen[1].seq, 2);
 		assert_int_equal(f->seen[2].seq, 2 | RPC_SEQ_AGAIN);
 		assert_int_equal(f->seen[2].slot, f->seen[0].slot);
+		assert_true(f->again[0]);
 		free(f);
 	}
 }
