@@ -3,6 +3,7 @@
 # quiet unless it fails.
 #   tests/build.sh check|fast|release|tsan|fuzz...
 #     check  everything, ASan and UBSan        fast     simulators, optimised
+#            (both with bugs to switch on: --enable-mutations)
 #     tsan   programs, TSan                    release  programs, optimised
 #     fuzz   fuzz targets, libFuzzer
 set -eu
@@ -33,7 +34,11 @@ build() {
 	mkdir -p "$dir"
 	(
 		cd "$dir"
-		[ -f Makefile ] || "$top/configure" --quiet "$@"
+		# as it was asked for the last time?
+		if [ ! -f Makefile ] || [ "$(cat asked 2>&1)" != "$*" ]; then
+			"$top/configure" --quiet "$@"
+			echo "$*" >asked
+		fi
 		make --no-print-directory Makefile
 		case $targets in
 		list-*) targets=$(make -s --no-print-directory "$targets") ;;
@@ -62,14 +67,20 @@ for kind in "$@"; do
 	case $kind in
 	check)
 		build build-check 'all check-programs' '' --enable-werror \
-			--enable-sanitize CFLAGS='-O1 -g'
+			--enable-sanitize --enable-mutations CFLAGS='-O1 -g'
 		;;
 	fast)
-		build build-fast list-fast '' --enable-werror CFLAGS='-O2 -g'
+		build build-fast list-fast '' --enable-werror \
+			--enable-mutations CFLAGS='-O2 -g'
 		;;
 	release)
 		build build-release "$programs" '' --enable-werror \
 			CFLAGS='-O2 -g'
+		# no bugs in there but our own
+		if nm build-release/leofs/leofs | grep -i mutat; then
+			echo 'planted bugs in build-release/leofs/leofs'
+			exit 1
+		fi
 		;;
 	tsan)
 		build build-tsan "$programs" '' --enable-werror \

@@ -48,7 +48,7 @@ gone() {
 	done
 }
 
-echo 1..12
+echo 1..13
 check 'common/ includes no daemon' "$(includes common |
 	grep -E "include[[:space:]]*\"($(echo "$daemons" | tr ' ' '|'))/")"
 # leofs/ is made of all the others
@@ -60,6 +60,9 @@ check 'only common/raft includes libraft' \
 # trap E: with a log of our own its callbacks never come
 check "libraft's callback API is not used" \
 	"$(grep -nE '\braft_(uv_[a-z_]+|start|apply|bootstrap|recover|add|assign|remove)\(|struct raft_(io|fsm)\b' common/raft/*.[ch])"
+check 'planted bugs are compiled in by their macros only' \
+	"$(grep -rnE '\b(raft|seg)_mutation\b' --include='*.[ch]' common $daemons |
+		grep -vE '_(impl|int)\.h:|:enum (raft|seg)_mutation ')"
 check 'only common/rows includes leveldb' "$(outside '<leveldb/' common/rows)"
 check 'only fuse/ includes libfuse' "$(outside '<fuse[a-z0-9_/]*\.h>' fuse)"
 # a main may use libevent for signals

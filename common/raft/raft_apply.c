@@ -121,9 +121,9 @@ static bool raft_batch_barrier(struct raft_group *g, unsigned *n)
  */
 static bool raft_group_is_alone(const struct raft_group *g)
 {
-	if (raft_mutation == RAFT_MUTATE_LOOSE_QUORUM)
+	if (RAFT_MUTATES(LOOSE_QUORUM))
 		return true;
-	if (raft_mutation == RAFT_MUTATE_JOIN_SOON)
+	if (RAFT_MUTATES(JOIN_SOON))
 		return g->one_voter;
 	return g->one_voter && g->change == NULL && raft_group_settled(g);
 }
@@ -340,7 +340,7 @@ static bool raft_group_apply(struct raft_group *g)
 
 		if (g->parked || g->installing || index > g->commit ||
 		    (index > g->stored &&
-		     raft_mutation != RAFT_MUTATE_APPLY_SOON))
+		     !RAFT_MUTATES(APPLY_SOON)))
 			return false;
 		e = rlog_at(&g->log, index);
 		switch (rlog_type(e)) {

@@ -173,7 +173,7 @@ static void check_begin(struct raft_check *c)
 	c->later = NULL;
 	c->covered = c->bytes;
 	c->passed = raft_host_passed(c->config.host);
-	if (raft_mutation == RAFT_MUTATE_ROWS_LATE) {
+	if (RAFT_MUTATES(ROWS_LATE)) {
 		check_groups(c);
 		raft_host_checkpointed(c->config.host);
 	}

@@ -294,8 +294,9 @@ struct raft_host {
 };
 
 /*
- * Tests only: leaves out one thing that truncation needs, to prove that the
- * crash enumeration would notice.
+ * Leaves out one thing that truncation needs, to prove that the crash
+ * enumeration would notice. Only where configure was told --enable-mutations:
+ * other builds have nothing of it.
  */
 enum raft_mutation {
 	RAFT_MUTATE_NONE,
@@ -311,7 +312,22 @@ enum raft_mutation {
 	RAFT_MUTATE_LOOSE_QUORUM, /* several voters, none waits for its disk */
 	RAFT_MUTATE_JOIN_SOON,    /* others get what is not durable */
 };
+#ifdef ENABLE_MUTATIONS
 extern enum raft_mutation raft_mutation;
+#define RAFT_MUTATES(what) (raft_mutation == RAFT_MUTATE_##what)
+#else
+#define RAFT_MUTATES(what) false
+#endif
+/* For tests: from now on, until the next one. False: this build has none. */
+static inline bool raft_mutate(enum raft_mutation what)
+{
+#ifdef ENABLE_MUTATIONS
+	raft_mutation = what;
+	return true;
+#else
+	return what == RAFT_MUTATE_NONE;
+#endif
+}
 
 static inline uint64_t rlog_last(const struct rlog *log)
 {

@@ -234,7 +234,7 @@ void raft_change_step(struct raft_group *g)
 	if (change == NULL)
 		return;
 	if (!change->begun && g->loose > g->firm && g->lead_term != 0 &&
-	    raft_mutation != RAFT_MUTATE_JOIN_SOON)
+	    !RAFT_MUTATES(JOIN_SOON))
 		return;
 	if (!change->begun)
 		raft_change_begin(g, change);

@@ -51,7 +51,7 @@ static int raft_recover_hole(struct raft_group *g, const struct seg_rec *rec)
 
 static bool raft_recover_is_copy(const struct seg_rec *rec)
 {
-	return rec->id.hi != 0 && raft_mutation != RAFT_MUTATE_COPY_CUTS;
+	return rec->id.hi != 0 && !RAFT_MUTATES(COPY_CUTS);
 }
 
 void raft_recover_no_run(struct raft_group *g)

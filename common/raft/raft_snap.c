@@ -228,11 +228,11 @@ static int snap_end(struct raft_snaps *s)
 
 	if (rv == 0)
 		rv = rows_back_checkpoint(s->config.back);
-	if (rv == 0 && raft_mutation != RAFT_MUTATE_SNAP_NO_SYNC)
+	if (rv == 0 && !RAFT_MUTATES(SNAP_NO_SYNC))
 		rv = s->file->vfs->ops->fdatasync(s->file);
 	if (rv == 0)
 		rv = vfs->ops->rename(vfs, from, to);
-	if (rv == 0 && raft_mutation != RAFT_MUTATE_SNAP_NO_DIR)
+	if (rv == 0 && !RAFT_MUTATES(SNAP_NO_DIR))
 		rv = vfs->ops->sync_dir(vfs, s->dir);
 	mem_free(from);
 	mem_free(to);
@@ -296,7 +296,7 @@ static void snap_done(struct raft_snaps *s)
 		snap->there = true;
 		snap->index = s->index;
 		snap->need = s->need;
-		if (raft_mutation == RAFT_MUTATE_SNAP_LATE)
+		if (RAFT_MUTATES(SNAP_LATE))
 			snap->need = s->config.host->seen_gen;
 		snap->bytes = s->off;
 	}

@@ -44,7 +44,9 @@
 
 #include "common/base/mem.h"
 
+#ifdef ENABLE_MUTATIONS
 enum raft_mutation raft_mutation = RAFT_MUTATE_NONE;
+#endif
 
 /* --- the tables of START --- */
 
@@ -88,7 +90,7 @@ void raft_host_start_body(struct raft_host *h, uint64_t gen, struct buf *out)
 	h->start_gen = gen;
 	h->start_need = h->need;
 	wire_put_u64(&w, &h->need);
-	n = raft_mutation == RAFT_MUTATE_NO_TABLE ? 0 : h->n_hard;
+	n = RAFT_MUTATES(NO_TABLE) ? 0 : h->n_hard;
 	wire_put_u32(&w, &n);
 	for (unsigned i = 0; i < n; i++) {
 		wire_put_u16(&w, &h->hard[i].group);
@@ -110,7 +112,7 @@ uint64_t raft_host_free_below(struct raft_host *h)
 		h->free_below = h->start_need;
 		h->start_gen = 0;
 	}
-	gen = raft_mutation == RAFT_MUTATE_FREE_SOON ? h->need : h->free_below;
+	gen = RAFT_MUTATES(FREE_SOON) ? h->need : h->free_below;
 	if (h->behind)
 		gen = 0;
 	(void)pthread_mutex_unlock(&h->hard_lock);
@@ -241,7 +243,7 @@ static uint64_t raft_trunc_need(struct raft_group *g)
 {
 	uint64_t index = g->log.first, gen;
 
-	if (raft_mutation == RAFT_MUTATE_NEED_NOTHING)
+	if (RAFT_MUTATES(NEED_NOTHING))
 		return g->h->seen_gen;
 	if (g->one_voter && index <= g->durable)
 		index = g->durable + 1;

@@ -24,7 +24,8 @@ tests_lib_libcrash_a_SOURCES = \
 	tests/lib/seglog.c tests/lib/seglog.h \
 	tests/lib/slowwork.c tests/lib/slowwork.h
 LIB_CRASH = tests/lib/libcrash.a $(LIB_SEG)
-CRASH_MAIN = tests/fault/crash_main.c tests/fault/crash_main.h
+CRASH_MAIN = tests/fault/crash_main.c tests/fault/crash_main.h \
+	tests/lib/mutate.h
 
 check_PROGRAMS += tests/unit/test_seg tests/unit/test_seg_full \
 	tests/unit/test_seg_loops tests/unit/test_seg_loose \

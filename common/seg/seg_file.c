@@ -244,7 +244,7 @@ int seg_table_ranges(struct seg_head *head, struct seg_ranges *ret)
 	seg_table_lock(head);
 	for (size_t i = 0; i < head->n_files && rv == 0; i++)
 		if (head->files[i]->state < SEG_STATE_UNLISTED ||
-		    seg_mutation == SEG_MUTATE_FREE_LISTED)
+		    SEG_MUTATES(FREE_LISTED))
 			rv = seg_ranges_add(ret, head->files[i]->gen);
 	seg_table_unlock(head);
 	return rv;

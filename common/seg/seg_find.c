@@ -323,7 +323,7 @@ static size_t seg_rcv_at(const struct seg_rcv *r, uint64_t gen)
 
 int seg_rcv_missed(struct seg_rcv *r)
 {
-	if (seg_mutation == SEG_MUTATE_NOT_MISSED)
+	if (SEG_MUTATES(NOT_MISSED))
 		return 0;
 	for (size_t k = 0; k < r->must.n; k++) {
 		const struct seg_range *range = &r->must.v[k];

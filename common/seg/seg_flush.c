@@ -203,7 +203,7 @@ static int seg_sync(struct seg_head *head)
 	if (head->durable == head->seq)
 		return 0;
 	start = env_now_ns(head->env);
-	if (seg_mutation != SEG_MUTATE_NO_SYNC)
+	if (!SEG_MUTATES(NO_SYNC))
 		rv = head->vfs->ops->fdatasync(head->cur);
 	if (rv != 0)
 		return seg_fail(head, "fdatasync of segment", rv);
@@ -491,7 +491,7 @@ static bool seg_batch_hold(struct seg_port *p)
 	struct seg_append **at = &p->batch, *a;
 
 	while ((a = *at) != NULL) {
-		if (a->type != SEG_NONE || seg_mutation == SEG_MUTATE_NO_HOLD) {
+		if (a->type != SEG_NONE || SEG_MUTATES(NO_HOLD)) {
 			at = &a->next;
 			continue;
 		}
@@ -577,7 +577,7 @@ static int seg_put_batches(struct seg_head *head, struct seg_port *busy,
 			if (rv != 0)
 				return rv;
 			*ret_firm |= !a->loose &&
-				     seg_mutation != SEG_MUTATE_ALL_LOOSE;
+				     !SEG_MUTATES(ALL_LOOSE);
 		}
 	return 0;
 }

@@ -82,10 +82,10 @@ void seg_free_segment(struct seg_port *port, struct seg_free *f)
 		env_post(port->env, &f->task);
 		return;
 	}
-	if (seg_mutation == SEG_MUTATE_FREE_EARLY)
+	if (SEG_MUTATES(FREE_EARLY))
 		(void)seg_unlink_gen(head, f->gen);
 	f->append = (struct seg_append){
-		.type = seg_mutation == SEG_MUTATE_FREE_SILENT ? SEG_CHECKPOINT
+		.type = SEG_MUTATES(FREE_SILENT) ? SEG_CHECKPOINT
 							       : SEG_FREED,
 		.a = f->gen,
 		.done = seg_free_logged,

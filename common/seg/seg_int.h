@@ -168,8 +168,9 @@ struct seg_head {
 };
 
 /*
- * Tests only: leaves out one thing that the format needs, to prove that the
- * crash enumeration would notice.
+ * Leaves out one thing that the format needs, to prove that the crash
+ * enumeration would notice. Only where configure was told --enable-mutations:
+ * other builds have nothing of it.
  */
 enum seg_mutation {
 	SEG_MUTATE_NONE,
@@ -187,7 +188,22 @@ enum seg_mutation {
 	SEG_MUTATE_ALL_LOOSE,  /* no append waits for a sync */
 	SEG_MUTATE_NO_HOLD,    /* nor does SEG_NONE */
 };
+#ifdef ENABLE_MUTATIONS
 extern enum seg_mutation seg_mutation;
+#define SEG_MUTATES(what) (seg_mutation == SEG_MUTATE_##what)
+#else
+#define SEG_MUTATES(what) false
+#endif
+/* For tests: from now on, until the next one. False: this build has none. */
+static inline bool seg_mutate(enum seg_mutation what)
+{
+#ifdef ENABLE_MUTATIONS
+	seg_mutation = what;
+	return true;
+#else
+	return what == SEG_MUTATE_NONE;
+#endif
+}
 extern unsigned seg_open_max; /* SEG_OPEN_MAX; tests lower it */
 
 static inline uint64_t seg_pad8(uint64_t len)

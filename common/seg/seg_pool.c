@@ -247,7 +247,7 @@ int seg_pool_take(struct seg_head *head, uint64_t gen, uint64_t need,
 		rv = seg_pool_make(head, path, 0, &f);
 	}
 	mem_free(path);
-	if (rv == 0 && seg_mutation != SEG_MUTATE_NO_DIR_SYNC) {
+	if (rv == 0 && !SEG_MUTATES(NO_DIR_SYNC)) {
 		rv = head->vfs->ops->sync_dir(head->vfs, head->dir);
 		if (rv != 0)
 			head->vfs->ops->close(f);

@@ -5,7 +5,9 @@
 #include "common/base/be.h"
 #include "common/base/xxh.h"
 
+#ifdef ENABLE_MUTATIONS
 enum seg_mutation seg_mutation = SEG_MUTATE_NONE;
+#endif
 
 uint64_t seg_seed(const uint8_t store_id[16], uint64_t gen)
 {
@@ -41,7 +43,7 @@ bool seg_hdr_decode(const uint8_t *p, uint64_t seed, uint64_t gen,
 {
 	if (be32dec(p) != SEG_MAGIC || p[4] != SEG_HEADER_VERSION)
 		return false;
-	if (seg_mutation != SEG_MUTATE_HEADER_SUM &&
+	if (!SEG_MUTATES(HEADER_SUM) &&
 	    be64dec(p + 120) != XXH3_64bits_withSeed(p, 120, seed))
 		return false;
 	*ret = (struct seg_hdr){
@@ -60,7 +62,7 @@ bool seg_hdr_decode(const uint8_t *p, uint64_t seed, uint64_t gen,
 		.off = be64dec(p + 104),
 		.first = be64dec(p + 112),
 	};
-	if (seg_mutation == SEG_MUTATE_HEADER_SUM)
+	if (SEG_MUTATES(HEADER_SUM))
 		return ret->gen == gen;
 	/* The checks behind the first two guard us against ourselves. */
 	return ret->gen == gen && ret->off == off && ret->first != 0 &&

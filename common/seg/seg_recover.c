@@ -187,7 +187,7 @@ static int seg_rcv_proven(struct seg_rcv *r, size_t i, uint64_t off,
 	struct seg_scan s;
 	int rv = 0;
 
-	if (seg_mutation == SEG_MUTATE_ROT_IS_END) {
+	if (SEG_MUTATES(ROT_IS_END)) {
 		*ret = false;
 		return 0;
 	}
@@ -265,16 +265,16 @@ static int seg_rcv_walk(struct seg_rcv *r, size_t i)
 
 	seg_scan_file(&r->scan, ent->gen, r->f, ent->size);
 	while (r->expect < ent->limit ||
-	       seg_mutation == SEG_MUTATE_ANY_SEQ) {
+	       SEG_MUTATES(ANY_SEQ)) {
 		const uint8_t *body = NULL;
 		struct seg_hdr h;
 		bool head_ok;
 
 		head_ok = seg_scan_header(&r->scan, off, &h) &&
 			  (h.first == ent->first ||
-			   seg_mutation == SEG_MUTATE_HEADER_SUM) &&
+			   SEG_MUTATES(HEADER_SUM)) &&
 			  (h.seq == r->expect ||
-			   seg_mutation == SEG_MUTATE_ANY_SEQ);
+			   SEG_MUTATES(ANY_SEQ));
 		if (head_ok && r->verify)
 			body = seg_scan_body(&r->scan, &h);
 		if (r->scan.err != 0)
@@ -485,7 +485,7 @@ static int seg_rcv_settle(struct seg_rcv *r)
 	struct seg_head *head = r->head;
 
 	if (r->above_at == r->above_n ||
-	    seg_mutation == SEG_MUTATE_NO_REWRITE)
+	    SEG_MUTATES(NO_REWRITE))
 		return 0;
 	for (size_t k = r->above_at; k < r->above_n;) {
 		int rv = seg_rcv_settle_one(r, &k);
@@ -530,7 +530,7 @@ static int seg_rcv_finish(struct seg_rcv *r)
 			head->prev_first = ent->first;
 			head->prev_end = ent->end;
 			head->cut = r->ended && ent->size > ent->end &&
-				    seg_mutation != SEG_MUTATE_ANY_SEQ;
+				    !SEG_MUTATES(ANY_SEQ);
 		}
 	}
 	head->prev_seq = head->seq;

@@ -102,7 +102,7 @@ const uint8_t *seg_scan_body(struct seg_scan *s, const struct seg_hdr *h)
 		seg_scan_at(s, h->off + SEG_HEADER_LEN, (size_t)h->len);
 
 	if (p == NULL || h->type == SEG_PAD ||
-	    seg_mutation == SEG_MUTATE_BODY_HASH)
+	    SEG_MUTATES(BODY_HASH))
 		return p;
 	return seg_hash_eq(seg_hash(p, (size_t)h->len), h->hash) ? p : NULL;
 }

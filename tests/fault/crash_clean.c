@@ -1010,9 +1010,10 @@ static void run_history(struct crash_run *r)
 	r->n[MOVES] = moves;
 }
 
-static void set_mutation(int what)
+static bool set_mutation(int what)
 {
 	mutation = (enum mutation)what;
+	return true;
 }
 
 static const struct crash_mutation mutations[] = {

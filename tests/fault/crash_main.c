@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/mutate.h"
+
 #define HISTORY_STRIDE 1000003 /* between the seeds of two histories */
 
 void crash_run_bad(struct crash_run *r, const char *what)
@@ -97,9 +99,9 @@ static bool notices(const struct crash_program *program,
 {
 	struct crash_run r = { .max_states = program->notice };
 
-	m->set(m->what);
+	(void)m->set(m->what);
 	run_states(&r, test, seed);
-	m->set(0);
+	(void)m->set(0);
 	printf("# noticed after %" PRIu64 " states: %s\n", r.states,
 	       r.bad > 0 ? r.first_bad : "never");
 	(void)fflush(stdout);
@@ -127,14 +129,18 @@ static bool run_mutation(const struct crash_program *program,
 			 const struct crash_test *test,
 			 const struct crash_mutation *m, uint64_t seed)
 {
-	char what[100];
-	bool good = program->may_stop
-			    ? notices_or_stops(program, test, m, seed)
-			    : notices(program, test, m, seed);
+	bool can = m->set(m->what), good = true;
+	char what[160];
 
-	(void)snprintf(what, sizeof what, "%s%snotices: %s",
+	(void)m->set(0);
+	if (can)
+		good = program->may_stop
+			       ? notices_or_stops(program, test, m, seed)
+			       : notices(program, test, m, seed);
+	(void)snprintf(what, sizeof what, "%s%snotices: %s%s",
 		       test->label == NULL ? "" : test->name,
-		       test->label == NULL ? "" : " ", m->name);
+		       test->label == NULL ? "" : " ", m->name,
+		       can ? "" : " # SKIP " MUTATE_NONE_HERE);
 	return report(good, what);
 }
 

@@ -41,7 +41,8 @@ struct crash_test {
 /* Leaves out one thing: each test must notice. */
 struct crash_mutation {
 	const char *name;
-	void (*set)(int what); /* 0: nothing is left out */
+	/* 0: nothing is left out. False: this build cannot leave it out. */
+	bool (*set)(int what);
 	int what;
 };
 

@@ -771,14 +771,14 @@ static void run_history(struct crash_run *r)
 	crashfs_free(fs);
 }
 
-static void set_raft(int what)
+static bool set_raft(int what)
 {
-	raft_mutation = (enum raft_mutation)what;
+	return raft_mutate((enum raft_mutation)what);
 }
 
-static void set_seg(int what)
+static bool set_seg(int what)
 {
-	seg_mutation = (enum seg_mutation)what;
+	return seg_mutate((enum seg_mutation)what);
 }
 
 static void set_start(int what)

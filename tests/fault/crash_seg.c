@@ -242,9 +242,9 @@ static void run_bulk_history(struct crash_run *r)
 	run_history(r, true);
 }
 
-static void set_mutation(int what)
+static bool set_mutation(int what)
 {
-	seg_mutation = (enum seg_mutation)what;
+	return seg_mutate((enum seg_mutation)what);
 }
 
 static const struct crash_mutation mutations[] = {

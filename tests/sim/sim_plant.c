@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/lib/mutate.h"
+
 int sim_plant;
 
 void sim_plant_bug(const struct sim_bug *bugs, size_t n)
@@ -15,9 +17,12 @@ void sim_plant_bug(const struct sim_bug *bugs, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(bugs[i].name, name) == 0) {
 			sim_plant = bugs[i].plant;
-			raft_mutation = bugs[i].raft;
-			seg_mutation = bugs[i].seg;
-			return;
+			if (raft_mutate(bugs[i].raft) &&
+			    seg_mutate(bugs[i].seg))
+				return;
+			fprintf(stderr, "SIM_PLANT=%s: " MUTATE_NONE_HERE
+				"\n", name);
+			exit(2);
 		}
 	fprintf(stderr, "SIM_PLANT=%s: no such bug\n", name);
 	exit(2);
