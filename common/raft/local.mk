@@ -47,13 +47,20 @@ tests_sim_libsim_a_SOURCES = \
 LIB_SIM = tests/sim/libsim.a tests/lib/libcrash.a
 SIM_WRAP = -Wl,--wrap=fatal_abort
 
-check_PROGRAMS += tests/unit/test_raft_frame tests/unit/test_raft_install \
+check_PROGRAMS += tests/unit/test_raft_cache tests/unit/test_raft_carry \
+	tests/unit/test_raft_frame tests/unit/test_raft_install \
 	tests/unit/test_raft_lease tests/unit/test_raft_member tests/unit/test_raft_snap \
 	tests/unit/test_raft_transfer tests/unit/test_raft_trap
 tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
 tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 RAFT_PEERS = tests/unit/raft_peers.c tests/unit/raft_peers.h
+tests_unit_test_raft_cache_SOURCES = tests/unit/test_raft_cache.c $(RAFT_PEERS)
+tests_unit_test_raft_cache_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
+tests_unit_test_raft_carry_SOURCES = tests/unit/test_raft_carry.c $(RAFT_PEERS)
+tests_unit_test_raft_carry_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
+	$(CMOCKA_LIBS)
 tests_unit_test_raft_lease_SOURCES = tests/unit/test_raft_lease.c $(RAFT_PEERS)
 tests_unit_test_raft_lease_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
@@ -75,7 +82,8 @@ tests_unit_test_raft_snap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 tests_unit_test_raft_trap_SOURCES = tests/unit/test_raft_trap.c $(RAFT_PEERS)
 tests_unit_test_raft_trap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
-TESTS += tests/unit/test_raft_frame tests/unit/test_raft_install \
+TESTS += tests/unit/test_raft_cache tests/unit/test_raft_carry \
+	tests/unit/test_raft_frame tests/unit/test_raft_install \
 	tests/unit/test_raft_lease tests/unit/test_raft_member tests/unit/test_raft_snap \
 	tests/unit/test_raft_transfer tests/unit/test_raft_trap
 

@@ -360,8 +360,7 @@ static bool raft_group_apply(struct raft_group *g)
 		}
 		g->applied = index;
 		g->h->passed++;
-		if (g->one_voter)
-			raft_log_forget(g, index);
+		raft_log_applied(g, index);
 	}
 	return !g->parked && g->applied < g->commit && g->applied < g->stored;
 }

@@ -200,6 +200,7 @@ int raft_host_new(const struct raft_host_config *config,
 	h->turn.run = raft_host_turn;
 	h->timer.cb = raft_host_tick;
 	TAILQ_INIT(&h->writes);
+	TAILQ_INIT(&h->fresh);
 	TAILQ_INIT(&h->cache);
 	buf_init(&h->scratch, 0);
 	buf_init(&h->read_buf, 0);

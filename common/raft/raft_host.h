@@ -89,7 +89,8 @@ struct raft_host_config {
 	 * machines whose CLOCK_BOOTTIME can stand still while time passes.
 	 */
 	bool read_barrier;
-	size_t cache_bytes;    /* entries kept in memory; 0 = 16 MiB */
+	/* Entries kept in memory, but for those under way to disk; 0 = 16 MiB */
+	size_t cache_bytes;
 	/*
 	 * Apply one command, in order. 0: applied. -EAGAIN: not now; the host
 	 * keeps this group's later entries and calls again after

@@ -67,10 +67,11 @@ struct raft_write {
  */
 struct raft_body {
 	struct raft_write w;
-	TAILQ_ENTRY(raft_body) lru; /* in host->cache while in_log */
+	TAILQ_ENTRY(raft_body) lru; /* in host->fresh or ->cache while in_log */
 	uint8_t *data;              /* owned */
 	size_t len;
 	bool in_log;
+	bool applied;               /* by the group: in ->cache */
 };
 
 /* Where an entry is: 32 bytes each, for the whole log. */
@@ -262,8 +263,9 @@ struct raft_host {
 	struct env_timer timer;
 	uint64_t timer_ms;          /* when it fires, 0: not set */
 	TAILQ_HEAD(, raft_write) writes;
-	TAILQ_HEAD(, raft_body) cache;
-	size_t cache_bytes;
+	TAILQ_HEAD(, raft_body) fresh; /* not applied yet, in order of append */
+	TAILQ_HEAD(, raft_body) cache; /* in the order in which they were */
+	size_t cache_bytes;            /* of both */
 	struct buf scratch, read_buf;
 	struct raft_host_stats stats;
 	bool leaving;               /* stands for no election */
@@ -407,8 +409,9 @@ int raft_log_copy(struct raft_group *g, uint64_t from);
 uint64_t raft_group_need(struct raft_group *g, uint64_t index);
 /* Before entries from index on are truncated, as others replace them. */
 void raft_group_cut(struct raft_group *g, uint64_t index);
-/* Applied in a one-voter group: nobody will ask for the bytes again. */
-void raft_log_forget(struct raft_group *g, uint64_t index);
+/* It was applied: in a one-voter group nobody asks for its bytes again. */
+void raft_log_applied(struct raft_group *g, uint64_t index);
+/* Evicts what is durable, until the cache is not over its limit. */
 void raft_cache_trim(struct raft_host *h);
 /*
  * Bytes of an entry, borrowed until the next call; -EIO, -ENOMEM. Reads from

@@ -5,6 +5,12 @@
  * a group of one voter, applied; with followers to feed, until the host's
  * cache is over its limit. Later they are read from the segment; the hash
  * kept in the index tells rot.
+ *
+ * The limit holds for all that is durable: what was applied goes first, the
+ * oldest of it before the rest, then what waits to be applied (a group may be
+ * parked for long, or have a slow leader). Both lists are in an order in which
+ * only the first can be the next to go, so a turn pays for what it appended,
+ * however many groups there are.
  */
 #include "common/raft/raft_impl.h"
 
@@ -16,7 +22,6 @@
 #include "common/base/mem.h"
 #include "common/base/xxh.h"
 
-#define RLOG_TRIM_TRIES 64
 #define RLOG_KEEP 64 /* entries of room that stay */
 
 /* --- index --- */
@@ -115,7 +120,10 @@ static void raft_body_unlog(struct raft_body *b)
 {
 	struct raft_host *h = b->w.g->h;
 
-	TAILQ_REMOVE(&h->cache, b, lru);
+	if (b->applied)
+		TAILQ_REMOVE(&h->cache, b, lru);
+	else
+		TAILQ_REMOVE(&h->fresh, b, lru);
 	h->cache_bytes -= sizeof *b + b->len;
 	b->in_log = false;
 	raft_body_drop(b);
@@ -182,7 +190,7 @@ void raft_log_append(struct raft_group *g, struct raft_body *b, uint64_t term)
 	b->in_log = true;
 	if (b->w.ap.loose)
 		g->loose = b->w.ap.a;
-	TAILQ_INSERT_TAIL(&h->cache, b, lru);
+	TAILQ_INSERT_TAIL(&h->fresh, b, lru);
 	h->cache_bytes += sizeof *b + b->len;
 	b->w.in_flight = true;
 	TAILQ_INSERT_TAIL(&h->writes, &b->w, link);
@@ -284,30 +292,35 @@ static void raft_log_evict(struct rlog_ent *e)
 	raft_body_unlog(b);
 }
 
-void raft_log_forget(struct raft_group *g, uint64_t index)
+void raft_log_applied(struct raft_group *g, uint64_t index)
 {
 	struct rlog_ent *e = rlog_at(&g->log, index);
+	struct raft_host *h = g->h;
+	struct raft_body *b;
 
-	if (e != NULL && (e->info & RLOG_MEM) != 0 && index <= g->stored)
+	if (e == NULL || (e->info & RLOG_MEM) == 0)
+		return;
+	b = e->u.body;
+	if (g->one_voter && index <= g->stored) {
 		raft_log_evict(e);
+		return;
+	}
+	TAILQ_REMOVE(&h->fresh, b, lru);
+	TAILQ_INSERT_TAIL(&h->cache, b, lru);
+	b->applied = true;
 }
 
 void raft_cache_trim(struct raft_host *h)
 {
-	/* those that are not applied yet go to the tail and stay */
-	for (int i = 0; i < RLOG_TRIM_TRIES; i++) {
+	while (h->cache_bytes > h->config.cache_bytes) {
 		struct raft_body *b = TAILQ_FIRST(&h->cache);
-		struct raft_group *g;
 
-		if (b == NULL || h->cache_bytes <= h->config.cache_bytes)
+		if (b == NULL)
+			b = TAILQ_FIRST(&h->fresh);
+		/* appends end in order: what is behind is in flight, too */
+		if (b == NULL || b->w.in_flight)
 			return;
-		g = b->w.g;
-		if (b->w.ap.a <= g->applied && b->w.ap.a <= g->stored) {
-			raft_log_evict(rlog_at(&g->log, b->w.ap.a));
-		} else {
-			TAILQ_REMOVE(&h->cache, b, lru);
-			TAILQ_INSERT_TAIL(&h->cache, b, lru);
-		}
+		raft_log_evict(rlog_at(&b->w.g->log, b->w.ap.a));
 	}
 }
 

@@ -622,8 +622,11 @@ void raft_step_snapshot(struct raft_group *g, uint64_t index, uint64_t first)
 	struct rlog_ent *e = rlog_at(&g->log, index);
 
 	/* one that was installed may be newer, or this one */
-	if (index <= g->r.trail.snapshot.index || e == NULL)
+	if (index < g->r.trail.snapshot.index || e == NULL)
 		return;
+	/* the library wants each once; with less behind it it is another one */
+	if (index == g->r.trail.snapshot.index)
+		g->r.trail.snapshot.index--;
 	(void)raft_step_metadata(g, index, e->term, &ev.snapshot.metadata);
 	ev.snapshot.trailing = (unsigned)(index + 1 - first);
 	raft_step_must(g, &ev, "snapshot");

@@ -35,7 +35,10 @@
  * start that reads both takes the later place. All that a group needs is copied
  * at once, and each copy says what the first and the last of them are: a start
  * that does not find the last one, as a crash came between, takes none. Until
- * all are durable need stays where it was.
+ * all are durable need stays where it was. A group that needs more than
+ * RAFT_CARRY_BYTES keeps its segments, and the disk those behind them, until it
+ * has decided: what was applied goes with the next checkpoint, a tail that is
+ * replaced with the first entry that replaces it.
  */
 #include "common/raft/raft_impl.h"
 
@@ -203,6 +206,24 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
 	raft_log_trim(g, first);
 }
 
+/*
+ * The tail of a group that did nothing since its last checkpoint: others write
+ * on, so it gets as old as that of one that did.
+ */
+static void raft_trunc_tail(struct raft_group *g)
+{
+	uint64_t first;
+
+	if (g->state != RAFT_GROUP_RUNNING || g->installing ||
+	    g->log.first > g->durable)
+		return;
+	first = raft_trunc_first(g);
+	if (first <= g->log.first)
+		return;
+	raft_step_snapshot(g, g->durable, first);
+	raft_log_trim(g, first);
+}
+
 /* The oldest generation of entries from index on. */
 static uint64_t raft_trunc_gen(struct raft_group *g, uint64_t index)
 {
@@ -280,8 +301,10 @@ void raft_host_checkpointed(struct raft_host *h)
 		raft_host_seen(h, seg_head_start_gen(h->log));
 	need = h->seen_gen;
 	for (struct raft_group *g = h->groups; g != NULL; g = g->next) {
-		uint64_t gen = raft_trunc_need(g);
+		uint64_t gen;
 
+		raft_trunc_tail(g);
+		gen = raft_trunc_need(g);
 		if (gen < need)
 			need = gen;
 		behind |= g->durable < g->said_applied;

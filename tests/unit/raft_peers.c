@@ -14,10 +14,10 @@ static int peers_apply(void *arg, struct raft_group *g,
 {
 	struct peers *f = arg;
 
-	(void)g;
-	(void)cmd;
-	if (f->park)
+	if (f->park && g == f->group)
 		return -EAGAIN;
+	if (f->on_apply != NULL)
+		f->on_apply(f, g, cmd);
 	f->n_applied++;
 	return 0;
 }
@@ -57,6 +57,8 @@ static void peers_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
 	if (raft_frame_decode(&w, frame, len) != 0)
 		abort();
 	r = wire_vec_reader(w.messages, &n);
+	f->n_frames++;
+	f->n_messages += n;
 	for (; n > 0 && f->n_sent < PEERS_SENT; n--) {
 		struct raft_item item;
 
@@ -83,9 +85,10 @@ static void peers_start_body(void *arg, uint64_t gen, struct buf *b)
 	raft_host_start_body(f->host, gen, b);
 }
 
+static const uint64_t voters[] = { 1, 2, 3, 4, 5 };
+
 int peers_start(struct peers *f)
 {
-	static const uint64_t voters[] = { 1, 2, 3, 4, 5 };
 	struct raft_host_config hc = {
 		.id = 1, .apply = peers_apply, .role = peers_role,
 		.send = peers_send, .lags = peers_lags,
@@ -93,6 +96,7 @@ int peers_start(struct peers *f)
 		.election_ms = PEERS_ELECTION_MS,
 		.heartbeat_ms = PEERS_HEARTBEAT_MS,
 		.read_barrier = f->read_barrier,
+		.cache_bytes = f->cache_bytes,
 	};
 	struct seg_config sc = {
 		.dir = "/log", .segment_size = 1u << 16, .first_size = 1u << 15,
@@ -122,6 +126,19 @@ int peers_start(struct peers *f)
 		return -1;
 	minienv_run(f->mini);
 	return 0;
+}
+
+struct raft_group *peers_open_group(struct peers *f, uint16_t group)
+{
+	struct raft_group_config gc = {
+		.group = group, .voters = voters, .n_voters = f->n_voters,
+	};
+	struct raft_group *g;
+	struct errbuf e;
+
+	assert_int_equal(raft_host_open_group(f->host, &gc, &g, &e), 0);
+	minienv_run(f->mini);
+	return g;
 }
 
 void peers_stop(struct peers *f)

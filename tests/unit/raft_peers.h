@@ -26,14 +26,20 @@ struct peers {
 	struct raft_message sent[PEERS_SENT];
 	struct raft_extra extra[PEERS_SENT]; /* entries point nowhere */
 	unsigned n_sent, n_applied;
+	unsigned n_frames, n_messages;   /* sent in all */
 	bool leader;                     /* what role() said last */
-	bool park;                       /* apply() says -EAGAIN */
+	bool park;                       /* apply() of `group` says -EAGAIN */
+	/* A command that is applied; may be NULL. */
+	void (*on_apply)(struct peers *f, struct raft_group *g,
+			 const struct raft_cmd *cmd);
+	const uint64_t *room;            /* bytes; NULL: plenty */
 	uint64_t lags_from;              /* what lags() said last, 0: nothing */
 	unsigned n_lags, n_installs;
 	/* for peers_start() */
 	struct raft_base rows;           /* durable */
 	unsigned n_voters;               /* 1 .. 5; 0: 3 */
 	bool read_barrier;
+	size_t cache_bytes;
 };
 
 /* cmocka setup and teardown; *state is a struct peers. */
@@ -44,6 +50,8 @@ int peers_start(struct peers *f);
 void peers_stop(struct peers *f);
 /* As peers_stop(), with a power cut. */
 void peers_cut(struct peers *f);
+/* One more group of the same voters, which runs. */
+struct raft_group *peers_open_group(struct peers *f, uint16_t group);
 
 void peers_quarantine_over(struct peers *f);
 /* Delivers one message; all of them run what follows from it. */
