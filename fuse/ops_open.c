@@ -307,7 +307,7 @@ static void made_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
 	struct finode *f = op->f2;
-	struct rpc_attr_rsp rsp;
+	struct rpc_read_rsp rsp;
 
 	if (reply->status != RPC_STATUS_OK) { /* STALE: it went meanwhile */
 		ops_close(f);
@@ -316,7 +316,7 @@ static void made_on_reply(void *arg, const struct rpc_reply *reply)
 	}
 	f->held = true;
 	f->asserted_ns = env_now_ns(op->m->env);
-	if (rpc_attr_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
+	if (rpc_read_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
 		ops_close(f);
 		(void)fop_decoded(op, -EBADMSG);
 		return;

@@ -269,6 +269,13 @@ static void shard_on_send(void *arg, uint64_t to, const uint8_t *frame,
 	set->config.send(set->config.arg, to, frame, len);
 }
 
+static uint64_t shard_on_room(void *arg)
+{
+	struct shard_set *set = arg;
+
+	return set->config.room(set->config.arg);
+}
+
 /* --- life --- */
 
 void shard_hold(struct shard_set *set, bool on)
@@ -334,6 +341,7 @@ int shard_set_new(const struct shard_config *config,
 		.owns = config->owns == NULL ? NULL : shard_owns,
 		.role = shard_on_role,
 		.send = config->send == NULL ? NULL : shard_on_send,
+		.room = config->room == NULL ? NULL : shard_on_room,
 		.tail = config->tail,
 		.carry = config->carry,
 		.arg = set,

@@ -53,6 +53,8 @@ struct shard_config {
 	void (*tidied)(void *arg);
 	/* A value in the log did not have its hash. May be NULL. */
 	void (*rot)(void *arg, uint16_t group, uint64_t gen, uint64_t off);
+	/* raft_host_config.room. May be NULL. */
+	uint64_t (*room)(void *arg);
 	/* Bytes of the file system, for statfs. May be NULL. */
 	void (*space)(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
 	/*

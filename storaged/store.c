@@ -377,6 +377,13 @@ void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail)
 	store_space(l->store, ret_total, ret_avail);
 }
 
+uint64_t store_on_room(void *arg)
+{
+	const struct store_loop *l = arg;
+
+	return space_room(&l->store->space);
+}
+
 void store_close(struct store *s)
 {
 	int rv;

@@ -125,5 +125,6 @@ int store_on_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 void store_on_hold(void *arg, bool on);
 
 void store_on_space(void *arg, uint64_t *ret_total, uint64_t *ret_avail);
+uint64_t store_on_room(void *arg);
 
 #endif

@@ -156,6 +156,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.tidied = store_on_tidied,
 			.role = store_on_role,
 			.rot = store_on_rot,
+			.room = store_on_room,
 			.space = store_on_space,
 			.drop = store_on_drop,
 			.hold = store_on_hold,

@@ -129,6 +129,15 @@ void space_look(struct space *s)
 	s->full = full;
 }
 
+uint64_t space_room(const struct space *s)
+{
+	uint64_t total = s->total, avail = s->avail + s->kept;
+
+	if (total == 0)
+		return UINT64_MAX;
+	return avail < space_reserve(total) ? 0 : avail - space_reserve(total);
+}
+
 static void space_tick(struct env_timer *timer)
 {
 	struct space *s = CONTAINER_OF(timer, struct space, timer);

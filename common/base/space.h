@@ -57,6 +57,8 @@ int space_open(struct space *s, struct env *env, const char *dir,
 /* One that only looks (fsck) makes no file. */
 void space_keep_nothing(struct space *s);
 void space_look(struct space *s);
+/* Bytes above the reserve; UINT64_MAX before the first look. Any thread. */
+uint64_t space_room(const struct space *s);
 void space_start(struct space *s);
 void space_stop(struct space *s);
 void space_fini(struct space *s);

@@ -15,11 +15,22 @@
 
 #include "common/base/mem.h"
 
+/* What others are told of this store's disk. */
+static void raft_host_look(struct raft_host *h)
+{
+	uint64_t mib = RAFT_CAPACITY;
+
+	if (h->config.room != NULL)
+		mib = h->config.room(h->config.arg) >> 20;
+	h->capacity = mib < RAFT_CAPACITY ? (uint16_t)mib : RAFT_CAPACITY;
+}
+
 static void raft_host_turn(struct env_task *task)
 {
 	struct raft_host *h = CONTAINER_OF(task, struct raft_host, turn);
 	struct raft_group *g = h->dirty;
 
+	raft_host_look(h);
 	h->turn_posted = false;
 	h->dirty = NULL;
 	h->dirty_tail = &h->dirty;
@@ -105,6 +116,7 @@ static void raft_host_tick(struct env_timer *timer)
 	uint64_t now = env_now_ms(h->env);
 	struct raft_group *g, *first = NULL;
 
+	raft_host_look(h);
 	h->timer_ms = now; /* armed once, below, not by each step */
 	for (g = h->groups; g != NULL; g = g->next) {
 		if (g->state != RAFT_GROUP_RUNNING || raft_group_rests(g))
@@ -195,6 +207,7 @@ int raft_host_new(const struct raft_host_config *config,
 		h->config.carry = RAFT_CARRY;
 	if (h->config.tail == 0)
 		h->config.tail = RAFT_TAIL;
+	h->capacity = RAFT_CAPACITY;
 	h->groups_tail = &h->groups;
 	h->dirty_tail = &h->dirty;
 	h->turn.run = raft_host_turn;

@@ -127,6 +127,12 @@ struct raft_host_config {
 	 * find the old rows, or the new ones, at its next start.
 	 */
 	void (*install)(void *arg, struct raft_group *g);
+	/*
+	 * Bytes that this store can take before it refuses writes; asked in
+	 * each turn. Where it is short of them, leaders hand on to voters that
+	 * are not. NULL: plenty.
+	 */
+	uint64_t (*room)(void *arg);
 	/* Groups of this host, in a log of several. NULL: all of them. */
 	bool (*owns)(void *arg, uint16_t group);
 	/*
@@ -307,9 +313,10 @@ int raft_host_receive(struct raft_host *h, uint64_t from, const uint8_t *frame,
 void raft_host_link_reset(struct raft_host *h, uint64_t peer);
 
 struct raft_host_stats {
-	uint64_t transfers; /* asked for, the two below among them */
+	uint64_t transfers; /* asked for, the three below among them */
 	uint64_t stuck;     /* a follower stood still */
 	uint64_t backlogs;  /* this store did not get to apply */
+	uint64_t rooms;     /* this store is short of room */
 	uint64_t installs;  /* snapshots of others */
 };
 void raft_host_stats(const struct raft_host *h, struct raft_host_stats *ret);

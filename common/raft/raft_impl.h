@@ -48,10 +48,11 @@
 #define RAFT_CARRY 8          /* segments: older entries are copied */
 #define RAFT_CARRY_BYTES (8u << 20) /* of one group at once */
 /*
- * Units of disk space told to the library. Zero would make it refuse every
- * submit; real refusals on a full disk are the store's (its reserve).
+ * Room of a store is told to the others in MiB, at most so much (it has 16
+ * bits). A leader with less than RAFT_ROOM hands on to who has twice that.
  */
 #define RAFT_CAPACITY 60000
+#define RAFT_ROOM 256
 
 /* A record under way to the log head, or a cached entry. */
 struct raft_write {
@@ -111,6 +112,7 @@ struct raft_follower {
 	uint64_t acked;    /* ns; newest stamp of ours that it answered */
 	uint64_t told;     /* ns; when it was asked to lead, 0: done with */
 	uint64_t applied;  /* as it said last */
+	uint16_t capacity; /* MiB of room, the same */
 	bool busy;         /* it is still writing, as it said last */
 	uint64_t match;    /* as seen last */
 	uint64_t moved_ms; /* when match moved, or had no reason to */
@@ -207,6 +209,7 @@ struct raft_group {
 	uint64_t transfer_ms;     /* until then */
 	uint64_t watch_commit;    /* index committed at watch_ms */
 	uint64_t watch_ms;
+	uint64_t room_ms;         /* when it was handed on for want of room */
 	uint64_t lead_term;       /* term in which the library leads, 0 = no */
 	uint64_t lead_index;      /* first entry of that term, 0 = none yet */
 	bool leading;             /* and it is applied */
@@ -267,6 +270,7 @@ struct raft_host {
 	TAILQ_HEAD(, raft_body) cache; /* in the order in which they were */
 	size_t cache_bytes;            /* of both */
 	struct buf scratch, read_buf;
+	uint16_t capacity;          /* MiB of room, as of this turn */
 	struct raft_host_stats stats;
 	bool leaving;               /* stands for no election */
 	struct raft_leave *leave;   /* not done yet */
@@ -478,8 +482,9 @@ void raft_lease_heard(struct raft_group *g, uint64_t from, uint64_t term,
 /* The stamp for an answer to that leader. */
 uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,
 			 uint64_t term);
-/* `from` answered in that term; before the step. */
-void raft_lease_acked(struct raft_group *g, uint64_t from, uint64_t term,
+/* `from` answered; before the step. */
+void raft_lease_acked(struct raft_group *g, uint64_t from,
+		      const struct raft_append_entries_result *m,
 		      const struct raft_extra *x);
 /* TimeoutNow goes to that server. */
 void raft_lease_told(struct raft_group *g, uint64_t to);

@@ -182,15 +182,17 @@ uint64_t raft_lease_echo(const struct raft_group *g, uint64_t to,
 							    : 0;
 }
 
-void raft_lease_acked(struct raft_group *g, uint64_t from, uint64_t term,
+void raft_lease_acked(struct raft_group *g, uint64_t from,
+		      const struct raft_append_entries_result *m,
 		      const struct raft_extra *x)
 {
 	struct raft_follower *f = raft_follower_find(g, from);
 
-	if (f == NULL || term != raft_current_term(&g->r) ||
+	if (f == NULL || m->term != raft_current_term(&g->r) ||
 	    x->stamp > env_now_ns(g->h->env))
 		return;
 	f->applied = x->applied;
+	f->capacity = m->capacity;
 	f->busy = x->busy;
 	if (x->stamp <= f->acked)
 		return;

@@ -46,6 +46,10 @@
  *   A member that fetched on an earlier offer, and has an older one, would hear
  *   nothing for the 30 s of the library; so it is offered again after each
  *   election timeout (which costs a message: what is being fetched goes on).
+ * - Trap D: with a threshold set (its callback API sets one), the library
+ *   refuses every submit while a majority has less room than that. We set none:
+ *   deletes must go on, and the store refuses what adds bytes. Room is told to
+ *   the others, who lead when it is short (raft_transfer.c).
  * - Trap O: a candidate that does not win asks again with a new term at each
  *   timeout, without a pre-vote; we make it begin with one.
  */
@@ -103,7 +107,7 @@ static int raft_step_run(struct raft_group *g, struct raft_event *ev,
 	if (rlog_reserve(&g->log, (uint64_t)n + 1) != 0)
 		raft_step_fail(g, "memory", RAFT_NOMEM);
 	ev->time = env_now_ms(g->h->env);
-	ev->capacity = RAFT_CAPACITY;
+	ev->capacity = g->h->capacity; /* trap D */
 	if (asked != NULL) {
 		asked->role = RAFT_VOTER;
 		raft_step_forget(g, ev);
@@ -558,8 +562,8 @@ void raft_step_receive(struct raft_group *g, struct raft_message *m,
 		return;
 	}
 	if (m->type == RAFT_APPEND_ENTRIES_RESULT)
-		raft_lease_acked(g, m->server_id,
-				 m->append_entries_result.term, x);
+		raft_lease_acked(g, m->server_id, &m->append_entries_result,
+				 x);
 	if (m->type == RAFT_TIMEOUT_NOW)
 		g->disrupt_term = m->timeout_now.term + 1;
 	if (m->type == RAFT_INSTALL_SNAPSHOT)

@@ -1,5 +1,5 @@
 /*
- * Handing leadership on: by request, on the way out, and by two watchdogs.
+ * Handing leadership on: by request, on the way out, and by three watchdogs.
  *
  * Happy path: lease dropped, submits refused -> the other has the whole log on
  * disk -> TimeoutNow -> it asks for votes that a leader and its followers
@@ -20,6 +20,8 @@
  *   no end of that; see stall A in raft_group.c for the case we know.)
  * - Watchdog 2: entries are committed, but this store does not get to apply
  *   them, and another one does.
+ * - Watchdog 3: this store is short of room, and another one is not: writes go
+ *   on there, before the disk here is full and they would be refused.
  */
 #include "common/raft/raft_impl.h"
 
@@ -34,9 +36,13 @@ bool raft_follower_lives(const struct raft_group *g,
 	return f->acked != 0 && env_now_ns(g->h->env) - f->acked < timeout;
 }
 
-/* The living voter that has most, but `not`; NULL when there is none. */
+/*
+ * The living voter that has most, but `not`, of those with so much room (MiB);
+ * NULL when there is none.
+ */
 static const struct raft_follower *raft_transfer_best(struct raft_group *g,
-						      uint64_t not)
+						      uint64_t not,
+						      uint16_t room)
 {
 	const struct raft_configuration *c = &g->r.configuration;
 	const struct raft_follower *best = NULL;
@@ -47,7 +53,8 @@ static const struct raft_follower *raft_transfer_best(struct raft_group *g,
 		if (c->servers[i].role != RAFT_VOTER || c->servers[i].id == not)
 			continue;
 		f = raft_follower_find(g, c->servers[i].id);
-		if (f == NULL || !raft_follower_lives(g, f))
+		if (f == NULL || !raft_follower_lives(g, f) ||
+		    f->capacity < room)
 			continue;
 		if (best == NULL || f->match > best->match ||
 		    (f->match == best->match && f->applied > best->applied))
@@ -70,7 +77,7 @@ int raft_group_transfer(struct raft_group *g, uint64_t to)
 	if (raft_group_in_transfer(g))
 		return -EBUSY;
 	if (to == 0) {
-		const struct raft_follower *best = raft_transfer_best(g, 0);
+		const struct raft_follower *best = raft_transfer_best(g, 0, 0);
 
 		if (best == NULL)
 			return -ENOENT;
@@ -133,7 +140,7 @@ static void raft_watch_matches(struct raft_group *g, uint64_t now)
 		if (now - f->moved_ms < RAFT_STUCK_MS)
 			continue;
 		f->moved_ms = now;
-		best = raft_transfer_best(g, f->id);
+		best = raft_transfer_best(g, f->id, 0);
 		if (best == NULL)
 			continue;
 		if (raft_group_transfer(g, best->id) == 0)
@@ -153,10 +160,25 @@ static void raft_watch_backlog(struct raft_group *g, uint64_t now)
 	}
 	if (now - g->watch_ms < g->h->config.election_ms)
 		return;
-	best = raft_transfer_best(g, 0);
+	best = raft_transfer_best(g, 0, 0);
 	if (best != NULL && best->applied >= g->watch_commit &&
 	    raft_group_transfer(g, best->id) == 0)
 		g->h->stats.backlogs++;
+}
+
+/* Not at each beat: meanwhile submits are refused. */
+static void raft_watch_room(struct raft_group *g, uint64_t now)
+{
+	const struct raft_follower *best;
+
+	if (g->h->capacity >= RAFT_ROOM ||
+	    (g->room_ms != 0 && now - g->room_ms < RAFT_STUCK_MS))
+		return;
+	best = raft_transfer_best(g, 0, 2 * RAFT_ROOM);
+	if (best == NULL || raft_group_transfer(g, best->id) != 0)
+		return;
+	g->room_ms = now;
+	g->h->stats.rooms++;
 }
 
 void raft_group_watch(struct raft_group *g)
@@ -169,6 +191,8 @@ void raft_group_watch(struct raft_group *g)
 	raft_watch_matches(g, now);
 	if (raft_state(&g->r) == RAFT_LEADER)
 		raft_watch_backlog(g, now);
+	if (raft_state(&g->r) == RAFT_LEADER)
+		raft_watch_room(g, now);
 }
 
 /* --- on the way out --- */
@@ -177,7 +201,7 @@ void raft_group_watch(struct raft_group *g)
 static bool raft_leave_group(struct raft_group *g)
 {
 	if (g->state != RAFT_GROUP_RUNNING || g->lead_term == 0 ||
-	    raft_transfer_best(g, 0) == NULL)
+	    raft_transfer_best(g, 0, 0) == NULL)
 		return true;
 	if (!raft_group_in_transfer(g))
 		(void)raft_group_transfer(g, 0);

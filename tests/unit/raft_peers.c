@@ -47,6 +47,13 @@ static void peers_install(void *arg, struct raft_group *g)
 	f->n_installs++;
 }
 
+static uint64_t peers_room(void *arg)
+{
+	const struct peers *f = arg;
+
+	return f->room == NULL ? UINT64_MAX : *f->room;
+}
+
 static void peers_send(void *arg, uint64_t to, const uint8_t *frame, size_t len)
 {
 	struct peers *f = arg;
@@ -91,7 +98,7 @@ int peers_start(struct peers *f)
 {
 	struct raft_host_config hc = {
 		.id = 1, .apply = peers_apply, .role = peers_role,
-		.send = peers_send, .lags = peers_lags,
+		.send = peers_send, .room = peers_room, .lags = peers_lags,
 		.install = peers_install, .arg = f,
 		.election_ms = PEERS_ELECTION_MS,
 		.heartbeat_ms = PEERS_HEARTBEAT_MS,

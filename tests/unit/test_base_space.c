@@ -130,12 +130,28 @@ static void test_made_after_it_was_refused(void **state)
 	assert_int_equal(t.asked, 2);
 }
 
+/* What is above the reserve. */
+static void test_room(void **state)
+{
+	(void)state;
+	assert_false(kept_with(4 * MIB - 1)); /* half of TOTAL is the reserve */
+	assert_int_equal(space_room(&t.s), 0);
+	assert_false(kept_with(2 * MIB));
+	assert_int_equal(space_room(&t.s), 0);
+	assert_true(kept_with(7 * MIB));
+	/* the file is part of the reserve */
+	assert_int_equal(space_room(&t.s), 4 * MIB);
+	t.s.total = 0; /* before the first look */
+	assert_int_equal(space_room(&t.s), UINT64_MAX);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_kept),
 		T(test_made_after_it_was_refused),
+		T(test_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

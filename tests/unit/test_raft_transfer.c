@@ -227,6 +227,82 @@ static void pass(struct peers *f, unsigned ms, const uint64_t index[2],
 	}
 }
 
+/* A follower of so much room answers each beat for so long, or until asked. */
+static void pass_with_room(struct peers *f, unsigned ms, uint16_t of_2,
+			   uint16_t of_3)
+{
+	for (unsigned i = 0; i < ms / 100 && !asked(f, 2) && !asked(f, 3);
+	     i++) {
+		struct raft_message m =
+			peers_result(raft_group_term(f->group), last(f));
+
+		f->n_sent = 0;
+		m.append_entries_result.capacity = of_2;
+		assert_int_equal(peers_say(f, 2, &m,
+					   env_now_ns(f->host->env)), 0);
+		m.append_entries_result.capacity = of_3;
+		assert_int_equal(peers_say(f, 3, &m,
+					   env_now_ns(f->host->env)), 0);
+		minienv_run(f->mini);
+		minienv_advance(f->mini, 100 * MS);
+	}
+}
+
+/* Trap D: it steps aside before its disk is full, if that helps. */
+static void test_trap_d_short_of_room_hands_on(void **state)
+{
+	uint64_t room = (uint64_t)RAFT_ROOM << 20;
+	struct peers *f = *state;
+	struct raft_host_stats stats;
+
+	f->room = &room;
+	(void)peers_lead(f);
+	pass_with_room(f, 2000, 60000, 60000);
+	assert_false(asked(f, 2) || asked(f, 3)); /* just enough */
+	room--;
+	pass_with_room(f, 2000, 0, 2 * RAFT_ROOM - 1);
+	assert_false(asked(f, 2) || asked(f, 3)); /* they are no better */
+	pass_with_room(f, 500, 0, 2 * RAFT_ROOM);
+	assert_true(asked(f, 3));
+	assert_false(asked(f, 2));
+	raft_host_stats(f->host, &stats);
+	assert_int_equal(stats.rooms, 1);
+	/* it did not take over: submits are taken for a while again */
+	f->n_sent = 0;
+	pass_with_room(f, RAFT_STUCK_MS - 1000, 0, 2 * RAFT_ROOM);
+	assert_false(asked(f, 3));
+	assert_false(raft_group_in_transfer(f->group));
+	pass_with_room(f, 2000, 0, 2 * RAFT_ROOM);
+	assert_true(asked(f, 3));
+}
+
+static int alone_setup(void **state)
+{
+	struct peers *f = calloc(1, sizeof *f);
+
+	f->fs = crashfs_new(1);
+	f->n_voters = 1;
+	*state = f;
+	return peers_start(f);
+}
+
+/* Nobody else has it: a group of one leads whatever its disk has. */
+static void test_trap_d_alone_there_is_nobody_to_hand_on_to(void **state)
+{
+	static const uint64_t none = 0;
+	struct peers *f = *state;
+	struct op op;
+
+	f->room = &none;
+	assert_true(raft_group_is_leader(f->group));
+	for (unsigned i = 0; i < 100; i++) {
+		submit(f, &op);
+		minienv_advance(f->mini, 100 * MS);
+	}
+	assert_int_equal(f->n_applied, 100);
+	assert_true(raft_group_is_leader(f->group));
+}
+
 static void test_watchdog_follower_stands_still(void **state)
 {
 	struct peers *f = *state;
@@ -370,6 +446,10 @@ int main(void)
 		T(test_watchdog_follower_stands_still),
 		T(test_watchdog_idle_followers_are_fine),
 		T(test_watchdog_backlog),
+		T(test_trap_d_short_of_room_hands_on),
+		cmocka_unit_test_setup_teardown(
+			test_trap_d_alone_there_is_nobody_to_hand_on_to,
+			alone_setup, peers_teardown),
 		T(test_leave_hands_on),
 		T(test_leave_does_not_wait_for_ever),
 		T(test_leave_with_nothing_to_hand_on),
