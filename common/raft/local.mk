@@ -50,6 +50,7 @@ SIM_WRAP = -Wl,--wrap=fatal_abort
 check_PROGRAMS += tests/unit/test_raft_cache tests/unit/test_raft_carry \
 	tests/unit/test_raft_frame tests/unit/test_raft_install \
 	tests/unit/test_raft_lease tests/unit/test_raft_member tests/unit/test_raft_snap \
+	tests/unit/test_raft_storm \
 	tests/unit/test_raft_transfer tests/unit/test_raft_trap
 tests_unit_test_raft_frame_SOURCES = tests/unit/test_raft_frame.c
 tests_unit_test_raft_frame_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
@@ -79,12 +80,15 @@ tests_unit_test_raft_transfer_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 tests_unit_test_raft_snap_SOURCES = tests/unit/test_raft_snap.c
 tests_unit_test_raft_snap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(LIB_ROWS) $(CMOCKA_LIBS)
+tests_unit_test_raft_storm_SOURCES = tests/unit/test_raft_storm.c
+tests_unit_test_raft_storm_LDADD = $(LIB_SIM) $(LIB_RAFT) $(CMOCKA_LIBS)
 tests_unit_test_raft_trap_SOURCES = tests/unit/test_raft_trap.c $(RAFT_PEERS)
 tests_unit_test_raft_trap_LDADD = tests/lib/libcrash.a $(LIB_RAFT) \
 	$(CMOCKA_LIBS)
 TESTS += tests/unit/test_raft_cache tests/unit/test_raft_carry \
 	tests/unit/test_raft_frame tests/unit/test_raft_install \
 	tests/unit/test_raft_lease tests/unit/test_raft_member tests/unit/test_raft_snap \
+	tests/unit/test_raft_storm \
 	tests/unit/test_raft_transfer tests/unit/test_raft_trap
 
 check_PROGRAMS += tests/sim/sim_raft

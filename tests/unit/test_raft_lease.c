@@ -152,6 +152,79 @@ static void test_lease_is_not_used_with_read_barrier(void **state)
 	assert_false(can_read(f));
 }
 
+#define BARRIERS 10
+
+static unsigned n_done;
+
+static void barrier_done(struct raft_barrier *b, uint32_t status)
+{
+	(void)b;
+	assert_int_equal(status, RPC_STATUS_OK);
+	n_done++;
+}
+
+static void barriers(struct peers *f, struct raft_barrier b[BARRIERS],
+		     bool turns)
+{
+	for (unsigned i = 0; i < BARRIERS; i++) {
+		b[i] = (struct raft_barrier){ .done = barrier_done };
+		raft_group_barrier(f->group, &b[i]);
+		if (turns)
+			minienv_run(f->mini);
+	}
+	minienv_run(f->mini);
+}
+
+/* However many reads there are, one entry is under way for them. */
+static void test_barriers_share_an_entry(void **state)
+{
+	struct raft_barrier first[BARRIERS], second[BARRIERS];
+	struct peers *f = *state;
+	uint64_t term = peers_lead(f), last = rlog_last(&f->group->log);
+
+	n_done = 0;
+	barriers(f, first, false);
+	assert_int_equal(rlog_last(&f->group->log), last + 1);
+	/* these came behind it, each in a turn of its own: they need another */
+	barriers(f, second, true);
+	assert_int_equal(rlog_last(&f->group->log), last + 1);
+	assert_int_equal(n_done, 0);
+	answer(f, 2, term, 0);
+	assert_int_equal(n_done, BARRIERS);
+	assert_int_equal(rlog_last(&f->group->log), last + 2);
+	answer(f, 2, term, 0);
+	assert_int_equal(n_done, 2 * BARRIERS);
+	minienv_run(f->mini);
+	assert_int_equal(rlog_last(&f->group->log), last + 2);
+}
+
+static void never_failed(struct raft_submit *s, uint32_t status)
+{
+	(void)s;
+	(void)status;
+	abort();
+}
+
+/* Nor any, where a command goes into the log anyhow. */
+static void test_barriers_share_the_entry_of_a_command(void **state)
+{
+	struct raft_submit s = { .failed = never_failed };
+	struct raft_barrier b[BARRIERS];
+	struct peers *f = *state;
+	uint64_t term = peers_lead(f), last = rlog_last(&f->group->log);
+
+	n_done = 0;
+	buf_init(&s.data, 0);
+	buf_add(&s.data, "x", 1);
+	raft_submit(f->group, &s);
+	barriers(f, b, false);
+	assert_int_equal(rlog_last(&f->group->log), last + 1);
+	answer(f, 3, term, 0);
+	assert_int_equal(f->n_applied, 1);
+	assert_int_equal(n_done, BARRIERS);
+	assert_int_equal(rlog_last(&f->group->log), last + 1);
+}
+
 static uint64_t echoed(struct peers *f, uint64_t to)
 {
 	struct raft_extra x = { .stamp = 12345 };
@@ -222,6 +295,11 @@ int main(void)
 		T(test_lease_ends_with_the_term),
 		cmocka_unit_test_setup_teardown(
 			test_lease_is_not_used_with_read_barrier,
+			barrier_setup, peers_teardown),
+		cmocka_unit_test_setup_teardown(test_barriers_share_an_entry,
+						barrier_setup, peers_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_barriers_share_the_entry_of_a_command,
 			barrier_setup, peers_teardown),
 		T(test_follower_answers_the_newest_stamp),
 		T(test_stamps_of_other_leaders_are_not_mixed),

@@ -7,13 +7,15 @@
  *   stall B    here                     trap J, K, L   test_raft_member.c
  *   links      test_gap_needs_a_reset   trap M         here
  *   trap C     test_raft_frame.c        trap N         test_raft_install.c
- *   trap D     here                     quarantine     here
+ *   trap D     here, raft_transfer      quarantine     here
  *   trap E     tests/layering.sh        hard state     here, test_raft.c
  *   trap F     test_raft_install.c      late flushes   here
  *   trap G, H  here                     outcomes       here, raft_install
  *   trap I     test_raft_member.c       membership     test_raft_member.c
- *   trap O     test_raft_transfer.c     reads          test_raft_lease.c
- *   transfer   test_raft_transfer.c
+ *   trap O     here, raft_transfer      reads          test_raft_lease.c
+ *   transfer   test_raft_transfer.c     shared barrier test_raft_lease.c
+ *   one write per peer and turn         here
+ *   bytes in memory, on the disk        test_raft_cache.c, test_raft_carry.c
  *   a failed sync ends the process: test_seg.c; answers to retries: the shards'
  */
 #include <errno.h>
@@ -199,27 +201,108 @@ static void test_trap_m_entries_below_the_log(void **state)
 	assert_int_equal(f->n_applied, 4);
 }
 
-/* Trap D: without disk space in its events the library refuses everything. */
-static void test_trap_d_there_is_always_capacity(void **state)
+/* Trap D: what others are told of the disk is what the store says of it. */
+static void test_trap_d_capacity_is_real(void **state)
 {
+	static const struct {
+		uint64_t room;
+		uint16_t told;
+	} cases[] = {
+		{ UINT64_MAX, RAFT_CAPACITY }, { 0, 0 }, { 5ull << 30, 5120 },
+		{ (1u << 20) - 1, 0 }, { 1ull << 40, RAFT_CAPACITY },
+	};
 	struct peers *f = *state;
 	struct raft_wire_append w = {
 		.term = 2, .prev_index = 1, .prev_term = 1,
 	};
-	struct raft_message v = peers_vote(3, 3, false, 1);
 	const struct raft_message *m;
 
-	assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct raft_message v = peers_vote(3 + i, 3, false, 1);
+
+		f->room = &cases[i].room;
+		f->n_sent = 0;
+		assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+		minienv_run(f->mini); /* asks */
+		assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+		minienv_run(f->mini);
+		m = peers_last(f, 2, RAFT_APPEND_ENTRIES_RESULT, NULL);
+		assert_non_null(m);
+		assert_int_equal(m->append_entries_result.capacity,
+				 cases[i].told);
+		minienv_advance(f->mini, 2ull * PEERS_ELECTION_MS * 1000000);
+		assert_int_equal(peers_say(f, 3, &v, 0), 0);
+		minienv_run(f->mini);
+		m = peers_last(f, 3, RAFT_REQUEST_VOTE_RESULT, NULL);
+		assert_non_null(m);
+		assert_int_equal(m->request_vote_result.capacity,
+				 cases[i].told);
+	}
+}
+
+/* Trap O: a candidate that did not win begins with a pre-vote again. */
+static void test_trap_o_pre_vote_at_each_timeout(void **state)
+{
+	struct raft_message m = { .type = RAFT_REQUEST_VOTE_RESULT };
+	struct peers *f = *state;
+	const struct raft_message *v;
+	uint64_t term;
+
+	peers_quarantine_over(f);
+	while (raft_state(&f->group->r) != RAFT_CANDIDATE)
+		minienv_advance(f->mini, 100000000);
+	term = raft_group_term(f->group) + 1;
+	m.request_vote_result = (struct raft_request_vote_result){
+		.version = 2, .term = term, .vote_granted = true,
+		.pre_vote = true, .features = 1, .capacity = 1,
+	};
+	f->n_sent = 0;
+	assert_int_equal(peers_say(f, 2, &m, 0), 0);
 	minienv_run(f->mini);
-	m = peers_last(f, 2, RAFT_APPEND_ENTRIES_RESULT, NULL);
-	assert_non_null(m);
-	assert_int_equal(m->append_entries_result.capacity, RAFT_CAPACITY);
-	minienv_advance(f->mini, 2ull * PEERS_ELECTION_MS * 1000000);
-	assert_int_equal(peers_say(f, 3, &v, 0), 0);
-	minienv_run(f->mini);
-	m = peers_last(f, 3, RAFT_REQUEST_VOTE_RESULT, NULL);
-	assert_non_null(m);
-	assert_int_equal(m->request_vote_result.capacity, RAFT_CAPACITY);
+	v = peers_last(f, 3, RAFT_REQUEST_VOTE, NULL);
+	assert_non_null(v);
+	assert_false(v->request_vote.pre_vote);
+	assert_int_equal(v->request_vote.term, term);
+	assert_int_equal(raft_group_term(f->group), term);
+	/* nobody answers, as nobody does whom it was removed by */
+	for (int i = 0; i < 5; i++) {
+		f->n_sent = 0;
+		while (peers_last(f, 3, RAFT_REQUEST_VOTE, NULL) == NULL)
+			minienv_advance(f->mini, 100000000);
+		v = peers_last(f, 3, RAFT_REQUEST_VOTE, NULL);
+		assert_true(v->request_vote.pre_vote);
+		assert_false(v->request_vote.disrupt_leader);
+		assert_int_equal(v->request_vote.term, term + 1);
+		assert_int_equal(raft_group_term(f->group), term);
+	}
+}
+
+#define MANY 20
+
+/* What all groups have for a peer goes in one frame. */
+static void test_one_write_per_peer_and_turn(void **state)
+{
+	struct peers *f = *state;
+	struct raft_wire_append w = {
+		.term = 2, .prev_index = 1, .prev_term = 1, .commit = 1,
+	};
+	unsigned frames, messages;
+
+	for (uint16_t i = 1; i < MANY; i++)
+		(void)peers_open_group(f, i);
+	for (unsigned round = 0; round < 3; round++) {
+		frames = f->n_frames;
+		messages = f->n_messages;
+		for (uint16_t i = 0; i < MANY; i++) {
+			f->group_id = i;
+			assert_int_equal(peers_append(f, 2, w, NULL, 0), 0);
+		}
+		assert_int_equal(f->n_frames, frames);
+		minienv_run(f->mini);
+		assert_int_equal(f->n_messages - messages, MANY);
+		/* at first each waits for the flush of its term: one as well */
+		assert_int_equal(f->n_frames - frames, 1);
+	}
 }
 
 static unsigned n_failed;
@@ -229,6 +312,58 @@ static void submit_failed(struct raft_submit *s, uint32_t status)
 	(void)s;
 	assert_int_equal(status, RPC_STATUS_UNKNOWN_OUTCOME);
 	n_failed++;
+}
+
+/* Trap D: who leads without room takes what frees some, as the others do. */
+static void test_trap_d_deletes_go_on_without_room(void **state)
+{
+	static const uint64_t none = 0;
+	struct raft_submit s = { .failed = submit_failed };
+	struct peers *f = *state;
+	struct raft_message m;
+	uint64_t term;
+
+	n_failed = 0;
+	f->room = &none;
+	term = peers_lead(f);
+	buf_init(&s.data, 0);
+	buf_add(&s.data, "x", 1);
+	raft_submit(f->group, &s);
+	minienv_run(f->mini);
+	m = peers_result(term, rlog_last(&f->group->log));
+	m.append_entries_result.capacity = 0;
+	for (uint64_t from = 2; from <= 3; from++)
+		assert_int_equal(peers_say(f, from, &m, 0), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 1);
+	assert_int_equal(n_failed, 0);
+	assert_true(raft_group_is_leader(f->group));
+}
+
+/* Submits of a turn are one message to each peer, and one flush. */
+static void test_one_write_for_many_submits(void **state)
+{
+	static struct raft_submit s[MANY];
+	struct peers *f = *state;
+	struct seg_stats before, after;
+	unsigned frames;
+
+	n_failed = 0;
+	(void)peers_lead(f);
+	minienv_run(f->mini);
+	frames = f->n_frames;
+	seg_head_stats(f->log, &before);
+	for (unsigned i = 0; i < MANY; i++) {
+		s[i] = (struct raft_submit){ .failed = submit_failed };
+		buf_init(&s[i].data, 0);
+		buf_add(&s[i].data, "x", 1);
+		raft_submit(f->group, &s[i]);
+	}
+	minienv_run(f->mini);
+	seg_head_stats(f->log, &after);
+	assert_int_equal(rlog_last(&f->group->log), 2 + MANY);
+	assert_int_equal(f->n_frames - frames, 1); /* 3 did not answer yet */
+	assert_int_equal(after.flushes - before.flushes, 1);
 }
 
 /* What was in the log when the leadership ended may be committed yet. */
@@ -466,10 +601,14 @@ int main(void)
 		T(test_vote_is_durable_before_it_is_told),
 		T(test_stall_a_third_beat_is_refused),
 		T(test_stall_b_refusal_tells_the_term),
-		T(test_trap_d_there_is_always_capacity),
+		T(test_trap_d_capacity_is_real),
+		T(test_trap_d_deletes_go_on_without_room),
 		T(test_trap_g_configuration_behind_others),
 		T(test_trap_h_stale_append_is_refused),
 		T(test_trap_m_entries_below_the_log),
+		T(test_trap_o_pre_vote_at_each_timeout),
+		T(test_one_write_per_peer_and_turn),
+		T(test_one_write_for_many_submits),
 		T(test_higher_term_in_a_stale_index),
 		T(test_leadership_lost_leaves_outcomes_unknown),
 		T(test_late_flush_of_a_replaced_entry),
