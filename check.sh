@@ -68,7 +68,7 @@ if has unit; then
 	set -- "$@" "unit:2=$top/tests/layering.sh,$(programs unit),$(programs fuzz)"
 fi
 if has fault; then
-	set -- "$@" "fault:2=$(programs fault),$top/tests/fault/states.sh"
+	set -- "$@" "fault:2=$(programs fault),$top/tests/fault/states.sh,$top/tests/fault/groups.sh"
 fi
 if has sim; then
 	set -- "$@" "sim:2=$(programs sim)" "seeds=$top/tests/sim/seeds.sh"
