@@ -88,6 +88,13 @@ tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)
 tests_unit_test_shard_merge_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_shard_merge
+check_PROGRAMS += tests/unit/test_shard_read
+tests_unit_test_shard_read_SOURCES = tests/unit/test_shard_read.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_read_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_read_LDFLAGS = -Wl,--wrap=raft_group_can_read \
+	-Wl,--wrap=raft_group_barrier -Wl,--wrap=raft_group_term
+TESTS += tests/unit/test_shard_read
 check_PROGRAMS += tests/unit/test_shard_far
 tests_unit_test_shard_far_SOURCES = tests/unit/test_shard_far.c \
 	$(SHARDWORLD_SOURCES)

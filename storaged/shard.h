@@ -33,6 +33,7 @@ struct shard_config {
 	size_t rows_cache;      /* bytes; 0 = 8 MiB */
 	uint64_t id;            /* raft id of this store */
 	uint32_t election_ms, heartbeat_ms; /* 0: defaults of the host */
+	bool read_barrier;      /* raft_host_config */
 	size_t entry_cache;     /* raft_host_config.cache_bytes */
 	/* Shards of this set, in a log of several. NULL: all of them. */
 	bool (*owns)(void *arg, uint16_t group);

@@ -116,6 +116,8 @@ int storaged_open(const struct storaged_config *config,
 		.addr = config->addr,
 		.spread_names = config->spread_names,
 		.dir_split_names = config->settings.dir_split_names,
+		.read_barrier =
+			config->settings.reads == STORAGED_READS_BARRIER,
 	};
 	int rv;
 
@@ -126,6 +128,9 @@ int storaged_open(const struct storaged_config *config,
 	s->addr = mem_strdup(config->addr);
 	(void)gethostname(s->host, sizeof s->host - 1);
 	rv = s->addr == NULL ? errbuf_set(e, -ENOMEM, "out of memory") : 0;
+	if (sc.read_barrier)
+		log_info("reads=barrier: shards with several voters have no "
+			 "leases");
 	if (rv == 0)
 		rv = store_open(&sc, &s->store, e);
 	if (rv == 0) {

@@ -14,7 +14,9 @@ struct storaged_settings {
 	uint64_t compact_rate, compact_threshold, compact_min_dead;
 	uint64_t orphans_period_ms, orphans_grace_ms;
 	uint64_t dir_split_names;
+	uint64_t reads; /* enum storaged_reads */
 };
+enum storaged_reads { STORAGED_READS_LEASE, STORAGED_READS_BARRIER };
 /* AT(field): its offset in the program's struct. */
 #define STORAGED_SETTINGS(AT) \
 	{ "segment.size", CONF_SIZE, AT(segment_size), "64MiB", 8u << 20, \
@@ -52,7 +54,14 @@ struct storaged_settings {
 	{ "dir_split_names", CONF_U64, AT(dir_split_names), "1000000", 64, \
 	  INT64_MAX, "", NULL, false, \
 	  "Entries of a directory in one shard from which on half of them " \
-	  "move, in the background, to other shards." },
+	  "move, in the background, to other shards." }, \
+	{ "reads", CONF_ENUM, AT(reads), "lease", 0, 0, "", "lease|barrier", \
+	  false, \
+	  "How the leader of a shard with several voters answers a read. " \
+	  "lease: alone, as long as the others promised to elect nobody " \
+	  "else. barrier: after a round to them; for machines whose clock " \
+	  "can stand still while time passes, as that of a virtual machine " \
+	  "put to sleep may. A shard with one voter always answers at once." },
 
 struct storaged_config {
 	struct loop_set *loops;

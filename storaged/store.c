@@ -42,6 +42,7 @@ int store_open(const struct store_config *config, struct store **ret_store,
 	s->reader_lease_ns = config->reader_lease_ns;
 	s->opens_grace_ns = config->opens_grace_ns;
 	s->is_check = config->is_check;
+	s->read_barrier = config->read_barrier;
 	s->ready_task.run = store_ready_run;
 	space_init(&s->space);
 	s->dir = mem_strdup(config->dir);

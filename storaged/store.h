@@ -38,6 +38,7 @@ struct store_config {
 	uint64_t bulk_segment;     /* the same; 0 = 64 MiB */
 	uint64_t snap_bytes;       /* log between row snapshots; 0 = 256 MiB */
 	uint64_t reader_lease_ns, opens_grace_ns; /* shard.h */
+	bool read_barrier;         /* raft_host_config */
 	/* compact.h; 0: no limit, never by itself */
 	uint64_t compact_rate, compact_min_dead;
 	unsigned compact_threshold;

@@ -57,7 +57,7 @@ struct store {
 	struct compact *compact;     /* loop 0 */
 	struct log_clean *log_clean; /* of it; from the start on */
 	struct orphans *orphans;     /* loop 0; NULL: none */
-	bool is_check;
+	bool is_check, read_barrier;
 	struct store_loop *loops;
 	unsigned n_loops;
 	struct store_shard *shards;

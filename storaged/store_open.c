@@ -148,6 +148,7 @@ int store_make_sets(struct store *s, struct errbuf *e)
 			.back = s->rows,
 			.rows_cache = s->rows_cache,
 			.id = s->super.raft_id,
+			.read_barrier = s->read_barrier,
 			.owns = store_on_owns,
 			.snap_dir = s->snap_dir,
 			.start = s->snaps,

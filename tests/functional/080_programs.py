@@ -38,8 +38,37 @@ def configuration():
             f.write(needs[name] + "nonsense: 1\n")
         p = run(program, "-c", path, "-n", check=False)
         assert p.returncode == 1 and f"{path}:" in p.stderr and "nonsense" in p.stderr, p.stderr
+        if name == "leo-storaged":
+            reads(program, path, needs[name])
         p = run(program, "-c", "/nonexistent.yaml", check=False)
         assert p.returncode == 1 and "/nonexistent.yaml" in p.stderr, p.stderr
+
+
+def reads(program, path, needed):
+    """The setting `reads` of a store, in a file."""
+    for line, want in (("", "lease"), ("reads: lease\n", "lease"), ("reads: barrier\n", "barrier")):
+        with open(path, "w") as f:
+            f.write(needed + line)
+        assert f"reads: {want}\n" in run(program, "-c", path, "-n").stdout, (line, want)
+    with open(path, "w") as f:
+        f.write(needed + "reads: sometimes\n")
+    p = run(program, "-c", path, "-n", check=False)
+    assert p.returncode == 1 and f"{path}:4:" in p.stderr and "lease" in p.stderr, p.stderr
+
+
+def reads_without_leases():
+    """A server whose reads go through a barrier says so, and answers."""
+    for extra, says in (([], False), (["--set", "reads=barrier"], True)):
+        server = Server(extra=extra)
+        s3 = server.s3()
+        eq(s3.put("/bucket").status, 200, "bucket")
+        eq(s3.put("/bucket/k", b"value").status, 200, "PUT")
+        eq(s3.get("/bucket/k").body, b"value", "GET")
+        with open(server.procs[0].log) as f:
+            eq(f.read().count("reads=barrier"), int(says), "what the log says")
+        server.stop()
+    p = run(LEOFS, "server", "--data", tmpdir(), "--set", "reads=sometimes", check=False)
+    assert p.returncode == 2 and "reads" in p.stderr, p.stderr
 
 
 def clear_refusals():
@@ -122,7 +151,7 @@ def admin_commands():
 
 def main():
     t = Tap()
-    for fn in (help_and_version, configuration, clear_refusals, admin_commands):
+    for fn in (help_and_version, configuration, reads_without_leases, clear_refusals, admin_commands):
         t.run(fn.__name__.replace("_", " "), fn)
     t.end()
 

@@ -51,6 +51,7 @@ planted sim_raft ack 3 disk
 planted sim_raft vote 3 storm
 planted sim_raft early 3 lease
 planted sim_raft stale 3 calm
+planted sim_raft asleep 3 lease
 planted sim_raft count 3 stab
 planted sim_raft told 3 calm
 planted sim_raft wipe 4 member
@@ -73,6 +74,7 @@ planted sim_shard vote 3 storm
 planted sim_shard retry 3 mix
 planted sim_shard clock 3 mix
 planted sim_shard stale 3 calm
+planted sim_shard asleep 3 lease
 planted sim_shard rows 3 mix
 planted sim_shard alone 3 storm
 planted sim_shard pointer 3 mix

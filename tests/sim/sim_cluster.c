@@ -74,6 +74,11 @@ struct crashfs *sim_cluster_disk(struct sim_cluster *c, unsigned node)
 	return c->nodes[node].fs;
 }
 
+bool sim_cluster_frozen(struct sim_cluster *c)
+{
+	return c->config.frozen_clocks;
+}
+
 void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n)
 {
 	c->counts[what] += n;

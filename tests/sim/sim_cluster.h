@@ -96,6 +96,7 @@ struct sim_config {
 	X(DEATHS, "aborts") \
 	X(REFUSALS, "refused starts") \
 	X(PAUSES, "pauses") \
+	X(FROZEN, "with the clock") \
 	X(BREAKS, "broken connections") \
 	/* what runs there; counted when a process ends */ \
 	X(TERMS, "elections") \
@@ -219,6 +220,8 @@ bool sim_cluster_cut(struct sim_cluster *c, unsigned node);
 struct crashfs *sim_cluster_disk(struct sim_cluster *c, unsigned node);
 /* The process on node ends in good order; it starts again soon. */
 void sim_cluster_end(struct sim_cluster *c, unsigned node);
+/* Clocks stand still with their processes: no leases (raft_host_config). */
+bool sim_cluster_frozen(struct sim_cluster *c);
 void sim_cluster_count(struct sim_cluster *c, enum sim_count what, uint64_t n);
 /* In start: why the process does not start. Returns NULL. */
 void *sim_refuse(struct sim_cluster *c, unsigned node, const char *fmt, ...)

@@ -478,6 +478,7 @@ static void sim_fault(void *arg)
 static void sim_clocks(struct sim_cluster *c, struct sim_node *n)
 {
 	if (c->config.frozen_clocks) {
+		c->counts[SIM_N_FROZEN]++;
 		n->clock.local = sim_clock_now(c->s, &n->clock);
 		n->clock.real = n->paused_until;
 	}

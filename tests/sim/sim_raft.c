@@ -281,7 +281,6 @@ static void raft_run(uint64_t seed, unsigned nodes,
 	w->founders = w->moves ? 1 + 2 * (unsigned)(seed % 2) : nodes;
 	if (w->founders > nodes)
 		w->founders = nodes;
-	w->frozen_clocks = config.frozen_clocks;
 	w->groups = 1 + (unsigned)(seed % GROUPS);
 	w->tiny_cache = seed / 3 % 2 != 0;
 	w->window = seed / 5 % 2 == 0 ? 2 + (unsigned)(seed % 3) : 0;

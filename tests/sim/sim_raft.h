@@ -62,7 +62,7 @@ struct world {
 	struct sim_cluster *c;
 	unsigned groups;
 	unsigned founders;         /* first voters: nodes 0, 1, ... */
-	bool tiny_cache, big_values, frozen_clocks;
+	bool tiny_cache, big_values;
 	bool quiet; /* mostly only new leaders are given work */
 	bool transfers;
 	bool loose; /* commands may be applied before they are durable */
@@ -165,7 +165,7 @@ bool member_done(struct world *w);
 enum plant {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
 	PLANT_COUNT, PLANT_TOLD, PLANT_WIPE, PLANT_TERM, PLANT_TRUNC,
-	PLANT_RESET, PLANT_LIMP, PLANT_AHEAD,
+	PLANT_RESET, PLANT_LIMP, PLANT_AHEAD, PLANT_ASLEEP,
 };
 /* Reads SIM_PLANT. */
 void sim_raft_plant(void);

@@ -13,6 +13,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "vote", .plant = PLANT_VOTE },
 	{ .name = "early", .plant = PLANT_EARLY },
 	{ .name = "stale", .plant = PLANT_STALE },
+	{ .name = "asleep", .plant = PLANT_ASLEEP },
 	{ .name = "count", .plant = PLANT_COUNT },
 	{ .name = "told", .plant = PLANT_TOLD },
 	{ .name = "wipe", .plant = PLANT_WIPE },

@@ -572,7 +572,9 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		.forget_followers = true,
 		.tail = p->w->lags ? 20 : 0,
 		.carry = 2,
-		.read_barrier = p->w->frozen_clocks,
+		.read_barrier = sim_cluster_frozen(c) &&
+				sim_plant != PLANT_ASLEEP,
+		.room = proc_room,
 		.cache_bytes = p->w->tiny_cache ? 4000 : 0,
 		.arg = p,
 	};

@@ -22,6 +22,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "retry", .plant = PLANT_RETRY },
 	{ .name = "clock", .plant = PLANT_CLOCK },
 	{ .name = "stale", .plant = PLANT_STALE },
+	{ .name = "asleep", .plant = PLANT_ASLEEP },
 	{ .name = "rows", .plant = PLANT_ROWS },
 	{ .name = "unsaved", .plant = PLANT_UNSAVED },
 	{ .name = "needless", .plant = PLANT_NEEDLESS },

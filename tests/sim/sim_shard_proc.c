@@ -121,6 +121,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
+	config.read_barrier = sim_cluster_frozen(c) &&
+			      sim_plant != PLANT_ASLEEP;
 	sim_proc_init(&p->at, c, node, env);
 	sim_starting = p;
 	sim_store_lose_rows(&p->at, p->w->doubts, &p->w->images[node],

@@ -345,6 +345,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 
 	p->w = sim_cluster_arg(c);
 	p->w->c = c;
+	config.read_barrier = sim_cluster_frozen(c);
 	sim_proc_init(&p->at, c, node, env);
 	p->from.client = 1000 + p->w->lives++;
 	starting = p;

@@ -24,8 +24,9 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mem.h"
+#include "common/raft/raft_impl.h"
 #include "common/rpc/rpc.h"
-#include "storaged/store.h"
+#include "storaged/store_impl.h"
 
 #define N_SHARDS 5
 #define RAFT_ID 4
@@ -44,6 +45,7 @@ struct fixture {
 static char base[64];
 /* of the stores that are opened */
 static uint64_t log_segment, bulk_segment, snap_bytes;
+static bool read_barrier;
 
 static void shell(const char *fmt, ...)
 {
@@ -96,6 +98,7 @@ static int fixture_open(struct fixture *f, const char *dir, unsigned loops,
 	struct store_config c = {
 		.dir = dir, .log_segment = log_segment,
 		.bulk_segment = bulk_segment, .snap_bytes = snap_bytes,
+		.read_barrier = read_barrier,
 	};
 	int rv;
 
@@ -271,7 +274,7 @@ static void get(struct fixture *f, unsigned shard, const char *key, size_t off,
 	call_fini(&c);
 }
 
-static uint32_t chunk_put(struct fixture *f, uint64_t slice, uint32_t index,
+static uint32_t put_chunk(struct fixture *f, uint64_t slice, uint32_t index,
 			  size_t off, size_t len, bool wrong)
 {
 	XXH128_hash_t h = XXH3_128bits(data + off, len);
@@ -291,7 +294,7 @@ static uint32_t chunk_put(struct fixture *f, uint64_t slice, uint32_t index,
 	return status;
 }
 
-static uint32_t chunk_get(struct fixture *f, uint64_t slice, uint32_t index,
+static uint32_t get_chunk(struct fixture *f, uint64_t slice, uint32_t index,
 			  uint32_t from, uint32_t want, size_t off, size_t len)
 {
 	struct rpc_chunk_get req = { .slice = { 5, slice }, .index = index,
@@ -326,7 +329,7 @@ static void write_all(struct fixture *f)
 		put(f, i % N_SHARDS, key, i, 10 + i * 200);
 	}
 	for (unsigned i = 0; i < N_CHUNKS; i++)
-		assert_int_equal(chunk_put(f, i, i, 0, chunk_len[i], false),
+		assert_int_equal(put_chunk(f, i, i, 0, chunk_len[i], false),
 				 RPC_STATUS_OK);
 }
 
@@ -340,7 +343,7 @@ static void check_all(struct fixture *f, const uint64_t *roots)
 		get(f, i % N_SHARDS, key, i, 10 + i * 200);
 	}
 	for (uint32_t i = 0; i < N_CHUNKS; i++)
-		assert_int_equal(chunk_get(f, i, i, 0, WIRE_CHUNK, 0,
+		assert_int_equal(get_chunk(f, i, i, 0, WIRE_CHUNK, 0,
 					   chunk_len[i]), RPC_STATUS_OK);
 }
 
@@ -360,21 +363,21 @@ static void check_store(unsigned loops)
 	memcpy(roots, f.roots, sizeof roots);
 	check_all(&f, roots);
 	/* chunks: again, other bytes, wrong bytes, parts, none */
-	assert_int_equal(chunk_put(&f, 3, 3, 0, 300000, false), RPC_STATUS_OK);
-	assert_int_equal(chunk_put(&f, 3, 3, 5, 300000, false),
+	assert_int_equal(put_chunk(&f, 3, 3, 0, 300000, false), RPC_STATUS_OK);
+	assert_int_equal(put_chunk(&f, 3, 3, 5, 300000, false),
 			 RPC_STATUS_BAD_DIGEST);
-	assert_int_equal(chunk_put(&f, 9, 1, 0, 1000, true),
+	assert_int_equal(put_chunk(&f, 9, 1, 0, 1000, true),
 			 RPC_STATUS_BAD_DIGEST);
-	assert_int_equal(chunk_put(&f, 9, 2, 0, 1 << 20, true),
+	assert_int_equal(put_chunk(&f, 9, 2, 0, 1 << 20, true),
 			 RPC_STATUS_BAD_DIGEST);
-	assert_int_equal(chunk_get(&f, 9, 1, 0, 10, 0, 0), RPC_STATUS_NOENT);
-	assert_int_equal(chunk_get(&f, 5, 5, 1000, 2000, 1000, 2000),
+	assert_int_equal(get_chunk(&f, 9, 1, 0, 10, 0, 0), RPC_STATUS_NOENT);
+	assert_int_equal(get_chunk(&f, 5, 5, 1000, 2000, 1000, 2000),
 			 RPC_STATUS_OK);
-	assert_int_equal(chunk_get(&f, 5, 5, 3000, 0, 3000,
+	assert_int_equal(get_chunk(&f, 5, 5, 3000, 0, 3000,
 				   WIRE_CHUNK - 3000), RPC_STATUS_OK);
-	assert_int_equal(chunk_get(&f, 1, 1, 900, 500, 900, 100),
+	assert_int_equal(get_chunk(&f, 1, 1, 900, 500, 900, 100),
 			 RPC_STATUS_OK);
-	assert_int_equal(chunk_get(&f, 1, 1, 1000, 1, 0, 0),
+	assert_int_equal(get_chunk(&f, 1, 1, 1000, 1, 0, 0),
 			 RPC_STATUS_INVAL);
 	store_stats(f.store, &stats);
 	assert_int_equal(stats.rot, 0);
@@ -756,7 +759,7 @@ static void clean_put(struct clean_worker *w, unsigned i)
 	s->off = clean_rand(w, 100000);
 	s->len = 1 + clean_rand(w, clean_rand(w, 2) ? 3000 : 300000);
 	for (unsigned c = 0; c < CLEAN_CHUNKS; c++)
-		clean_expect_ok(chunk_put(w->f, w->ids[i], c, s->off + c,
+		clean_expect_ok(put_chunk(w->f, w->ids[i], c, s->off + c,
 					  s->len, false));
 }
 
@@ -764,7 +767,7 @@ static void clean_get(struct clean_worker *w, unsigned i, unsigned chunk)
 {
 	const struct clean_slice *s = &w->slices[i];
 
-	clean_expect_ok(chunk_get(w->f, w->ids[i], chunk, 0, 0, s->off + chunk,
+	clean_expect_ok(get_chunk(w->f, w->ids[i], chunk, 0, 0, s->off + chunk,
 				  s->len));
 }
 
@@ -935,14 +938,41 @@ static void test_chunk_rot(void **state)
 	shell("rm -rf %s && mkdir -p %s", base, base);
 	snprintf(dir, sizeof dir, "%s/store", base);
 	fixture_start(&f, dir, 1);
-	assert_int_equal(chunk_put(&f, 1, 0, 0, 200000, false), RPC_STATUS_OK);
+	assert_int_equal(put_chunk(&f, 1, 0, 0, 200000, false), RPC_STATUS_OK);
 	shell("printf '\\377\\376' | dd of=%s/bulk/0000000000000001.seg bs=1 "
 	      "seek=100000 conv=notrunc status=none", dir);
-	assert_int_equal(chunk_get(&f, 1, 0, 0, 200000, 0, 0), RPC_STATUS_IO);
-	assert_int_equal(chunk_get(&f, 1, 0, 5, 10, 0, 0), RPC_STATUS_IO);
+	assert_int_equal(get_chunk(&f, 1, 0, 0, 200000, 0, 0), RPC_STATUS_IO);
+	assert_int_equal(get_chunk(&f, 1, 0, 5, 10, 0, 0), RPC_STATUS_IO);
 	store_stats(f.store, &stats);
 	assert_int_equal(stats.rot, 2);
 	fixture_stop(&f);
+	shell("rm -rf %s", base);
+}
+
+/* What the Raft host of each loop is told by the store. */
+static void test_raft_hosts_are_told(void **state)
+{
+	struct fixture f;
+	char dir[128];
+
+	(void)state;
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	for (int on = 0; on < 2; on++) {
+		snprintf(dir, sizeof dir, "%s/told%d", base, on);
+		read_barrier = on != 0;
+		fixture_start(&f, dir, 2);
+		for (unsigned i = 0; i < 2; i++) {
+			const struct raft_host_config *c = &shard_set_host(
+				f.store->loops[i].set)->config;
+			uint64_t total, avail;
+
+			assert_int_equal(c->read_barrier, on != 0);
+			store_space(f.store, &total, &avail);
+			assert_in_range(c->room(c->arg), 1, avail + total / 50);
+		}
+		fixture_stop(&f);
+	}
+	read_barrier = false;
 	shell("rm -rf %s", base);
 }
 
@@ -954,6 +984,7 @@ int main(void)
 		cmocka_unit_test(test_store_damaged),
 		cmocka_unit_test(test_rows_in_doubt),
 		cmocka_unit_test(test_stop_busy),
+		cmocka_unit_test(test_raft_hosts_are_told),
 		cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_chunk_rot),
 	};
