@@ -212,10 +212,12 @@ void raft_group_checkpoint(struct raft_group *g, uint64_t index)
  */
 static void raft_trunc_tail(struct raft_group *g)
 {
+	struct raft_host *h = g->h;
 	uint64_t first;
 
 	if (g->state != RAFT_GROUP_RUNNING || g->installing ||
-	    g->log.first > g->durable)
+	    g->log.first > g->durable ||
+	    raft_log_gen(g, &g->log.ents[0]) + h->config.carry >= h->seen_gen)
 		return;
 	first = raft_trunc_first(g);
 	if (first <= g->log.first)
