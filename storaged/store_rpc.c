@@ -47,6 +47,27 @@ static struct store_loop *store_loop_of(struct store *s,
 	return &s->loops[req->group % s->n_loops];
 }
 
+/*
+ * What adds bytes needs room here and, in a shard, with a majority of voters.
+ * A store that does not lead it (any more) says so instead: who does may have
+ * what is missing here.
+ */
+static bool store_has_room(const struct store *s, const struct store_loop *l,
+			   const struct rpc_req *req)
+{
+	const struct raft_group *g;
+
+	if (!store_adds(req->tag))
+		return true;
+	if (req->tag == RPC_TAG_chunk_put)
+		return !s->space.full;
+	g = shard_group(l->set, req->group);
+	if (g == NULL || !raft_group_is_leader(g) ||
+	    raft_group_leader(g) != s->super.raft_id)
+		return true;
+	return !s->space.full && raft_group_has_room(g);
+}
+
 /* 0 when the request may go on; else it was answered. */
 static int store_refuse(struct store *s, const struct store_loop *l,
 			struct rpc_req *req)
@@ -56,7 +77,7 @@ static int store_refuse(struct store *s, const struct store_loop *l,
 				"the store is starting");
 		return -EAGAIN;
 	}
-	if (s->space.full && store_adds(req->tag)) {
+	if (!store_has_room(s, l, req)) {
 		rpc_reply_error(req, RPC_STATUS_NOSPC, 0, NULL);
 		return -ENOSPC;
 	}

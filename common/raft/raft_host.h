@@ -291,6 +291,12 @@ bool raft_group_is_leader(const struct raft_group *g);
  * through a barrier and read again.
  */
 bool raft_group_can_read(const struct raft_group *g);
+/*
+ * At the leader: false when a majority of the voters has less than a MiB of
+ * room, as they said last. (For the room of this store ask the store.) Nothing
+ * is refused for that here: deletes go on.
+ */
+bool raft_group_has_room(const struct raft_group *g);
 /* Store id of the leader as far as known, 0 = unknown. The one that it is
  * handed on to, while it is. */
 uint64_t raft_group_leader(const struct raft_group *g);

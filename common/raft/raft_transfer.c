@@ -166,6 +166,22 @@ static void raft_watch_backlog(struct raft_group *g, uint64_t now)
 		g->h->stats.backlogs++;
 }
 
+/* Who has not spoken yet is not held to be full. */
+bool raft_group_has_room(const struct raft_group *g)
+{
+	const struct raft_configuration *c = &g->r.configuration;
+	unsigned full = 0;
+
+	for (unsigned i = 0; i < c->n; i++) {
+		const struct raft_follower *f =
+			raft_follower_find(g, c->servers[i].id);
+
+		full += c->servers[i].role == RAFT_VOTER && f != NULL &&
+			f->acked != 0 && f->capacity == 0;
+	}
+	return g->n_voters - full > g->n_voters / 2;
+}
+
 /* Not at each beat: meanwhile submits are refused. */
 static void raft_watch_room(struct raft_group *g, uint64_t now)
 {

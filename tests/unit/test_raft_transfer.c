@@ -276,6 +276,25 @@ static void test_trap_d_short_of_room_hands_on(void **state)
 	assert_true(asked(f, 3));
 }
 
+/* Trap D: what adds bytes is refused when a majority cannot take it. */
+static void test_trap_d_a_majority_has_room(void **state)
+{
+	static const uint64_t none = 0;
+	struct peers *f = *state;
+
+	(void)peers_lead(f);
+	assert_true(raft_group_has_room(f->group)); /* nobody spoke yet */
+	pass_with_room(f, 200, 0, 1);
+	assert_true(raft_group_has_room(f->group));
+	pass_with_room(f, 200, 0, 0);
+	assert_false(raft_group_has_room(f->group));
+	pass_with_room(f, 200, 9, 0);
+	assert_true(raft_group_has_room(f->group));
+	f->room = &none; /* the store's own matter */
+	pass_with_room(f, 200, 9, 0);
+	assert_true(raft_group_has_room(f->group));
+}
+
 static int alone_setup(void **state)
 {
 	struct peers *f = calloc(1, sizeof *f);
@@ -301,6 +320,7 @@ static void test_trap_d_alone_there_is_nobody_to_hand_on_to(void **state)
 	}
 	assert_int_equal(f->n_applied, 100);
 	assert_true(raft_group_is_leader(f->group));
+	assert_true(raft_group_has_room(f->group));
 }
 
 static void test_watchdog_follower_stands_still(void **state)
@@ -447,6 +467,7 @@ int main(void)
 		T(test_watchdog_idle_followers_are_fine),
 		T(test_watchdog_backlog),
 		T(test_trap_d_short_of_room_hands_on),
+		T(test_trap_d_a_majority_has_room),
 		cmocka_unit_test_setup_teardown(
 			test_trap_d_alone_there_is_nobody_to_hand_on_to,
 			alone_setup, peers_teardown),

@@ -949,6 +949,67 @@ static void test_chunk_rot(void **state)
 	shell("rm -rf %s", base);
 }
 
+/* --- a full disk --- */
+
+struct fill {
+	struct env_task task;
+	struct store *s;
+	sem_t done;
+};
+
+static void fill_run(struct env_task *task)
+{
+	struct fill *fill = CONTAINER_OF(task, struct fill, task);
+
+	store_space_stop(fill->s); /* the real disk has room */
+	fill->s->full = true;
+	sem_post(&fill->done);
+}
+
+static uint32_t status_of_root(struct fixture *f, uint16_t group)
+{
+	struct rpc_root_create req = { .client = 1, .slot = 90,
+				       .seq = ++f->seq, .bucket = 99,
+				       .mode = 0775 };
+	uint32_t status;
+	struct call c;
+
+	CALL(f, &c, root_create, &req, group, NULL);
+	status = c.status;
+	call_fini(&c);
+	return status;
+}
+
+/* Who leads refuses what adds bytes; who does not says who, or that it is
+ * not here. */
+static void test_full(void **state)
+{
+	struct fill fill = { .task.run = fill_run };
+	struct fixture f;
+	char dir[128];
+
+	(void)state;
+	shell("rm -rf %s && mkdir -p %s", base, base);
+	snprintf(dir, sizeof dir, "%s/full", base);
+	fixture_start(&f, dir, 2);
+	make_roots(&f);
+	put(&f, 0, "k", 0, 100);
+	fill.s = f.store;
+	sem_init(&fill.done, 0, 0);
+	env_post(loop_env(loop_set_get(f.loops, 0)), &fill.task);
+	sem_wait(&fill.done);
+	sem_destroy(&fill.done);
+	assert_int_equal(status_of_root(&f, shard_ids[1]), RPC_STATUS_NOSPC);
+	assert_int_equal(put_chunk(&f, 1, 0, 0, 1000, false),
+			 RPC_STATUS_NOSPC);
+	get(&f, 0, "k", 0, 100);
+	assert_int_equal(status_of_root(&f, 9), RPC_STATUS_WRONG_STORE);
+	f.store->full = false;
+	assert_int_equal(status_of_root(&f, shard_ids[1]), RPC_STATUS_OK);
+	fixture_stop(&f);
+	shell("rm -rf %s", base);
+}
+
 /* What the Raft host of each loop is told by the store. */
 static void test_raft_hosts_are_told(void **state)
 {
@@ -984,6 +1045,7 @@ int main(void)
 		cmocka_unit_test(test_store_damaged),
 		cmocka_unit_test(test_rows_in_doubt),
 		cmocka_unit_test(test_stop_busy),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_raft_hosts_are_told),
 		cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_chunk_rot),
