@@ -962,7 +962,7 @@ static void fill_run(struct env_task *task)
 	struct fill *fill = CONTAINER_OF(task, struct fill, task);
 
 	store_space_stop(fill->s); /* the real disk has room */
-	fill->s->full = true;
+	fill->s->space.full = true;
 	sem_post(&fill->done);
 }
 
@@ -1004,7 +1004,7 @@ static void test_full(void **state)
 			 RPC_STATUS_NOSPC);
 	get(&f, 0, "k", 0, 100);
 	assert_int_equal(status_of_root(&f, 9), RPC_STATUS_WRONG_STORE);
-	f.store->full = false;
+	f.store->space.full = false;
 	assert_int_equal(status_of_root(&f, shard_ids[1]), RPC_STATUS_OK);
 	fixture_stop(&f);
 	shell("rm -rf %s", base);
