@@ -216,6 +216,28 @@ static bool raft_group_stalled(struct raft_group *g)
 	return true;
 }
 
+/*
+ * Trap P: a message from the very beginning, where the first entry is in our log
+ * no more. The library would have offered its snapshot, but for its index, 1.
+ */
+static void raft_group_send_offer(struct raft_group *g, uint64_t to,
+				  const struct raft_append_entries *ae)
+{
+	struct raft_message m = { .type = RAFT_INSTALL_SNAPSHOT };
+	struct raft_extra none = { .stamp = 0 };
+	struct buf *out = &g->h->scratch;
+
+	if (ae->prev_log_index > 0 || g->r.trail.offset == 0)
+		return;
+	m.install_snapshot.term = ae->term;
+	m.install_snapshot.last_index = g->r.trail.snapshot.index;
+	m.install_snapshot.last_term = g->r.trail.snapshot.term;
+	buf_reset(out);
+	if (raft_msg_encode(&m, &none, out) == 0)
+		raft_group_put(g, to, RAFT_INSTALL_SNAPSHOT,
+			       wire_bytes(out->data, out->len));
+}
+
 static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 {
 	struct raft_message m = *in;
@@ -229,6 +251,7 @@ static void raft_group_send(struct raft_group *g, const struct raft_message *in)
 		return; /* raft_step_bump() */
 	if (m.type == RAFT_APPEND_ENTRIES) {
 		raft_group_send_append(g, m.server_id, &m.append_entries);
+		raft_group_send_offer(g, m.server_id, &m.append_entries);
 		return;
 	}
 	if (m.type == RAFT_REQUEST_VOTE_RESULT && v->pre_vote &&

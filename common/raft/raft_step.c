@@ -52,6 +52,9 @@
  *   the others, who lead when it is short (raft_transfer.c).
  * - Trap O: a candidate that does not win asks again with a new term at each
  *   timeout, without a pre-vote; we make it begin with one.
+ * - Trap P: a leader whose snapshot stands at entry 1 takes that entry for one of
+ *   its log, also when it is there no more. Whoever has nothing would get empty
+ *   messages until the next snapshot: we offer this one (raft_group_send_offer).
  */
 #include "common/raft/raft_impl.h"
 

@@ -348,6 +348,49 @@ static void test_trap_n_snapshot_older_than_the_last_offer(void **state)
 	assert_true(m->install_snapshot.last_index > offered);
 }
 
+/*
+ * Trap P: the leader's rows stand at entry 1, which is in the log no more. (Seed
+ * 500279 of sim_shard, 4 nodes, "all".)
+ */
+static void test_trap_p_snapshot_at_the_first_entry(void **state)
+{
+	struct peers *f = *state;
+	const struct raft_message *m;
+	struct raft_message r;
+	uint64_t term = peers_lead(f);
+
+	f->host->config.forget_followers = true;
+	f->host->config.tail = 0;
+	raft_group_checkpoint(f->group, 1);
+	assert_int_equal(f->group->log.first, 2);
+	r = peers_result(term, 0);
+	for (uint64_t i = rlog_last(&f->group->log); i > 0; i--) {
+		r.append_entries_result.rejected = i;
+		assert_int_equal(peers_say(f, 3, &r, 0), 0);
+		minienv_run(f->mini);
+	}
+	f->n_sent = 0;
+	minienv_advance(f->mini, PEERS_HEARTBEAT_MS * MS);
+	m = peers_last(f, 3, RAFT_INSTALL_SNAPSHOT, NULL);
+	assert_non_null(m);
+	assert_int_equal(m->install_snapshot.term, term);
+	assert_int_equal(m->install_snapshot.last_index, 1);
+	assert_int_equal(m->install_snapshot.last_term, 1);
+	/* it installs them: then it is sent what comes behind */
+	r = peers_result(term, 1);
+	assert_int_equal(peers_say(f, 3, &r, 0), 0);
+	minienv_advance(f->mini, PEERS_HEARTBEAT_MS * MS);
+	m = peers_last(f, 3, RAFT_APPEND_ENTRIES, NULL);
+	assert_non_null(m);
+	assert_int_equal(m->append_entries.prev_log_index +
+				 m->append_entries.n_entries,
+			 rlog_last(&f->group->log));
+	/* and no other one */
+	f->n_sent = 0;
+	minienv_advance(f->mini, PEERS_HEARTBEAT_MS * MS);
+	assert_null(peers_last(f, 3, RAFT_INSTALL_SNAPSHOT, NULL));
+}
+
 static unsigned unknowns;
 
 struct dropped {
@@ -529,6 +572,7 @@ int main(void)
 		T(test_install_and_power_cuts),
 		T(test_rows_found_at_the_start_are_in_the_next_table),
 		T(test_trap_n_snapshot_older_than_the_last_offer),
+		T(test_trap_p_snapshot_at_the_first_entry),
 		T(test_drop),
 		T(test_drop_needs_nothing_of_the_log),
 		T(test_drop_of_a_leader_leaves_outcomes_unknown),

@@ -14,7 +14,7 @@
  *   trap I     test_raft_member.c       membership     test_raft_member.c
  *   trap O     here, raft_transfer      reads          test_raft_lease.c
  *   transfer   test_raft_transfer.c     shared barrier test_raft_lease.c
- *   one write per peer and turn         here
+ *   trap P     test_raft_install.c      one write per peer and turn: here
  *   bytes in memory, on the disk        test_raft_cache.c, test_raft_carry.c
  *   a failed sync ends the process: test_seg.c; answers to retries: the shards'
  */
