@@ -71,7 +71,7 @@ if has fault; then
 	set -- "$@" "fault:2=$(programs fault),$top/tests/fault/states.sh,$top/tests/fault/groups.sh"
 fi
 if has sim; then
-	set -- "$@" "sim:2=$(programs sim)" "seeds=$top/tests/sim/seeds.sh"
+	set -- "$@" "sim:2=$(programs sim)" "seeds:1:600=$top/tests/sim/seeds.sh"
 fi
 if has functional; then set -- "$@" "functional=$(scripts functional)"; fi
 if has interop; then set -- "$@" "interop=$(scripts interop)"; fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs suites of TAP programs: runner.py LOGDIR SUITE[:JOBS]=PROGRAM,... ...
+"""Runs suites of TAP programs: runner.py LOGDIR SUITE[:JOBS[:SECONDS]]=PROGRAM,... ...
 
 Prints one line per program that does not pass, one line per suite (counts and
 seconds), and last the counts of all: "N passed, N failed, N skipped". Exit
@@ -18,7 +18,7 @@ TIMEOUT = float(os.environ.get("LEO_TEST_TIMEOUT", "300"))
 LINE = re.compile(r"^(not )?ok\b[^#]*(?:# *(SKIP)\b *(.*))?", re.I)
 
 
-def run_one(program, logdir):
+def run_one(program, logdir, timeout):
     """Returns (passed, failed, skipped, seconds, complaints)."""
     name = os.path.basename(program)
     log = os.path.join(logdir, re.sub(r"[^\w.-]", "_", program) + ".log")
@@ -34,7 +34,7 @@ def run_one(program, logdir):
             out.write(f"{e}\n".encode())
             return 0, 1, 0, 0.0, [f"FAILED: {name}: does not start (log: {log})"]
         try:
-            code = child.wait(TIMEOUT)
+            code = child.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGTERM)
             try:
@@ -77,11 +77,11 @@ def run_one(program, logdir):
     return passed, failed, skipped, time.monotonic() - start, complaints
 
 
-def run_suite(name, jobs, programs, logdir):
+def run_suite(name, jobs, timeout, programs, logdir):
     start = time.monotonic()
     total = [0, 0, 0]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for result in pool.map(lambda p: run_one(p, logdir), programs):
+        for result in pool.map(lambda p: run_one(p, logdir, timeout), programs):
             for i in range(3):
                 total[i] += result[i]
             for text in result[4]:
@@ -105,11 +105,12 @@ def main():
     total = [0, 0, 0]
     for arg in sys.argv[2:]:
         head, programs = arg.split("=", 1)
-        name, _, jobs = head.partition(":")
+        name, jobs, seconds = (head.split(":") + ["", ""])[:3]
+        timeout = max(TIMEOUT, float(seconds or 0))
         programs = [p for p in programs.split(",") if p]
         if not programs:
             continue
-        got = run_suite(name, int(jobs or 1), programs, logdir)
+        got = run_suite(name, int(jobs or 1), timeout, programs, logdir)
         total = [a + b for a, b in zip(total, got)]
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped", flush=True)
     sys.exit(1 if total[1] or not total[0] else 0)

@@ -1,25 +1,32 @@
 #!/bin/sh
-# For check.sh: the fixed seeds of the simulators, then fresh ones as long as
-# there is time; these begin where the commit's name says.
-#   tests/sim/seeds.sh          SIM_SECONDS: for all of it, 180
+# For check.sh: the fixed seeds of the simulators, then fresh ones for
+# SIM_SECONDS (180), which each of them gets its share of.
+#   tests/sim/seeds.sh
+#     SIM_SEEDS    fixed ones (2000; fewer where a seed takes longer)
+#     SIM_FIRST    of the fresh ones; else made of the commit and the time, so
+#                  that every run has others
 top=$(cd "$(dirname "$0")/../.." && pwd -P)
 dir=$top/build-fast/tests/sim
 fixed=${SIM_SEEDS:-2000}
 seconds=${SIM_SECONDS:-180}
-commit=$(git -C "$top" rev-parse --short=8 HEAD 2>/dev/null) ||
-	commit=$(date +%s | tail -c 8)
-first=$(((0x$commit % 1000000000 + 1) * 10000))
+commit=$(git -C "$top" rev-parse --short=8 HEAD 2>/dev/null) || commit=0
+first=${SIM_FIRST:-$((((0x$commit ^ $(date +%s)) % 1000000000 + 1) * 10000))}
 jobs=$(nproc)
-begin=$(date +%s)
 n=0
 failed=0
+
+# NAME, percent of the fixed seeds, percent of the time
+sims='sim_raft 100 20
+sim_chunk 50 15
+sim_shard 100 33
+sim_tree 25 32'
 
 # run NAME TEXT ARGS...
 run() {
 	name=$1 text=$2
 	shift 2
 	n=$((n + 1))
-	"$dir/$name" --rows -j "$jobs" "$@" >"seeds.$$" 2>&1
+	"$dir/$name" --rows -j "$jobs" "$@" >"seeds.$$" 2>&1 </dev/null
 	rv=$?
 	what=$(sed -n 's/^# summary: //p' "seeds.$$")
 	if [ $rv -eq 0 ]; then
@@ -33,22 +40,21 @@ run() {
 	rm -f "seeds.$$"
 }
 
-echo 1..8
-echo "# fresh seeds begin at $first"
-run sim_raft 'fixed seeds' -c "$fixed"
-run sim_shard 'fixed seeds' -c "$fixed"
-run sim_tree 'fixed seeds' -c $((fixed / 10))
-run sim_chunk 'fixed seeds' -c $((fixed / 2))
-left=$((seconds - $(date +%s) + begin))
-[ $left -gt 10 ] || left=10
-run sim_raft 'fresh seeds' -s $first --seconds $((left / 5))
-left=$((seconds - $(date +%s) + begin))
-[ $left -gt 10 ] || left=10
-run sim_chunk 'fresh seeds' -s $first --seconds $((left / 4))
-left=$((seconds - $(date +%s) + begin))
-[ $left -gt 10 ] || left=10
-run sim_shard 'fresh seeds' -s $first --seconds $((left / 2))
-left=$((seconds - $(date +%s) + begin))
-[ $left -gt 10 ] || left=10
-run sim_tree 'fresh seeds' -s $first --seconds $left
+# fields NAME PERCENT PERCENT: one row of sims
+fixed_seeds() { run "$1" 'fixed seeds' -c $((fixed * $2 / 100)); }
+fresh_seeds() {
+	run "$1" 'fresh seeds' -s "$first" --seconds $((seconds * $3 / 100))
+}
+
+echo "1..$(($(echo "$sims" | wc -l) * 2))"
+echo "# fresh seeds begin at $first: SIM_FIRST=$first runs them again"
+for each in fixed_seeds fresh_seeds; do
+	IFS='
+'
+	for row in $sims; do
+		unset IFS
+		# shellcheck disable=SC2086 # its fields
+		$each $row
+	done
+done
 exit $failed
