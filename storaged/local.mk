@@ -167,7 +167,8 @@ TESTS += tests/unit/test_ns_names tests/unit/test_ns_bytes \
 
 # a store on simulated machines
 SIM_STORE = tests/sim/sim_manager.c tests/sim/sim_manager.h \
-	tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h
+	tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h \
+	tests/sim/sim_view.c tests/sim/sim_view.h
 
 # the shard host on simulated machines (tests/sim/planted.sh: at night)
 check_PROGRAMS += tests/sim/sim_shard

@@ -38,7 +38,8 @@ check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
 	tests/lib/simenv.c tests/lib/simenv.h \
 	tests/sim/sim_cluster.c tests/sim/sim_cluster.h \
-	tests/sim/sim_fault.c tests/sim/sim_impl.h tests/sim/sim_net.c \
+	tests/sim/sim_fault.c tests/sim/sim_garbage.c tests/sim/sim_garbage.h \
+	tests/sim/sim_impl.h tests/sim/sim_net.c \
 	tests/sim/sim_main.c tests/sim/sim_member.c tests/sim/sim_member.h \
 	tests/sim/sim_plant.c tests/sim/sim_plant.h \
 	tests/sim/sim_pool.c tests/sim/sim_pool.h \

@@ -317,6 +317,7 @@ enum raft_mutation {
 	RAFT_MUTATE_APPLY_SOON,   /* what is committed, not durable here yet */
 	RAFT_MUTATE_LOOSE_QUORUM, /* several voters, none waits for its disk */
 	RAFT_MUTATE_JOIN_SOON,    /* others get what is not durable */
+	RAFT_MUTATE_ANY_FRAME,    /* any number is the next */
 };
 #ifdef ENABLE_MUTATIONS
 extern enum raft_mutation raft_mutation;

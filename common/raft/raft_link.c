@@ -156,7 +156,8 @@ static bool raft_peer_accept(struct raft_peer *p,
 		p->in_session = f->session;
 		p->in_number = 0;
 	}
-	if (f->number != p->in_number + 1)
+	if (f->number != p->in_number + 1 &&
+	    raft_mutation != RAFT_MUTATE_ANY_FRAME)
 		return false;
 	p->in_number++;
 	return true;

@@ -16,6 +16,8 @@
 
 #define ROWS_STREAM_PORTABLE 1
 
+extern bool rows_stream_mutation; /* tests: sums of blocks say nothing */
+
 struct rows_stream_head {
 	uint32_t flags;
 	uint16_t group;

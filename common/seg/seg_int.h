@@ -187,6 +187,7 @@ enum seg_mutation {
 	SEG_MUTATE_NOT_MISSED, /* nothing must be there */
 	SEG_MUTATE_ALL_LOOSE,  /* no append waits for a sync */
 	SEG_MUTATE_NO_HOLD,    /* nor does SEG_NONE */
+	SEG_MUTATE_SUPER_SUM,  /* that of the super block is not looked at */
 };
 #ifdef ENABLE_MUTATIONS
 extern enum seg_mutation seg_mutation;

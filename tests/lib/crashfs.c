@@ -45,21 +45,26 @@ static void fs_lock_change(struct crashfs *fs)
 	fs->stats.calls++;
 }
 
-/* Counts down to a fault; true when it is due. */
-static bool fault_due(struct crashfs *fs, uint64_t *counter)
+static void fault_count(struct crashfs *fs, uint64_t *kind)
+{
+	fs->stats.faults++;
+	++*kind;
+}
+
+/* Counts down to a fault of that kind; true when it is due. */
+static bool fault_due(struct crashfs *fs, uint64_t *counter, uint64_t *kind)
 {
 	if (*counter == 0 || --*counter > 0)
 		return false;
-	fs->stats.faults++;
+	fault_count(fs, kind);
 	return true;
 }
 
 static int fault_sync(struct crashfs *fs)
 {
-	if (!fault_due(fs, &fs->faults.fail_sync_at))
-		return 0;
-	fs->stats.failed_syncs++;
-	return -EIO;
+	return fault_due(fs, &fs->faults.fail_sync_at, &fs->stats.failed_syncs)
+		       ? -EIO
+		       : 0;
 }
 
 static int crashfs_open(struct vfs *vfs, const char *path, int flags,
@@ -121,7 +126,7 @@ static bool flip_due(struct crashfs *fs, const struct node *n, uint64_t off)
 	const char *path;
 	bool may;
 
-	if (fault_due(fs, &f->flip_read_at))
+	if (fault_due(fs, &f->flip_read_at, &fs->stats.flips))
 		return true;
 	if (f->flip_read_every == 0 ||
 	    cfs_rnd(&fs->rng) % f->flip_read_every != 0)
@@ -134,7 +139,7 @@ static bool flip_due(struct crashfs *fs, const struct node *n, uint64_t off)
 		if (!may)
 			return false;
 	}
-	fs->stats.faults++;
+	fault_count(fs, &fs->stats.flips);
 	return true;
 }
 
@@ -158,7 +163,8 @@ static ssize_t crashfs_pread(struct vfs_file *file, void *buf, size_t len,
 		return -EINVAL;
 	}
 	fs->stats.direct_reads += is_direct(file);
-	if (n->dead || fault_due(fs, &fs->faults.fail_read_at)) {
+	if (n->dead || fault_due(fs, &fs->faults.fail_read_at,
+				 &fs->stats.failed_reads)) {
 		cfs_unlock(fs);
 		return -EIO;
 	}
@@ -229,12 +235,13 @@ static int crashfs_pwritev(struct vfs_file *file, const struct iovec *iov,
 	}
 	if (fs->faults.capacity > 0 && off + total > n->len &&
 	    cfs_used(fs) + (off + total - n->len) > fs->faults.capacity) {
-		fs->stats.faults++;
+		fault_count(fs, &fs->stats.full);
 		cfs_unlock(fs);
 		return -ENOSPC;
 	}
 	fs_write_back(fs, n);
-	if (fault_due(fs, &fs->faults.fail_write_at)) {
+	if (fault_due(fs, &fs->faults.fail_write_at,
+		      &fs->stats.failed_writes)) {
 		rv = -EIO;
 		niov = niov / 2;
 	}
@@ -288,7 +295,7 @@ static int crashfs_allocate(struct vfs_file *file, uint64_t len)
 	if (!n->dead && !fs->frozen && len > n->len) {
 		if (fs->faults.capacity > 0 &&
 		    cfs_used(fs) + (len - n->len) > fs->faults.capacity) {
-			fs->stats.faults++;
+			fault_count(fs, &fs->stats.full);
 			rv = -ENOSPC;
 		} else {
 			cfs_node_truncate(n, len);

@@ -76,7 +76,9 @@ struct crashfs_stats {
 	uint64_t pending_dir_ops;
 	uint64_t used;            /* bytes of all files */
 	uint64_t faults;          /* of the above that happened */
-	uint64_t failed_syncs;    /* some of them */
+	/* those, one kind each */
+	uint64_t failed_syncs, failed_writes, failed_reads, flips;
+	uint64_t full;            /* writes that found no room */
 };
 void crashfs_get_stats(struct crashfs *fs, struct crashfs_stats *ret);
 uint64_t crashfs_n_faults(struct crashfs *fs); /* of the stats; cheap */

@@ -47,6 +47,18 @@ clean()
 	fi
 }
 
+# unmet PROGRAM BUG TEXT: what never happens is said to
+unmet()
+{
+	if ! SIM_PLANT=$2 "$dir/$1" --rows -c 1000 -j 2 >"$out" 2>&1 &&
+		grep -q "^# failed: .*no $3 in" "$out"; then
+		found=$((found + 1))
+		report ok "$1 $2: found, no $3"
+	else
+		report "not ok" "$1 $2: nobody misses $3"
+	fi
+}
+
 planted sim_raft ack 3 disk
 planted sim_raft vote 3 storm
 planted sim_raft early 3 lease
@@ -69,6 +81,9 @@ planted sim_raft ahead 1 disk
 planted sim_raft hold 1 disk
 planted sim_raft loose 3 storm
 planted sim_raft quorum 3 disk
+planted sim_raft frame 3 calm
+planted sim_raft supersum 7 rot
+planted sim_raft majority 7 member
 planted sim_shard ack 3 disk
 planted sim_shard vote 3 storm
 planted sim_shard retry 3 mix
@@ -105,6 +120,9 @@ planted sim_shard quorum 3 disk
 planted sim_shard rotend 3 rot
 planted sim_shard rewrite 3 rot
 planted sim_shard nodir 3 rot
+planted sim_shard blocksum 4 all
+planted sim_shard late 3 calm
+planted sim_shard majority 7 member
 planted sim_tree lock 3 mix
 planted sim_tree read 3 mix
 planted sim_tree end 3 mix
@@ -139,12 +157,15 @@ planted sim_chunk rewrite 1 store
 planted sim_chunk rotend 1 rot
 planted sim_chunk early 1 store
 planted sim_chunk silent 1 store
+unmet sim_raft tame 'writes without room'
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab
 clean sim_raft 3 slow
 clean sim_raft 3 snap
 clean sim_raft 5 member
+clean sim_raft 4 churn
+clean sim_raft 5 all
 clean sim_raft 5 storm
 clean sim_raft 1 disk
 clean sim_raft 3 disk
@@ -158,6 +179,8 @@ clean sim_shard 3 stab
 clean sim_shard 3 lease
 clean sim_shard 3 snap
 clean sim_shard 4 member
+clean sim_shard 4 churn
+clean sim_shard 5 all
 clean sim_shard 1 disk
 clean sim_shard 1 rot
 clean sim_shard 5 storm
@@ -166,6 +189,7 @@ clean sim_tree 3 disk
 clean sim_tree 3 snap
 clean sim_tree 4 member
 clean sim_tree 4 churn
+clean sim_tree 4 all
 clean sim_tree 1 disk
 clean sim_chunk 1 store
 clean sim_chunk 1 disk

@@ -64,6 +64,11 @@ bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node)
 	return sim_node_disk_bad(&c->nodes[node]);
 }
 
+bool sim_cluster_spares(struct sim_cluster *c, unsigned nodes)
+{
+	return c->config.ops->spares(c, nodes);
+}
+
 bool sim_cluster_cut(struct sim_cluster *c, unsigned node)
 {
 	return c->nodes[node].cut_now;
@@ -305,8 +310,15 @@ void sim_cluster_wipe(struct sim_cluster *c, unsigned node, bool keep)
 	sim_trace(c->s, "wipe node=%u", node);
 	sim_node_down(n, true);
 	crashfs_wipe(n->fs);
-	if (!keep)
-		n->store = ++c->last_store;
+	if (keep)
+		return;
+	n->store = ++c->last_store;
+	c->rotten -= n->rotten;
+	n->rotten = false;
+	if (!n->gone)
+		return;
+	n->gone = false;
+	sim_node_restart_later(n);
 }
 
 /* --- processes that end themselves --- */
@@ -395,6 +407,19 @@ static void sim_heal(struct sim_cluster *c)
 	}
 }
 
+/* What its disk did wrong, in all lives. */
+static void sim_count_disk(struct sim_cluster *c, const struct sim_node *n)
+{
+	struct crashfs_stats st;
+
+	crashfs_get_stats(n->fs, &st);
+	c->counts[SIM_N_BAD_SYNCS] += st.failed_syncs;
+	c->counts[SIM_N_BAD_WRITES] += st.failed_writes;
+	c->counts[SIM_N_BAD_READS] += st.failed_reads;
+	c->counts[SIM_N_FULL] += st.full;
+	c->counts[SIM_N_FLIPS] += st.flips;
+}
+
 static void sim_cluster_stop(struct sim_cluster *c, struct sim_result *ret)
 {
 	for (unsigned i = 0; i < c->config.nodes; i++) {
@@ -403,6 +428,7 @@ static void sim_cluster_stop(struct sim_cluster *c, struct sim_result *ret)
 		if (n->proc != NULL)
 			c->config.ops->stop(c, i, n->proc, false);
 		simenv_free(n->env);
+		sim_count_disk(c, n);
 		crashfs_free(n->fs);
 	}
 	memcpy(ret->counts, c->counts, sizeof ret->counts);

@@ -56,6 +56,12 @@ struct sim_ops {
 		       size_t len);
 	void (*link_reset)(void *proc, uint64_t peer);
 	bool (*leads)(void *proc);
+	/*
+	 * Profiles that move members: nothing acknowledged is lost, and all
+	 * goes on, without these nodes' disks (bits) beside those that are lost
+	 * or rotten already. NULL where nobody moves.
+	 */
+	bool (*spares)(struct sim_cluster *c, unsigned nodes);
 	void (*client)(struct sim_cluster *c); /* every few ms */
 	/* After every event. */
 	void (*check)(struct sim_cluster *c);
@@ -96,8 +102,31 @@ struct sim_config {
 	X(DEATHS, "aborts") \
 	X(REFUSALS, "refused starts") \
 	X(PAUSES, "pauses") \
-	X(FROZEN, "with the clock") \
+	X(CLOCKS, "clocks that jumped") \
+	X(FROZEN, "that stood still") \
+	X(SLOW_DISKS, "slow disks") \
+	X(BAD_SYNCS, "failed syncs") \
+	X(BAD_WRITES, "failed writes") \
+	X(BAD_READS, "failed reads") \
+	X(FULL, "writes without room") \
+	X(FLIPS, "flipped reads") \
+	X(SNAP_FLIPS, "of row snapshots") \
+	X(SUPER_FLIPS, "of super blocks") \
+	X(ROTTEN, "files that rotted") \
+	X(SNAP_ROTTEN, "row snapshots among them") \
+	X(REPLACED, "rotten disks replaced") \
+	/* the network; frames */ \
 	X(BREAKS, "broken connections") \
+	X(PARTED, "frames between parts") \
+	X(ONE_WAY, "one way only") \
+	X(WOBBLES, "partitions come and gone") \
+	X(LOST, "lost") \
+	X(DUPS, "that came twice") \
+	X(GARBAGE, "of garbage, refused") \
+	X(LAGS, "slow networks") \
+	X(BOUNCES, "restarts behind a leader's back") \
+	X(LEADER_KILLS, "new leaders killed") \
+	X(LEADER_STABS, "just elected ones killed or muted") \
 	/* what runs there; counted when a process ends */ \
 	X(TERMS, "elections") \
 	X(WRITES, "writes") \
@@ -110,6 +139,7 @@ struct sim_config {
 	X(RETRIES, "retries found applied") \
 	X(UNKNOWN, "unknown outcomes") \
 	X(LATE_READS, "reads whose lease ended") \
+	X(STATES, "states compared at an index") \
 	X(PARKS, "parked applies") \
 	X(CHECKPOINTS, "checkpoints") \
 	X(SHORT_STARTS, "starts from a checkpoint") \
@@ -121,12 +151,17 @@ struct sim_config {
 	X(QUEUE, "queue rows done") \
 	X(LOSSES, "lost tails") \
 	X(CLEANED, "bytes of segments given back") \
+	X(FREES, "segments of log freed") \
+	X(LEASES, "reads under a lease") \
+	X(DROPS, "groups given up") \
 	X(INSTALLS, "snapshots installed") \
 	X(FETCH_FAILS, "failed fetches") \
 	X(HALF_INSTALLS, "ended by a start") \
 	X(CHANGES, "membership changes") \
 	X(TRANSFERS, "leaderships handed on") \
 	X(WIPES, "lost disks") \
+	X(WIPES_MORE, "several at once") \
+	X(WIPES_DOWN, "while others were down") \
 	X(AMID_CHANGES, "asked for amid a transaction") \
 	X(AMID_TRANSFERS, "handed on amid one") \
 	X(AMID_WIPES, "lost amid one") \
@@ -181,6 +216,9 @@ struct sim_result {
 };
 
 const struct sim_profile *sim_profile_find(const char *name);
+/* What must happen under a profile, by its weights, in a cluster of so many. */
+bool sim_profile_wants(const struct sim_profile *p, unsigned nodes,
+		       enum sim_count what);
 void sim_profile_names(FILE *out); /* a line */
 
 /* Runs one seed; a violation ends the process with sim_fail(). */
@@ -200,8 +238,8 @@ uint64_t sim_cluster_store(struct sim_cluster *c, unsigned node);
 /* sim_cluster_size() when nobody has that id (any more). */
 unsigned sim_cluster_node(struct sim_cluster *c, uint64_t store);
 /*
- * Power cut, and the disk is empty; the machine starts soon, as a new store
- * (keep: under its old id, which is wrong).
+ * Power cut, and the disk is empty, and whole; the machine starts soon, as a
+ * new store (keep: under its old id, which is wrong).
  */
 void sim_cluster_wipe(struct sim_cluster *c, unsigned node, bool keep);
 /*
@@ -215,6 +253,8 @@ bool sim_cluster_gone(struct sim_cluster *c, unsigned node);
 bool sim_cluster_rotten(struct sim_cluster *c, unsigned node);
 /* That, or the disk did something wrong in this life of the process. */
 bool sim_cluster_disk_bad(struct sim_cluster *c, unsigned node);
+/* These disks (bits) may be lost, or rot: ops->spares(). */
+bool sim_cluster_spares(struct sim_cluster *c, unsigned nodes);
 /* The power failed within this event: what goes on in it does not happen. */
 bool sim_cluster_cut(struct sim_cluster *c, unsigned node);
 struct crashfs *sim_cluster_disk(struct sim_cluster *c, unsigned node);
@@ -276,8 +316,9 @@ struct sim_program {
 		unsigned count;
 	} *rows; /* ends with nodes 0; counts are of make check */
 	/*
-	 * What must happen in a row of enough seeds: in those with so many
-	 * nodes (0: all) and of that profile (NULL: all). Ends with SIM_N.
+	 * What must happen in a row of enough seeds, beside what its profile
+	 * does: in those with so many nodes (0: all) and of that profile (NULL:
+	 * all). Ends with SIM_N.
 	 */
 	const struct sim_need {
 		unsigned nodes;

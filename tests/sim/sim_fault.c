@@ -2,11 +2,14 @@
  * What goes wrong, how often, and when. A profile is a table of weights; each
  * fault takes one kind by its weight, and some last for a while. No more than
  * the promise covers: a minority of the disks loses bytes for good (the one
- * disk of a single machine may, too: then it must say so), and only bytes that
- * later records prove to have been durable: what the very last flush wrote
- * cannot be told from what it did not write.
+ * disk of a single machine may, too: then it must say so; where members move,
+ * their manager knows what is a minority, and replaces such a disk). And of the
+ * log only bytes that later records prove to have been durable: what the very
+ * last flush wrote cannot be told from what it did not write. Any byte of row
+ * snapshots and of the super block may be lost, or read wrong.
  */
 #include "tests/sim/sim_impl.h"
+#include "tests/sim/sim_plant.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -48,6 +51,11 @@ static const struct sim_profile sim_profiles[] = {
 	  .isolate = 2, .heal = 5, .slow_disk = 2, .lag = 2, .flap = 2,
 	  .wobble = 1, .fail_sync = 2, .leader_kill = 100, .loss = 20,
 	  .dup = 3, .moves = true },
+	{ .name = "all", .gap_lo = 50, .gap_hi = 1200, .crash = 3,
+	  .crash_leader = 3, .crash_all = 1, .split = 2, .one_way = 2,
+	  .isolate = 2, .heal = 5, .slow_disk = 2, .lag = 2, .flap = 2,
+	  .wobble = 1, .fail_sync = 2, .full = 4, .flip = 8, .rot = 4,
+	  .leader_kill = 100, .loss = 20, .dup = 3, .moves = true },
 	{ .name = "lease", .gap_lo = 200, .gap_hi = 1500, .crash_leader = 1,
 	  .one_way = 2, .isolate = 2, .heal = 1, .lag = 1, .flap = 1,
 	  .bounce = 8 },
@@ -64,6 +72,49 @@ const struct sim_profile *sim_profile_find(const char *name)
 		if (strcmp(sim_profiles[i].name, name) == 0)
 			return &sim_profiles[i];
 	return NULL;
+}
+
+/* A weight, and what it must lead to where there are so many nodes. */
+static const struct sim_mark {
+	size_t weight; /* offset in the profile */
+	enum sim_count what;
+	unsigned nodes;
+} sim_marks[] = {
+#define SIM_MARK(name, what, nodes) \
+	{ offsetof(struct sim_profile, name), SIM_N_##what, nodes }
+	SIM_MARK(crash, KILLS, 1),	SIM_MARK(crash, POWER, 1),
+	SIM_MARK(crash, TORN, 1),	SIM_MARK(crash, MIDWAY, 1),
+	SIM_MARK(crash_leader, KILLS, 1), SIM_MARK(crash_all, POWER, 1),
+	SIM_MARK(split, PARTED, 2),	SIM_MARK(isolate, PARTED, 2),
+	SIM_MARK(one_way, ONE_WAY, 2),	SIM_MARK(wobble, WOBBLES, 2),
+	SIM_MARK(flap, BREAKS, 2),	SIM_MARK(lag, LAGS, 2),
+	SIM_MARK(bounce, BOUNCES, 2),	SIM_MARK(loss, LOST, 2),
+	SIM_MARK(dup, DUPS, 2),		SIM_MARK(slow_disk, SLOW_DISKS, 1),
+	SIM_MARK(fail_sync, BAD_SYNCS, 1), SIM_MARK(fail_sync, BAD_WRITES, 1),
+	SIM_MARK(fail_sync, DEATHS, 1),	SIM_MARK(full, FULL, 1),
+	SIM_MARK(flip, FLIPS, 1),	SIM_MARK(flip, BAD_READS, 1),
+	SIM_MARK(flip, REFUSALS, 1),	SIM_MARK(rot, ROTTEN, 1),
+	SIM_MARK(leader_kill, LEADER_KILLS, 2),
+	SIM_MARK(leader_stab, LEADER_STABS, 2),
+#undef SIM_MARK
+};
+
+static unsigned sim_profile_weight(const struct sim_profile *p, size_t offset)
+{
+	return *(const unsigned *)(const void *)((const char *)p + offset);
+}
+
+bool sim_profile_wants(const struct sim_profile *p, unsigned nodes,
+		       enum sim_count what)
+{
+	for (size_t i = 0; i < sizeof sim_marks / sizeof *sim_marks; i++)
+		if (sim_marks[i].what == what && nodes >= sim_marks[i].nodes &&
+		    sim_profile_weight(p, sim_marks[i].weight) > 0)
+			return true;
+	/* in most profiles nobody else moves */
+	return p->moves && (what == SIM_N_CHANGES || what == SIM_N_INSTALLS ||
+			    what == SIM_N_WIPES ||
+			    (what == SIM_N_REPLACED && p->rot > 0));
 }
 
 void sim_profile_names(FILE *out)
@@ -173,6 +224,7 @@ static void sim_wobble(void *arg)
 
 	if (c->healing)
 		return;
+	c->counts[SIM_N_WOBBLES]++;
 	sim_split_by(c, w->left % 2 == 0 ? 0 : w->side);
 	if (w->left == 0)
 		return;
@@ -218,6 +270,7 @@ static void sim_bounce_now(void *arg)
 
 	if (n->proc == NULL || c->healing)
 		return;
+	c->counts[SIM_N_BOUNCES]++;
 	sim_node_stop(n, false);
 	c->cut[p->a][n->id] = c->cut[n->id][p->a] = true;
 	sim_after(c->s, sim_range(c->s, 1, 20) * SIM_MS, sim_node_restart, n);
@@ -244,6 +297,7 @@ static void fault_bounce(struct sim_cluster *c)
 
 static void fault_lag(struct sim_cluster *c)
 {
+	c->counts[SIM_N_LAGS]++;
 	c->lag_ms = sim_range(c->s, 1, 100);
 	c->loss = (unsigned)sim_rand(c->s, c->config.profile->loss + 1) * 10;
 }
@@ -268,7 +322,10 @@ static void sim_set_disk(struct sim_node *n, bool slow)
 
 static void fault_slow_disk(struct sim_cluster *c)
 {
-	sim_set_disk(sim_any(c), true);
+	struct sim_node *n = sim_any(c);
+
+	c->counts[SIM_N_SLOW_DISKS] += n->env != NULL;
+	sim_set_disk(n, true);
 }
 
 static void fault_heal(struct sim_cluster *c)
@@ -310,6 +367,8 @@ static void fault_full(struct sim_cluster *c)
 	struct crashfs_faults f;
 	struct crashfs_stats st;
 
+	if (sim_tame)
+		return;
 	crashfs_get_faults(n->fs, &f);
 	crashfs_get_stats(n->fs, &st);
 	f.capacity = st.used + 1 + sim_rand(c->s, 200000);
@@ -352,10 +411,25 @@ static bool sim_proven(const struct sim_node *n, const char *path)
 	return false;
 }
 
+/* Files that are checked as a whole, whatever stands in them. */
+static bool sim_is_snap(const char *path)
+{
+	return strncmp(path, "/snap/", 6) == 0;
+}
+
+static bool sim_is_super(const char *path)
+{
+	return strcmp(path, "/super") == 0;
+}
+
 static bool sim_may_flip(void *arg, const char *path, uint64_t off)
 {
+	struct sim_node *n = arg;
+
 	(void)off;
-	return sim_proven(arg, path);
+	n->c->counts[SIM_N_SNAP_FLIPS] += sim_is_snap(path);
+	n->c->counts[SIM_N_SUPER_FLIPS] += sim_is_super(path);
+	return sim_is_snap(path) || sim_is_super(path) || sim_proven(n, path);
 }
 
 /* Reads give wrong bytes now and then, or fail; the disk is whole. */
@@ -400,19 +474,32 @@ static void sim_rot(struct sim_node *n, const char *path, uint64_t len)
 		  (unsigned long long)off);
 }
 
+/* Does the promise cover it? */
+static bool sim_may_rot(struct sim_cluster *c, const struct sim_node *n)
+{
+	unsigned cover = c->config.nodes == 1 ? 1 : (c->config.nodes - 1) / 2;
+
+	if (n->rotten)
+		return true;
+	return c->config.profile->moves ? sim_cluster_spares(c, 1u << n->id)
+					: c->rotten < cover;
+}
+
 static void fault_rot(struct sim_cluster *c)
 {
 	struct sim_node *n = sim_any(c);
-	unsigned cover = c->config.nodes == 1 ? 1 : (c->config.nodes - 1) / 2;
 	uint64_t len;
 	const char *path;
 
-	if (!n->rotten && c->rotten >= cover)
+	if (!sim_may_rot(c, n))
 		return;
 	for (size_t i = sim_rand(c->s, 8);
 	     (path = crashfs_file(n->fs, i, &len)) != NULL; i++) {
-		if (len == 0 || !sim_proven(n, path))
+		if (len == 0 || !(sim_is_snap(path) || sim_is_super(path) ||
+				  sim_proven(n, path)))
 			continue;
+		c->counts[SIM_N_ROTTEN]++;
+		c->counts[SIM_N_SNAP_ROTTEN] += sim_is_snap(path);
 		sim_rot(n, path, len);
 		c->rotten += !n->rotten;
 		n->rotten = true;
@@ -437,26 +524,22 @@ static const struct sim_fault {
 };
 #define SIM_FAULTS (sizeof sim_faults / sizeof *sim_faults)
 
-static unsigned sim_weight(const struct sim_profile *p, size_t i)
-{
-	return *(const unsigned *)(const void *)((const char *)p +
-						 sim_faults[i].weight);
-}
-
 static void sim_fault_one(struct sim_cluster *c)
 {
 	const struct sim_profile *p = c->config.profile;
 	unsigned total = 0, x;
 
 	for (size_t i = 0; i < SIM_FAULTS; i++)
-		total += sim_weight(p, i);
+		total += sim_profile_weight(p, sim_faults[i].weight);
 	x = (unsigned)sim_rand(c->s, total);
 	for (size_t i = 0; i < SIM_FAULTS; i++) {
-		if (x < sim_weight(p, i)) {
+		unsigned weight = sim_profile_weight(p, sim_faults[i].weight);
+
+		if (x < weight) {
 			sim_faults[i].run(c);
 			return;
 		}
-		x -= sim_weight(p, i);
+		x -= weight;
 	}
 }
 
@@ -477,6 +560,7 @@ static void sim_fault(void *arg)
 
 static void sim_clocks(struct sim_cluster *c, struct sim_node *n)
 {
+	c->counts[SIM_N_CLOCKS]++;
 	if (c->config.frozen_clocks) {
 		c->counts[SIM_N_FROZEN]++;
 		n->clock.local = sim_clock_now(c->s, &n->clock);
@@ -567,6 +651,7 @@ void sim_cluster_elected(struct sim_cluster *c, unsigned node)
 {
 	if (c->healing || !sim_chance(c->s, c->config.profile->leader_stab))
 		return;
+	c->counts[SIM_N_LEADER_STABS]++;
 	if (sim_chance(c->s, 500)) {
 		/* with an entry that nobody else will see for a time */
 		sim_trace(c->s, "mute node=%u", node);
@@ -580,8 +665,10 @@ void sim_cluster_elected(struct sim_cluster *c, unsigned node)
 
 void sim_cluster_new_leader(struct sim_cluster *c, unsigned node)
 {
-	if (!c->healing && sim_chance(c->s, c->config.profile->leader_kill))
-		sim_kill_soon(c, node, 120, false);
+	if (c->healing || !sim_chance(c->s, c->config.profile->leader_kill))
+		return;
+	c->counts[SIM_N_LEADER_KILLS]++;
+	sim_kill_soon(c, node, 120, false);
 }
 
 void sim_cluster_crash_soon(struct sim_cluster *c, unsigned node, uint64_t ms)

@@ -51,7 +51,7 @@ struct sim_cluster {
 	uint64_t progress_at;
 	uint64_t faults;
 	uint64_t counts[SIM_N];
-	unsigned rotten;      /* nodes */
+	unsigned rotten;      /* nodes, those that were replaced not */
 	uint64_t last_store;  /* highest id given out */
 	unsigned in;          /* node that is called from outside its env */
 	jmp_buf died;         /* out of a process that aborts */

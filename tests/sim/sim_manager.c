@@ -112,7 +112,8 @@ static bool member_add(struct member_view *v)
 		uint64_t id = sim_cluster_store(v->m->c, node);
 		enum raft_role role = sim_member_role(v->members, v->n, id);
 
-		if (!v->m->target[v->i][node] || role == RAFT_ROLE_VOTER)
+		if (!v->m->target[v->i][node] || role == RAFT_ROLE_VOTER ||
+		    sim_cluster_rotten(v->m->c, node))
 			continue;
 		member_ask(v, id, sim_member_next(s, role));
 		return true;
@@ -168,62 +169,57 @@ static bool member_asked_any(const struct sim_manager *m, unsigned i)
 	return false;
 }
 
-/* All is as it should be, and stays so, and three or more vote. */
-static bool member_may_wipe(const struct sim_manager *m, unsigned i)
+static bool member_group_spares(const struct sim_manager *m, unsigned i,
+				unsigned nodes)
 {
-	unsigned nodes = sim_cluster_size(m->c), voters = 0;
+	for (unsigned n = 0; n < sim_cluster_size(m->c); n++) {
+		const struct shard_group *g = member_shard(m, i, n);
 
-	if (member_asked_any(m, i))
-		return false;
-	for (unsigned node = 0; node < nodes; node++) {
-		const struct shard_group *g = member_shard(m, i, node);
-		struct raft_member x[SIM_MEMBERS];
-		unsigned n, votes = 0;
-
-		if (g == NULL)
-			return false;
-		if (!m->target[i][node])
-			continue;
-		n = raft_group_members(g->raft, x, SIM_MEMBERS);
-		/* nobody knows of anything but what is wanted */
-		for (unsigned k = 0; k < n; k++) {
-			unsigned at = sim_cluster_node(m->c, x[k].id);
-
-			if (at == nodes || (x[k].role == RAFT_ROLE_VOTER) !=
-						   m->target[i][at])
-				return false;
-			votes += x[k].role == RAFT_ROLE_VOTER;
-		}
-		if (!raft_group_settled(g->raft) || votes < 3)
-			return false;
-		voters++;
+		if (g != NULL && sim_member_spares(m->c, g->raft, m->owner[i],
+						   nodes))
+			return true;
 	}
-	return voters >= 3;
+	return false;
+}
+
+bool sim_manager_spares(const struct sim_manager *m, unsigned nodes)
+{
+	if (m->greedy)
+		nodes &= nodes - 1;
+	for (unsigned i = 0; i < m->groups; i++)
+		if (member_asked_any(m, i) || !member_group_spares(m, i, nodes))
+			return false;
+	return true;
 }
 
 /* It takes part in a transaction whose end is not known there. */
 static bool member_amid(const struct sim_manager *m, unsigned node)
 {
-	for (unsigned i = 0; i < m->groups; i++)
-		if (member_shard(m, i, node)->locks->parties != NULL)
+	for (unsigned i = 0; i < m->groups; i++) {
+		const struct shard_group *g = member_shard(m, i, node);
+
+		if (g != NULL && g->locks->parties != NULL)
 			return true;
+	}
 	return false;
 }
 
-static void member_wipe(struct sim_manager *m)
+static void member_lose(struct sim_manager *m, unsigned node)
 {
-	struct sim *s = sim_cluster_sim(m->c);
-	unsigned node = (unsigned)sim_rand(s, sim_cluster_size(m->c));
-
-	for (unsigned i = 0; i < m->groups; i++)
-		if (!member_may_wipe(m, i))
-			return;
-	sim_cluster_count(m->c, SIM_N_WIPES, 1);
 	sim_cluster_count(m->c, SIM_N_AMID_WIPES, member_amid(m, node));
 	sim_cluster_wipe(m->c, node, m->keep);
 	rows_mem_image_free(m->images[node]);
 	m->images[node] = rows_mem_image_new();
 	m->wiped[node] = !m->keep;
+}
+
+static void member_lose_some(struct sim_manager *m)
+{
+	unsigned nodes = sim_member_choose_lost(m->c);
+
+	for (unsigned i = 0; nodes >> i != 0; i++)
+		if ((nodes >> i & 1) != 0)
+			member_lose(m, i);
 }
 
 /* --- all of it --- */
@@ -249,7 +245,7 @@ void sim_manager_step(struct sim_manager *m)
 	struct sim *s = sim_cluster_sim(m->c);
 	bool healing = sim_cluster_healing(m->c);
 	struct member_view v;
-	unsigned i;
+	unsigned i, rotten;
 
 	if (!m->transfers)
 		return;
@@ -257,7 +253,10 @@ void sim_manager_step(struct sim_manager *m)
 	if (m->moves && !healing && sim_chance(s, 5))
 		sim_member_choose(m->c, m->target[i]);
 	if (m->moves && !healing && sim_chance(s, 10))
-		member_wipe(m);
+		member_lose_some(m);
+	rotten = sim_member_choose_rotten(m->c);
+	if (rotten < sim_cluster_size(m->c))
+		member_lose(m, rotten);
 	if (!sim_chance(s, 200) || !member_leader(m, i, &v))
 		return;
 	if (!healing && sim_chance(s, 100))

@@ -5,8 +5,9 @@
  * decided on by some nodes, now these, now those, and has leaders step towards
  * it; who is not wanted keeps what it has, gets nothing and is forgotten in the
  * end, so that groups of one come again. Now and then a leadership is handed
- * on. And now and then a disk is lost for good and comes back empty, as another
- * store.
+ * on. And now and then disks are lost for good and come back empty, as other
+ * stores: as many at once as groups can do without. A disk that rots is
+ * replaced so.
  *
  * Groups are those of shards 1 to n; every process is a sim_store, and opens
  * all of them.
@@ -23,6 +24,9 @@ struct sim_manager {
 	bool moves;            /* who votes changes, and disks are lost */
 	bool transfers;        /* leaderships are handed on */
 	bool keep;             /* planted: lost stores keep their id */
+	bool greedy;           /* planted: one more is lost than may be */
+	/* what sim_leader_check() has of each group, borrowed */
+	const uint8_t *owner[SIM_GROUPS];
 	bool target[SIM_GROUPS][SIM_NODES]; /* nodes that shall vote */
 	bool wiped[SIM_NODES]; /* once: it is none of the founders any more */
 	struct rows_mem_image **images; /* of the nodes, borrowed */
@@ -32,7 +36,7 @@ struct sim_manager {
 
 /*
  * Leaderships move under the profile "snap", too.
- * images: SIM_NODES of them.
+ * images: SIM_NODES of them. The caller sets m->owner.
  */
 void sim_manager_init(struct sim_manager *m, unsigned groups, unsigned nodes,
 		      const struct sim_profile *profile, uint64_t seed,
@@ -44,6 +48,8 @@ unsigned sim_manager_start(struct sim_manager *m, struct sim_cluster *c,
 void sim_manager_died(struct sim_manager *m, unsigned node);
 /* Called again and again: does something now and then. May stop a process. */
 void sim_manager_step(struct sim_manager *m);
+/* For struct sim_ops: no group needs what is on these disks. */
+bool sim_manager_spares(const struct sim_manager *m, unsigned nodes);
 /* All groups are where they should be. */
 bool sim_manager_done(struct sim_manager *m);
 /* The node shall vote in group i (from 0), as far as anybody knows. */

@@ -1,8 +1,9 @@
 #ifndef TESTS_SIM_SIM_MEMBER_H
 #define TESTS_SIM_SIM_MEMBER_H
 /*
- * What the managers of sim_raft and of shards (sim_manager.h) have in common: what leaders were
- * asked to change, who shall vote, and who may lead in a term.
+ * What the managers of sim_raft and of shards (sim_manager.h) have in common:
+ * what leaders were asked to change, who shall vote, which disks may be lost,
+ * and who may lead in a term.
  */
 #include <sys/queue.h>
 
@@ -32,16 +33,30 @@ void sim_changes_lost(struct sim_changes *l);
 
 /* --- members --- */
 
-/* Other nodes, one to five, shall vote. */
+/* Other nodes, one to five, shall vote; none whose disk is rotten. */
 void sim_member_choose(struct sim_cluster *c, bool target[SIM_NODES]);
 /* RAFT_ROLE_NONE when id is none of the members. */
 enum raft_role sim_member_role(const struct raft_member *m, unsigned n,
 			       uint64_t id);
 /* The next step to a vote of one that has that role. */
 enum raft_role sim_member_next(struct sim *s, enum raft_role role);
-/* One whose disk is lost; 0: none. */
+/* One whose disk is lost, or rotten and will be; 0: none. */
 uint64_t sim_member_lost(struct sim_cluster *c, const struct raft_member *m,
 			 unsigned n);
+/*
+ * Nothing acknowledged is lost, and the group goes on, without the disks of
+ * these nodes (bits) beside those that are lost already: of n voters
+ * (n - 1) / 2 may be. True only when the configuration that g knows is the only one that
+ * counts: g leads, nobody did in a later term (owner: sim_leader_check()), and
+ * an entry of its term is committed, behind that configuration. Whoever is down
+ * comes back with what it had. What leaders were asked is for the caller.
+ */
+bool sim_member_spares(struct sim_cluster *c, const struct raft_group *g,
+		       const uint8_t owner[SIM_TERMS], unsigned nodes);
+/* Nodes (bits) to be lost at once, that can be spared; 0: none. Counted. */
+unsigned sim_member_choose_lost(struct sim_cluster *c);
+/* A node whose rotten disk is replaced now; the cluster's size: none. */
+unsigned sim_member_choose_rotten(struct sim_cluster *c);
 
 /* --- leaders --- */
 

@@ -11,6 +11,7 @@
 struct sim_frame {
 	struct sim_cluster *c;
 	unsigned from, to, life;
+	uint64_t store;       /* of from, which may have another disk by now */
 	uint64_t epoch;
 	size_t len;
 	uint8_t bytes[];
@@ -120,6 +121,11 @@ static void sim_deliver_later(const struct sim_frame *f, uint64_t at)
 	sim_after_owned(f->c->s, at - sim_now(f->c->s), sim_deliver, copy);
 }
 
+static void sim_count_cut(struct sim_cluster *c, unsigned from, unsigned to)
+{
+	c->counts[c->cut[to][from] ? SIM_N_PARTED : SIM_N_ONE_WAY]++;
+}
+
 static void sim_deliver(void *arg)
 {
 	struct sim_frame *f = arg;
@@ -135,14 +141,14 @@ static void sim_deliver(void *arg)
 	    !n->lost[f->from > f->to]) {
 		if (c->cut[f->from][f->to]) {
 			n->lost[f->from > f->to] = true;
+			sim_count_cut(c, f->from, f->to);
 			sim_conn_break(c, f->from, f->to, 2000);
 		} else {
 			int rv;
 
 			c->in = f->to;
 			rv = c->config.ops->receive(
-				to->proc, c->nodes[f->from].store, f->bytes,
-				f->len);
+				to->proc, f->store, f->bytes, f->len);
 			c->in = SIM_NOBODY;
 			if (rv != 0 && rv != -ESTALE && rv != -ENOMEM)
 				sim_fail(c, "node %u refused a frame: %d",
@@ -163,6 +169,7 @@ static void sim_send_at(struct sim_cluster *c, unsigned node, unsigned peer,
 		abort();
 	*f = (struct sim_frame){ .c = c, .from = node, .to = peer,
 				 .life = c->nodes[peer].life,
+				 .store = c->nodes[node].store,
 				 .epoch = n->epoch, .len = len };
 	memcpy(f->bytes, frame, len);
 	n->arrival[node > peer] = at;
@@ -183,6 +190,10 @@ void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 		return;
 	if (c->cut[node][peer] || sim_rand(c->s, 10000) < c->loss) {
 		n->lost[dir] = true;
+		if (c->cut[node][peer])
+			sim_count_cut(c, node, peer);
+		else
+			c->counts[SIM_N_LOST]++;
 		sim_conn_break(c, node, peer, 1000);
 		return;
 	}
@@ -192,8 +203,10 @@ void sim_cluster_send(struct sim_cluster *c, unsigned node, uint64_t to,
 	if (at <= n->arrival[dir])
 		at = n->arrival[dir] + 1;
 	sim_send_at(c, node, peer, at, frame, len);
-	if (!c->healing && sim_chance(c->s, c->config.profile->dup))
+	if (!c->healing && sim_chance(c->s, c->config.profile->dup)) {
+		c->counts[SIM_N_DUPS]++;
 		sim_send_at(c, node, peer, at + 1, frame, len);
+	}
 }
 
 bool sim_cluster_reaches(struct sim_cluster *c, unsigned from, unsigned to)

@@ -7,6 +7,7 @@
 #include "tests/lib/mutate.h"
 
 int sim_plant;
+bool sim_tame;
 
 void sim_plant_bug(const struct sim_bug *bugs, size_t n)
 {
@@ -14,6 +15,10 @@ void sim_plant_bug(const struct sim_bug *bugs, size_t n)
 
 	if (name == NULL || *name == '\0')
 		return;
+	if (strcmp(name, "tame") == 0) {
+		sim_tame = true;
+		return;
+	}
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(bugs[i].name, name) == 0) {
 			sim_plant = bugs[i].plant;

@@ -16,6 +16,8 @@ struct sim_bug {
 };
 
 extern int sim_plant; /* 0: none */
+/* "tame", of all simulators: no disk is ever full, for the counts to show. */
+extern bool sim_tame;
 
 /*
  * Plants one of the n bugs, if the environment says so; ends the process when

@@ -7,12 +7,14 @@
  */
 #include "common/raft/raft_host.h"
 #include "common/seg/seg.h"
+#include "common/seg/super.h"
 #include "tests/sim/sim_cluster.h"
 
 struct sim_proc {
 	struct sim_cluster *c;
 	unsigned node;
 	struct env *env;
+	struct super super;
 	struct seg_head *log;
 	struct seg_port *port;
 	struct raft_host *host;
@@ -22,6 +24,11 @@ struct sim_proc {
 void sim_proc_init(struct sim_proc *p, struct sim_cluster *c, unsigned node,
 		   struct env *env);
 
+/*
+ * The super block: /super, made on an empty disk. Whoever needs p->super calls
+ * it before sim_proc_open_log() does.
+ */
+int sim_proc_open_super(struct sim_proc *p, struct errbuf *e);
 /*
  * Opens the log: /log, in small segments. config says who gets records, rot
  * and START, with p for argument; what it says of the rest is not looked at.

@@ -11,8 +11,9 @@
  * outcome, groups are where they shall be, new commands are applied there.
  *
  * Clocks drift, processes are stopped for longer than a lease; where the
- * clocks stand still meanwhile, leases are off (read_barrier). In the profile
- * "member" groups move about and disks are lost, in "snap" everybody lags.
+ * clocks stand still meanwhile, leases are off (read_barrier). In the profiles
+ * "member", "churn" and "all" groups move about and disks are lost, in "snap"
+ * everybody lags.
  */
 #include "tests/sim/sim_raft.h"
 
@@ -173,9 +174,18 @@ static void world_end(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
 
+	sim_cluster_count(c, SIM_N_WRITES, w->acked);
+	sim_cluster_count(c, SIM_N_UNKNOWN, w->unknown);
+	sim_cluster_count(c, SIM_N_READS, w->reads);
+	sim_cluster_count(c, SIM_N_LEASES, w->lease_reads);
+	sim_cluster_count(c, SIM_N_CHANGES, w->changes);
+	sim_cluster_count(c, SIM_N_TRANSFERS, w->handed);
+	sim_cluster_count(c, SIM_N_INSTALLS, w->installs);
+	sim_cluster_count(c, SIM_N_DROPS, w->drops);
+	sim_cluster_count(c, SIM_N_FREES, w->frees);
 	sim_trace(sim_cluster_sim(c), "end acked=%llu refused=%llu "
 		  "unknown=%llu reads=%llu leases=%llu changes=%llu "
-		  "installs=%llu drops=%llu wipes=%llu frees=%llu",
+		  "installs=%llu drops=%llu frees=%llu",
 		  (unsigned long long)w->acked,
 		  (unsigned long long)w->refused,
 		  (unsigned long long)w->unknown,
@@ -184,7 +194,6 @@ static void world_end(struct sim_cluster *c)
 		  (unsigned long long)w->changes,
 		  (unsigned long long)w->installs,
 		  (unsigned long long)w->drops,
-		  (unsigned long long)w->wipes,
 		  (unsigned long long)w->frees);
 }
 
@@ -249,6 +258,7 @@ static const struct sim_ops raft_ops = {
 	.receive = sim_proc_receive,
 	.link_reset = sim_proc_link_reset,
 	.leads = proc_leads,
+	.spares = member_spares,
 	.client = client_step,
 	.check = world_check,
 	.healed = world_healed,
@@ -267,7 +277,7 @@ static void raft_run(uint64_t seed, unsigned nodes,
 		.nodes = nodes,
 		.fault_ms = fault_ms,
 		/* a manager takes some twenty steps, one after the other */
-		.heal_ms = strcmp(profile->name, "member") == 0 ? 20000 : 10000,
+		.heal_ms = profile->moves ? 20000 : 10000,
 		.seed = seed,
 		.tracing = tracing,
 		.pauses = seed / 2 % 3 == 0,
@@ -276,7 +286,7 @@ static void raft_run(uint64_t seed, unsigned nodes,
 		.arg = w,
 	};
 
-	w->moves = strcmp(profile->name, "member") == 0;
+	w->moves = profile->moves;
 	w->lags = w->moves || strcmp(profile->name, "snap") == 0;
 	w->founders = w->moves ? 1 + 2 * (unsigned)(seed % 2) : nodes;
 	if (w->founders > nodes)
@@ -314,17 +324,41 @@ int main(int argc, char **argv)
 		{ 3, "slow", 20 },
 		{ 3, "snap", 40 },
 		{ 4, "member", 60 },
+		{ 4, "churn", 30 },
+		{ 4, "all", 30 },
 		{ 5, "storm", 30 },
+		{ 5, "disk", 10 },
+		{ 5, "mix", 10 },
 		{ 5, "rot", 10 },
 		{ 5, "snap", 10 },
 		{ 7, "mix", 10 },
+		{ 7, "rot", 10 },
 		{ 7, "member", 20 },
+		{ 7, "all", 20 },
 		{ 0, NULL, 0 },
+	};
+	static const struct sim_need needs[] = {
+		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
+		{ 3, NULL, SIM_N_GARBAGE },
+		{ 0, NULL, SIM_N_UNKNOWN },	{ 0, NULL, SIM_N_LEASES },
+		{ 0, NULL, SIM_N_TERMS },	{ 0, NULL, SIM_N_PAUSES },
+		{ 0, NULL, SIM_N_CLOCKS },	{ 0, NULL, SIM_N_FROZEN },
+		{ 3, NULL, SIM_N_TRANSFERS },	{ 0, "rot", SIM_N_ROT },
+		{ 1, "disk", SIM_N_LOSSES },	{ 0, "snap", SIM_N_FREES },
+		{ 3, "snap", SIM_N_INSTALLS },	{ 5, "snap", SIM_N_INSTALLS },
+		{ 0, "member", SIM_N_DROPS },	{ 0, "member", SIM_N_FREES },
+		{ 0, "member", SIM_N_TRANSFERS },
+		{ 0, "churn", SIM_N_DROPS },	{ 0, "all", SIM_N_DROPS },
+		{ 7, "member", SIM_N_WIPES_MORE },
+		{ 7, "member", SIM_N_WIPES_DOWN },
+		{ 7, "all", SIM_N_WIPES_MORE },	{ 7, "all", SIM_N_WIPES_DOWN },
+		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_raft",
 		.run = raft_run,
 		.rows = rows,
+		.needs = needs,
 		.fault_ms = 20000,
 	};
 

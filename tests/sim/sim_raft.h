@@ -76,7 +76,7 @@ struct world {
 	uint64_t next_value, heal_value;  /* first one born after the heal */
 	uint64_t open_old;                /* no outcome yet, born before */
 	uint64_t open, acked, refused, unknown, reads, lease_reads;
-	uint64_t changes, installs, drops, wipes, frees;
+	uint64_t changes, installs, drops, frees, handed;
 };
 
 enum value_state { VALUE_OPEN, VALUE_ACKED, VALUE_REFUSED, VALUE_UNKNOWN };
@@ -160,12 +160,15 @@ void member_init(struct world *w);
 void member_step(struct world *w);
 /* All groups are where they should be. */
 bool member_done(struct world *w);
+/* struct sim_ops */
+bool member_spares(struct sim_cluster *c, unsigned nodes);
 
 /* --- sim_raft_plant.c --- */
 enum plant {
 	PLANT_NONE, PLANT_ACK, PLANT_VOTE, PLANT_EARLY, PLANT_STALE,
 	PLANT_COUNT, PLANT_TOLD, PLANT_WIPE, PLANT_TERM, PLANT_TRUNC,
 	PLANT_RESET, PLANT_LIMP, PLANT_AHEAD, PLANT_ASLEEP,
+	PLANT_MAJORITY,
 };
 /* Reads SIM_PLANT. */
 void sim_raft_plant(void);

@@ -193,13 +193,16 @@ static void client_transfer(struct world *w, unsigned gi)
 	unsigned nodes = sim_cluster_size(w->c);
 	uint64_t to = sim_rand(s, nodes + 1);
 	struct replica *r = world_leader(w, gi);
+	int rv;
 
 	if (r == NULL)
 		return;
 	if (to > 0)
 		to = sim_cluster_store(w->c, (unsigned)to - 1);
+	rv = raft_group_transfer(r->g, to);
+	w->handed += rv == 0;
 	sim_trace(s, "transfer group=%u from=%u to=%u: %d", gi, r->p->at.node,
-		  (unsigned)to, raft_group_transfer(r->g, to));
+		  (unsigned)to, rv);
 }
 
 /*

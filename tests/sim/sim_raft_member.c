@@ -1,8 +1,9 @@
 /*
  * A manager: it wants each group on some nodes, now these, now those, and has
  * leaders step towards it. It opens groups where they shall be, drops them
- * where they are not wanted any more, and now and then a disk is lost for good
- * and comes back empty, as another store.
+ * where they are not wanted any more, and now and then disks are lost for good
+ * and come back empty, as other stores: as many at once as groups can do
+ * without, also while others are down. A disk that rots is replaced so.
  */
 #include "tests/sim/sim_raft.h"
 
@@ -71,7 +72,8 @@ static bool member_add(struct world *w, struct replica *leader,
 		enum raft_role role = sim_member_role(m, n, id);
 		struct proc *p = sim_cluster_proc(w->c, node);
 
-		if (!ch->target[node] || role == RAFT_ROLE_VOTER)
+		if (!ch->target[node] || role == RAFT_ROLE_VOTER ||
+		    sim_cluster_rotten(w->c, node))
 			continue;
 		/* the store is told first, then the group */
 		if (w->places[node][leader->gi].is == PLACE_NONE) {
@@ -137,54 +139,36 @@ static void member_drop(struct world *w, struct replica *leader,
 
 /* --- lost disks --- */
 
-/* All is as it should be, and stays so, and three or more vote. */
-static bool member_may_wipe(struct world *w, unsigned gi)
+bool member_spares(struct sim_cluster *c, unsigned nodes)
 {
-	struct chain *ch = &w->chains[gi];
-	unsigned nodes = sim_cluster_size(w->c), voters = 0;
+	struct world *w = sim_cluster_arg(c);
 
-	/* a leader that was stopped may still have to do it */
-	if (member_asked(w, gi, 0))
-		return false;
-	for (unsigned node = 0; node < nodes; node++) {
-		struct replica *r = world_replica(w, node, gi);
-		struct raft_member m[SIM_MEMBERS];
-		unsigned n;
+	if (sim_plant == PLANT_MAJORITY)
+		nodes &= nodes - 1;
+	for (unsigned gi = 0; gi < w->groups; gi++) {
+		bool spared = false;
 
-		if (sim_cluster_proc(w->c, node) == NULL)
+		/* a leader that was stopped may still have to do it */
+		if (member_asked(w, gi, 0))
 			return false;
-		if (w->places[node][gi].is != (ch->target[node] ? PLACE_HERE
-								: PLACE_NONE))
-			return false;
-		if (r == NULL)
-			continue;
-		n = raft_group_members(r->g, m, SIM_MEMBERS);
-		/* nobody knows of anything but what is wanted */
-		for (unsigned i = 0; i < n; i++) {
-			unsigned at = sim_cluster_node(w->c, m[i].id);
+		for (unsigned n = 0; n < sim_cluster_size(c) && !spared; n++) {
+			struct replica *r = world_replica(w, n, gi);
 
-			if (at == nodes || !ch->target[at] ||
-			    m[i].role != RAFT_ROLE_VOTER)
-				return false;
+			spared = r != NULL &&
+				 sim_member_spares(c, r->g,
+						   w->chains[gi].owner, nodes);
 		}
-		if (!raft_group_settled(r->g) || n < 3)
+		if (!spared)
 			return false;
-		voters++;
 	}
-	return voters >= 3;
+	return true;
 }
 
-static void member_wipe(struct world *w)
+static void member_lose(struct world *w, unsigned node)
 {
-	struct sim *s = sim_cluster_sim(w->c);
-	unsigned node = (unsigned)sim_rand(s, sim_cluster_size(w->c));
 	bool keep = sim_plant == PLANT_WIPE;
 
-	for (unsigned gi = 0; gi < w->groups; gi++)
-		if (!member_may_wipe(w, gi))
-			return;
 	sim_cluster_wipe(w->c, node, keep);
-	w->wipes++;
 	for (unsigned gi = 0; gi < w->groups; gi++) {
 		struct place *place = &w->places[node][gi];
 
@@ -193,6 +177,15 @@ static void member_wipe(struct world *w)
 			.founder = keep && place->founder,
 		};
 	}
+}
+
+static void member_lose_some(struct world *w)
+{
+	unsigned nodes = sim_member_choose_lost(w->c);
+
+	for (unsigned i = 0; nodes >> i != 0; i++)
+		if ((nodes >> i & 1) != 0)
+			member_lose(w, i);
 }
 
 /* --- all of it --- */
@@ -204,13 +197,16 @@ void member_step(struct world *w)
 	unsigned gi = (unsigned)sim_rand(s, w->groups);
 	struct raft_member m[SIM_MEMBERS];
 	struct replica *leader;
+	unsigned n, rotten;
 	uint64_t lost;
-	unsigned n;
 
 	if (!healing && sim_chance(s, 5))
 		sim_member_choose(w->c, w->chains[gi].target);
 	if (!healing && sim_chance(s, 10))
-		member_wipe(w);
+		member_lose_some(w);
+	rotten = sim_member_choose_rotten(w->c);
+	if (rotten < sim_cluster_size(w->c))
+		member_lose(w, rotten);
 	if (!sim_chance(s, 200))
 		return;
 	leader = world_leader(w, gi);

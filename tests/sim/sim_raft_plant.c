@@ -4,7 +4,8 @@
  * them is found. Some are mutations of the modules themselves, some are in the
  * simulator's own owner of the groups: "wipe" (a wiped store keeps its id),
  * "trunc" (entries go before the rows are durable), "limp" (the heal leaves a
- * slow machine slow), "ahead" (rows do not wait for the log).
+ * slow machine slow), "ahead" (rows do not wait for the log), "majority" (one
+ * disk more is lost than the promise covers).
  */
 #include "tests/sim/sim_raft.h"
 
@@ -22,7 +23,9 @@ static const struct sim_bug bugs[] = {
 	{ .name = "reset", .plant = PLANT_RESET },
 	{ .name = "limp", .plant = PLANT_LIMP },
 	{ .name = "ahead", .plant = PLANT_AHEAD },
+	{ .name = "majority", .plant = PLANT_MAJORITY },
 	{ .name = "quorum", .raft = RAFT_MUTATE_LOOSE_QUORUM },
+	{ .name = "frame", .raft = RAFT_MUTATE_ANY_FRAME },
 	{ .name = "loose", .seg = SEG_MUTATE_ALL_LOOSE },
 	{ .name = "hold", .seg = SEG_MUTATE_NO_HOLD },
 	{ .name = "need", .raft = RAFT_MUTATE_NEED_NOTHING },
@@ -31,6 +34,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "nosync", .seg = SEG_MUTATE_NO_SYNC },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
+	{ .name = "supersum", .seg = SEG_MUTATE_SUPER_SUM },
 };
 
 void sim_raft_plant(void)

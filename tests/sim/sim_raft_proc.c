@@ -142,8 +142,10 @@ static void proc_role(void *arg, struct raft_group *g, bool leader)
 	sim_trace(sim_of(r), "role node=%u group=%u leader=%d term=%llu",
 		  p->at.node, r->gi, leader,
 		  (unsigned long long)raft_group_term(g));
-	if (leader)
-		sim_cluster_new_leader(p->at.c, p->at.node);
+	if (!leader)
+		return;
+	sim_cluster_count(p->at.c, SIM_N_TERMS, 1);
+	sim_cluster_new_leader(p->at.c, p->at.node);
 }
 
 /* --- checkpoints --- */
@@ -424,8 +426,12 @@ void proc_add_group(struct proc *p, unsigned gi)
 	sim_trace(sim_cluster_sim(p->at.c), "add node=%u group=%u", p->at.node,
 		  gi);
 	*place = (struct place){ .is = PLACE_HERE };
-	if (proc_open_group(p, gi, &e) != 0)
+	if (proc_open_group(p, gi, &e) == 0)
+		return;
+	/* what it had of it once, before it was dropped, cannot be read */
+	if (!sim_cluster_disk_bad(p->at.c, p->at.node))
 		sim_fail(p->at.c, "node %u: %s", p->at.node, e.text);
+	*place = (struct place){ .is = PLACE_NONE };
 }
 
 static void drop_done(struct raft_drop *d)
@@ -474,6 +480,7 @@ static void proc_rot(void *arg, const struct seg_rot *rot)
 	struct proc *p = arg;
 
 	sim_proc_check_rot(&p->at, rot);
+	sim_cluster_count(p->at.c, SIM_N_ROT, 1);
 	raft_host_recover_rot(p->at.host, rot);
 }
 

@@ -1,6 +1,6 @@
 /*
  * The shard host as it is (storaged/shard*.c: Raft host, namespace, rows,
- * segment log) on simulated machines, one or three voters, some groups.
+ * segment log) on simulated machines, one to seven voters, some groups.
  *
  * Checked: one leader per term; the same command, answer and state at the
  * same index everywhere; rows that ns_check() finds nothing in, also those a
@@ -162,6 +162,13 @@ static bool world_left(struct world *w)
 	return false;
 }
 
+static bool world_spares(struct sim_cluster *c, unsigned nodes)
+{
+	const struct world *w = sim_cluster_arg(c);
+
+	return sim_manager_spares(&w->manager, nodes);
+}
+
 static bool world_healed(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
@@ -287,6 +294,7 @@ static const struct sim_ops shard_ops = {
 	.receive = sim_proc_receive,
 	.link_reset = sim_proc_link_reset,
 	.leads = proc_leads,
+	.spares = world_spares,
 	.client = world_client,
 	.check = world_check,
 	.healed = world_healed,
@@ -344,6 +352,7 @@ static void shard_run(uint64_t seed, unsigned nodes,
 
 	w->groups = 1 + (unsigned)(seed % SHARD_GROUPS);
 	w->forget = forgets[seed / 3 % 4];
+	w->every = sim_store_every(seed);
 	w->tiny_cache = seed / 5 % 2 != 0;
 	/* both would make a replay slower than the heal may take */
 	w->slow_work = w->forget != 3 && seed / 7 % 3 == 0;
@@ -361,9 +370,12 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->grace = graces[seed / 17 % 3] * SIM_MS;
 	sim_manager_init(&w->manager, w->groups, nodes, profile, seed,
 			 w->images);
+	w->manager.greedy = sim_plant == PLANT_MAJORITY;
 	w->lags = w->manager.transfers;
-	for (unsigned i = 0; i < w->groups; i++)
+	for (unsigned i = 0; i < w->groups; i++) {
 		model_init(&w->models[i], w, (uint16_t)(i + 1));
+		w->manager.owner[i] = w->models[i].owner;
+	}
 	open_init(w);
 	upload_init(w);
 	sim_cluster_run(&config, ret);
@@ -384,16 +396,23 @@ int main(int argc, char **argv)
 		{ 3, "rot", 18 },
 		{ 3, "calm", 6 },
 		{ 5, "storm", 4 },
+		{ 5, "disk", 4 },
+		{ 5, "mix", 4 },
 		{ 5, "rot", 4 },
 		{ 7, "mix", 4 },
+		{ 7, "rot", 4 },
 		{ 3, "snap", 18 },
 		{ 5, "snap", 4 },
 		{ 4, "member", 18 },
+		{ 4, "churn", 9 },
+		{ 4, "all", 12 },
 		{ 7, "member", 4 },
+		{ 7, "all", 4 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
 		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
+		{ 0, NULL, SIM_N_STATES },	{ 3, NULL, SIM_N_GARBAGE },
 		{ 0, NULL, SIM_N_RETRIES },	{ 0, NULL, SIM_N_UNKNOWN },
 		{ 0, NULL, SIM_N_PARKS },	{ 0, NULL, SIM_N_CHECKPOINTS },
 		{ 0, NULL, SIM_N_SEGMENTS },	{ 0, NULL, SIM_N_PAUSES },
@@ -408,17 +427,19 @@ int main(int argc, char **argv)
 		{ 4, "member", SIM_N_LATE_READS },
 		{ 1, "disk", SIM_N_LATE_COMMITS },
 		{ 3, "mix", SIM_N_LATE_COMMITS },
-		{ 0, "rot", SIM_N_DEATHS },
-		{ 0, "rot", SIM_N_REFUSALS },	{ 0, "rot", SIM_N_ROT },
+		{ 0, "rot", SIM_N_ROT },	{ 0, "all", SIM_N_ROT },
+		{ 1, "rot", SIM_N_SNAP_FLIPS },	{ 1, "rot", SIM_N_SNAP_ROTTEN },
+		{ 0, "all", SIM_N_SNAP_FLIPS },	{ 0, "all", SIM_N_CLEANED },
 		{ 1, "disk", SIM_N_LOSSES },	{ 1, "rot", SIM_N_LOSSES },
 		{ 1, NULL, SIM_N_SNAPSHOTS },	{ 1, NULL, SIM_N_SHORT_STARTS },
 		{ 1, "disk", SIM_N_DOUBTS },	{ 1, "rot", SIM_N_DOUBTS },
-		{ 3, NULL, SIM_N_BREAKS },	{ 3, "mix", SIM_N_DEATHS },
-		{ 3, "mix", SIM_N_MERGES },	{ 7, "mix", SIM_N_BREAKS },
+		{ 3, "mix", SIM_N_MERGES },	{ 0, NULL, SIM_N_CLOCKS },
 		{ 0, "snap", SIM_N_INSTALLS },	{ 0, "snap", SIM_N_TRANSFERS },
 		{ 0, "snap", SIM_N_CLEANED },	{ 3, "snap", SIM_N_HALF_INSTALLS },
-		{ 0, "member", SIM_N_INSTALLS }, { 0, "member", SIM_N_CHANGES },
-		{ 0, "member", SIM_N_WIPES },	{ 0, "member", SIM_N_CLEANED },
+		{ 0, "member", SIM_N_CLEANED },
+		{ 7, "member", SIM_N_WIPES_MORE },
+		{ 7, "member", SIM_N_WIPES_DOWN },
+		{ 7, "all", SIM_N_WIPES_MORE },	{ 7, "all", SIM_N_WIPES_DOWN },
 		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_program program = {

@@ -184,6 +184,7 @@ enum plant {
 	PLANT_SNAPCACHE, PLANT_SNAPHALF, PLANT_RESET, PLANT_TRUNC,
 	PLANT_OPENLESS, PLANT_GRACELESS, PLANT_ENDLESS, PLANT_HASTY,
 	PLANT_REVIVE, PLANT_PIECES, PLANT_UNLISTED, PLANT_ASLEEP,
+	PLANT_BLOCKSUM, PLANT_LATE, PLANT_MAJORITY,
 };
 
 struct world {
@@ -192,6 +193,7 @@ struct world {
 	bool tiny_cache, slow_work;
 	bool quiet;           /* mostly only new leaders are given work */
 	unsigned loose;       /* so many of 1000 writes are */
+	uint64_t every;       /* sim_store_applied() */
 	unsigned cuts[SHARD_GROUPS]; /* tails of its log that were lost */
 	uint64_t led_at[SHARD_GROUPS]; /* when the last leader began */
 	struct rows_mem_image *images[SIM_NODES];

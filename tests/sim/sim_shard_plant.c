@@ -5,6 +5,7 @@
  */
 #include "common/raft/raft_check.h"
 #include "common/raft/raft_snap.h"
+#include "common/rows/rows_impl.h"
 #include "storaged/ns_mpu.h"
 #include "storaged/opens.h"
 #include "storaged/shard_snap.h"
@@ -45,6 +46,9 @@ static const struct sim_bug bugs[] = {
 	{ .name = "revive", .plant = PLANT_REVIVE },
 	{ .name = "pieces", .plant = PLANT_PIECES },
 	{ .name = "unlisted", .plant = PLANT_UNLISTED },
+	{ .name = "blocksum", .plant = PLANT_BLOCKSUM },
+	{ .name = "late", .plant = PLANT_LATE },
+	{ .name = "majority", .plant = PLANT_MAJORITY },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -57,6 +61,7 @@ static const struct sim_bug bugs[] = {
 void sim_shard_plant(void)
 {
 	sim_plant_bug(bugs, sizeof bugs / sizeof *bugs);
+	rows_stream_mutation = sim_plant == PLANT_BLOCKSUM;
 }
 
 /* --- looking --- */
@@ -74,6 +79,11 @@ static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 	rv = sim_procs[i]->apply(arg, g, cmd);
 	sim_applying = NULL;
 	sim_entry = NULL;
+	if (rv == 0)
+		sim_store_applied(&sim_procs[i]->store, raft_group_id(g),
+				  cmd->index,
+				  &sim_procs[i]->w->models[raft_group_id(g) - 1]
+					   .states);
 	return rv;
 }
 
@@ -195,9 +205,63 @@ WRAP(bool, raft_group_can_read, const struct raft_group *g)
 	return __real_raft_group_can_read(g);
 }
 
+/* A row that waits for the next command: of node 0. */
+static struct {
+	bool is, absent;
+	struct buf key, value;
+} plant_row;
+
+static void plant_row_put(struct rows_txn *t)
+{
+	struct wire_bytes key, value;
+
+	key = wire_bytes(plant_row.key.data, plant_row.key.len);
+	value = wire_bytes(plant_row.value.data, plant_row.value.len);
+	if (row_tree_find(t->writes, key) == NULL && plant_row.absent)
+		(void)rows_del(t, key);
+	else if (row_tree_find(t->writes, key) == NULL)
+		(void)rows_put(t, key, value);
+	buf_fini(&plant_row.key);
+	buf_fini(&plant_row.value);
+	plant_row.is = false;
+}
+
+/* On one machine the last row of a command comes one command late. */
+static void plant_late(struct rows_txn *t)
+{
+	struct row *r = t->order.tail, *old;
+	struct wire_bytes key;
+
+	if (plant_row.is) {
+		plant_row_put(t);
+		return;
+	}
+	while (r != NULL && r->key[2] == 0)
+		r = r->prev; /* the host's own */
+	if (r == NULL ||
+	    !sim_chance(sim_cluster_sim(sim_applying->at.c), 20))
+		return;
+	key = row_key(r);
+	old = rows_lookup(t->rows, key, r->hash);
+	if (old == NULL)
+		return;
+	plant_row.is = true;
+	plant_row.absent = r->val == NULL;
+	buf_init(&plant_row.key, 0);
+	buf_init(&plant_row.value, 0);
+	buf_add(&plant_row.key, key.p, key.len);
+	if (r->val != NULL)
+		buf_add(&plant_row.value, r->val->bytes, r->val->len);
+	(void)(old->val == NULL ? rows_del(t, key)
+				: rows_put(t, key, row_value(old)));
+}
+
 /* Now and then the rows of a command are lost. */
 WRAP(int, rows_txn_commit, struct rows_txn *t)
 {
+	if (sim_plant == PLANT_LATE && sim_applying != NULL &&
+	    sim_applying->at.node == 0)
+		plant_late(t);
 	if (sim_plant == PLANT_ROWS && sim_applying != NULL &&
 	    sim_chance(sim_cluster_sim(sim_applying->at.c), 2))
 		rows_txn_reset(t);

@@ -134,6 +134,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		free(p);
 		return sim_refuse(c, node, "%s", e.text);
 	}
+	p->store.every = p->w->every;
 	config.grace_ns = sim_plant == PLANT_GRACELESS ? 1 : p->w->grace;
 	config.drop = slice_on_drop;
 	config.chunk = slice_on_chunk;

@@ -7,6 +7,7 @@
 #include "storaged/compact.h"
 #include "storaged/ns_impl.h"
 #include "storaged/ns_values.h"
+#include "tests/sim/sim_view.h"
 
 static struct sim_store *stores[SIM_NODES];
 
@@ -63,15 +64,16 @@ int sim_store_open(struct sim_store *st, struct sim_proc *at,
 		   struct shard_config *config, struct errbuf *e)
 {
 	static unsigned lives;
-	struct wire_u128 store = { 0, sim_cluster_store(at->c, at->node) };
-	int rv;
+	int rv = sim_proc_open_super(at, e);
 
+	if (rv != 0)
+		return rv;
 	*st = (struct sim_store){ .at = at, .life = ++lives, .asks = asks };
 	at->store = st;
 	if (rows_back_mem(image, &st->back) != 0)
 		abort();
 	stores[at->node] = st;
-	rv = raft_start_open(at->env->vfs, "/snap", store, st->back,
+	rv = raft_start_open(at->env->vfs, "/snap", at->super.store, st->back,
 			     &st->start, e);
 	if (rv != 0) {
 		stores[at->node] = NULL;
@@ -79,10 +81,10 @@ int sim_store_open(struct sim_store *st, struct sim_proc *at,
 		return rv;
 	}
 	config->back = st->back;
-	config->id = store.lo;
+	config->id = at->super.raft_id;
 	config->start = st->start;
 	config->snap_dir = "/snap";
-	config->store = store;
+	config->store = at->super.store;
 	config->hold = store_hold;
 	config->rot = store_value_rot;
 	config->send = sim_proc_send;
@@ -288,8 +290,8 @@ void sim_store_check_start(struct sim_store *st, unsigned n)
 static void states_check(struct sim_states *states, struct sim_store *st,
 			 uint16_t shard, uint64_t index, struct wire_u128 hash)
 {
-	for (unsigned i = 0; i < states->n; i++) {
-		const struct sim_state *x = &states->v[i];
+	for (unsigned i = states->n; i > 0; i--) {
+		const struct sim_state *x = &states->v[i - 1];
 
 		if (x->index != index)
 			continue;
@@ -304,20 +306,49 @@ static void states_check(struct sim_states *states, struct sim_store *st,
 	states->v[states->n++] = (struct sim_state){ index, hash };
 }
 
-uint64_t sim_store_check_rows(struct sim_store *st, uint16_t shard,
-			      struct sim_states *states)
+/* Rows of index: sound, and those of others. */
+static void states_see(struct sim_states *states, struct sim_store *st,
+		       struct rows_back *back, uint16_t shard, uint64_t index)
 {
 	struct wire_u128 hash;
-	uint64_t index = 0;
-	int64_t now;
 
-	if (shard_read_applied(st->back, shard, &index, &now) != 0 ||
-	    ns_hash(st->back, shard, &hash) != 0 ||
-	    ns_check(st->back, shard, sim_proc_finding, st->at) != 0)
+	if (ns_hash(back, shard, &hash) != 0 ||
+	    ns_check(back, shard, sim_proc_finding, st->at) != 0)
 		sim_fail(st->at->c, "node %u: rows cannot be read",
 			 st->at->node);
 	states_check(states, st, shard, index, hash);
+}
+
+uint64_t sim_store_check_rows(struct sim_store *st, uint16_t shard,
+			      struct sim_states *states)
+{
+	uint64_t index = 0;
+	int64_t now;
+
+	if (shard_read_applied(st->back, shard, &index, &now) != 0)
+		sim_fail(st->at->c, "node %u: rows cannot be read",
+			 st->at->node);
+	states_see(states, st, st->back, shard, index);
 	return index;
+}
+
+void sim_store_applied(struct sim_store *st, uint16_t shard, uint64_t index,
+		       struct sim_states *states)
+{
+	struct sim_view view;
+
+	if (st->every == 0 || index % st->every != 0)
+		return;
+	sim_cluster_count(st->at->c, SIM_N_STATES, 1);
+	sim_view_init(&view, shard_set_rows(st->set));
+	states_see(states, st, &view.back, shard, index);
+}
+
+uint64_t sim_store_every(uint64_t seed)
+{
+	static const uint64_t every[] = { 0, 40, 0, 7, 0, 0, 1, 0 };
+
+	return every[seed / 3 % 8];
 }
 
 void sim_states_cut(struct sim_states *states, uint64_t index)

@@ -28,6 +28,7 @@ struct sim_store {
 	struct log_clean *clean;  /* NULL before open_clean */
 	struct compact *compact;  /* drives it */
 	uint64_t segments;        /* of the log when it began */
+	uint64_t every;           /* see sim_store_applied() */
 	struct sim_ask **asks;    /* of the world */
 };
 
@@ -87,6 +88,15 @@ struct sim_states {
  */
 uint64_t sim_store_check_rows(struct sim_store *st, uint16_t shard,
 			      struct sim_states *states);
+/*
+ * A command was applied: the same of all rows as commands see them, at each
+ * index that is a multiple of st->every (0, as sim_store_open() leaves it:
+ * never).
+ */
+void sim_store_applied(struct sim_store *st, uint16_t shard, uint64_t index,
+		       struct sim_states *states);
+/* Which seeds do, and how often. */
+uint64_t sim_store_every(uint64_t seed);
 /* Nobody ever had more than what is up to index. */
 void sim_states_cut(struct sim_states *states, uint64_t index);
 void sim_states_fini(struct sim_states *states);

@@ -1,9 +1,9 @@
 /*
  * One namespace whose directories lie all over the shards (storaged/shard*.c
- * as it is, each shard a group of one or three voters, or of a changing number),
- * on simulated machines that crash, pause, lose messages and (profiles member,
- * churn) whole disks: whatever a transaction has done when its coordinator or a
- * partner dies, or is a member no more, somebody ends it.
+ * as it is, each shard a group of one to seven voters, or of a changing
+ * number), on simulated machines that crash, pause, lose messages and (profiles
+ * member, churn, all) whole disks: whatever a transaction has done when its
+ * coordinator or a partner dies, or is a member no more, somebody ends it.
  *
  * Checked: every answer against one tree (sim_tree_model.c, sim_tree_ops.c),
  * also the bytes that are read back (sim_tree_read.c), whose chunks are not
@@ -13,7 +13,7 @@
  * both ends of each name agree, whose copies ever are compared, and listings
  * show what the tree has. Values that the rows of a process name when it starts,
  * and at the end, are in its log, while the log's cleaner runs and (profiles
- * snap, member, churn) members that lag fetch the rows of others.
+ * snap and those) members that lag fetch the rows of others.
  *
  * In half of the seeds directories are split meanwhile, and nobody may see it.
  *
@@ -104,6 +104,13 @@ static bool tree_at_rest(struct tree *w)
 			return false;
 	}
 	return sim_manager_done(&w->manager);
+}
+
+static bool tree_spares(struct sim_cluster *c, unsigned nodes)
+{
+	const struct tree *w = sim_cluster_arg(c);
+
+	return sim_manager_spares(&w->manager, nodes);
 }
 
 static bool tree_healed(struct sim_cluster *c)
@@ -224,6 +231,7 @@ static const struct sim_ops tree_ops = {
 	.receive = sim_proc_receive,
 	.link_reset = sim_proc_link_reset,
 	.leads = tree_leads,
+	.spares = tree_spares,
 	.client = tree_client,
 	.check = tree_check,
 	.healed = tree_healed,
@@ -286,6 +294,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 
 	w->groups = 2 + (unsigned)(seed % (TREE_GROUPS - 1));
 	w->forget = forgets[seed / 3 % 4];
+	w->every = sim_store_every(seed);
 	w->tiny_cache = seed / 5 % 2 != 0;
 	w->doubts = nodes == 1 ? doubts[seed / 2 % 3] : 0;
 	w->snap_bytes = snaps[seed / 11 % 3];
@@ -298,6 +307,8 @@ static void tree_run(uint64_t seed, unsigned nodes,
 			 w->images);
 	w->lags = w->manager.transfers;
 	w->manager.keep = sim_plant == PLANT_WIPE;
+	for (unsigned i = 0; i < w->groups; i++)
+		w->manager.owner[i] = w->group[i].owner;
 	for (unsigned i = 0; i < nodes; i++)
 		w->images[i] = rows_mem_image_new();
 	for (unsigned i = 0; i < TREE_CLIENTS; i++)
@@ -321,10 +332,16 @@ int main(int argc, char **argv)
 		{ 4, "member", 15 },
 		{ 5, "member", 3 },
 		{ 4, "churn", 10 },
+		{ 4, "all", 10 },
+		{ 5, "disk", 3 },
+		{ 5, "mix", 3 },
+		{ 7, "mix", 3 },
+		{ 7, "all", 3 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
 		{ 0, NULL, SIM_N_WRITES },	{ 0, NULL, SIM_N_READS },
+		{ 0, NULL, SIM_N_STATES },	{ 3, NULL, SIM_N_GARBAGE },
 		{ 0, NULL, SIM_N_GETS },	{ 0, NULL, SIM_N_FAR_GETS },
 		{ 0, NULL, SIM_N_COPIES },	{ 0, NULL, SIM_N_CHUNKS },
 		{ 0, NULL, SIM_N_CHUNKS_GONE },
@@ -341,14 +358,13 @@ int main(int argc, char **argv)
 		{ 0, "snap", SIM_N_SHORT_STARTS },
 		{ 0, "snap", SIM_N_AMID_INSTALLS },
 		{ 0, "snap", SIM_N_AMID_TRANSFERS },
-		{ 0, "member", SIM_N_CHANGES },	{ 0, "member", SIM_N_INSTALLS },
-		{ 0, "member", SIM_N_CLEANED },	{ 0, "member", SIM_N_WIPES },
+		{ 0, "member", SIM_N_CLEANED },	{ 0, "all", SIM_N_CLEANED },
+		{ 0, "all", SIM_N_ROT },	{ 0, "all", SIM_N_SNAP_FLIPS },
+		{ 0, NULL, SIM_N_PAUSES },	{ 0, NULL, SIM_N_CLOCKS },
 		{ 0, "member", SIM_N_AMID_CHANGES },
 		{ 0, "member", SIM_N_AMID_TRANSFERS },
 		{ 0, "member", SIM_N_AMID_INSTALLS },
 		{ 0, "member", SIM_N_AMID_WIPES },
-		{ 0, "churn", SIM_N_CHANGES },	{ 0, "churn", SIM_N_INSTALLS },
-		{ 0, "churn", SIM_N_WIPES },	{ 0, "churn", SIM_N_DEATHS },
 		{ 0, "churn", SIM_N_AMID_INSTALLS },
 		{ 0, "churn", SIM_N_AMID_WIPES },
 		{ 0, NULL, SIM_N_SPLITS },	{ 0, NULL, SIM_N_HOST_SPLITS },

@@ -159,6 +159,7 @@ struct tree {
 	size_t snap_piece;
 	uint64_t snap_bytes;
 	uint64_t pinned;      /* log_clean.h; 0: nothing is cleaned */
+	uint64_t every;       /* sim_store_applied() */
 	struct sim_ask *asks;
 	/*
 	 * One machine: at so many of 1000 starts its rows are gone, or an old

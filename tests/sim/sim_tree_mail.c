@@ -117,6 +117,8 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 {
 	struct call *call = arg;
 	struct sim *s = sim_of(call->m);
+	bool rot = status == RPC_STATUS_IO && !call->m->write &&
+		   sim_cluster_disk_bad(call->m->w->c, call->p->at.node);
 	bool has = status == RPC_STATUS_OK || status == RPC_STATUS_ELSEWHERE;
 	size_t len = has ? payload->len : 0;
 	size_t more = has && body != NULL ? body->len : 0;
@@ -125,6 +127,8 @@ static void call_done(void *arg, uint32_t status, struct buf *payload,
 	*p = (struct parcel){ .m = call->m, .try = call->try,
 			      .node = call->p->at.node, .status = status,
 			      .len = len, .body = more };
+	if (rot) /* until another one is asked, or that disk is replaced */
+		p->status = RPC_STATUS_UNAVAILABLE;
 	if (len > 0)
 		memcpy(p->bytes, payload->data, len);
 	if (more > 0)

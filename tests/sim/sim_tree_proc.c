@@ -28,6 +28,11 @@ static int on_apply(void *arg, struct raft_group *g, const struct raft_cmd *cmd)
 	rv = procs[i]->apply(arg, g, cmd);
 	applying = NULL;
 	entry = NULL;
+	if (rv == 0)
+		sim_store_applied(&procs[i]->store, raft_group_id(g),
+				  cmd->index,
+				  &procs[i]->w->group[raft_group_id(g) - 1]
+					   .states);
 	return rv;
 }
 
@@ -357,6 +362,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 		free(p);
 		return sim_refuse(c, node, "%s", e.text);
 	}
+	p->store.every = p->w->every;
 	config.dir_split_names = p->w->split_most;
 	config.snap_bytes = p->w->snap_bytes;
 	config.snap_piece = p->w->snap_piece;
