@@ -17,7 +17,9 @@
  * SESSION from a shard: the session that the call was stamped with has ended.
  * If we have no other one yet, the managers are asked for it; a mutation that
  * was refused at its first try goes on with that, as it cannot have happened.
- * All else ends here.
+ * But requests also name sessions in themselves (who opens a file), that of when
+ * they were made: refused in a later one they will always be. All else ends
+ * here.
  *
  * An answer may be that another shard goes on (follow.h): that is definite, the
  * next request has the next number. A shard that sends a request on notes that
@@ -61,6 +63,7 @@ struct client_call {
 	uint64_t seq;
 	uint64_t deadline; /* ns */
 	uint64_t session;  /* that it was stamped with last, or 0 */
+	uint64_t made_in;  /* the session then; 0: there was none */
 	unsigned tries;
 	uint32_t status;   /* END: the result; else of the last try */
 	struct rpc_call *rpc;
@@ -245,7 +248,8 @@ static bool call_lost_session(struct client_call *call,
 {
 	client_session_lost(call->c);
 	if (call->kind != 'W' || call->tries > 0 || r->request == NULL ||
-	    r->request->len == 0)
+	    r->request->len == 0 ||
+	    (call->made_in != 0 && call->made_in != call->session))
 		return false;
 	call->payload = *r->request;
 	buf_init(r->request, 0);
@@ -447,6 +451,7 @@ struct client_call *client_send_chunk(struct client *c,
 	call->payload = *send->payload;
 	buf_init(send->payload, 0);
 	call->c = c;
+	call->made_in = c->session;
 	call->tag = send->tag;
 	call->kind = info->kind;
 	call->shard = send->shard;

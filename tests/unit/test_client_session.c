@@ -75,6 +75,30 @@ static void test_session_ended(void **state)
 }
 
 /*
+ * A request may name a session itself, which does not change when another one
+ * sends it: who is refused once more is told so, at once.
+ */
+static void test_session_named(void **state)
+{
+	(void)state;
+	for (unsigned local = 0; local < 2; local++) {
+		struct fixture *f = fixture_new();
+
+		f->local = local;
+		f->want = 1;
+		f->expired = 1;
+		f->script[0] = f->script[1] = RPC_STATUS_SESSION;
+		f->n_script = 2;
+		fixture_run(f, closes_start);
+		assert_int_equal(f->status[0], RPC_STATUS_SESSION);
+		assert_int_equal(f->n_seen, 2);
+		assert_int_equal(f->seen[0].client, 77);
+		assert_int_equal(f->seen[1].client, 78);
+		free(f);
+	}
+}
+
+/*
  * The first try is answered with f->late when the next session has long been
  * opened.
  */
@@ -187,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_session),
 		cmocka_unit_test(test_session_ended),
+		cmocka_unit_test(test_session_named),
 		cmocka_unit_test(test_session_ended_late),
 		cmocka_unit_test(test_session_ended_between),
 		cmocka_unit_test(test_session_reopened),
