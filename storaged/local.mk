@@ -170,6 +170,11 @@ SIM_STORE = tests/sim/sim_manager.c tests/sim/sim_manager.h \
 	tests/sim/sim_snap.c tests/sim/sim_store.c tests/sim/sim_store.h \
 	tests/sim/sim_view.c tests/sim/sim_view.h
 
+# clients as they are, on simulated links
+SIM_CLIENT = tests/sim/sim_client.c tests/sim/sim_client.h \
+	tests/sim/sim_client_impl.h tests/sim/sim_client_managers.c \
+	tests/sim/sim_link.c tests/sim/sim_link.h
+
 # the shard host on simulated machines (tests/sim/planted.sh: at night)
 check_PROGRAMS += tests/sim/sim_shard
 tests_sim_sim_shard_SOURCES = \
@@ -180,7 +185,8 @@ tests_sim_sim_shard_SOURCES = \
 	tests/sim/sim_shard_client.c tests/sim/sim_shard_gen.c \
 	tests/sim/sim_shard_gen.h \
 	tests/sim/sim_shard_model.c tests/sim/sim_shard_open.c \
-	tests/sim/sim_shard_plant.c tests/sim/sim_shard_slice.c \
+	tests/sim/sim_shard_plant.c tests/sim/sim_shard_real.c \
+	tests/sim/sim_shard_slice.c $(SIM_CLIENT) \
 	tests/sim/sim_shard_proc.c tests/sim/sim_shard_read.c \
 	tests/sim/sim_shard_state.c tests/sim/sim_shard_upload.c $(SIM_STORE)
 tests_sim_sim_shard_LDADD = $(LIB_SIM) $(LIB_STORAGED)
@@ -244,6 +250,7 @@ tests_sim_sim_tree_SOURCES = \
 	tests/sim/sim_bytes.c tests/sim/sim_bytes.h \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
+	tests/sim/sim_tree_client.c $(SIM_CLIENT) \
 	tests/sim/sim_tree_chunk.c tests/sim/sim_tree_mail.c \
 	tests/sim/sim_tree_model.c \
 	tests/sim/sim_tree_ops.c tests/sim/sim_tree_pages.c \

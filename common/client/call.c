@@ -72,6 +72,8 @@ struct client_call {
 	void *arg;
 };
 
+enum client_mutation client_mutation = CLIENT_MUTATE_NONE;
+
 static void call_try(struct client_call *call);
 
 /* --- slots --- */
@@ -90,7 +92,7 @@ static bool call_take_slot(struct client_call *call)
 {
 	struct client_slots *s = &call->c->slots;
 
-	if (s->in_use == CLIENT_SLOTS)
+	if (s->in_use == s->max)
 		return false;
 	s->in_use++;
 	call->has_slot = true;
@@ -114,10 +116,11 @@ static void call_drop_slot(struct client_call *call, bool definite)
 	if (!call->has_slot)
 		return;
 	call->has_slot = false;
-	s->in_use--;
-	if (definite) {
+	s->in_use -= client_mutation != CLIENT_MUTATE_KEEP;
+	if (definite || client_mutation == CLIENT_MUTATE_REUSE) {
 		s->free[s->n_free].slot = call->slot;
-		s->free[s->n_free].seq = call->seq + 1;
+		s->free[s->n_free].seq =
+			call->seq + (client_mutation != CLIENT_MUTATE_SEQ);
 		s->n_free++;
 	}
 	if (client_list_empty(&s->waiting))
@@ -139,7 +142,8 @@ static void call_store(uint8_t *p, uint64_t v, unsigned n)
 /* (client, slot, seq) are the first bytes of every mutation. */
 static void call_stamp(struct client_call *call)
 {
-	bool again = call->kind == 'W' && call->sent > 0;
+	bool again = call->kind == 'W' && call->sent > 0 &&
+		     client_mutation != CLIENT_MUTATE_AGAIN;
 	uint8_t *p = call->payload.data;
 
 	call_store(p, call->session, 8);
@@ -239,6 +243,15 @@ static void call_refreshed(void *arg, int status)
 	(void)status; /* a newer snapshot wakes calls by itself */
 }
 
+/* It cannot have happened, and does not itself name the session it was in. */
+static bool call_may_move(const struct client_call *call)
+{
+	return call->kind == 'W' && client_mutation != CLIENT_MUTATE_STAY &&
+	       (call->tries == 0 || client_mutation == CLIENT_MUTATE_SESSION) &&
+	       (call->made_in == 0 || call->made_in == call->session ||
+		client_mutation == CLIENT_MUTATE_NAMED);
+}
+
 /*
  * Its session is over; true when the call goes on with the next one, which may
  * have come before this answer did.
@@ -247,9 +260,7 @@ static bool call_lost_session(struct client_call *call,
 			      const struct rpc_reply *r)
 {
 	client_session_lost(call->c);
-	if (call->kind != 'W' || call->tries > 0 || r->request == NULL ||
-	    r->request->len == 0 ||
-	    (call->made_in != 0 && call->made_in != call->session))
+	if (!call_may_move(call) || r->request == NULL || r->request->len == 0)
 		return false;
 	call->payload = *r->request;
 	buf_init(r->request, 0);
@@ -281,7 +292,7 @@ static void call_follow(struct client_call *call, const struct rpc_reply *r)
 		call->tag = hop.tag;
 		call->shard = hop.shard;
 		call->sent = 0;
-		call->seq++;
+		call->seq += client_mutation != CLIENT_MUTATE_HOP;
 		call_try(call);
 		return;
 	}
@@ -363,6 +374,10 @@ static bool call_prepare(struct client_call *call)
 {
 	if (!call_is_mutation(call))
 		return true;
+	if (client_mutation == CLIENT_MUTATE_SLOT && call->has_slot) {
+		call->slot = call->c->slots.next++;
+		call->seq = 1;
+	}
 	if (call->has_slot) {
 		call_stamp(call);
 		return true;

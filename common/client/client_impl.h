@@ -49,6 +49,21 @@ static inline void client_list_move(struct client_list *to,
 	CLIENT_LIST_INIT(from);
 }
 
+/* Tests only: a rule of call.c that is not kept. */
+enum client_mutation {
+	CLIENT_MUTATE_NONE,
+	CLIENT_MUTATE_REUSE,   /* slots of calls that were given up, too */
+	CLIENT_MUTATE_SEQ,     /* the next call of a slot has no new number */
+	CLIENT_MUTATE_HOP,     /* nor has the next place of a call */
+	CLIENT_MUTATE_SLOT,    /* each try has a slot of its own */
+	CLIENT_MUTATE_AGAIN,   /* tries do not say that they are later ones */
+	CLIENT_MUTATE_KEEP,    /* slots are not given back */
+	CLIENT_MUTATE_SESSION, /* also who tried before goes on in the next */
+	CLIENT_MUTATE_NAMED,   /* and who can never be taken there */
+	CLIENT_MUTATE_STAY,    /* nobody goes on */
+};
+extern enum client_mutation client_mutation;
+
 struct client_link {
 	char *addr;
 	unsigned lane; /* of the server's loops */
@@ -57,6 +72,7 @@ struct client_link {
 
 /* Answer slots of mutations, see call.c. */
 struct client_slots {
+	unsigned max;       /* CLIENT_SLOTS; a test may want fewer */
 	uint32_t next;      /* number never used so far */
 	unsigned in_use;
 	unsigned n_free;

@@ -565,6 +565,7 @@ static void client_init(struct client *c, struct client_set *set, unsigned i)
 	c->env = loop_env(c->loop);
 	CLIENT_LIST_INIT(&c->calls);
 	CLIENT_LIST_INIT(&c->slots.waiting);
+	c->slots.max = CLIENT_SLOTS;
 	client_mem_init(c);
 }
 

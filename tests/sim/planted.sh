@@ -123,6 +123,13 @@ planted sim_shard nodir 3 rot
 planted sim_shard blocksum 4 all
 planted sim_shard late 3 calm
 planted sim_shard majority 7 member
+planted sim_shard callreuse 3 mix
+planted sim_shard callseq 3 mix
+planted sim_shard callslot 3 mix
+planted sim_shard callkeep 3 mix
+planted sim_shard callsession 3 mix
+planted sim_shard callnamed 1 disk
+planted sim_shard callstay 3 mix
 planted sim_tree lock 3 mix
 planted sim_tree read 3 mix
 planted sim_tree end 3 mix
@@ -158,6 +165,12 @@ planted sim_chunk rotend 1 rot
 planted sim_chunk early 1 store
 planted sim_chunk silent 1 store
 unmet sim_raft tame 'writes without room'
+planted sim_tree callreuse 3 mix
+planted sim_tree callseq 3 mix
+planted sim_tree callhop 3 mix
+planted sim_tree callslot 3 mix
+planted sim_tree callagain 3 mix
+planted sim_tree callsession 3 mix
 clean sim_raft 3 calm
 clean sim_raft 3 lease
 clean sim_raft 3 stab

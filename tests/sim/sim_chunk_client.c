@@ -262,7 +262,7 @@ static void client_put_again(struct world *w, struct proc *p)
 static void client_some_put(struct world *w, struct proc *p)
 {
 	if (proc_is_full(p)) {
-		sim_cluster_count(w->c, SIM_N_FULL, 1);
+		sim_cluster_count(w->c, SIM_N_NO_ROOM, 1);
 		return;
 	}
 	if (sim_chance(sim_of(w), 750))

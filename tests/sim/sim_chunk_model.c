@@ -340,7 +340,7 @@ static void model_not_there(struct op *op)
 	if (!k->absent) {
 		if (++w->lost > w->rots)
 			model_fail(op, "it is not there");
-		sim_cluster_count(w->c, SIM_N_LOST, 1);
+		sim_cluster_count(w->c, SIM_N_CHUNKS_LOST, 1);
 	}
 	k->absent = true;
 	if (k->puts > 0 || !model_is_undropped(op) || k->gone)

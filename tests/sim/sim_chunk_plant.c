@@ -146,7 +146,7 @@ WRAP(int, chunk_batch_move, struct chunk_batch *b, const struct chunk_id *id,
 		k->copying = false;
 		k->moved = true;
 		k->from = *from;
-		sim_cluster_count(p->w->c, SIM_N_MOVED, 1);
+		sim_cluster_count(p->w->c, SIM_N_CHUNKS_MOVED, 1);
 	}
 	return __real_chunk_batch_move(b, id, from, to);
 }

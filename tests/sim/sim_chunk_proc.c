@@ -149,7 +149,7 @@ static int proc_recover_again(struct proc *p, struct errbuf *e)
 		sim_fail(p->w->c, "the second start changes the disk");
 	if (check_hash(p) != rows)
 		sim_fail(p->w->c, "the second start finds another index");
-	sim_cluster_count(p->w->c, SIM_N_AGAIN, 1);
+	sim_cluster_count(p->w->c, SIM_N_STARTS_TWICE, 1);
 	return 0;
 }
 

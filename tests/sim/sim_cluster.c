@@ -422,6 +422,8 @@ static void sim_count_disk(struct sim_cluster *c, const struct sim_node *n)
 
 static void sim_cluster_stop(struct sim_cluster *c, struct sim_result *ret)
 {
+	if (c->config.ops->stopping != NULL)
+		c->config.ops->stopping(c);
 	for (unsigned i = 0; i < c->config.nodes; i++) {
 		struct sim_node *n = &c->nodes[i];
 

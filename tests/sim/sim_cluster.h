@@ -68,6 +68,8 @@ struct sim_ops {
 	/* While healing, all that can be up are: true when all is well. */
 	bool (*healed)(struct sim_cluster *c);
 	void (*end)(struct sim_cluster *c);
+	/* The run is over, however it went: while machines run; may be NULL. */
+	void (*stopping)(struct sim_cluster *c);
 	void (*dump)(struct sim_cluster *c); /* before a "stuck"; may be NULL */
 };
 
@@ -185,15 +187,15 @@ struct sim_config {
 	X(COMPLETED, "completed uploads") \
 	/* stores of chunks */ \
 	X(BAD_PUTS, "refused puts") \
-	X(FULL, "kept from a full disk") \
+	X(NO_ROOM, "kept from a full disk") \
 	X(CHECKS, "checks") \
 	X(BY_ROT, "reads that met rot") \
-	X(LOST, "chunks lost to it") \
+	X(CHUNKS_LOST, "chunks lost to it") \
 	X(SAVES, "saved indexes") \
 	X(REBUILDS, "lost indexes") \
 	X(RECOVERED, "index rows made again") \
 	X(BACK, "dropped chunks that came back") \
-	X(MOVED, "chunks moved") \
+	X(CHUNKS_MOVED, "chunks moved") \
 	X(DROPPED_AMID, "dropped amid a move") \
 	X(STALE, "reads of an old place") \
 	X(DIRECT, "reads past the page cache") \
@@ -202,7 +204,19 @@ struct sim_config {
 	X(BY_ITSELF, "cleanings begun by themselves") \
 	X(FOR_SPACE, "of them for space") \
 	X(GIVEN, "reserves given up") \
-	X(AGAIN, "starts done twice")
+	X(STARTS_TWICE, "starts done twice") \
+	/* of clients as they are (sim_client.h) */ \
+	X(CALLS, "calls") \
+	X(AGAIN, "tries behind their first") \
+	X(FOLLOWS, "requests that went on elsewhere") \
+	X(SLOT_WAITS, "waits for a slot") \
+	X(GIVEN_UP, "given up") \
+	X(CANCELS, "cancelled") \
+	X(MOVED, "that went on in another session") \
+	X(LOST_AMID, "that lost theirs amid tries") \
+	X(CLIENT_KILLS, "killed clients") \
+	X(LINK_CUTS, "cut links") \
+	X(LATE, "requests behind their call")
 enum sim_count {
 #define SIM_COUNT_ENUM(name, text) SIM_N_##name,
 	SIM_COUNTS(SIM_COUNT_ENUM)

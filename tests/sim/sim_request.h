@@ -1,8 +1,9 @@
 #ifndef TESTS_SIM_SIM_REQUEST_H
 #define TESTS_SIM_SIM_REQUEST_H
 /*
- * The rules of common/client/call.c as the clients of sim_shard and sim_tree
- * follow them.
+ * The rules of common/client/call.c as those clients of sim_shard and sim_tree
+ * keep them that are not it: they send the next try while the last one may
+ * still be answered, and to any machine.
  */
 #include "common/base/buf.h"
 #include "tests/sim/sim_cluster.h"

@@ -13,6 +13,8 @@
  * replica is the same within 10 s, and nothing is left that nobody names or
  * holds.
  *
+ * Some clients are those of common/client/ (sim_client.h).
+ *
  * SIM_PLANT=NAME plants a bug (sim_shard_plant.c).
  */
 #include <stdio.h>
@@ -53,7 +55,7 @@ static void world_roots(struct world *w)
 		if (!op->done && op->tag == RPC_TAG_root_create)
 			asked[op->m->group - 1] = true;
 	for (unsigned i = 0; i < w->groups; i++)
-		if (w->models[i].floor == 0 && !asked[i])
+		if (!w->models[i].told_root && !asked[i])
 			gen_root(w, &w->models[i]);
 }
 
@@ -64,6 +66,7 @@ static void world_client(struct sim_cluster *c)
 	struct proc *p;
 
 	sim_manager_step(&w->manager); /* it may take a machine down */
+	real_step(w);
 	p = sim_cluster_proc(c, (unsigned)sim_rand(s, sim_cluster_size(c)));
 	if (p != NULL && sim_chance(s, 40))
 		proc_check_rows(p);
@@ -250,6 +253,13 @@ static void world_end(struct sim_cluster *c)
 		  (unsigned long long)w->n_refused);
 }
 
+static void world_stopping(struct sim_cluster *c)
+{
+	struct world *w = sim_cluster_arg(c);
+
+	sim_clients_stop(w->real);
+}
+
 static void world_dump(struct sim_cluster *c)
 {
 	struct world *w = sim_cluster_arg(c);
@@ -299,6 +309,7 @@ static const struct sim_ops shard_ops = {
 	.check = world_check,
 	.healed = world_healed,
 	.end = world_end,
+	.stopping = world_stopping,
 	.dump = world_dump,
 };
 
@@ -320,6 +331,7 @@ static void world_free(struct world *w, unsigned nodes)
 		buf_fini(&op->payload);
 		free(op);
 	}
+	sim_clients_free(w->real);
 	free(w->slots);
 	free(w);
 }
@@ -368,6 +380,8 @@ static void shard_run(uint64_t seed, unsigned nodes,
 	w->jumps = config.pauses;
 	w->drains = seed % 4 == 0;
 	w->grace = graces[seed / 17 % 3] * SIM_MS;
+	w->adversaries = SHARD_CLIENTS - (seed / 2 % 3 == 0 ? 4 : 2);
+	w->most_slots = seed / 7 % 3 == 0 ? 0 : 1;
 	sim_manager_init(&w->manager, w->groups, nodes, profile, seed,
 			 w->images);
 	w->manager.greedy = sim_plant == PLANT_MAJORITY;
@@ -440,6 +454,7 @@ int main(int argc, char **argv)
 		{ 7, "member", SIM_N_WIPES_MORE },
 		{ 7, "member", SIM_N_WIPES_DOWN },
 		{ 7, "all", SIM_N_WIPES_MORE },	{ 7, "all", SIM_N_WIPES_DOWN },
+		SIM_CLIENT_NEEDS,
 		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_program program = {

@@ -8,7 +8,8 @@
  *   sim_shard_model.c   what each command should answer
  *   sim_shard_state.c   the log is the witness of one order of all
  *   sim_shard_read.c    what a read may see
- *   sim_shard_client.c  clients with the retry rules of common/client/call.c
+ *   sim_shard_client.c  clients that are not so kind
+ *   sim_shard_real.c    clients as they are
  *   sim_shard_gen.c     what clients ask for
  *   sim_shard_open.c    mounts that hold files open
  *   sim_shard_slice.c   chunks, and who names them
@@ -20,6 +21,7 @@
 #include "storaged/compact.h"
 #include "storaged/ns.h"
 #include "tests/sim/sim_bytes.h"
+#include "tests/sim/sim_client.h"
 #include "tests/sim/sim_manager.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
@@ -109,6 +111,7 @@ struct model {
 	struct past *past;     /* all commands that were new, in order */
 	unsigned n_past, cap_past;
 	uint64_t root;         /* inode; 0: not made */
+	bool told_root;        /* somebody was told of it */
 	struct nsm_dir *dir;
 	struct link_to *files;
 	unsigned n_files, cap_files;
@@ -132,9 +135,13 @@ struct model {
 
 /* --- clients --- */
 
-/* An answer slot; one number for all groups, so one row in each. */
+/*
+ * An answer slot; one number for all groups, so one row in each. Those of
+ * adversaries have their place as number.
+ */
 struct slot {
 	uint64_t client, seq; /* of the operation that has it */
+	uint32_t number;      /* of the session `client` of a real client */
 	struct op *op;
 	uint64_t applied[SHARD_GROUPS]; /* seq of the last one there */
 	uint64_t answer[SHARD_GROUPS];
@@ -170,9 +177,9 @@ struct op {
 	void *told_arg;
 };
 
-struct client {
+struct user {
 	unsigned busy;
-	uint64_t session;     /* of its opens */
+	uint64_t session;     /* of its opens; 0: it has none yet */
 	unsigned free[64], n_free; /* slots */
 };
 
@@ -212,7 +219,10 @@ struct world {
 	uint64_t snap_bytes;
 	uint64_t pinned;      /* log_clean.h */
 	struct model models[SHARD_GROUPS];
-	struct client clients[SHARD_CLIENTS];
+	struct user clients[SHARD_CLIENTS];
+	unsigned adversaries; /* of them; the others are as they are */
+	unsigned most_slots;  /* that one of those has at once */
+	struct sim_clients *real; /* NULL: not made */
 	struct slot *slots;
 	unsigned n_slots, cap_slots;
 	struct op *ops;
@@ -317,10 +327,35 @@ void client_calls_lost(struct proc *p);
 /* The command of op was applied for the first time. */
 void client_effect(struct op *op, uint64_t index, uint32_t status,
 		   uint64_t answer);
+/* No answer will come. Unless it may be that some try got through, none did. */
+void client_gave_up(struct op *op);
+/* It is looked at, and op ends, or asks again. */
+void client_answered(struct op *op, const struct told *t,
+		     struct wire_bytes body);
+
+/* --- sim_shard_real.c --- */
+void real_step(struct world *w);
+/* False: op's client is an adversary. */
+bool real_send(struct op *op);
+/* 0: it has none now. */
+uint64_t real_session(const struct world *w, unsigned client);
+/* One of such a client, and its managers have ended it. */
+bool real_session_is_over(const struct world *w, uint64_t session);
+/* Whose number that is. */
+struct op *real_op(struct world *w, uint64_t session, uint32_t slot,
+		   uint64_t seq);
+/* Place of a slot. */
+unsigned real_slot(struct world *w, uint64_t session, uint32_t slot);
 
 /* --- sim_shard_open.c --- */
 struct gen;
+#define SESSION_FIRST 1000u
 void open_init(struct world *w);
+uint64_t open_session_new(struct world *w);
+/* From here on shards are told that it has ended. */
+void open_session_ends(struct world *w, uint64_t session);
+void open_tell_end(struct world *w, unsigned client, struct model *m,
+		   uint64_t session);
 void open_fini(struct world *w);
 /* Tells opens again; now and then a client dies. */
 void open_step(struct world *w);

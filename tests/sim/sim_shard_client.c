@@ -1,7 +1,8 @@
 /*
- * Clients, with the rules of common/client/call.c: a mutation keeps its
- * (client, slot, seq) in all tries; a slot is used again after a definite
- * answer, and never after a call was given up.
+ * Clients that try the shards harder than those of common/client/ do
+ * (sim_shard_real.c), with their promises: a mutation keeps its (client, slot,
+ * seq) in all tries; a slot is used again after a definite answer, and never
+ * after a call was given up.
  *
  *   send -> (delay) -> shard_call -> (delay) -> reply -> done
  *     ^                    |            |
@@ -54,34 +55,28 @@ static void op_after(struct op *op, uint64_t delay, void (*fn)(void *arg))
 
 static void op_close(struct op *op)
 {
-	struct client *c = &op->w->clients[op->client];
+	struct user *c = &op->w->clients[op->client];
 
 	op->done = true;
 	op->w->open--;
 	sim_cluster_progress(op->w->c);
 	c->busy--;
 	/* a CLOSE may be answered while another try makes its entry */
-	if (op->write && !op->gave_up &&
+	if (op->write && !op->gave_up && op->client < op->w->adversaries &&
 	    (op->tag != RPC_TAG_close || op->tries == 1))
 		c->free[c->n_free++] = op->slot;
-}
-
-static void op_tell(struct op *op, uint32_t status, uint64_t term,
-		    struct wire_bytes payload)
-{
-	const struct told t = { status, term, payload };
-
-	if (op->told != NULL)
-		op->told(op, &t);
 }
 
 /* It gets no answer that says anything. */
 static void op_tell_none(struct op *op)
 {
-	op_tell(op, RPC_STATUS_UNKNOWN_OUTCOME, 0, wire_bytes(NULL, 0));
+	const struct told t = { RPC_STATUS_UNKNOWN_OUTCOME, 0, { NULL, 0 } };
+
+	if (op->told != NULL)
+		op->told(op, &t);
 }
 
-static void op_give_up(struct op *op)
+void client_gave_up(struct op *op)
 {
 	op->gave_up = true;
 	if (op->write && !op->maybe) {
@@ -112,6 +107,7 @@ static void op_acked(struct op *op, uint32_t status, uint64_t answer)
 			 rpc_status_name(status), rpc_status_name(op->status));
 	if (op->effect <= op->lo)
 		sim_fail(op->w->c, "applied before it was sent");
+	m->told_root |= op->tag == RPC_TAG_root_create;
 	if (op->effect > m->floor)
 		m->floor = op->effect;
 	if (op->effect > m->acked)
@@ -127,7 +123,11 @@ void client_effect(struct op *op, uint64_t index, uint32_t status,
 		   uint64_t answer)
 {
 	if (op->effect != 0)
-		sim_fail(op->w->c, "applied twice");
+		sim_fail(op->w->c, "group %u: %s of client %u was applied "
+			 "at %llu, and at %llu again", op->m->group,
+			 rpc_info(op->tag)->name, op->client,
+			 (unsigned long long)op->effect,
+			 (unsigned long long)index);
 	if (op->refused)
 		sim_fail(op->w->c, "group %u: %s was refused, but is applied",
 			 op->m->group, rpc_info(op->tag)->name);
@@ -152,7 +152,7 @@ static void op_backoff(struct op *op)
 	struct sim *s = sim_of(op);
 
 	if (!sim_cluster_healing(op->w->c) && sim_now(s) > op->deadline)
-		op_give_up(op);
+		client_gave_up(op);
 	else
 		op_after(op, sim_range(s, 5 * SIM_MS, 200 * SIM_MS), op_again);
 	op->in_try = false;
@@ -167,6 +167,31 @@ static void op_lost(void *arg)
 		return;
 	p->op->maybe = true;
 	op_backoff(p->op);
+}
+
+void client_answered(struct op *op, const struct told *t,
+		     struct wire_bytes body)
+{
+	if (op->write) {
+		op_acked(op, t->status,
+			 XXH3_64bits_withSeed(t->payload.p, t->payload.len,
+					      t->status));
+	} else if (model_read(op->m, op, t->status, t->payload, body)) {
+		op->w->n_reads++;
+	} else if (op->client < op->w->adversaries) {
+		op_backoff(op);
+		return;
+	} else {
+		op->lo = op->m->floor;
+		(void)real_send(op);
+		return;
+	}
+	sim_trace(sim_of(op), "done client=%u group=%u %s status=%s try=%u",
+		  op->client, op->m->group, rpc_info(op->tag)->name,
+		  rpc_status_name(t->status), op->tries);
+	if (op->told != NULL)
+		op->told(op, t);
+	op_close(op);
 }
 
 static void op_reply(void *arg)
@@ -205,19 +230,8 @@ static void op_reply(void *arg)
 	if (op->done || (!op->write && op->tries != p->try))
 		return;
 	op->w->hint[op->m->group - 1] = p->node;
-	if (op->write) {
-		op_acked(op, p->status, answer);
-	} else if (model_read(op->m, op, p->status, payload, body)) {
-		op->w->n_reads++;
-	} else {
-		op_backoff(op);
-		return;
-	}
-	sim_trace(sim_of(op), "done client=%u group=%u %s status=%s try=%u",
-		  op->client, op->m->group, rpc_info(op->tag)->name,
-		  rpc_status_name(p->status), op->tries);
-	op_tell(op, p->status, p->term, payload);
-	op_close(op);
+	client_answered(op, &(struct told){ p->status, p->term, payload },
+			body);
 }
 
 /* --- calls --- */
@@ -326,7 +340,7 @@ static void op_send(struct op *op)
 
 static unsigned slot_take(struct world *w, unsigned client)
 {
-	struct client *c = &w->clients[client];
+	struct user *c = &w->clients[client];
 
 	if (c->n_free > 0)
 		return c->free[--c->n_free];
@@ -369,6 +383,8 @@ struct op *client_op(struct world *w, unsigned client, struct model *m,
 							      ? 1000
 							      : 8000) *
 					    SIM_MS;
+	if (real_send(op))
+		return op;
 	if (op->write)
 		op_stamp(op);
 	op_send(op);

@@ -354,7 +354,7 @@ void gen_op(struct world *w, unsigned client)
 	bool rests = gen_rests(w, m);
 	unsigned total = 0, x;
 
-	if (m->floor == 0) /* nobody knows its root yet */
+	if (!m->told_root) /* nobody knows its root yet */
 		return;
 	for (size_t i = 0; i < sizeof gen_kinds / sizeof *gen_kinds; i++)
 		total += rests ? gen_kinds[i].rest : gen_kinds[i].weight;

@@ -29,7 +29,6 @@
 #include "tests/sim/sim_shard_gen.h"
 
 #define HOLDS 2 /* of a client */
-#define SESSION_FIRST 1000u
 #define REST (3 * SIM_S) /* longest way, and longest pause */
 
 enum hold_state { HOLD_OPENING, HOLD_HELD, HOLD_CLOSING, HOLD_RESTS };
@@ -151,6 +150,12 @@ static void hold_opened(struct op *op, const struct told *t)
 	(void)rpc_open_decode(&q, op->payload.data, op->payload.len);
 	if (q.session != h->session)
 		return; /* it was cut off meanwhile */
+	if (real_session_is_over(h->w, h->session)) {
+		/* nor does it know that yet; HELD ones are told again */
+		if (h->state == HOLD_OPENING)
+			hold_over(h);
+		return;
+	}
 	if (t->status == RPC_STATUS_OK && h->state <= HOLD_HELD)
 		hold_firm(h, t->term);
 	else if (h->state == HOLD_OPENING ||
@@ -199,6 +204,7 @@ static void hold_created(struct op *op, const struct told *t)
 		return;
 	(void)rpc_mknod_decode(&q, op->payload.data, op->payload.len);
 	if (q.session != h->session || t->status != RPC_STATUS_OK ||
+	    real_session_is_over(h->w, h->session) ||
 	    rpc_mknod_rsp_decode(&rsp, t->payload.p, t->payload.len) != 0) {
 		hold_over(h);
 		return;
@@ -236,6 +242,8 @@ void open_gen(struct gen *g)
 	const struct ver_row *r = gen_row(g, false);
 	struct hold *h = NULL;
 
+	if (g->w->clients[g->client].session == 0)
+		return;
 	/*
 	 * Inodes are opened by those whom an answer told their number. What
 	 * only a follower has applied nobody knows: the leader takes no new
@@ -341,42 +349,56 @@ void open_gen_close(struct gen *g)
 
 /* --- sessions --- */
 
-static void session_new(struct world *w, unsigned client)
+uint64_t open_session_new(struct world *w)
 {
 	w->sessions = sim_grow(w->sessions, w->n_sessions, &w->cap_sessions,
 			       sizeof *w->sessions);
 	memset(&w->sessions[w->n_sessions], 0, sizeof *w->sessions);
-	w->clients[client].session = SESSION_FIRST + w->n_sessions++;
+	return SESSION_FIRST + w->n_sessions++;
+}
+
+void open_tell_end(struct world *w, unsigned client, struct model *m,
+		   uint64_t session)
+{
+	struct gen g = gen_new(w, client, m);
+	struct rpc_session_end q;
+	uint8_t id[8];
+
+	be64enc(id, session);
+	q = (struct rpc_session_end){ .sessions = wire_bytes(id, sizeof id) };
+	SEND(&g, session_end, &q)->deadline = UINT64_MAX;
+}
+
+void open_session_ends(struct world *w, uint64_t session)
+{
+	struct hold *h;
+
+	LIST_FOREACH(h, &w->holds, link)
+		if (h->session == session)
+			h->firm = false;
+	sim_cluster_count(w->c, SIM_N_SESSIONS, 1);
 }
 
 /* What its managers tell the shards of a session, until they know it. */
 static void session_end(struct world *w, unsigned client)
 {
-	struct rpc_session_end q;
-	uint8_t id[8];
-
-	be64enc(id, w->clients[client].session);
-	q = (struct rpc_session_end){ .sessions = wire_bytes(id, sizeof id) };
-	for (unsigned i = 0; i < w->groups; i++) {
-		struct gen g = gen_new(w, client, &w->models[i]);
-
-		if (g.m->root != 0)
-			SEND(&g, session_end, &q)->deadline = UINT64_MAX;
-	}
+	for (unsigned i = 0; i < w->groups; i++)
+		if (w->models[i].root != 0)
+			open_tell_end(w, client, &w->models[i],
+				      w->clients[client].session);
 	sim_cluster_count(w->c, SIM_N_SESSIONS, 1);
 }
 
 /*
- * A client dies, and what it had open with it; or it was cut off, and tells its
+ * A client died, and what it had open with it; or it was cut off, and tells its
  * opens again in another session.
  */
-static void session_lost(struct world *w, unsigned client)
+static void session_next(struct world *w, unsigned client, uint64_t session)
 {
-	bool dies = sim_chance(sim_cluster_sim(w->c), 500);
+	bool dies = session == 0 || sim_chance(sim_cluster_sim(w->c), 500);
 	struct hold *h, *next;
 
-	session_end(w, client);
-	session_new(w, client);
+	w->clients[client].session = session;
 	for (h = LIST_FIRST(&w->holds); h != NULL; h = next) {
 		next = LIST_NEXT(h, link);
 		if (h->client != client)
@@ -385,9 +407,26 @@ static void session_lost(struct world *w, unsigned client)
 			hold_over(h);
 			continue;
 		}
-		h->session = w->clients[client].session;
+		h->session = session;
 		h->firm = false;
 		h->due = 0;
+	}
+}
+
+static void session_lost(struct world *w, unsigned client)
+{
+	session_end(w, client);
+	session_next(w, client, open_session_new(w));
+}
+
+/* Those who are as they are got others by themselves. */
+static void session_look(struct world *w)
+{
+	for (unsigned i = w->adversaries; i < SHARD_CLIENTS; i++) {
+		uint64_t session = real_session(w, i);
+
+		if (session != w->clients[i].session)
+			session_next(w, i, session);
 	}
 }
 
@@ -398,6 +437,7 @@ void open_step(struct world *w)
 	struct sim *s = sim_cluster_sim(w->c);
 	struct hold *h, *next;
 
+	session_look(w);
 	for (h = LIST_FIRST(&w->holds); h != NULL; h = next) {
 		struct gen g;
 
@@ -412,14 +452,14 @@ void open_step(struct world *w)
 		}
 	}
 	if (sim_chance(s, 3))
-		session_lost(w, (unsigned)sim_rand(s, SHARD_CLIENTS));
+		session_lost(w, (unsigned)sim_rand(s, w->adversaries));
 }
 
 void open_init(struct world *w)
 {
 	LIST_INIT(&w->holds);
-	for (unsigned i = 0; i < SHARD_CLIENTS; i++)
-		session_new(w, i);
+	for (unsigned i = 0; i < w->adversaries; i++)
+		w->clients[i].session = open_session_new(w);
 }
 
 void open_end(struct world *w)
@@ -435,8 +475,9 @@ void open_end(struct world *w)
 		    sim_chance(sim_cluster_sim(w->c), 500))
 			hold_close(&g, h);
 	}
-	for (unsigned i = 0; i < SHARD_CLIENTS; i++)
+	for (unsigned i = 0; i < w->adversaries; i++)
 		session_end(w, i);
+	sim_sessions_end(w->real);
 }
 
 void open_fini(struct world *w)

@@ -56,6 +56,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "pointer", .raft = RAFT_MUTATE_APPLY_SOON },
 	{ .name = "need", .raft = RAFT_MUTATE_NEED_NOTHING },
 	{ .name = "table", .raft = RAFT_MUTATE_NO_TABLE },
+	SIM_CLIENT_BUGS,
 };
 
 void sim_shard_plant(void)

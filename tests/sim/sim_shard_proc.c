@@ -173,6 +173,7 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	(void)c;
 	sim_procs[node] = NULL;
 	client_calls_lost(p);
+	sim_clients_died(p->w->real, node);
 	sim_store_close(&p->store, crash);
 	free(p);
 }
@@ -188,6 +189,7 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 	sim_entry = NULL;
 	sim_store_died(node);
 	client_calls_lost(p);
+	sim_clients_died(p->w->real, node);
 	sim_manager_died(&p->w->manager, node);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "common/base/be.h"
 #include "common/raft/raft_impl.h"
 #include "tests/sim/sim_shard.h"
 
@@ -325,33 +326,70 @@ static void model_number(struct model *m, const struct ns_cmd *c,
 		m->highest = rsp.attr.ino;
 }
 
-/* True when the command is the first with its number; *ret_mark: before it. */
-static bool model_slot(struct model *m, const struct ns_cmd *c,
-		       const struct ns_answer *a, uint64_t answer,
-		       struct slot **ret_slot, struct slot_mark *ret_mark)
+/* Of whom a command is; slot UINT_MAX: the host's own. */
+struct whose {
+	struct op *op; /* NULL: of nobody who has that number now */
+	uint64_t seq;
+	unsigned slot; /* its place */
+};
+
+static struct whose model_whose(struct model *m, const struct ns_cmd *c)
 {
 	struct wire_reader r = { .p = c->payload, .left = c->len };
-	unsigned g = m->group - 1u;
-	uint64_t client, seq;
-	struct slot *s;
+	struct whose o = { .slot = UINT_MAX };
+	struct world *w = m->w;
+	uint64_t client;
 	uint32_t slot;
 
 	wire_get_u64(&r, &client);
 	wire_get_u32(&r, &slot);
-	wire_get_u64(&r, &seq);
-	*ret_slot = NULL;
-	*ret_mark = (struct slot_mark){ .slot = UINT_MAX };
+	wire_get_u64(&r, &o.seq);
+	o.seq &= ~RPC_SEQ_AGAIN;
 	if (client == 0)
-		return true; /* the host's own */
-	if (slot >= m->w->n_slots || m->w->slots[slot].client != client)
-		sim_fail(m->w->c, "nobody has slot %u", slot);
-	s = &m->w->slots[slot];
-	if (seq < s->applied[g]) {
+		return o;
+	if (client >= SESSION_FIRST) {
+		o.op = real_op(w, client, slot, o.seq);
+		o.slot = real_slot(w, client, slot);
+		return o;
+	}
+	if (slot >= w->n_slots || w->slots[slot].client != client)
+		sim_fail(w->c, "nobody has slot %u", slot);
+	o.slot = slot;
+	if (o.seq == w->slots[slot].seq)
+		o.op = w->slots[slot].op;
+	return o;
+}
+
+/* Refused, as the session of who sent it has ended: has it? */
+static bool model_refused(struct model *m, const struct ns_cmd *c,
+			  const struct ns_answer *a)
+{
+	return a->status == RPC_STATUS_SESSION &&
+	       real_session_is_over(m->w, be64dec(c->payload));
+}
+
+/* True when the command is the first with its number; *ret_mark: before it. */
+static bool model_slot(struct model *m, const struct ns_cmd *c,
+		       const struct ns_answer *a, uint64_t answer,
+		       struct op **ret_op, struct slot_mark *ret_mark)
+{
+	struct whose o = model_whose(m, c);
+	unsigned g = m->group - 1u;
+	struct slot *s;
+
+	*ret_op = o.op;
+	*ret_mark = (struct slot_mark){ .slot = UINT_MAX };
+	if (o.slot == UINT_MAX)
+		return true;
+	if (model_refused(m, c, a))
+		return false;
+	s = &m->w->slots[o.slot];
+	if (o.seq < s->applied[g]) {
 		if (a->status != RPC_STATUS_BADMSG)
 			sim_fail(m->w->c, "an old number is taken");
 		return false;
 	}
-	if (seq == s->applied[g]) {
+	if (o.seq == s->applied[g]) {
 		m->w->n_dups++;
 		if (answer != s->answer[g])
 			sim_fail(m->w->c, "group %u index %llu: %s again, "
@@ -361,12 +399,11 @@ static bool model_slot(struct model *m, const struct ns_cmd *c,
 				 rpc_status_name(a->status));
 		return false;
 	}
-	if (s->op == NULL || seq != s->seq || s->op->m != m)
+	if (o.op == NULL || o.op->m != m)
 		sim_fail(m->w->c, "an operation that nobody sent");
-	*ret_mark = (struct slot_mark){ slot, s->applied[g], s->answer[g] };
-	s->applied[g] = seq;
+	*ret_mark = (struct slot_mark){ o.slot, s->applied[g], s->answer[g] };
+	s->applied[g] = o.seq;
 	s->answer[g] = answer;
-	*ret_slot = s;
 	return true;
 }
 
@@ -374,14 +411,14 @@ static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
 		      const struct ns_answer *a, uint64_t answer)
 {
 	struct slot_mark mark;
-	struct slot *slot;
+	struct op *op;
 	uint32_t status;
 
 	sim_trace(sim_cluster_sim(m->w->c), "apply node=%u group=%u index=%llu "
 		  "%s status=%s", p->at.node, m->group,
 		  (unsigned long long)sim_entry->index, rpc_info(c->tag)->name,
 		  rpc_status_name(a->status));
-	if (!model_slot(m, c, a, answer, &slot, &mark))
+	if (!model_slot(m, c, a, answer, &op, &mark))
 		return;
 	past_add(m, c, a, &mark);
 	model_number(m, c, a);
@@ -389,8 +426,8 @@ static void model_new(struct model *m, struct proc *p, const struct ns_cmd *c,
 	status = model_command(m, p, c, a);
 	open_session_ended(m, c);
 	model_version(m, sim_entry->index);
-	if (slot != NULL)
-		client_effect(slot->op, sim_entry->index, status, answer);
+	if (op != NULL)
+		client_effect(op, sim_entry->index, status, answer);
 }
 
 void model_applied(struct model *m, struct proc *p, const struct ns_cmd *c,

@@ -17,6 +17,8 @@
  *
  * In half of the seeds directories are split meanwhile, and nobody may see it.
  *
+ * Some or all clients are those of common/client/ (sim_client.h).
+ *
  * SIM_PLANT=NAME plants a bug (sim_tree_proc.c, PLANT_AGAIN: sim_tree_mail.c, of
  * splits: sim_tree_split.c).
  */
@@ -44,6 +46,7 @@ static void tree_client(struct sim_cluster *c)
 	struct proc *p;
 
 	sim_manager_step(&w->manager); /* it may take a machine down */
+	tree_clients_step(w);
 	p = sim_cluster_proc(c, (unsigned)sim_rand(s, sim_cluster_size(c)));
 	if (p != NULL && sim_chance(s, 20))
 		proc_check_rows(p);
@@ -189,6 +192,13 @@ static void tree_end(struct sim_cluster *c)
 		  (unsigned long long)w->n_hops);
 }
 
+static void tree_stopping(struct sim_cluster *c)
+{
+	struct tree *w = sim_cluster_arg(c);
+
+	sim_clients_stop(w->real);
+}
+
 static void tree_dump(struct sim_cluster *c)
 {
 	struct tree *w = sim_cluster_arg(c);
@@ -236,6 +246,7 @@ static const struct sim_ops tree_ops = {
 	.check = tree_check,
 	.healed = tree_healed,
 	.end = tree_end,
+	.stopping = tree_stopping,
 	.dump = tree_dump,
 };
 
@@ -264,6 +275,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 		buf_fini(&m->payload);
 		free(m);
 	}
+	tree_clients_fini(w);
 	free(w->dropped);
 	free(w);
 }
@@ -313,6 +325,8 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		w->images[i] = rows_mem_image_new();
 	for (unsigned i = 0; i < TREE_CLIENTS; i++)
 		w->clients[i].from.client = i + 1;
+	w->adversaries = seed / 2 % 4 == 0 ? 0 : 4;
+	w->slots = seed / 7 % 3 == 0 ? 0 : 2;
 	tree_model_init(w);
 	tree_split_begin(w);
 	sim_cluster_run(&config, ret);
@@ -375,6 +389,8 @@ int main(int argc, char **argv)
 		{ 0, "mix", SIM_N_LOST_PAGES },
 		{ 0, "calm", SIM_N_LOST_PAGES },
 		{ 0, "snap", SIM_N_LOST_PAGES },
+		SIM_CLIENT_NEEDS,
+		{ 0, NULL, SIM_N_FOLLOWS },
 		{ 0, NULL, SIM_N },
 	};
 	static const struct sim_bug bugs[] = {
@@ -398,6 +414,7 @@ int main(int argc, char **argv)
 		{ .name = "look", .plant = PLANT_LOOK },
 		{ .name = "at", .plant = PLANT_AT },
 		{ .name = "page", .plant = PLANT_PAGE },
+		SIM_CLIENT_BUGS,
 	};
 	static const struct sim_program program = {
 		.name = "tests/sim/sim_tree",

@@ -5,7 +5,8 @@
  *
  *   sim_tree.c        a run, its end, invariants
  *   sim_tree_proc.c   processes; seams
- *   sim_tree_mail.c   requests with the retry rules of common/client/call.c
+ *   sim_tree_client.c clients as they are
+ *   sim_tree_mail.c   clients that are not so kind, and calls of shards
  *   sim_tree_model.c  the order in which commands are applied is the witness
  *   sim_tree_ops.c    what clients ask for, and what they may be told
  *   sim_tree_pages.c  READDIR and PARENT; what pages may show
@@ -20,6 +21,7 @@
 #include "storaged/ns_impl.h"
 #include "storaged/shard_impl.h"
 #include "tests/sim/sim_bytes.h"
+#include "tests/sim/sim_client.h"
 #include "tests/sim/sim_manager.h"
 #include "tests/sim/sim_names.h"
 #include "tests/sim/sim_plant.h"
@@ -113,7 +115,7 @@ struct op {
 	struct tree *w;
 	struct op *next;
 	unsigned client;
-	uint16_t tag;
+	uint16_t tag, shard;  /* shard 0: where the request says */
 	bool write, done, gave_up;
 	uint64_t began;
 	uint64_t lo;          /* a read: what it must have seen */
@@ -138,7 +140,7 @@ struct op {
 	uint64_t dir; /* DIR_SEGMENT: for which one */
 };
 
-struct client {
+struct user {
 	struct sender from;
 	unsigned busy;
 };
@@ -177,7 +179,13 @@ struct tree {
 	unsigned n_files, cap_files;
 	struct ver **vers;
 	unsigned n_vers, cap_vers;
-	struct client clients[TREE_CLIENTS];
+	struct user clients[TREE_CLIENTS];
+	unsigned adversaries; /* of them; the others are as they are */
+	unsigned slots;       /* that one of those has at once */
+	struct sim_clients *real; /* NULL: not made */
+	struct sender managers; /* tell shards of ... */
+	uint64_t n_sessions;  /* of those, when they are over */
+	struct tell *tells;
 	struct op *ops;
 	struct mail *mails;
 	unsigned open;        /* operations without an end */
@@ -233,6 +241,17 @@ bool proc_at_rest(const struct proc *p);
  * a lock there, as what was given up is on its way yet.
  */
 bool tree_check_whole(struct tree *w);
+
+/* --- sim_tree_client.c --- */
+void tree_clients_step(struct tree *w);
+void tree_clients_fini(struct tree *w);
+/* False: op's client is none of these. */
+bool tree_client_send(struct op *op);
+/* Is the client of a command a session of such? */
+bool tree_is_session(uint64_t client);
+/* Whose number that is. */
+struct op *tree_client_op(struct tree *w, uint64_t session, uint32_t slot,
+			  uint64_t seq);
 
 /* --- sim_tree_mail.c --- */
 /* payload is taken. The mail lives as long as the world. */
@@ -305,6 +324,10 @@ void tree_send(struct tree *w, unsigned client, uint16_t tag,
 /* Empties op's request for the next page, of ino; then on with it. */
 void tree_next_page(struct op *op, uint16_t tag, uint64_t ino);
 void tree_hop(struct op *op);
+/* It was, or may have been; or that is its answer. */
+void tree_gave_up(struct op *op);
+void tree_answered(struct op *op, uint32_t status, struct wire_bytes payload,
+		   struct wire_bytes body);
 /* The first state that a read may have seen. */
 unsigned tree_first_ver(const struct op *op);
 bool ver_shows(const struct ver *v, const char *key);

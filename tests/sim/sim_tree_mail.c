@@ -1,7 +1,10 @@
 /*
- * Requests: sent to where the leader should be, again after a while, with one
- * number for all tries; a number is used again only after a definite answer.
- * What is on its way arrives, even when nobody waits for it any more.
+ * Requests of clients that are harder on the shards than those of
+ * common/client/ (sim_tree_client.c), and of shards to each other: sent to where
+ * the leader should be, again after a while, with one number for all tries,
+ * though an earlier one may still be answered; a number is used again only after
+ * a definite answer. What is on its way arrives, even when nobody waits for it
+ * any more.
  */
 #include <stdlib.h>
 #include <string.h>

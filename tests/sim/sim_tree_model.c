@@ -9,6 +9,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "common/base/be.h"
 #include "tests/sim/sim_tree.h"
 
 /* --- states --- */
@@ -377,6 +378,8 @@ static struct op *op_of(struct tree *w, const struct ns_cmd *c)
 	wire_get_u32(&r, &slot);
 	wire_get_u64(&r, &seq);
 	seq &= ~RPC_SEQ_AGAIN;
+	if (tree_is_session(client))
+		return tree_client_op(w, client, slot, seq);
 	if (client == 0 || client > TREE_CLIENTS)
 		return NULL;
 	for (const struct mail *m = w->mails; m != NULL; m = m->next)
@@ -441,6 +444,17 @@ static void tree_effect(struct proc *p, uint64_t index,
 	op->index = index;
 }
 
+/* Refused, as the session of its client has ended: has it? */
+static void tree_refused(struct tree *w, const struct ns_cmd *c)
+{
+	uint64_t session = be64dec(c->payload);
+
+	if (!tree_is_session(session) ||
+	    !sim_session_is_over(w->real, session))
+		sim_fail(w->c, "session %llu lasts, %s says that it is over",
+			 (unsigned long long)session, rpc_info(c->tag)->name);
+}
+
 static void tree_first(struct proc *p, const struct raft_cmd *cmd,
 		       const struct ns_cmd *c, const struct ns_answer *a)
 {
@@ -454,6 +468,9 @@ static void tree_first(struct proc *p, const struct raft_cmd *cmd,
 	case RPC_STATUS_ELSEWHERE:
 		return;
 	case RPC_STATUS_BADMSG: /* a number that is over */
+		return;
+	case RPC_STATUS_SESSION:
+		tree_refused(p->w, c);
 		return;
 	default:
 		if (!a->repeated)

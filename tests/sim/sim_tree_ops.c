@@ -247,9 +247,11 @@ void tree_hop(struct op *op)
 {
 	struct buf b;
 
+	op->w->n_hops++;
+	if (tree_client_send(op))
+		return;
 	buf_init(&b, 0);
 	buf_add(&b, op->hop.request.data, op->hop.request.len);
-	op->w->n_hops++;
 	(void)mail_send(op->w, &op->w->clients[op->client].from, op->hop.shard,
 			op->hop.tag, &b,
 			sim_range(sim_of(op->w), 1, 8) * SIM_S, op, op_sent,
@@ -353,6 +355,27 @@ static void op_then(struct op *op, uint32_t status, struct wire_bytes payload)
 		tree_split_go(op->w, op->client, op->dir, payload);
 }
 
+void tree_gave_up(struct op *op)
+{
+	op->gave_up = true;
+	if (op->tag == RPC_TAG_root_create)
+		op->w->asked_root = false;
+	op->w->n_unknown++;
+	op_close(op);
+}
+
+void tree_answered(struct op *op, uint32_t status, struct wire_bytes payload,
+		   struct wire_bytes body)
+{
+	sim_trace(sim_of(op->w), "done client=%u %s status=%s", op->client,
+		  rpc_info(op->tag)->name, rpc_status_name(status));
+	if (op_page(op, status, payload))
+		return;
+	op_see(op, status, payload, body);
+	op_then(op, status, payload);
+}
+
+/* What came by mail: here the client follows. */
 static void op_sent(void *arg, uint32_t status, struct wire_bytes payload,
 		    struct wire_bytes body)
 {
@@ -360,12 +383,8 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload,
 	struct buf joined;
 	int rv;
 
-	if (status == RPC_STATUS_UNAVAILABLE) { /* gave up */
-		op->gave_up = true;
-		if (op->tag == RPC_TAG_root_create)
-			op->w->asked_root = false;
-		op->w->n_unknown++;
-		op_close(op);
+	if (status == RPC_STATUS_UNAVAILABLE) {
+		tree_gave_up(op);
 		return;
 	}
 	buf_init(&joined, 0);
@@ -374,17 +393,10 @@ static void op_sent(void *arg, uint32_t status, struct wire_bytes payload,
 		sim_fail(op->w->c, "%s leads nowhere", rpc_info(op->tag)->name);
 	if (joined.len > 0)
 		payload = wire_bytes(joined.data, joined.len);
-	if (rv > 0) {
+	if (rv > 0)
 		tree_hop(op);
-	} else {
-		sim_trace(sim_of(op->w), "done client=%u %s status=%s",
-			  op->client, rpc_info(op->tag)->name,
-			  rpc_status_name(status));
-		if (!op_page(op, status, payload)) {
-			op_see(op, status, payload, body);
-			op_then(op, status, payload);
-		}
-	}
+	else
+		tree_answered(op, status, payload, body);
 	buf_fini(&joined);
 }
 
@@ -398,7 +410,7 @@ void tree_send(struct tree *w, unsigned client, uint16_t tag,
 	if (payload->err != 0)
 		abort();
 	*op = (struct op){ .w = w, .next = w->ops, .client = client,
-			   .tag = tag, .lo = tree_floor(w),
+			   .tag = tag, .shard = shard, .lo = tree_floor(w),
 			   .began = sim_now(sim_of(w)),
 			   .write = rpc_info(tag)->kind == 'W' };
 	buf_init(&op->request, 0);
@@ -605,6 +617,8 @@ void tree_last(struct tree *w, bool write)
 
 	if (write) {
 		tree_gen_put(w, 0, "last", wire_bytes(NULL, 0));
+		tree_gen_put(w, TREE_CLIENTS - 1, "last2",
+			     wire_bytes(NULL, 0));
 		return;
 	}
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -614,5 +628,6 @@ void tree_last(struct tree *w, bool write)
 	SEND(w, 0, list, &q);
 	q.max = 9;
 	SEND(w, 0, list, &q);
+	SEND(w, TREE_CLIENTS - 1, list, &q);
 	tree_readdirs(w);
 }

@@ -395,6 +395,7 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	(void)c;
 	procs[node] = NULL;
 	mail_calls_lost(p);
+	sim_clients_died(p->w->real, node);
 	sim_store_close(&p->store, crash);
 	free(p);
 }
@@ -410,6 +411,7 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 	applying = NULL;
 	entry = NULL;
 	mail_calls_lost(p);
+	sim_clients_died(p->w->real, node);
 	for (struct mail *m = p->w->mails; m != NULL; m = m->next)
 		if (m->from == &p->from)
 			mail_cancel(m);
