@@ -8,17 +8,10 @@ noinst_LIBRARIES += %D%/libhttp.a
 	%D%/http_reply.c \
 	%D%/http_server.c
 
-check_PROGRAMS += tests/unit/test_http_head tests/unit/test_http_server \
-	tests/fuzz/fuzz_http_head
+check_PROGRAMS += tests/unit/test_http_head tests/unit/test_http_server
 tests_unit_test_http_head_SOURCES = tests/unit/test_http_head.c
 tests_unit_test_http_head_LDADD = $(LIB_HTTP) $(CMOCKA_LIBS)
 tests_unit_test_http_server_SOURCES = tests/unit/test_http_server.c
 tests_unit_test_http_server_LDADD = tests/lib/libfault.a $(LIB_HTTP) \
 	$(CMOCKA_LIBS)
-tests_fuzz_fuzz_http_head_SOURCES = tests/fuzz/fuzz_http_head.c \
-	tests/fuzz/standalone.c
-tests_fuzz_fuzz_http_head_LDADD = $(LIB_HTTP)
-TESTS += tests/unit/test_http_head tests/unit/test_http_server \
-	tests/fuzz/http_head.sh
-EXTRA_DIST += tests/fuzz/http_head.sh
-EXTRA_DIST += tests/fuzz/corpus/http_head
+TESTS += tests/unit/test_http_head tests/unit/test_http_server

@@ -6,13 +6,11 @@ noinst_LIBRARIES += %D%/libwire.a
 	%D%/status.c %D%/status.h \
 	%D%/wire.c %D%/wire.h
 
-check_PROGRAMS += tests/unit/test_wire tests/fuzz/fuzz_wire
+check_PROGRAMS += tests/unit/test_wire
 tests_unit_test_wire_SOURCES = tests/unit/test_wire.c \
 	tests/unit/protocol_table.c tests/unit/protocol_table.h
 tests_unit_test_wire_LDADD = $(LIB_WIRE) $(CMOCKA_LIBS)
-tests_fuzz_fuzz_wire_SOURCES = tests/fuzz/fuzz_wire.c
-tests_fuzz_fuzz_wire_LDADD = $(LIB_WIRE)
-TESTS += tests/unit/test_wire tests/fuzz/fuzz_wire
+TESTS += tests/unit/test_wire
 
 # Renews the generated part of docs/PROTOCOL.md; test_wire compares it.
 noinst_PROGRAMS += tests/unit/gen_protocol

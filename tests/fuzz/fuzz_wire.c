@@ -1,11 +1,9 @@
 /*
- * Fuzz target: the first byte picks a request of the table, the rest is its
- * payload. What decodes must pass through encode and decode unchanged.
- * Built with -fsanitize=fuzzer -DFUZZ_ENGINE it is a libFuzzer target;
- * otherwise it runs the files named, or a fixed number of random inputs.
+ * Fuzz target: the first byte picks a message of the table (its tag, or 0x80
+ * on for replies, in their order), the rest is its payload. What decodes must
+ * pass through encode and decode unchanged.
  */
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,37 +60,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	buf_fini(&b);
 	return 0;
 }
-
-#ifndef FUZZ_ENGINE
-static void run_file(const char *path)
-{
-	static uint8_t in[1 << 20];
-	FILE *f = fopen(path, "re");
-
-	if (f == NULL)
-		return;
-	LLVMFuzzerTestOneInput(in, fread(in, 1, sizeof(in), f));
-	fclose(f);
-}
-
-int main(int argc, char **argv)
-{
-	uint8_t in[512];
-
-	for (int i = 1; i < argc; i++)
-		run_file(argv[i]);
-	if (argc > 1)
-		return 0;
-	srandom(1);
-	for (unsigned i = 0; i < 200000; i++) {
-		size_t n = 1 + (size_t)random() % (sizeof(in) - 1);
-
-		for (size_t k = 0; k < n; k++)
-			in[k] = random() % 3 ? 0 : (uint8_t)random();
-		in[0] = (uint8_t)i;
-		LLVMFuzzerTestOneInput(in, n);
-	}
-	printf("1..1\nok 1 - 200000 random payloads\n");
-	return 0;
-}
-#endif

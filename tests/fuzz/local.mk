@@ -5,6 +5,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz_conf \
 	%D%/fuzz_escape \
 	%D%/fuzz_frame \
+	%D%/fuzz_http_head \
 	%D%/fuzz_mgr \
 	%D%/fuzz_mount_options \
 	%D%/fuzz_ns \
@@ -19,7 +20,8 @@ FUZZ_TARGETS = \
 	%D%/fuzz_s3_uri \
 	%D%/fuzz_s3_xml \
 	%D%/fuzz_seg \
-	%D%/fuzz_super
+	%D%/fuzz_super \
+	%D%/fuzz_wire
 check_PROGRAMS += $(FUZZ_TARGETS)
 TESTS += $(FUZZ_TARGETS)
 EXTRA_DIST += %D%/corpus
@@ -33,6 +35,8 @@ FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_escape_LDADD = $(LIB_FUSE)
 %C%_fuzz_frame_SOURCES = %D%/fuzz_frame.c $(FUZZ_DRIVER)
 %C%_fuzz_frame_LDADD = $(LIB_WIRE)
+%C%_fuzz_http_head_SOURCES = %D%/fuzz_http_head.c $(FUZZ_DRIVER)
+%C%_fuzz_http_head_LDADD = $(LIB_HTTP)
 %C%_fuzz_mgr_SOURCES = %D%/fuzz_mgr.c $(FUZZ_DRIVER)
 %C%_fuzz_mgr_LDADD = tests/lib/libcrash.a $(LIB_MANAGERD)
 %C%_fuzz_mount_options_SOURCES = %D%/fuzz_mount_options.c $(FUZZ_DRIVER)
@@ -64,8 +68,10 @@ FUZZ_DRIVER = %D%/fuzz.h %D%/standalone.c
 %C%_fuzz_seg_LDADD = $(LIB_CRASH)
 %C%_fuzz_super_SOURCES = %D%/fuzz_super.c $(FUZZ_DRIVER)
 %C%_fuzz_super_LDADD = $(LIB_CRASH)
+%C%_fuzz_wire_SOURCES = %D%/fuzz_wire.c $(FUZZ_DRIVER)
+%C%_fuzz_wire_LDADD = $(LIB_WIRE)
 
-# All targets, for tests/fuzz/run.sh; two are built beside their module.
+# for tests/fuzz/run.sh
 list-fuzz:
-	@echo $(FUZZ_TARGETS) tests/fuzz/fuzz_http_head tests/fuzz/fuzz_wire
+	@echo $(FUZZ_TARGETS)
 .PHONY: list-fuzz

@@ -1,9 +1,10 @@
 /*
  * Runs a fuzz target without an engine, as an ordinary test: every file of its
  * corpus (the folders named, else tests/fuzz/corpus/NAME for fuzz_NAME), then
- * mutations of them. SEED and FUZZ_ROUNDS in the environment change the run;
- * mutations end after FUZZ_SECONDS. The n-th input of a seed is always the
- * same one; what stops the program is left in the file fuzz_NAME.crash.
+ * mutations of them, and some random bytes. SEED and FUZZ_ROUNDS in the
+ * environment change the run; it ends after FUZZ_SECONDS. The n-th input of a
+ * seed is always the same one; what stops the program is left in the file
+ * fuzz_NAME.crash.
  */
 #ifndef FUZZ_ENGINE
 #include <dirent.h>
@@ -18,7 +19,7 @@
 
 #define INPUT_MAX (1u << 17)
 #define FILES_MAX 1024
-#define ROUNDS 20000
+#define ROUNDS 100000
 #define SECONDS 1
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -167,6 +168,17 @@ static size_t cross(uint8_t *data, size_t size, const struct input *other)
 	return at + n;
 }
 
+/* Made of nothing; two of three bytes are 0, so that lengths are small. */
+static size_t fresh(uint8_t *data)
+{
+	size_t size = 1 + next(512);
+
+	data[0] = (uint8_t)next(256);
+	for (size_t i = 1; i < size; i++)
+		data[i] = next(3) == 0 ? (uint8_t)next(256) : 0;
+	return size;
+}
+
 static unsigned run_mutations(unsigned rounds, time_t seconds)
 {
 	static uint8_t data[INPUT_MAX];
@@ -177,6 +189,10 @@ static unsigned run_mutations(unsigned rounds, time_t seconds)
 		const struct input *in = &inputs[i % n_inputs];
 		size_t size = in->size;
 
+		if (next(8) == 0) {
+			run_one(data, fresh(data));
+			continue;
+		}
 		memcpy(data, in->data, size);
 		if (next(8) == 0)
 			size = cross(data, size, &inputs[next(n_inputs)]);
