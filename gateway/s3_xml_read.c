@@ -416,9 +416,13 @@ static int s3_location_field(void *doc, const char *record, const char *name,
 	if (record[0] != '\0' || strcmp(name, "LocationConstraint") != 0)
 		return 0;
 	text = s3_unquote(text);
-	if (text.len >= d->size || memchr(text.p, 0, text.len) != NULL)
+	if (text.len >= d->size)
 		return -EINVAL;
-	memcpy(d->out, text.p, text.len);
+	if (text.len > 0) { /* an empty one may be NULL */
+		if (memchr(text.p, 0, text.len) != NULL)
+			return -EINVAL;
+		memcpy(d->out, text.p, text.len);
+	}
 	d->out[text.len] = '\0';
 	return 0;
 }

@@ -4,7 +4,7 @@ export LEO_BUILD="$top/$build"
 export top_srcdir="$top" top_builddir="$top/$build"
 export PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1
-export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:abort_on_error=1
 # Reports go to the logs of the programs, where tests/lib/leo.py looks for them.
 export TSAN_OPTIONS="exitcode=66:second_deadlock_stack=1:suppressions=$top/tests/tsan.supp"
 case $build in

@@ -410,6 +410,9 @@ static void test_xml_complete(void **state)
 	static const char located[] =
 		"<CreateBucketConfiguration><LocationConstraint>eu"
 		"</LocationConstraint></CreateBucketConfiguration>";
+	static const char nowhere[] =
+		"<CreateBucketConfiguration><LocationConstraint>"
+		"</LocationConstraint></CreateBucketConfiguration>";
 	struct s3_xml_complete c;
 	char location[8];
 
@@ -428,6 +431,9 @@ static void test_xml_complete(void **state)
 	assert_int_equal(s3_xml_read_location(located, strlen(located),
 					      location, sizeof(location)), 0);
 	assert_string_equal(location, "eu");
+	assert_int_equal(s3_xml_read_location(nowhere, strlen(nowhere),
+					      location, sizeof(location)), 0);
+	assert_string_equal(location, "");
 	assert_int_equal(s3_xml_read_location("<CreateBucketConfiguration/>",
 					      28, location, sizeof(location)),
 			 0);
