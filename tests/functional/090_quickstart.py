@@ -25,6 +25,15 @@ def environment():
     return out
 
 
+def is_gone(pid):
+    """What ended and was not waited for has no locks and no mounts."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def life(data):
     s3_port, admin_port = free_port(), free_port()
     ports = ["--s3-port", s3_port, "--admin-port", admin_port, "--data", data]
@@ -40,14 +49,18 @@ def life(data):
         start = time.monotonic()
         quickstart(*ports)
         assert time.monotonic() - start < 10 * SLOW, "the second run takes seconds"
-        for pid in env["LEOFS_PIDS"].split():
-            os.kill(int(pid), signal.SIGKILL)
+        pids = [int(pid) for pid in env["LEOFS_PIDS"].split()]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_for("their end", lambda: all(is_gone(pid) for pid in pids))
+        fsck_of(data)
         quickstart(*ports)
         assert "running" in quickstart("--status").stdout
     finally:
         quickstart("--stop")
     eq(quickstart("--status", check=False).returncode, 1, "stopped")
     assert not any(f" {RUN}/mnt " in line for line in open("/proc/self/mountinfo"))
+    fsck_of(data)
 
 
 def port_in_use(data):
@@ -87,6 +100,7 @@ def late_failure(data):
         assert not any(f" {RUN}/mnt " in line for line in open("/proc/self/mountinfo"))
     finally:
         quickstart("--stop")
+    fsck_of(data)
 
 
 def full_disk(base):

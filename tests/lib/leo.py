@@ -118,7 +118,7 @@ class Tap:
         for what, why in _left_out.items():
             self.skip(what, why)
         for server in _servers:
-            self.run("fsck", server.fsck)
+            self.run("fsck", server.end)
         self.run("no reports of sanitizers", no_reports)
         print(f"1..{self.n}", flush=True)
         sys.exit(1 if self.failed else 0)
@@ -221,6 +221,17 @@ def renameat2(old, new, flags):
         raise OSError(err, os.strerror(err), old)
 
 
+def result_of_fsck(p):
+    if p.returncode != 0:
+        raise AssertionError(f"fsck: exit {p.returncode}\n{p.stdout[-3000:]}{p.stderr[-2000:]}")
+    return p.stdout
+
+
+def fsck_of(data, read=True):
+    """leofs fsck of a data directory that nobody uses; what it printed."""
+    return result_of_fsck(run(LEOFS, "fsck", "--data", data, *(["--read"] if read else []), check=False))
+
+
 class Process:
     """A child with a log file; killed at exit."""
 
@@ -264,19 +275,20 @@ class Process:
 class Server:
     """A store: `leofs server`, or the three daemons (shape="daemons")."""
 
-    def __init__(self, loops=None, shape="server", base=None, extra=(), env=None, start=True, spread=SPREAD):
-        """spread: names in a shard from which on its directories go elsewhere."""
+    def __init__(self, loops=None, shape="server", base=None, extra=(), env=None, start=True, spread=SPREAD, split=SPLIT):
+        """spread: names in a shard from which on its directories go elsewhere; split: dir_split_names."""
         self.base = base or tmpdir()
         self.data = os.path.join(self.base, "data")
         self.shape = shape
         self.loops = loops or LOOPS
-        self.spread = spread
+        self.spread, self.split = spread, split
         self.extra = list(extra)
         self.env_ = env  # of the processes; None: ours
         self.port = free_port()
         self.admin_port = free_port()
         self.procs = []
         self.fsck_wanted = True  # whenever it ends; False: it is damaged
+        self.checked = False  # since it ended
         _servers.append(self)
         if start:
             self.start()
@@ -298,12 +310,12 @@ class Server:
                 "admin": f"127.0.0.1:{self.admin_port}",
             },
             "leo-storaged": {
-                "data": os.path.join(self.data, "storage"),
-                "rpc": f"unix:{self.data}/storage.sock",
+                "data": os.path.join(self.data, "store"),  # where leofs fsck looks
+                "rpc": f"unix:{self.data}/store.sock",
                 "manager": manager,
                 "loops": self.loops,
                 "spread_names": self.spread or 1000000,
-                "dir_split_names": SPLIT or 1000000,
+                "dir_split_names": self.split or 1000000,
             },
             "leo-gateway": {
                 "listen": f"127.0.0.1:{self.port}",
@@ -321,6 +333,7 @@ class Server:
 
     def start(self, wait=True):
         self.procs = []
+        self.checked = False
         if self.shape == "daemons":
             self._start_daemons()
         else:
@@ -330,8 +343,8 @@ class Server:
             cmd += ["--loops", self.loops]
             if self.spread:
                 cmd += ["--spread-names", str(self.spread)]
-            if SPLIT:
-                cmd += ["--set", f"dir_split_names={SPLIT}"]
+            if self.split:
+                cmd += ["--set", f"dir_split_names={self.split}"]
             self._spawn("server", cmd + self.extra)
         if wait:
             self.wait_ready()
@@ -372,21 +385,31 @@ class Server:
         return p.name
 
     def stop(self):
+        """Checked while it lives, and what it leaves; seconds that the end took."""
         self.fsck()
-        return max(p.stop() for p in reversed(self.procs))
+        took = max(p.stop() for p in reversed(self.procs))
+        self.fsck(read=False)
+        return took
 
-    def fsck(self):
-        """Recounts everything, on the living server or what a dead one left."""
-        if not self.fsck_wanted:
+    def fsck(self, read=True):
+        """Recounts everything, on the living server or what a dead one left, where
+        names that span shards are compared, too. read: bytes, with their hashes."""
+        if not self.fsck_wanted or self.checked:
             return
+        alive = [p.alive() for p in self.procs]
+        if any(alive):
+            assert all(alive), f"ended: {[p.name for p in self.procs if not p.alive()]}"
+            result_of_fsck(self.adm("fsck", "--read", check=False))
+        elif os.path.isdir(os.path.join(self.data, "manager")):
+            fsck_of(self.data, read)
+            self.checked = True
+
+    def end(self):
+        """At the end of a test: whatever it is, it is stopped and checked."""
         if self.procs and all(p.alive() for p in self.procs):
-            p = self.adm("fsck", "--read", check=False)
-        elif self.shape == "server" and os.path.isdir(os.path.join(self.data, "manager")):
-            p = run(LEOFS, "fsck", "--data", self.data, "--read", check=False)
+            self.stop()
         else:
-            return
-        if p.returncode != 0:
-            raise AssertionError(f"fsck: exit {p.returncode}\n{p.stdout[-3000:]}{p.stderr[-2000:]}")
+            self.fsck()
 
     def restart(self):
         self.kill()
