@@ -401,6 +401,8 @@ int main(int argc, char **argv)
 	if (s.is_fsck && access(s.manager_dir, F_OK) != 0)
 		fatal("there is no store in %s", s.dir);
 	rv = daemon_lock_dir(s.dir, &e);
+	if (rv == 0) /* leo-storaged may have it while no manager runs */
+		rv = daemon_lock_dir(s.store_dir, &e);
 	if (rv == 0)
 		rv = daemon_pid_write(s.pid_file, &e);
 	if (rv != 0)

@@ -71,6 +71,22 @@ def reads_without_leases():
     assert p.returncode == 2 and "reads" in p.stderr, p.stderr
 
 
+def no_two_on_one_store():
+    """One that leo-storaged has is not opened beside it, whoever else is gone."""
+    server = Server(shape="daemons")
+    p = run(LEOFS, "fsck", "--data", server.data, check=False)
+    eq(p.returncode, 2, "exit beside the manager")
+    managers = [p for p in server.procs if p.name == "leo-managerd"]
+    managers[0].kill()
+    for what in ("fsck", "server"):
+        p = run(LEOFS, what, "--data", server.data, check=False)
+        eq(p.returncode, 2 if what == "fsck" else 1, f"exit of leofs {what}")
+        assert f"{server.data}/store is in use by another server" in p.stderr, p.stderr
+    server.kill()
+    server.start()
+    server.stop()
+
+
 def clear_refusals():
     server = Server()
     p = run(LEOFS, "server", "--data", server.data, check=False)
@@ -151,7 +167,14 @@ def admin_commands():
 
 def main():
     t = Tap()
-    for fn in (help_and_version, configuration, reads_without_leases, clear_refusals, admin_commands):
+    for fn in (
+        help_and_version,
+        configuration,
+        reads_without_leases,
+        no_two_on_one_store,
+        clear_refusals,
+        admin_commands,
+    ):
         t.run(fn.__name__.replace("_", " "), fn)
     t.end()
 
