@@ -77,6 +77,25 @@ def main():
         eq(code_of(s3.get_object, Bucket="pyt", Key="cond", IfMatch=tag), "PreconditionFailed", "read")
         now = s3.head_object(Bucket="pyt", Key="cond")["ETag"]
         eq(code_of(s3.get_object, Bucket="pyt", Key="cond", IfNoneMatch=now), "304", "not modified")
+        source = {"Bucket": "pyt", "Key": "cond"}
+        s3.copy_object(Bucket="pyt", Key="copy", CopySource=source, CopySourceIfMatch=now)
+        eq(code_of(s3.copy_object, Bucket="pyt", Key="copy", CopySource=source, CopySourceIfMatch=tag), "PreconditionFailed", "source")
+        eq(code_of(s3.copy_object, Bucket="pyt", Key="copy", CopySource=source, CopySourceIfNoneMatch=now), "PreconditionFailed", "source")
+        for want, etag in (("PreconditionFailed", tag), ("none", now)):
+            up = s3.create_multipart_upload(Bucket="pyt", Key="copy")["UploadId"]
+            r = s3.upload_part(Bucket="pyt", Key="copy", UploadId=up, PartNumber=1, Body=b"part")
+            got = code_of(s3.complete_multipart_upload, Bucket="pyt", Key="copy", UploadId=up, IfMatch=etag,
+                          MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": r["ETag"]}]})
+            eq(got, want, "Complete")
+            if got != "none":
+                s3.abort_multipart_upload(Bucket="pyt", Key="copy", UploadId=up)
+        known = s3.meta.service_model.operation_model("DeleteObject").input_shape.members
+        if "IfMatch" in known:
+            eq(code_of(s3.delete_object, Bucket="pyt", Key="copy", IfMatch=now), "PreconditionFailed", "DELETE")
+            s3.delete_object(Bucket="pyt", Key="copy", IfMatch=s3.head_object(Bucket="pyt", Key="copy")["ETag"])
+            eq(code_of(s3.head_object, Bucket="pyt", Key="copy"), "404", "deleted")
+        else:
+            print("# this boto3 has no conditions on DELETE")
 
     def multipart():
         path = os.path.join(d, "mp")
