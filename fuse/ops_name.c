@@ -58,6 +58,15 @@ static void lookup_on_reply(void *arg, const struct rpc_reply *reply)
 		fop_reply_err(op, -ENAMETOOLONG);
 		return;
 	}
+	/*
+	 * The directory is gone. Its name may lead to another one: ESTALE, and
+	 * the kernel looks that up again. Ours was emptied before it went.
+	 */
+	if (reply->status == RPC_STATUS_STALE && op->f->removed) {
+		op->call = NULL;
+		fop_reply_err(op, -ENOENT);
+		return;
+	}
 	if (!FOP_REPLY(op, reply, lookup_rsp, &rsp))
 		return;
 	if (op->name->if_hidden && !rsp.shadowed) {

@@ -45,6 +45,9 @@ int ns_do_lookup(struct ns_ctx *x, const struct rpc_lookup *m)
 	if (rv == RPC_STATUS_ELSEWHERE)
 		return rv;
 	rv2 = ns_dir_get(x, dir, &ip); /* even if: one load for both */
+	/* its own name may lead to another one by now: to be looked up again */
+	if (rv2 == RPC_STATUS_NOENT && dir == m->dir)
+		rv2 = RPC_STATUS_STALE;
 	if (rv != 0 || rv2 != 0)
 		return rv2 != 0 ? rv2 : rv;
 	rv = ns_pair_pick(x, &p, m->how, &d, &row_name);

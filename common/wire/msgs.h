@@ -82,6 +82,7 @@ enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
 #define RPC_STORE_BEAT_RSP(F) F(u64, epoch)
 
 /* --- namespace: attributes and names (mount) --- */
+/* STALE when dir is no directory any more */
 #define RPC_LOOKUP_REQ(F) F(u64, dir) F(str, name) F(u8, how) RPC_WALK(F)
 /* kind: the row found, RPC_NAME_FILE or _DIR; shadowed: a file row is hidden by it */
 #define RPC_LOOKUP_RSP(F) F(attr, attr) F(u8, kind) F(u8, shadowed)

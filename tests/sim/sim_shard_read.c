@@ -117,7 +117,7 @@ static bool see_lookup(const struct model *m, const struct ver *v,
 	if (s->lookup.dir != m->root) {
 		dir = ver_ino(v, s->lookup.dir);
 		if (dir == NULL)
-			return s->status == RPC_STATUS_NOENT;
+			return s->status == RPC_STATUS_STALE;
 	}
 	n = snprintf(key, sizeof key, "%s%.*s/", dir ? dir->key : "",
 		     (int)s->lookup.name.len,

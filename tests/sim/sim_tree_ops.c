@@ -105,7 +105,7 @@ static bool lookup_fits(const struct tree *w, const struct ver *v,
 	if (q->dir != w->root) {
 		dir = ver_dir(v, q->dir);
 		if (dir == NULL)
-			return status == RPC_STATUS_NOENT;
+			return status == RPC_STATUS_STALE;
 	}
 	n = snprintf(key, sizeof key, "%s%.*s/", dir ? dir->key : "",
 		     (int)q->name.len, (const char *)q->name.p);

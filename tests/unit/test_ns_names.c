@@ -145,6 +145,8 @@ static void test_implicit_dirs_come_and_go(void **state)
 	DEL("x/y/z");
 	assert_int_equal(nsh_lookup(f->h, f->root, "x", 0, &a),
 			 RPC_STATUS_NOENT);
+	/* what had that name is gone, another one may have it soon */
+	assert_int_equal(nsh_lookup(f->h, d, "y", 0, &a), RPC_STATUS_STALE);
 	assert_int_equal(nsh_delete(f->h, f->root, "x/y/z"), RPC_STATUS_NOENT);
 	assert_string_equal(list(f, "", "", 9), "");
 
