@@ -383,7 +383,7 @@ const struct adm_command adm_commands[] = {
 	{ "dump-ring", "", 0, 0, adm_dump_ring, "epoch, checksum and shards" },
 	{ "du", "[BUCKET]", 0, 1, adm_du,
 	  "bytes, files and directories; of stores: bytes in use and not" },
-	{ "compact-start", "[STORE [all | N]] [--wait]", 0, 2,
+	{ "compact-start", "[STORE [all | N [PROCS]]] [--wait]", 0, 3,
 	  adm_compact_start, "give back the space of what was deleted" },
 	{ "compact-suspend", "[STORE]", 0, 1, adm_compact_suspend, "hold it" },
 	{ "compact-resume", "[STORE]", 0, 1, adm_compact_resume,

@@ -210,24 +210,40 @@ static int compact_wait(struct adm *a, json_t *answer)
 	return rv;
 }
 
-int adm_compact_start(struct adm *a)
+/* A number from 1 on; 0: it is none. */
+static uint32_t compact_number(const char *text)
 {
-	json_t *body = json_object(), *answer;
-	const char *text = a->argc > 1 ? a->argv[1] : "all";
 	char *end;
 	long n;
 
-	if (strcmp(text, "all") != 0) {
-		errno = 0;
-		n = strtol(text, &end, 10);
-		if (*end != '\0' || n < 1 || n > UINT32_MAX || errno != 0) {
-			fprintf(stderr, "leofs-adm: \"all\" or a number of "
-					"segments, not \"%s\"\n", text);
-			json_decref(body);
-			return 2;
-		}
-		json_object_set_new(body, "segments", json_integer(n));
+	errno = 0;
+	n = strtol(text, &end, 10);
+	return *end != '\0' || n < 1 || n > UINT32_MAX || errno != 0
+		       ? 0
+		       : (uint32_t)n;
+}
+
+int adm_compact_start(struct adm *a)
+{
+	const char *text = a->argc > 1 ? a->argv[1] : "all";
+	bool all = strcmp(text, "all") == 0;
+	json_t *body, *answer;
+
+	if (!all && compact_number(text) == 0) {
+		fprintf(stderr, "leofs-adm: \"all\" or a number of segments, "
+				"not \"%s\"\n", text);
+		return 2;
 	}
+	/* of the original; here one segment after the other is cleaned */
+	if (a->argc > 2 && compact_number(a->argv[2]) == 0) {
+		fprintf(stderr, "leofs-adm: a number of processes, "
+				"not \"%s\"\n", a->argv[2]);
+		return 2;
+	}
+	body = json_object();
+	if (!all)
+		json_object_set_new(body, "segments",
+				    json_integer(compact_number(text)));
 	answer = compact_post(a, "/v1/compaction/start", body);
 	return a->wait ? compact_wait(a, answer)
 		       : compact_result(a, answer, NULL);

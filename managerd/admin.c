@@ -71,6 +71,7 @@ void admin_status(struct admin_req *r, uint32_t status)
 		{ RPC_STATUS_INVAL, 400 },	 { RPC_STATUS_NOT_LEADER, 503 },
 		{ RPC_STATUS_UNAVAILABLE, 503 }, { RPC_STATUS_TIMEDOUT, 503 },
 		{ RPC_STATUS_BUSY, 503 },	 { RPC_STATUS_NOSPC, 507 },
+		{ RPC_STATUS_SUSPENDED, 409 },
 	};
 	unsigned http = 500;
 

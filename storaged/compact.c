@@ -410,14 +410,16 @@ void compact_start_watching(struct compact *c)
 
 /* --- commands --- */
 
-void compact_start(struct compact *c, uint64_t max)
+int compact_start(struct compact *c, uint64_t max)
 {
-	compact_resume(c);
+	if (c->suspended)
+		return -EBUSY;
 	if (c->running && c->why == COMPACT_COMMAND)
-		return;
+		return 0;
 	c->asked = max;
 	if (!c->running)
 		compact_begin_asked(c);
+	return 0;
 }
 
 void compact_suspend(struct compact *c)

@@ -107,9 +107,10 @@ void compact_free(struct compact *c);
 
 /*
  * A run for a command over at most max segments; behind one that began by
- * itself, none beside another command's. Suspended: goes on.
+ * itself, none beside another command's. 0, or -EBUSY: suspended. Whoever did
+ * that has to resume it, so that no clock's command does it for him.
  */
-void compact_start(struct compact *c, uint64_t max);
+int compact_start(struct compact *c, uint64_t max);
 void compact_suspend(struct compact *c);
 /* Goes on; nothing to do where it is not suspended. */
 void compact_resume(struct compact *c);

@@ -100,14 +100,26 @@ void store_heads(struct store *s, struct wire_vec *v)
 	}
 }
 
-static void compact_act(struct compact *c, const struct rpc_store_compact *m)
+/* RPC_STATUS_*: what became of it. */
+static uint32_t compact_act(struct compact *c,
+			    const struct rpc_store_compact *m)
 {
-	if (m->action == RPC_COMPACT_START)
-		compact_start(c, m->max > 0 ? m->max : UINT64_MAX);
-	else if (m->action == RPC_COMPACT_SUSPEND)
+	switch (m->action) {
+	case RPC_COMPACT_LOOK:
+		return RPC_STATUS_OK;
+	case RPC_COMPACT_START:
+		return compact_start(c, m->max > 0 ? m->max : UINT64_MAX) == 0 ?
+			       RPC_STATUS_OK :
+			       RPC_STATUS_SUSPENDED;
+	case RPC_COMPACT_SUSPEND:
 		compact_suspend(c);
-	else if (m->action == RPC_COMPACT_RESUME)
+		return RPC_STATUS_OK;
+	case RPC_COMPACT_RESUME:
 		compact_resume(c);
+		return RPC_STATUS_OK;
+	default:
+		return RPC_STATUS_INVAL;
+	}
 }
 
 void store_compact_rpc(void *arg, struct rpc_req *req)
@@ -118,20 +130,22 @@ void store_compact_rpc(void *arg, struct rpc_req *req)
 	struct compact_info info;
 	struct wire_vec v;
 	struct buf payload;
-	int rv = rpc_store_compact_decode(&m, req->payload, req->payload_len);
+	uint32_t status;
 
-	if (rv == 0 && m.action > RPC_COMPACT_RESUME)
-		rv = -EINVAL;
-	if (rv == 0 && !s->loops[0].serving) {
+	if (rpc_store_compact_decode(&m, req->payload, req->payload_len) != 0) {
+		rpc_reply_error(req, RPC_STATUS_BADMSG, 0, NULL);
+		return;
+	}
+	if (!s->loops[0].serving) {
 		rpc_reply_error(req, RPC_STATUS_UNAVAILABLE, 0,
 				"the store is starting");
 		return;
 	}
-	if (rv != 0) {
-		rpc_reply_error(req, rpc_status_from_errno(rv), 0, NULL);
+	status = compact_act(s->compact, &m);
+	if (status != RPC_STATUS_OK) {
+		rpc_reply_error(req, status, 0, NULL);
 		return;
 	}
-	compact_act(s->compact, &m);
 	compact_get_info(s->compact, &info);
 	wire_vec_init(&v);
 	store_heads(s, &v);

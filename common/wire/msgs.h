@@ -389,10 +389,11 @@ enum { RPC_TXN_ABORTED = 0, RPC_TXN_PENDING = 1, RPC_TXN_COMMITTED = 2 };
 /* --- a store --- */
 /*
  * Does what action says, and tells how compaction stands (storaged/compact.h).
- * max: segments that START takes; 0 = all. status: how the last run ended.
- * started, ended: of the last run, ns since 1970, or 0. targets, pending,
- * ongoing, out, kept: segments of it. copied, freed: bytes since the store
- * started. heads: (str name, u64 segments, u64 bytes on the disk, u64 alive).
+ * max: segments that START takes; 0 = all. START of one that is suspended is
+ * refused with SUSPENDED. status: how the last run ended. started, ended: of
+ * the last run, ns since 1970, or 0. targets, pending, ongoing, out, kept:
+ * segments of it. copied, freed: bytes since the store started. heads: (str
+ * name, u64 segments, u64 bytes on the disk, u64 alive).
  */
 #define RPC_STORE_COMPACT_REQ(F) F(u8, action) F(u32, max)
 enum {

@@ -53,6 +53,8 @@
 	X(75, ELSEWHERE, EAGAIN, "another shard goes on from here") \
 	X(76, LOCKED, EAGAIN, "a transaction holds what is needed") \
 	X(77, FAR, EAGAIN, "rows of other shards are needed") \
+	X(78, SUSPENDED, EAGAIN, \
+	  "compaction is suspended, compact-resume goes on with it") \
 	X(96, NO_BUCKET, ENOENT, "no such bucket") \
 	X(97, BUCKET_EXISTS, EEXIST, "bucket belongs to someone else") \
 	X(98, BUCKET_OWNED, EEXIST, "bucket is yours already") \

@@ -86,7 +86,9 @@ def no_run_yet(server, facts):
         assert label in text, text
     eq(server.adm("compact-start", "xyz", check=False).returncode, 1, "no such store")
     eq(server.adm("compact-start", "all", "0", check=False).returncode, 2, "usage")
-    eq(server.adm("compact-start", s["host"], "all", "3", check=False).returncode, 2, "usage")
+    for procs in ("0", "x", "-1", ""):
+        eq(server.adm("compact-start", s["host"], "all", procs, check=False).returncode, 2, "usage")
+    eq(server.adm("compact-start", s["host"], "all", "3", "4", check=False).returncode, 2, "usage")
 
 
 def by_command(server, facts):
@@ -104,7 +106,8 @@ def by_command(server, facts):
     eq((s["state"], s["targets"], s["out_of"], s["result"]), ("idling", 1, 1, "ok"), "one")
     eq(server.adm("compact-start").stdout, "OK\n", "started")
     server.adm("compact-start", s["store"][:8], "all")  # not an error
-    eq(server.adm("compact-start", s["host"], "--wait").stdout, "OK\n", "waited")
+    # with the third argument of the original
+    eq(server.adm("compact-start", s["host"], "all", "3", "--wait").stdout, "OK\n", "waited")
     s = status(server)
     eq((s["state"], s["reason"], s["pending"], s["ongoing"], s["kept"]),
        ("idling", "command", 0, 0, 0), "the run")
@@ -115,6 +118,49 @@ def by_command(server, facts):
     facts.check()
     server.fsck()
     server.restart()
+    facts.check()
+
+
+def cron(server):
+    """The line of dist/leofs.cron, for this server."""
+    with open(os.path.join(TOP, "dist", "leofs.cron")) as f:
+        lines = [line.strip() for line in f if line[:1].isdigit()]
+    eq(len(lines), 1, "commands")
+    command = lines[0].split(None, 6)[6]
+    assert command.startswith("leofs-adm --data /var/lib/leofs "), command
+    command = command.replace("/var/lib/leofs", server.data)
+    path = f"{os.path.dirname(ADM)}:{os.environ['PATH']}"
+    return run("/bin/sh", "-c", command, check=False, env=dict(os.environ, PATH=path))
+
+
+def cron_leaves_it(server):
+    """What somebody holds is not resumed at night, but by the one who holds it."""
+    p = cron(server)
+    eq((p.returncode, p.stdout), (1, ""), "exit of cron's command")
+    eq(p.stderr.count("\n"), 1, "one sentence")
+    assert "compaction is suspended, compact-resume goes on with it" in p.stderr, p.stderr
+    p = server.adm("compact-start", "all", "1", check=False)
+    eq((p.returncode, p.stdout), (1, ""), "exit of compact-start")
+
+
+def by_cron(server, facts):
+    """At night: gives space back, waits for that, says nothing."""
+    for i in range(8):
+        facts.put(f"cron{i}", 3 * MIB + i)
+    for i in range(7):
+        facts.delete(f"cron{i}")
+    settle(server, facts)
+    before = bulk(server)
+    p = cron(server)
+    eq((p.returncode, p.stdout, p.stderr), (0, "", ""), "cron's command")
+    s = status(server)
+    eq((s["state"], s["reason"], s["result"]), ("idling", "command", "ok"), "the run")
+    assert bulk(server)["bytes_total"] < before["bytes_total"] - 12 * MIB, (before, bulk(server))
+    server.adm("compact-suspend")
+    cron_leaves_it(server)
+    eq(status(server)["started"], s["started"], "no run began")
+    server.adm("compact-resume")
+    eq(cron(server).returncode, 0, "after compact-resume")
     facts.check()
 
 
@@ -178,7 +224,9 @@ def under_load(server, facts):
     s = status(server)
     eq(s["state"], "suspending", "state")
     time.sleep(1)
-    eq(status(server)["bytes_copied"], s["bytes_copied"], "nothing while it is held")
+    cron_leaves_it(server)
+    now = status(server)
+    eq((now["state"], now["bytes_copied"]), ("suspending", s["bytes_copied"]), "nothing while it is held")
     server.adm("compact-resume")
     s = idle(server, 120)
     stop.set()
@@ -261,7 +309,7 @@ def main():
     server = Server(extra=sets())
     eq(server.s3().put("/com").status, 200, "the bucket")
     facts = Facts(server)
-    for test in (no_run_yet, by_command, under_load, killed, orphans, by_itself):
+    for test in (no_run_yet, by_command, by_cron, under_load, killed, orphans, by_itself):
         tap.run(test.__name__, test, server, facts)
     server.stop()
     tap.end()

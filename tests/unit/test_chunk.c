@@ -558,7 +558,7 @@ static uint64_t bytes_of_segment(struct world *w, uint64_t gen)
 /* Until the run is over; time passes, as with waits for the index. */
 static void clean(struct world *w)
 {
-	compact_start(w->compact, UINT64_MAX);
+	assert_int_equal(compact_start(w->compact, UINT64_MAX), 0);
 	for (unsigned i = 0; i < 1000; i++) {
 		minienv_run(w->m);
 		if (info_of(w).state != COMPACT_RUNNING)
@@ -726,7 +726,7 @@ static void test_save_against_clean(void **state)
 		world_init(&w);
 		put_many(&w, 0, 9);
 		drop_many(&w, 0, 9, 3);
-		compact_start(w.compact, UINT64_MAX);
+		assert_int_equal(compact_start(w.compact, UINT64_MAX), 0);
 		for (unsigned k = 0; k < steps; k++)
 			(void)minienv_step(w.m);
 		minienv_skip(w.m, 31 * SECOND);
@@ -825,7 +825,7 @@ static void test_drop_against_clean(void **state)
 		world_init(&w);
 		put_many(&w, 0, 12);
 		drop_many(&w, 0, 12, 3);
-		compact_start(w.compact, UINT64_MAX);
+		assert_int_equal(compact_start(w.compact, UINT64_MAX), 0);
 		for (unsigned i = 0; i < steps; i++)
 			if (!minienv_step(w.m))
 				minienv_skip(w.m, 1000000);
@@ -857,7 +857,7 @@ static void test_suspend(void **state)
 		world_init(&w);
 		put_many(&w, 0, 20);
 		drop_many(&w, 0, 20, 2);
-		compact_start(w.compact, UINT64_MAX);
+		assert_int_equal(compact_start(w.compact, UINT64_MAX), 0);
 		for (unsigned i = 0; i < steps; i++)
 			if (!minienv_step(w.m))
 				minienv_skip(w.m, 1000000);
@@ -901,7 +901,7 @@ static void history_step(struct world *w, struct history *h, uint64_t *rng)
 	unsigned s = (unsigned)rnd(rng, SLICES);
 
 	if (rnd(rng, 12) == 0)
-		compact_start(w->compact, UINT64_MAX);
+		assert_int_equal(compact_start(w->compact, UINT64_MAX), 0);
 	if (rnd(rng, 40) == 0) /* for the index, or a save of it */
 		minienv_skip(w->m, rnd(rng, 2) == 0 ? 5000000 : 31 * SECOND);
 	if (rnd(rng, 6) == 0 && h->drops[s].n == 0 && !h->dropped[s]) {

@@ -181,7 +181,7 @@ static int teardown(void **state)
 
 static void clean(void)
 {
-	compact_start(t.compact, UINT64_MAX);
+	assert_int_equal(compact_start(t.compact, UINT64_MAX), 0);
 	minienv_run(t.w.m);
 }
 
