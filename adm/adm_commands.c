@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "adm/adm.h"
+#include "common/base/buf.h"
 #include "common/base/mem.h"
 
 #define COLUMNS(...) \
@@ -64,12 +65,41 @@ static int adm_remove(struct adm *a, const char *collection)
 	return adm_finish(answer);
 }
 
+#define ADM_NAMES_SHOWN 10u
+
+/* "3: a, b, c" in place of the number, so that each is seen to be named. */
+static void adm_name_loose(json_t *status)
+{
+	json_t *names = json_object_get(status, "memory_bucket_names"), *name;
+	size_t n = json_array_size(names), i;
+	struct buf text;
+
+	buf_init(&text, 0);
+	buf_printf(&text, "%zu", n);
+	json_array_foreach(names, i, name) {
+		const char *s = json_string_value(name);
+
+		if (i == ADM_NAMES_SHOWN) {
+			buf_puts(&text, ", ... (get-buckets lists all)");
+			break;
+		}
+		buf_printf(&text, "%s%s", i == 0 ? ": " : ", ",
+			   s != NULL ? s : "?");
+	}
+	if (text.err == 0)
+		json_object_set_new(status, "memory_buckets",
+				    json_stringn((const char *)text.data,
+						 text.len));
+	buf_fini(&text);
+}
+
 static int adm_status(struct adm *a)
 {
 	json_t *answer = adm_call(a, "GET", "/v1/status", NULL);
 
 	if (answer == NULL || adm_done(a, answer))
 		return adm_finish(answer);
+	adm_name_loose(answer);
 	adm_print_fields(
 		answer,
 		COLUMNS({ "cluster", "cluster" }, { "version", "version" },

@@ -62,14 +62,16 @@ static json_t *admin_store_json(const struct admin_req *r,
 		(double)(env_now_ns(r->m->env) - r->m->beat_ns) / 1e9);
 }
 
-/* Buckets whose last changes a power cut may take. */
-static json_int_t admin_count_loose(const struct cluster *c)
+/* Names of the buckets whose last changes a power cut may take. */
+static json_t *admin_loose_names(const struct cluster *c)
 {
-	json_int_t n = 0;
+	json_t *names = json_array();
 
 	for (unsigned i = 0; i < c->n_buckets; i++)
-		n += cluster_is_loose(c, &c->buckets[i]);
-	return n;
+		if (cluster_is_loose(c, &c->buckets[i]))
+			json_array_append_new(names,
+					      admin_text(c->buckets[i].name));
+	return names;
 }
 
 /* Of a bucket, or (NULL) of those that have none of their own. */
@@ -87,7 +89,7 @@ static const char *admin_durability(const struct cluster *c,
 static void admin_status_ready(struct admin_req *r)
 {
 	const struct cluster *c = r->cluster;
-	json_t *stores = json_array();
+	json_t *stores = json_array(), *loose = admin_loose_names(c);
 	char id[33];
 
 	for (unsigned i = 0; i < c->n_stores; i++)
@@ -99,7 +101,7 @@ static void admin_status_ready(struct admin_req *r)
 	admin_reply(
 		r, 200,
 		json_pack("{s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:s, s:I, "
-			  "s:I, s:I, s:I, s:I, s:f, s:o}",
+			  "s:o, s:I, s:I, s:I, s:I, s:f, s:o}",
 			  "cluster", id, "version", PACKAGE_VERSION,
 			  "state_version", (json_int_t)c->top.version, "epoch",
 			  (json_int_t)c->top.epoch, "region",
@@ -108,7 +110,8 @@ static void admin_status_ready(struct admin_req *r)
 			  (json_int_t)c->top.w, "read_quorum",
 			  (json_int_t)c->top.r, "durability",
 			  admin_durability(c, NULL), "memory_buckets",
-			  admin_count_loose(c),
+			  (json_int_t)json_array_size(loose),
+			  "memory_bucket_names", loose,
 			  "losses_survived", (json_int_t)0, "shards",
 			  (json_int_t)c->n_shards, "buckets",
 			  (json_int_t)c->n_buckets, "users",

@@ -19,6 +19,14 @@ def durability(server):
     return status["durability"], status["memory_buckets"]
 
 
+def named(server):
+    """Buckets with memory, as status says it: to programs, and to people."""
+    names = server.adm_json("status")["memory_bucket_names"]
+    line = re.search(r"^ *buckets with durability memory: (.*)$", server.adm("status").stdout, re.M).group(1)
+    eq(line, f"{len(names)}: {', '.join(names)}" if names else "0", "status")
+    return names
+
+
 def bucket(server, name):
     b = next(b for b in server.adm_json("get-buckets")["buckets"] if b["name"] == name)
     return b["durability"], b["durability_set"]
@@ -29,14 +37,17 @@ def settings():
     for name in ("one", "two"):
         eq(server.s3().put(f"/{name}").status, 200, "bucket")
     eq(durability(server), ("disk", 0), "at first")
+    eq(named(server), [], "at first")
     eq(bucket(server, "one"), ("disk", "default"), "at first")
     server.adm("set-bucket-durability", "one", "memory")
     eq(durability(server), ("disk", 1), "one bucket")
+    eq(named(server), ["one"], "one bucket")
     eq(bucket(server, "one"), ("memory", "memory"), "its own")
     eq(bucket(server, "two"), ("disk", "default"), "the other")
     server.adm("set-durability", "memory")
     server.adm("set-bucket-durability", "two", "disk")
     eq(durability(server), ("memory", 1), "the cluster")
+    eq(named(server), ["one"], "the cluster, but for the other")
     eq(bucket(server, "two"), ("disk", "disk"), "its own")
     text = server.adm("status").stdout
     assert "durability: memory" in text, text
@@ -53,6 +64,13 @@ def settings():
         p = server.adm(*args, check=False)
         eq(p.returncode, 1, f"{args}")
         assert says in p.stderr, p.stderr
+    for i in range(11):
+        eq(server.s3().put(f"/more{i:02d}").status, 200, "bucket")
+    eq(server.adm_json("status")["memory_bucket_names"], [f"more{i:02d}" for i in range(11)] + ["one"], "many")
+    assert "memory: 12: more00, more01," in server.adm("status").stdout, "many"
+    assert "more09, ... (get-buckets lists all)" in server.adm("status").stdout, "many"
+    for i in range(11):
+        eq(server.s3().delete(f"/more{i:02d}").status, 204, "bucket")
     server.restart()
     eq((durability(server), bucket(server, "two")), (("memory", 1), ("disk", "disk")), "after a restart")
     server.stop()
