@@ -26,10 +26,14 @@ def body(key, n):
     return random.Random(f"{key} {n}").randbytes(SIZE)
 
 
-def log_head(server):
+def status(server):
     stores = server.adm_json("compact-status")["stores"]
     eq(len(stores), 1, "stores")
-    return [h for h in stores[0]["heads"] if h["head"] == "log"][0]
+    return stores[0]
+
+
+def log_head(server):
+    return [h for h in status(server)["heads"] if h["head"] == "log"][0]
 
 
 def log_files(server):
@@ -85,12 +89,36 @@ def through_kills(server, last):
     server.fsck()
 
 
+def by_itself(server, last):
+    """Much of the log is dead: the cleaner begins without a command, as it is set by default."""
+    server.kill()
+    # what was replaced is kept for that long after a start, for those who may have it open
+    server.extra = sets(compaction__threshold="60", compaction__min_dead="16MiB", opens__grace="1s")
+    server.start()
+    s = status(server)
+    eq((s["state"], s["started"]), ("idling", 0), "no run yet")
+    overwrite(server, last, range(200, 200 + ROUNDS))
+    # what it may leave: less dead than that, the keys, the segments of two checkpoints
+    least = 16 * MIB + KEYS * SIZE * 2 + 4 * 8 * MIB
+    wait_for("the log to become small", lambda: log_head(server)["bytes_total"] < least, 60)
+    wait_for("the end of it", lambda: status(server)["state"] == "idling")
+    s = status(server)
+    eq((s["reason"], s["result"]), ("dead bytes", "ok"), "the run")
+    assert s["bytes_freed"] > KEYS * SIZE * ROUNDS // 2, s
+    print(f"# {s['bytes_freed'] // MIB} MiB were freed, {log_head(server)['bytes_total'] // MIB} MiB are left")
+    check(server, last)
+    server.kill()
+    server.fsck()
+    server.start()
+    check(server, last)
+
+
 def main():
     tap = Tap()
     server = Server(loops=3, extra=sets())
     eq(server.s3().put("/log").status, 200, "the bucket")
     last = {}
-    for test in (by_command, through_kills):
+    for test in (by_command, through_kills, by_itself):
         tap.run(test.__name__, test, server, last)
     server.stop()
     tap.end()
