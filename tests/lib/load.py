@@ -5,7 +5,8 @@ few shared ones, registers, noting when each operation began and ended
 (history.py). Every value has a name of its own from which all its bytes follow,
 so whatever is read can be judged alone.
 
-A Load is one round: clients under one prefix, which is new each time.
+A Load is one round: clients under one prefix, which is new each time. It may
+end within a name: then rounds share a directory, which grows.
 """
 
 import json
@@ -23,8 +24,9 @@ from leo import *
 
 BUCKET = "load"
 SIZES = [12, 60, 250, 3000, 9000, 40000, 90000]
-PLAIN = ["p0", "p1", "p2"]  # PUT and GET only
-MIXED = ["m0", "m1", "m2"]  # and DELETE, create-only, compare-and-swap
+# registers, some alone in their directory, which goes and comes with them
+PLAIN = ["p0", "q/p1", "q/r/p2"]  # PUT and GET only
+MIXED = ["m0", "s/m1", "t/u/m2"]  # and DELETE, create-only, compare-and-swap
 
 
 def fill(name):
@@ -114,7 +116,7 @@ class S3Client(threading.Thread):
 
     def new_key(self):
         value = self.fresh()
-        key = f"d{self.n % 3}/{value}"
+        key = f"d{self.n % 3}/{value}" if self.n % 4 else value
         if self.n % 11 == 0:
             self.multipart(key, value)
         else:
@@ -182,7 +184,7 @@ class S3Client(threading.Thread):
 
 class Files:
     def __init__(self, top, prefix, seed):
-        self.top, self.prefix, self.n = os.path.join(top, prefix), prefix, 0
+        self.top, self.prefix, self.n = top, prefix, 0
         self.rng = random.Random(f"{seed} files")
         self.log = 0
 
@@ -190,8 +192,8 @@ class Files:
         self.n += 1
         return f"{self.prefix}mount.{self.n}".replace("/", "-")
 
-    def path(self, *parts):
-        return os.path.join(self.top, *parts)
+    def path(self, key):
+        return os.path.join(self.top, self.prefix + key)
 
     def say(self, **what):
         print(json.dumps(what), flush=True)
@@ -236,8 +238,9 @@ class Files:
         key = self.rng.choice(PLAIN + MIXED)
         if what == "new":
             value = self.fresh()
-            self.save(f"f{self.n % 3}/{value}", value)
-            self.say(fact=[f"f{self.n % 3}/{value}", value])
+            key = f"f{self.n % 3}/{value}" if self.n % 4 else value
+            self.save(key, value)
+            self.say(fact=[key, value])
         elif what == "log":
             self.log += 1
             self.append()
