@@ -688,9 +688,10 @@ static void run_history(struct crash_run *r)
 	crashfs_free(fs);
 }
 
-static void set_mutation(int what)
+static bool set_mutation(int what)
 {
 	mutation = (enum mutation)what;
+	return true;
 }
 
 static const struct crash_mutation mutations[] = {

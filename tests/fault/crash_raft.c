@@ -781,9 +781,10 @@ static bool set_seg(int what)
 	return seg_mutate((enum seg_mutation)what);
 }
 
-static void set_start(int what)
+static bool set_start(int what)
 {
 	start_writes = what;
+	return true;
 }
 
 static const struct crash_mutation mutations[] = {

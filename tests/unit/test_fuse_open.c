@@ -170,7 +170,7 @@ static void answer(unsigned i, uint32_t status, bool again)
 	struct wire_attr attr = { .ino = FILE_INO, .mode = 0100644,
 				  .change = 1, .nlink = 1 };
 	struct rpc_mknod_rsp made = { .attr = attr, .created = !again };
-	struct rpc_attr_rsp opened = { .attr = attr };
+	struct rpc_read_rsp opened = { .attr = attr };
 	struct rpc_empty_rsp closed = { 0 };
 	struct rpc_reply reply = { .status = status, .again = again };
 	struct buf b;
@@ -179,7 +179,7 @@ static void answer(unsigned i, uint32_t status, bool again)
 	assert_int_equal(sent[i].tag == RPC_TAG_mknod
 				 ? rpc_mknod_rsp_encode(&made, &b)
 			 : sent[i].tag == RPC_TAG_open
-				 ? rpc_attr_rsp_encode(&opened, &b)
+				 ? rpc_read_rsp_encode(&opened, &b)
 				 : rpc_empty_rsp_encode(&closed, &b),
 			 0);
 	reply.payload = b.data;

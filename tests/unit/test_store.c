@@ -961,7 +961,7 @@ static void fill_run(struct env_task *task)
 {
 	struct fill *fill = CONTAINER_OF(task, struct fill, task);
 
-	store_space_stop(fill->s); /* the real disk has room */
+	space_stop(&fill->s->space); /* the real disk has room */
 	fill->s->space.full = true;
 	sem_post(&fill->done);
 }
