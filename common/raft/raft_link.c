@@ -157,7 +157,7 @@ static bool raft_peer_accept(struct raft_peer *p,
 		p->in_number = 0;
 	}
 	if (f->number != p->in_number + 1 &&
-	    raft_mutation != RAFT_MUTATE_ANY_FRAME)
+	    !RAFT_MUTATES(ANY_FRAME))
 		return false;
 	p->in_number++;
 	return true;

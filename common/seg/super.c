@@ -29,7 +29,7 @@ static int super_decode(const uint8_t *p, const char *path, struct super *ret,
 				  "%s has format version %u, this program "
 				  "knows version %u only",
 				  path, format, SUPER_FORMAT);
-	if (seg_mutation != SEG_MUTATE_SUPER_SUM &&
+	if (!SEG_MUTATES(SUPER_SUM) &&
 	    be64dec(p + SUPER_SUM) != XXH3_64bits(p, SUPER_SUM))
 		return errbuf_set(e, -EBADMSG, "%s is damaged (checksum)",
 				  path);
