@@ -311,7 +311,8 @@ static bool bytes_are(const struct body *got, unsigned num, unsigned index)
 
 /*
  * The bytes, or nothing where that may be. What was dropped nobody asks for any
- * more: a crash may bring rows of it back, until the sweep finds them.
+ * more: a crash may bring it back, or what was refused for it, until the sweep
+ * finds that; but no row may lead to bytes that are gone.
  */
 static void read_chunk(struct proc *p, const struct slice *s, unsigned index)
 {
@@ -322,8 +323,11 @@ static void read_chunk(struct proc *p, const struct slice *s, unsigned index)
 	minienv_run(p->mini);
 	if (r.n != 1)
 		proc_bad(p, "no answer", s->num, index);
-	if (s->dropped)
+	if (s->dropped) {
+		if (r.status != RPC_STATUS_OK && r.status != RPC_STATUS_NOENT)
+			proc_bad(p, "a row without bytes", s->num, r.status);
 		goto out;
+	}
 	if (r.status == RPC_STATUS_OK && !bytes_are(r.body, s->num, index))
 		proc_bad(p, "other bytes", s->num, index);
 	if (r.status != RPC_STATUS_OK &&
