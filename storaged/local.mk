@@ -250,7 +250,7 @@ tests_sim_sim_tree_SOURCES = \
 	tests/sim/sim_bytes.c tests/sim/sim_bytes.h \
 	tests/sim/sim_names.c tests/sim/sim_names.h \
 	tests/sim/sim_tree.c tests/sim/sim_tree.h \
-	tests/sim/sim_tree_client.c $(SIM_CLIENT) \
+	tests/sim/sim_tree_bulk.c tests/sim/sim_tree_client.c $(SIM_CLIENT) \
 	tests/sim/sim_tree_chunk.c tests/sim/sim_tree_mail.c \
 	tests/sim/sim_tree_model.c \
 	tests/sim/sim_tree_ops.c tests/sim/sim_tree_pages.c \
@@ -269,5 +269,5 @@ tests_sim_sim_tree_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=ns_dir_settle -Wl,--wrap=ns_far_map \
 	-Wl,--wrap=ns_segment_at -Wl,--wrap=ns_link_move \
 	-Wl,--wrap=raft_snap_loader_step -Wl,--wrap=rows_batch_put \
-	-Wl,--wrap=ns_kref_add
+	-Wl,--wrap=ns_kref_add -Wl,--wrap=chunk_drop
 TESTS += tests/sim/sim_tree

@@ -150,6 +150,9 @@ planted sim_tree map 3 mix
 planted sim_tree look 1 disk
 planted sim_tree at 3 mix
 planted sim_tree page 3 mix
+planted sim_tree bare 1 disk
+planted sim_tree sweep 1 calm
+planted sim_tree orphan 1 disk
 planted sim_chunk ack 1 store
 planted sim_chunk ahead 1 disk
 planted sim_chunk copy 1 store
@@ -204,6 +207,7 @@ clean sim_tree 4 member
 clean sim_tree 4 churn
 clean sim_tree 4 all
 clean sim_tree 1 disk
+clean sim_tree 1 store
 clean sim_chunk 1 store
 clean sim_chunk 1 disk
 clean sim_chunk 1 calm

@@ -204,6 +204,7 @@ struct sim_config {
 	X(BY_ITSELF, "cleanings begun by themselves") \
 	X(FOR_SPACE, "of them for space") \
 	X(GIVEN, "reserves given up") \
+	X(SWEEPS, "sweeps of orphans") \
 	X(STARTS_TWICE, "starts done twice") \
 	/* of clients as they are (sim_client.h) */ \
 	X(CALLS, "calls") \

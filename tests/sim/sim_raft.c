@@ -335,6 +335,8 @@ int main(int argc, char **argv)
 		{ 7, "rot", 10 },
 		{ 7, "member", 20 },
 		{ 7, "all", 20 },
+		{ 1, "store", 20 },
+		{ 3, "store", 20 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {

@@ -422,6 +422,8 @@ int main(int argc, char **argv)
 		{ 4, "all", 12 },
 		{ 7, "member", 4 },
 		{ 7, "all", 4 },
+		{ 1, "store", 9 },
+		{ 3, "store", 6 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
@@ -454,6 +456,7 @@ int main(int argc, char **argv)
 		{ 7, "member", SIM_N_WIPES_MORE },
 		{ 7, "member", SIM_N_WIPES_DOWN },
 		{ 7, "all", SIM_N_WIPES_MORE },	{ 7, "all", SIM_N_WIPES_DOWN },
+		{ 0, "store", SIM_N_START_CUTS }, { 0, "store", SIM_N_DEATHS },
 		SIM_CLIENT_NEEDS,
 		{ 0, NULL, SIM_N },
 	};

@@ -16,6 +16,7 @@
  * snap and those) members that lag fetch the rows of others.
  *
  * In half of the seeds directories are split meanwhile, and nobody may see it.
+ * A machine that is alone has chunks as well (sim_tree_bulk.c).
  *
  * Some or all clients are those of common/client/ (sim_client.h).
  *
@@ -97,6 +98,11 @@ static void checkpoint_done(void *arg, int status)
 	w->checkpoints--;
 }
 
+bool tree_all_over(const struct tree *w)
+{
+	return w->heal > HEAL_REST;
+}
+
 /* Everybody has everything, and nobody holds anything. */
 static bool tree_at_rest(struct tree *w)
 {
@@ -139,7 +145,8 @@ static bool tree_healed(struct sim_cluster *c)
 		w->heal = HEAL_LOOK;
 		return false;
 	case HEAL_LOOK:
-		if (w->open > 0 || !tree_at_rest(w))
+		if (w->open > 0 || !tree_at_rest(w) ||
+		    (w->alone && !tree_bulk_swept(w)))
 			return false;
 		for (unsigned n = 0; n < sim_cluster_size(c); n++) {
 			struct proc *p = sim_cluster_proc(c, n);
@@ -167,6 +174,8 @@ static void tree_end(struct sim_cluster *c)
 {
 	struct tree *w = sim_cluster_arg(c);
 
+	if (w->alone)
+		tree_bulk_check(w);
 	for (unsigned n = 0; n < sim_cluster_size(c); n++) {
 		struct proc *p = sim_cluster_proc(c, n);
 
@@ -276,6 +285,7 @@ static void tree_free(struct tree *w, unsigned nodes)
 		free(m);
 	}
 	tree_clients_fini(w);
+	tree_bulk_fini(w);
 	free(w->dropped);
 	free(w);
 }
@@ -295,7 +305,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		.profile = profile,
 		.nodes = nodes,
 		.fault_ms = fault_ms,
-		.heal_ms = 60000,
+		.heal_ms = nodes == 1 ? 180000 : 60000, /* clocks, orphans */
 		.seed = seed,
 		.tracing = tracing,
 		.pauses = seed % 4 == 1,
@@ -304,6 +314,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		.arg = w,
 	};
 
+	w->alone = nodes == 1;
 	w->groups = 2 + (unsigned)(seed % (TREE_GROUPS - 1));
 	w->forget = forgets[seed / 3 % 4];
 	w->every = sim_store_every(seed);
@@ -351,6 +362,8 @@ int main(int argc, char **argv)
 		{ 5, "mix", 3 },
 		{ 7, "mix", 3 },
 		{ 7, "all", 3 },
+		{ 1, "store", 10 },
+		{ 3, "store", 3 },
 		{ 0, NULL, 0 },
 	};
 	static const struct sim_need needs[] = {
@@ -368,6 +381,8 @@ int main(int argc, char **argv)
 		{ 4, "member", SIM_N_LATE_READS },
 		{ 1, NULL, SIM_N_SNAPSHOTS },	{ 1, NULL, SIM_N_SHORT_STARTS },
 		{ 1, NULL, SIM_N_CLEANED },	{ 1, NULL, SIM_N_DOUBTS },
+		{ 1, NULL, SIM_N_SWEEPS },	{ 1, NULL, SIM_N_LATE_COMMITS },
+		{ 1, NULL, SIM_N_REBUILDS },	{ 1, NULL, SIM_N_CHECKS },
 		{ 0, "snap", SIM_N_CLEANED },	{ 0, "snap", SIM_N_INSTALLS },
 		{ 0, "snap", SIM_N_SHORT_STARTS },
 		{ 0, "snap", SIM_N_AMID_INSTALLS },
@@ -381,6 +396,7 @@ int main(int argc, char **argv)
 		{ 0, "member", SIM_N_AMID_WIPES },
 		{ 0, "churn", SIM_N_AMID_INSTALLS },
 		{ 0, "churn", SIM_N_AMID_WIPES },
+		{ 0, "store", SIM_N_START_CUTS }, { 0, "store", SIM_N_DEATHS },
 		{ 0, NULL, SIM_N_SPLITS },	{ 0, NULL, SIM_N_HOST_SPLITS },
 		{ 0, NULL, SIM_N_SPLIT_WAITS },
 		{ 0, "mix", SIM_N_SEGMENTS_GONE },
@@ -414,6 +430,9 @@ int main(int argc, char **argv)
 		{ .name = "look", .plant = PLANT_LOOK },
 		{ .name = "at", .plant = PLANT_AT },
 		{ .name = "page", .plant = PLANT_PAGE },
+		{ .name = "bare", .plant = PLANT_BARE },
+		{ .name = "sweep", .plant = PLANT_SWEEP },
+		{ .name = "orphan", .plant = PLANT_ORPHAN },
 		SIM_CLIENT_BUGS,
 	};
 	static const struct sim_program program = {

@@ -11,14 +11,17 @@
  *   sim_tree_ops.c    what clients ask for, and what they may be told
  *   sim_tree_pages.c  READDIR and PARENT; what pages may show
  *   sim_tree_read.c   the same of bytes
- *   sim_tree_chunk.c  slices, whose chunks are elsewhere
+ *   sim_tree_chunk.c  slices
+ *   sim_tree_bulk.c   their chunks, where one machine is alone
  *   sim_tree_split.c  segments of directories
  *   sim_tree_whole.c  what the shards of several stores make together
  */
 #include <sys/queue.h>
 
 #include "common/client/follow.h"
+#include "storaged/chunk_impl.h"
 #include "storaged/ns_impl.h"
+#include "storaged/orphans.h"
 #include "storaged/shard_impl.h"
 #include "tests/sim/sim_bytes.h"
 #include "tests/sim/sim_client.h"
@@ -33,6 +36,7 @@
 #define TREE_OPS 4   /* of a client at once */
 #define TREE_SPLITS 3 /* at once: hosts have one for each shard */
 #define TREE_KEY 96  /* longest path that is looked at, with its end */
+#define TREE_SESSION 1 /* of clients that live; others are over */
 
 struct tree;
 struct mail;
@@ -149,7 +153,8 @@ enum plant { PLANT_NONE, PLANT_LOCK, PLANT_END, PLANT_TERM, PLANT_AGAIN,
 	     PLANT_READ, PLANT_UNSAVED, PLANT_NOHOLD, PLANT_NOLOCKS,
 	     PLANT_DOUBTLESS, PLANT_RANGE, PLANT_PIN, PLANT_EMPTY, PLANT_MAP,
 	     PLANT_LOOK, PLANT_AT, PLANT_PAGE, PLANT_BYTES, PLANT_KREF,
-	     PLANT_NOSTEPS, PLANT_WIPE };
+	     PLANT_NOSTEPS, PLANT_WIPE, PLANT_BARE, PLANT_SWEEP,
+	     PLANT_ORPHAN };
 
 struct tree {
 	struct sim_cluster *c;
@@ -210,6 +215,24 @@ struct tree {
 		uint64_t at;
 	} *dropped;           /* when somebody was told to */
 	unsigned n_dropped, cap_dropped;
+	bool alone;           /* one machine: it has their chunks */
+	struct bulk_put *bulk_puts;
+	struct rows_mem_image *chunk_image; /* of their index */
+	uint64_t bulk_look;   /* ns; not before */
+};
+
+/* What a process that is alone has of chunks; zeros: it has none. */
+struct tree_bulk {
+	struct rows_back *index;
+	struct chunk_store *cs;
+	struct seg_head *head;
+	struct seg_port *port;
+	struct chunk_loop *chunks;
+	struct orphans *orphans;
+	/* what the sweep asks */
+	struct mail *mail;    /* NULL: nothing, or of the managers */
+	orphans_done_fn done;
+	void *done_arg;
 };
 
 struct proc {
@@ -224,7 +247,12 @@ struct proc {
 	uint64_t elected[TREE_GROUPS]; /* in this term */
 	LIST_HEAD(, call) calls;
 	struct sender from;
+	struct tree_bulk bulk;
 };
+
+/* --- sim_tree.c --- */
+/* All that clients asked for has ended. */
+bool tree_all_over(const struct tree *w);
 
 /* --- sim_tree_proc.c --- */
 void *proc_start(struct sim_cluster *c, unsigned node, struct env *env);
@@ -291,15 +319,47 @@ void tree_gen_write(struct tree *w, unsigned client);
 /* data, or (empty) bytes that no other write has. */
 void tree_gen_put(struct tree *w, unsigned client, const char *key,
 		  struct wire_bytes data);
+/* A key whose bytes are that slice. */
+void tree_commit_put(struct tree *w, unsigned client, const char *key,
+		     struct wire_u128 slice, uint64_t size);
 
 /* --- sim_tree_chunk.c --- */
 /* A new one, for that shard. */
 struct wire_u128 tree_slice(struct tree *w, uint16_t home);
 /* op was told of them: their chunks were there when it began. */
 void tree_see_slices(const struct op *op, struct wire_bytes extents);
+/* Its chunks go now. */
+void tree_dropped(struct tree *w, struct wire_u128 slice);
+bool tree_was_dropped(const struct tree *w, struct wire_u128 slice);
+/* A commit of these may come too late. */
+bool tree_may_be_late(const struct tree *w, struct wire_bytes extents);
 /* shard_config.drop */
 int tree_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 	      void (*done)(void *done_arg, uint32_t status), void *done_arg);
+
+/* --- sim_tree_bulk.c: where one machine is alone --- */
+/* Bytes of a new slice, then, if all goes well, the commit. */
+void tree_bulk_put(struct tree *w, unsigned client, const char *key,
+		   struct wire_u128 slice, uint64_t size);
+void tree_bulk_write(struct tree *w, unsigned client,
+		     const struct rpc_write *q, uint64_t pos,
+		     struct wire_u128 slice, uint64_t size);
+void tree_bulk_fini(struct tree *w);
+/* Somebody is told of that extent. */
+void tree_bulk_see(struct tree *w, const struct wire_extent *e);
+/* Nothing is left that no shard counts. */
+bool tree_bulk_swept(struct tree *w);
+/* All that shards count is there. */
+void tree_bulk_check(struct tree *w);
+/* Between the log and the shards. 0 or -errno with e set. */
+int tree_bulk_open(struct proc *p, struct errbuf *e);
+/* Behind the cleaner. */
+void tree_bulk_start(struct proc *p);
+/* Before the shards go, and after. */
+void tree_bulk_stop(struct proc *p, bool crash);
+void tree_bulk_close(struct proc *p, bool crash);
+void tree_bulk_died(void);
+bool tree_bulk_is_cut(const struct rows_back *back);
 
 /* --- sim_tree_ops.c --- */
 #define SEND(w, client, name, q) \

@@ -1,7 +1,8 @@
 /*
- * Slices. No store of chunks is simulated: what a slice holds its number says,
- * and a list knows which ones the shards had dropped. Nobody may be told of a
- * slice that was dropped before he asked.
+ * Slices. What one holds its number says, and a list knows which ones were
+ * dropped: nobody may be told of a slice that was dropped before he asked. A
+ * machine that is alone has their chunks (sim_tree_bulk.c), as a store has
+ * today; of several none has, since the managers allow one store.
  */
 #include <stdlib.h>
 
@@ -12,9 +13,12 @@
 struct wire_u128 tree_slice(struct tree *w, uint16_t home)
 {
 	uint64_t now = sim_now(sim_cluster_sim(w->c));
+	uint64_t session = TREE_SESSION;
 
+	if (w->alone && sim_chance(sim_cluster_sim(w->c), 300))
+		session++;
 	w->n_chunks++;
-	return slice_make(home, WALL_2023 + (uint32_t)(now / SIM_S), 1,
+	return slice_make(home, WALL_2023 + (uint32_t)(now / SIM_S), session,
 			  (uint32_t)++w->token);
 }
 
@@ -32,6 +36,8 @@ void tree_see_slices(const struct op *op, struct wire_bytes extents)
 
 	for (r = wire_vec_reader(extents, &n); n > 0; n--) {
 		wire_get_extent(&r, &e);
+		if (w->alone && e.kind == WIRE_EXT_CHUNKS)
+			tree_bulk_see(op->w, &e);
 		for (unsigned i = 0; i < w->n_dropped; i++)
 			if (e.kind == WIRE_EXT_CHUNKS &&
 			    w->dropped[i].at < op->began &&
@@ -44,7 +50,40 @@ void tree_see_slices(const struct op *op, struct wire_bytes extents)
 	}
 }
 
+bool tree_may_be_late(const struct tree *w, struct wire_bytes extents)
+{
+	struct wire_extent e;
+	struct wire_reader r;
+	uint32_t n;
+
+	for (r = wire_vec_reader(extents, &n); w->alone && n > 0; n--) {
+		wire_get_extent(&r, &e);
+		if (e.kind == WIRE_EXT_CHUNKS &&
+		    (slice_session(e.slice) != TREE_SESSION ||
+		     tree_all_over(w)))
+			return true;
+	}
+	return false;
+}
+
 /* --- dropping --- */
+
+void tree_dropped(struct tree *w, struct wire_u128 slice)
+{
+	w->dropped = sim_grow(w->dropped, w->n_dropped, &w->cap_dropped,
+			      sizeof *w->dropped);
+	w->dropped[w->n_dropped++] =
+		(struct dropped){ slice, sim_now(sim_cluster_sim(w->c)) };
+}
+
+bool tree_was_dropped(const struct tree *w, struct wire_u128 slice)
+{
+	unsigned i = 0;
+
+	while (i < w->n_dropped && !is_same(w->dropped[i].slice, slice))
+		i++;
+	return i < w->n_dropped;
+}
 
 struct drop {
 	struct tree *w;
@@ -72,14 +111,13 @@ int tree_drop(void *arg, const struct wire_u128 *slices, unsigned n,
 	struct proc *p = arg;
 	struct tree *w = p->w;
 	struct sim *s = sim_cluster_sim(w->c);
-	struct drop *d = sim_zalloc(sizeof *d);
+	struct drop *d;
 
-	for (unsigned i = 0; i < n; i++) {
-		w->dropped = sim_grow(w->dropped, w->n_dropped,
-				      &w->cap_dropped, sizeof *w->dropped);
-		w->dropped[w->n_dropped++] =
-			(struct dropped){ slices[i], sim_now(s) };
-	}
+	if (w->alone)
+		return chunk_drop(p->bulk.chunks, slices, n, done, done_arg);
+	for (unsigned i = 0; i < n; i++)
+		tree_dropped(w, slices[i]);
+	d = sim_zalloc(sizeof *d);
 	*d = (struct drop){ .w = w, .node = p->at.node,
 			    .life = p->store.life, .done = done,
 			    .arg = done_arg };

@@ -229,6 +229,12 @@ static struct nsm_dir *walk_from(struct tree *w, uint64_t at, uint32_t skip,
 	return names_dir(w->dir, tree_segment_dir(w, at));
 }
 
+static uint32_t model_late(struct tree *w, struct wire_bytes extents)
+{
+	sim_cluster_count(w->c, SIM_N_LATE_COMMITS, 1);
+	return tree_may_be_late(w, extents) ? RPC_STATUS_SLICE_GONE : 0;
+}
+
 static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 			  const struct ns_answer *a)
 {
@@ -239,6 +245,8 @@ static uint32_t model_put(struct tree *w, const struct ns_cmd *c,
 	struct rpc_put q;
 
 	(void)rpc_put_decode(&q, c->payload, c->len);
+	if (a->status == RPC_STATUS_SLICE_GONE)
+		return model_late(w, q.extents);
 	d = walk_from(w, q.at, q.skip, names_str(q.key, key));
 	if (d == NULL)
 		return RPC_STATUS_STALE;
@@ -301,6 +309,8 @@ static uint32_t model_write(struct tree *w, const struct ns_cmd *c,
 	uint64_t pos;
 
 	(void)rpc_write_decode(&q, c->payload, c->len);
+	if (a->status == RPC_STATUS_SLICE_GONE)
+		return model_late(w, q.extents);
 	f = find_file(w, q.ino);
 	if (f == NULL || (f->nlink == 0 && a->status == RPC_STATUS_STALE))
 		return RPC_STATUS_STALE;

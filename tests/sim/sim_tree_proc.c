@@ -97,7 +97,9 @@ WRAP(void, shard_on_install, void *arg, struct raft_group *raft)
 
 WRAP(int, rows_back_checkpoint, struct rows_back *back)
 {
-	return sim_store_is_cut(back) ? 0 : __real_rows_back_checkpoint(back);
+	return sim_store_is_cut(back) || tree_bulk_is_cut(back)
+		       ? 0
+		       : __real_rows_back_checkpoint(back);
 }
 
 /* --- planted --- */
@@ -375,6 +377,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->at.host = shard_set_host(p->store.set);
 	rows_set_forget(shard_set_rows(p->store.set), p->w->forget);
 	rv = sim_store_open_log(&p->store, &e);
+	if (rv == 0 && p->w->alone)
+		rv = tree_bulk_open(p, &e);
 	if (rv == 0)
 		rv = proc_open_groups(p, &e);
 	starting = NULL;
@@ -385,6 +389,8 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	if (shard_set_start(p->store.set) != 0)
 		abort();
 	sim_store_open_clean(&p->store, p->w->pinned);
+	if (p->w->alone)
+		tree_bulk_start(p);
 	return p;
 }
 
@@ -396,7 +402,9 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	procs[node] = NULL;
 	mail_calls_lost(p);
 	sim_clients_died(p->w->real, node);
+	tree_bulk_stop(p, crash);
 	sim_store_close(&p->store, crash);
+	tree_bulk_close(p, crash);
 	free(p);
 }
 
@@ -408,6 +416,7 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 	procs[node] = NULL;
 	sim_store_died(node);
 	sim_manager_died(&p->w->manager, node);
+	tree_bulk_died();
 	applying = NULL;
 	entry = NULL;
 	mail_calls_lost(p);

@@ -294,6 +294,33 @@ void tree_read_moved(struct op *op, struct wire_bytes payload)
 
 /* --- what is written --- */
 
+void tree_commit_put(struct tree *w, unsigned client, const char *key,
+		     struct wire_u128 slice, uint64_t size)
+{
+	struct rpc_put q = { .root = w->root, .key = wire_cstr(key), .uid = 1,
+			     .size = size };
+	char etag[SIM_ETAG];
+	struct wire_vec v;
+
+	q.extents = sim_bytes_chunks(&v, 0, size, slice);
+	q.etag = wire_cstr(sim_etag(++w->token, etag));
+	SEND(w, client, put, &q);
+	wire_vec_fini(&v);
+}
+
+static void put_slice(struct tree *w, unsigned client, const char *key)
+{
+	struct sim *s = sim_of(w);
+	uint64_t size = 8 + sim_rand(s, 900);
+	struct wire_u128 slice =
+		tree_slice(w, (uint16_t)(1 + sim_rand(s, w->groups)));
+
+	if (w->alone)
+		tree_bulk_put(w, client, key, slice, size);
+	else
+		tree_commit_put(w, client, key, slice, size);
+}
+
 void tree_gen_put(struct tree *w, unsigned client, const char *key,
 		  struct wire_bytes data)
 {
@@ -306,20 +333,17 @@ void tree_gen_put(struct tree *w, unsigned client, const char *key,
 
 	w->token++;
 	if (data.len == 0 && sim_chance(s, 200)) {
-		q.size = 8 + sim_rand(s, 900);
-		q.extents = sim_bytes_chunks(
-			&v, 0, q.size,
-			tree_slice(w, (uint16_t)(1 + sim_rand(s, w->groups))));
-	} else {
-		if (data.len == 0) /* some in the row, some in the log */
-			q.data = sim_bytes_make(bytes,
-						sim_chance(s, 600)
-							? 8 + sim_rand(s, 240)
-							: 257 + sim_rand(s, 900),
-						w->token);
-		q.size = q.data.len;
-		q.extents = sim_bytes_extent(&v, 0, q.data.len);
+		put_slice(w, client, key);
+		return;
 	}
+	if (data.len == 0) /* some in the row, some in the log */
+		q.data = sim_bytes_make(bytes,
+					sim_chance(s, 600)
+						? 8 + sim_rand(s, 240)
+						: 257 + sim_rand(s, 900),
+					w->token);
+	q.size = q.data.len;
+	q.extents = sim_bytes_extent(&v, 0, q.data.len);
 	q.etag = wire_cstr(sim_etag(w->token, etag));
 	SEND(w, client, put, &q);
 	wire_vec_fini(&v);
@@ -357,8 +381,13 @@ void tree_gen_write(struct tree *w, unsigned client)
 	else
 		pos = sim_rand(s, 600);
 	if (sim_chance(s, 150)) {
-		q.extents = sim_bytes_chunks(&v, pos, len,
-					     tree_slice(w, ino_shard(r->ino)));
+		struct wire_u128 slice = tree_slice(w, ino_shard(r->ino));
+
+		if (w->alone) {
+			tree_bulk_write(w, client, &q, pos, slice, len);
+			return;
+		}
+		q.extents = sim_bytes_chunks(&v, pos, len, slice);
 	} else {
 		q.data = sim_bytes_make(bytes, len, ++w->token);
 		q.extents = sim_bytes_extent(&v, pos, len);
