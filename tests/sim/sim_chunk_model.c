@@ -94,7 +94,8 @@ uint32_t model_len(const struct world *w, const struct chunk *k,
 		return (1u << 20) + (uint32_t)(x >> 20) % (3u << 20);
 	if (x >> 10 & 7)
 		most /= 8;
-	return 1 + (uint32_t)(x >> 20) % most;
+	/* a whole word: two versions are never the same bytes */
+	return 8 + (uint32_t)(x >> 20) % most;
 }
 
 static uint64_t model_word(uint64_t token, uint64_t i)
