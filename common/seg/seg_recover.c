@@ -317,6 +317,41 @@ static void seg_rcv_tail(struct seg_rcv *r, size_t i, uint64_t to)
 	seg_rcv_rot(r, ent->gen, ent->end, r->expect, r->expect + n, NULL);
 }
 
+/* A later START says that segment i counts. */
+static bool seg_rcv_listed(const struct seg_rcv *r, size_t i)
+{
+	for (size_t k = i + 1; k < r->n; k++)
+		if (r->ents[k].has_start && !r->ents[k].out)
+			return seg_ranges_has(&r->ents[k].ranges,
+					      r->ents[i].gen);
+	return false;
+}
+
+/*
+ * Nothing of these bulk segments can be read, nor does the one behind say when
+ * they began: that was freed. The next one that is there is `to`.
+ */
+static int seg_rcv_unread(struct seg_rcv *r, size_t from, size_t to)
+{
+	uint64_t end = r->ents[to].first;
+	int rv = 0;
+
+	for (size_t i = from; r->head->config.bulk && i < to && rv == 0; i++) {
+		struct seg_ent *ent = &r->ents[i];
+		uint64_t n = ent->size / SEG_HEADER_LEN;
+
+		if (ent->out || ent->first != 0 || n == 0 || end <= 1 ||
+		    !seg_rcv_listed(r, i))
+			continue;
+		if (n > end - 1)
+			n = end - 1;
+		ent->lost = true;
+		rv = seg_ranges_add(&r->must, ent->gen);
+		seg_rcv_rot(r, ent->gen, 0, end - n, end, NULL);
+	}
+	return rv;
+}
+
 /*
  * Segment i starts behind what is expected. 1: the records between were freed,
  * or were lost and reported; 0: the log ended before.
@@ -339,7 +374,8 @@ static int seg_rcv_gap(struct seg_rcv *r, size_t i, size_t prev)
 		/* freed, so nobody needs what is older; or seg_rcv_missed() */
 		seg_rcv_tail(r, prev, ent->first);
 		r->expect = ent->first;
-		return 1;
+		rv = seg_rcv_unread(r, prev + 1, i);
+		return rv != 0 ? rv : 1;
 	}
 	seg_rcv_rot(r, r->ents[prev].gen, r->ents[prev].end, r->expect,
 		    ent->first, NULL);
@@ -365,8 +401,12 @@ static int seg_rcv_run(struct seg_rcv *r)
 
 		if (!seg_ent_counts(ent))
 			continue;
-		if (r->expect == 0)
+		if (r->expect == 0) {
 			r->expect = ent->first;
+			rv = seg_rcv_unread(r, r->from, i);
+			if (rv != 0)
+				return rv;
+		}
 		if (ent->first != r->expect) {
 			rv = seg_rcv_gap(r, i, prev);
 			if (rv <= 0)

@@ -473,6 +473,16 @@ static void test_rot_before_a_freed_one(void **state)
 			assert_int_equal(f->l.rot, 0);
 		seglog_close(&f->l);
 	}
+	/* all of the segment; then it stays, for whoever can read it */
+	assert_int_equal(crashfs_misdirect(f->fs, "log/0000000000000001.seg", 0,
+					   NULL, 0, (size_t)last->pos.off), 0);
+	assert_int_equal(crashfs_misdirect(f->fs, "log/0000000000000001.seg",
+					   last->pos.off, NULL, 0, 600), 0);
+	f_open(f);
+	assert_true(f->l.rot > 5);
+	seglog_append(&f->l, 10);
+	f_run(f);
+	assert_true(file_is_there(f, 1));
 }
 
 /* The end is cut once, before the log goes on; not while it may not. */
