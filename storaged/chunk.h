@@ -38,7 +38,7 @@ struct chunk_stats {
 /*
  * Opens the index at path; a damaged one is removed and made again. Then every
  * record of the bulk head's scan, from sequence chunk_store_from() on, ->
- * recover, then the head -> set_bulk.
+ * recover, what was lost -> recover_rot, then the head -> set_bulk.
  */
 int chunk_store_open(const char *path, size_t cache_bytes,
 		     struct chunk_store **ret_store, struct errbuf *e);
@@ -46,6 +46,7 @@ uint64_t chunk_store_from(const struct chunk_store *cs);
 /* The same over a database that is open; taken. */
 int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store);
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec);
+void chunk_store_recover_rot(struct chunk_store *cs, const struct seg_rot *rot);
 int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk);
 /* Loops and workers have stopped. Saves the index when clean. NULL is fine. */
 void chunk_store_close(struct chunk_store *cs, bool clean);

@@ -85,6 +85,7 @@ struct chunk_store {
 	struct chunk_seen seen;   /* large ones that were read */
 	_Atomic uint64_t changes; /* batches written */
 	uint64_t recovered;
+	uint64_t rot_gen; /* a start lost records from there on; 0: none */
 };
 
 struct chunk_put {

@@ -8,6 +8,9 @@
  * behind it. One that is made anew would take them for the first ones of their
  * name, and the segment goes with the next flush. So when all has come, rows
  * that point at no segment go, and what is there is looked through again.
+ *
+ * Where records were lost a second look is worth it, too: a read may have
+ * failed just then, and once the index is saved behind them nobody looks again.
  */
 #include "storaged/chunk_impl.h"
 
@@ -63,6 +66,62 @@ int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
 	return rec->seq <= cs->saved_seq ? 0 : recover_record(cs, rec);
 }
 
+void chunk_store_recover_rot(struct chunk_store *cs, const struct seg_rot *rot)
+{
+	if (cs->rot_gen == 0 || rot->pos.gen < cs->rot_gen)
+		cs->rot_gen = rot->pos.gen;
+}
+
+/* --- a second look --- */
+
+struct again {
+	struct chunk_store *cs;
+	uint64_t after; /* records up to that sequence are in the index */
+};
+
+static int again_record(void *arg, const struct seg_rec *rec)
+{
+	const struct again *a = arg;
+
+	/* behind the end of the log nothing counts */
+	if (rec->seq <= a->after || rec->seq > seg_head_last_seq(a->cs->bulk))
+		return 0;
+	return recover_record(a->cs, rec);
+}
+
+/* All that has a record in a segment from gen on that is there. */
+static int again_from(struct again *a, const struct seg_info *infos, size_t n,
+		      uint64_t gen)
+{
+	const struct seg_walk walk = { .on_record = again_record, .arg = a };
+	int rv = 0;
+
+	for (size_t i = 0; i < n && rv == 0; i++) {
+		if (infos[i].gen < gen)
+			continue;
+		rv = seg_scan_segment(a->cs->bulk, infos[i].gen, &walk);
+		if (rv == -EIO)
+			rv = 0; /* what cannot be read is lost, as it was */
+	}
+	return rv == 0 ? chunk_batch_write(&a->cs->batch) : rv;
+}
+
+static int recover_lost(struct chunk_store *cs, const struct seg_info *infos,
+			size_t n)
+{
+	struct again a = { cs, cs->saved_seq };
+	uint64_t before = cs->recovered;
+	int rv;
+
+	if (cs->rot_gen == 0)
+		return 0;
+	rv = again_from(&a, infos, n, cs->rot_gen);
+	if (rv == 0 && cs->recovered > before)
+		log_info("%llu lost chunks are there at a second look",
+			 (unsigned long long)(cs->recovered - before));
+	return rv;
+}
+
 /* --- rows that point at no segment --- */
 
 static bool void_has(const struct seg_info *infos, size_t n, uint64_t gen)
@@ -80,8 +139,8 @@ static bool void_has(const struct seg_info *infos, size_t n, uint64_t gen)
 	return lo < n && infos[lo].gen == gen;
 }
 
-static bool void_any(const struct chunk_store *cs, const struct seg_info *infos,
-		     size_t n)
+static bool void_any(const struct chunk_store *cs,
+		     const struct seg_info *infos, size_t n)
 {
 	for (size_t i = 0; i < cs->segments.n; i++)
 		if (!void_has(infos, n, cs->segments.v[i].gen))
@@ -115,52 +174,33 @@ static int void_drop(struct chunk_store *cs, const struct seg_info *infos,
 	return rv == -ENOENT ? chunk_batch_write(&cs->batch) : rv;
 }
 
-static int void_record(void *arg, const struct seg_rec *rec)
+static int recover_voids(struct chunk_store *cs, const struct seg_info *infos,
+			 size_t n)
 {
-	struct chunk_store *cs = arg;
+	struct again a = { cs, 0 };
+	int rv;
 
-	/* behind the end of the log nothing counts */
-	return rec->seq > seg_head_last_seq(cs->bulk) ? 0
-						      : recover_record(cs, rec);
-}
-
-/* All that has a record in a segment that is there. */
-static int void_again(struct chunk_store *cs, const struct seg_info *infos,
-		      size_t n)
-{
-	const struct seg_walk walk = { .on_record = void_record, .arg = cs };
-	int rv = 0;
-
-	for (size_t i = 0; i < n && rv == 0; i++)
-		rv = seg_scan_segment(cs->bulk, infos[i].gen, &walk);
-	return rv == 0 ? chunk_batch_write(&cs->batch) : rv;
-}
-
-static int recover_voids(struct chunk_store *cs)
-{
-	struct seg_info *infos;
-	size_t n;
-	int rv = seg_segments(cs->bulk, &infos, &n);
-
-	if (rv != 0)
-		return rv;
-	if (void_any(cs, infos, n)) {
-		log_info("chunks are looked for again, as a segment was freed");
-		rv = void_drop(cs, infos, n);
-		if (rv == 0)
-			rv = void_again(cs, infos, n);
-	}
-	mem_free(infos);
-	return rv;
+	if (!void_any(cs, infos, n))
+		return 0;
+	log_info("chunks are looked for again, as a segment was freed");
+	rv = void_drop(cs, infos, n);
+	return rv == 0 ? again_from(&a, infos, n, 0) : rv;
 }
 
 int chunk_store_set_bulk(struct chunk_store *cs, struct seg_head *bulk)
 {
+	struct seg_info *infos = NULL;
+	size_t n;
 	int rv = chunk_batch_write(&cs->batch);
 
 	cs->bulk = bulk;
 	if (rv == 0)
-		rv = recover_voids(cs);
+		rv = seg_segments(bulk, &infos, &n);
+	if (rv == 0)
+		rv = recover_lost(cs, infos, n);
+	if (rv == 0)
+		rv = recover_voids(cs, infos, n);
+	mem_free(infos);
 	chunk_batch_fini(&cs->batch);
 	return rv;
 }

@@ -217,7 +217,8 @@ tests_sim_sim_chunk_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=daemon_memory \
 	-Wl,--wrap=chunk_save_soon -Wl,--wrap=chunk_batch_init \
 	-Wl,--wrap=chunk_batch_fini -Wl,--wrap=chunk_index_get \
 	-Wl,--wrap=chunk_batch_move -Wl,--wrap=chunk_batch_del \
-	-Wl,--wrap=chunk_store_recover -Wl,--wrap=chunk_segments_live \
+	-Wl,--wrap=chunk_store_recover -Wl,--wrap=chunk_store_recover_rot \
+	-Wl,--wrap=chunk_segments_live \
 	-Wl,--wrap=chunk_hash_ok -Wl,--wrap=seg_append \
 	-Wl,--wrap=seg_scan_segment -Wl,--wrap=seg_free_segment
 TESTS += tests/sim/sim_chunk

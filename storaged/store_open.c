@@ -269,7 +269,10 @@ static void store_on_log_rot(void *arg, const struct seg_rot *rot)
 
 static void store_on_bulk_rot(void *arg, const struct seg_rot *rot)
 {
-	store_log_rot(arg, rot, "bulk");
+	struct store *s = arg;
+
+	store_log_rot(s, rot, "bulk");
+	chunk_store_recover_rot(s->chunks, rot);
 }
 
 static void store_start_body(void *arg, uint64_t gen, struct buf *buf)

@@ -139,6 +139,8 @@ static bool flip_due(struct crashfs *fs, const struct node *n, uint64_t off)
 		if (!may)
 			return false;
 	}
+	if (f->flips_left > 0 && --f->flips_left == 0)
+		f->flip_read_every = 0;
 	fault_count(fs, &fs->stats.flips);
 	return true;
 }

@@ -53,6 +53,7 @@ struct crashfs_faults {
 	uint64_t fail_read_at;    /* n-th pread: -EIO */
 	uint64_t flip_read_at;    /* n-th pread: one bit of the result */
 	uint64_t flip_read_every; /* one pread of this many, at random */
+	uint64_t flips_left;      /* of those: so many; 0: no limit */
 	uint64_t cold_every;      /* one pread with VFS_NOWAIT of this many */
 	uint64_t capacity;        /* bytes; writes beyond: -ENOSPC */
 	bool ignore_sync;         /* a disk that lies: syncs do nothing */

@@ -163,6 +163,7 @@ planted sim_chunk nohash 1 calm
 planted sim_chunk first 1 store
 planted sim_chunk count 1 calm
 planted sim_chunk stay 1 calm
+planted sim_chunk once 1 glitch
 planted sim_chunk rewrite 1 store
 planted sim_chunk rotend 1 rot
 planted sim_chunk early 1 store
@@ -212,6 +213,7 @@ clean sim_chunk 1 store
 clean sim_chunk 1 disk
 clean sim_chunk 1 calm
 clean sim_chunk 1 rot
+clean sim_chunk 1 glitch
 clean sim_chunk 1 tight
 echo "1..$n"
 echo "# summary: $found planted bugs found; none in $seeds seeds without"

@@ -17,7 +17,7 @@ failed=0
 
 # NAME, percent of the fixed seeds, percent of the time
 sims='sim_raft 100 20
-sim_chunk 50 15
+sim_chunk 20 15
 sim_shard 100 33
 sim_tree 25 32'
 

@@ -365,6 +365,7 @@ int main(int argc, char **argv)
 		{ 1, "disk", 20 },
 		{ 1, "calm", 10 },
 		{ 1, "rot", 30 },
+		{ 1, "glitch", 20 },
 		{ 1, "tight", 10 },
 		{ 0, NULL, 0 },
 	};
@@ -383,6 +384,8 @@ int main(int argc, char **argv)
 		{ 0, "rot", SIM_N_DEATHS },	{ 0, "rot", SIM_N_REFUSALS },
 		{ 0, "rot", SIM_N_ROT },	{ 0, "rot", SIM_N_BY_ROT },
 		{ 0, "rot", SIM_N_CHUNKS_LOST },	{ 0, "rot", SIM_N_NO_ROOM },
+		{ 0, "glitch", SIM_N_START_FLIPS },
+		{ 0, "glitch", SIM_N_ROT },
 		{ 0, "tight", SIM_N_NO_ROOM },	{ 0, "tight", SIM_N_FOR_SPACE },
 		{ 0, NULL, SIM_N },
 	};

@@ -206,6 +206,7 @@ enum plant {
 	PLANT_FIRST,   /* a start does not know copies */
 	PLANT_COUNT,   /* drops count more than there was */
 	PLANT_STAY,    /* no segment is empty */
+	PLANT_ONCE,    /* a start does not look twice */
 };
 
 #endif

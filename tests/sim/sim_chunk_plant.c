@@ -26,6 +26,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "first", .plant = PLANT_FIRST },
 	{ .name = "count", .plant = PLANT_COUNT },
 	{ .name = "stay", .plant = PLANT_STAY },
+	{ .name = "once", .plant = PLANT_ONCE },
 	{ .name = "ack", .seg = SEG_MUTATE_NO_SYNC },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
@@ -169,6 +170,13 @@ WRAP(int, chunk_store_recover, struct chunk_store *cs,
 	if (sim_plant == PLANT_FIRST)
 		own.flags = 0;
 	return __real_chunk_store_recover(cs, &own);
+}
+
+WRAP(void, chunk_store_recover_rot, struct chunk_store *cs,
+     const struct seg_rot *rot)
+{
+	if (sim_plant != PLANT_ONCE)
+		__real_chunk_store_recover_rot(cs, rot);
 }
 
 WRAP(uint64_t, chunk_segments_live, const struct chunk_segments *segs,

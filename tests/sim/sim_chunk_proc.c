@@ -91,6 +91,7 @@ static void proc_rot(void *arg, const struct seg_rot *rot)
 			 (unsigned long long)rot->pos.off,
 			 (unsigned long long)rot->seq);
 	p->rots += rot->n;
+	chunk_store_recover_rot(p->cs, rot);
 	sim_cluster_count(p->w->c, SIM_N_ROT, rot->n);
 }
 
@@ -208,10 +209,14 @@ static void proc_lose_index(struct world *w)
 	model_index_lost(w);
 }
 
-static void proc_started(struct proc *p)
+/* faults: of the disk when it began. */
+static void proc_started(struct proc *p, uint64_t faults)
 {
+	uint64_t now = crashfs_n_faults(sim_cluster_disk(p->w->c, 0));
 	struct chunk_stats st;
 
+	if (!sim_cluster_rotten(p->w->c, 0) && now - faults <= 1)
+		p->rots = 0; /* one bad read loses nothing */
 	chunk_store_stats(p->cs, &st);
 	sim_cluster_count(p->w->c, SIM_N_RECOVERED, st.recovered);
 	model_started(p, seg_head_last_seq(p->bulk));
@@ -227,6 +232,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 {
 	struct proc *p = sim_zalloc(sizeof *p);
 	struct errbuf e = { "" };
+	uint64_t faults;
 	int rv;
 
 	p->w = sim_cluster_arg(c);
@@ -238,11 +244,12 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	sim_chunk_proc = p;
 	proc_lose_index(p->w);
 	proc_keep(p);
+	faults = crashfs_n_faults(sim_cluster_disk(c, node));
 	rv = proc_recover(p, &e);
 	if (rv == 0 && sim_chance(sim_of(p->w), 200))
 		rv = proc_recover_again(p, &e);
 	if (rv == 0) {
-		proc_started(p);
+		proc_started(p, faults);
 		return p;
 	}
 	proc_unrecover(p);

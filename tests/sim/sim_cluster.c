@@ -223,7 +223,9 @@ void sim_node_start(struct sim_node *n)
 	simenv_set_clock(n->env, &n->clock);
 	sim_trace(c->s, "start node=%u", n->id);
 	c->in = n->id;
+	sim_fault_starts(n);
 	n->proc = c->config.ops->start(c, n->id, n->env);
+	sim_fault_started(n);
 	c->in = SIM_NOBODY;
 	c->counts[SIM_N_START_CUTS] += n->cut_now;
 	if (n->proc == NULL) {

@@ -37,6 +37,7 @@ struct sim_profile {
 	unsigned loss;            /* permille of frames at most */
 	unsigned dup;             /* permille of frames */
 	unsigned start_cut;       /* permille of starts, amid their writes */
+	unsigned start_flip;      /* of starts: one read gives a wrong bit */
 	unsigned disk;            /* KiB that the disk has, always; 0: enough */
 	bool moves;               /* members move, for who has a manager */
 };
@@ -100,6 +101,7 @@ struct sim_config {
 	X(TORN, "with unsynced bytes") \
 	X(MIDWAY, "amid a flush") \
 	X(START_CUTS, "amid a start") \
+	X(START_FLIPS, "starts with one wrong read") \
 	X(STOPS, "clean stops") \
 	X(DEATHS, "aborts") \
 	X(REFUSALS, "refused starts") \

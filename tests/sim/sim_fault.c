@@ -62,6 +62,8 @@ static const struct sim_profile sim_profiles[] = {
 	/* one machine alone */
 	{ .name = "store", .gap_lo = 20, .gap_hi = 1500, .crash = 6,
 	  .heal = 3, .slow_disk = 3, .fail_sync = 2, .start_cut = 200 },
+	{ .name = "glitch", .gap_lo = 100, .gap_hi = 1500, .crash = 6,
+	  .heal = 1, .start_flip = 500 },
 	{ .name = "tight", .gap_lo = 1000, .gap_hi = 8000, .crash = 2,
 	  .heal = 2, .slow_disk = 1, .start_cut = 100, .disk = 400 },
 };
@@ -446,6 +448,34 @@ static void fault_flip(struct sim_cluster *c)
 		f.fail_read_at = sim_range(c->s, 1, 50);
 	crashfs_set_faults(n->fs, &f);
 	sim_after(c->s, sim_range(c->s, 500, 4000) * SIM_MS, sim_disk_good, n);
+}
+
+void sim_fault_starts(struct sim_node *n)
+{
+	unsigned permille = n->c->config.profile->start_flip;
+	struct crashfs_faults f;
+
+	if (permille == 0 || n->c->healing || !sim_chance(n->c->s, permille))
+		return;
+	crashfs_get_faults(n->fs, &f);
+	f.flip_read_every = sim_range(n->c->s, 1, 12);
+	f.flips_left = 1;
+	f.may_flip = sim_may_flip;
+	f.arg = n;
+	crashfs_set_faults(n->fs, &f);
+}
+
+void sim_fault_started(struct sim_node *n)
+{
+	struct crashfs_faults f;
+
+	if (n->c->config.profile->start_flip == 0)
+		return;
+	crashfs_get_faults(n->fs, &f);
+	f.flip_read_every = 0;
+	f.flips_left = 0;
+	crashfs_set_faults(n->fs, &f);
+	n->c->counts[SIM_N_START_FLIPS] += crashfs_n_faults(n->fs) != n->faults;
 }
 
 /* Some bytes of a file become others. */

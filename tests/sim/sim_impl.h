@@ -80,6 +80,9 @@ void sim_conn_break(struct sim_cluster *c, unsigned a, unsigned b,
 /* Begins with the profile's faults; they end with sim_fault_heal(). */
 void sim_fault_start(struct sim_cluster *c);
 void sim_fault_heal(struct sim_cluster *c);
+/* Around a start: some have one read that gives a wrong bit. */
+void sim_fault_starts(struct sim_node *n);
+void sim_fault_started(struct sim_node *n);
 void sim_crash(struct sim_cluster *c, struct sim_node *n);
 
 #endif

@@ -400,7 +400,10 @@ static int bulk_record(void *arg, const struct seg_rec *rec)
 
 static void bulk_rot(void *arg, const struct seg_rot *rot)
 {
-	sim_proc_check_rot(arg, rot);
+	struct proc *p = arg;
+
+	sim_proc_check_rot(&p->at, rot);
+	chunk_store_recover_rot(p->bulk.cs, rot);
 }
 
 /* At some starts the index is gone. */
