@@ -38,8 +38,10 @@ check_PROGRAMS += %D%/lib/droprow
 %C%_lib_droprow_LDADD = $(LIB_ROWS)
 
 EXTRA_DIST += %D%/layering.sh %D%/bench/table.py %D%/bench/table.sh \
-	%D%/bench/mount.py %D%/build.sh %D%/env.sh %D%/nightly.sh \
-	%D%/nightly.tab %D%/fault/states.sh %D%/fault/groups.sh %D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
+	%D%/bench/mount.py %D%/lib/bulk.py %D%/long/names.py \
+	%D%/long/ready.py %D%/build.sh %D%/env.sh %D%/nightly.sh \
+	%D%/nightly.tab %D%/fault/states.sh %D%/fault/groups.sh \
+	%D%/sim/planted.sh %D%/sim/seeds.sh %D%/fuzz/run.sh
 
 # Programs that tests/build.sh makes without sanitizers, for their speed.
 FAST_LIST = tests/sim/sim_chunk tests/sim/sim_raft tests/sim/sim_shard \
