@@ -594,7 +594,7 @@ static const char *raft_group_check(struct raft_group *g,
 	if (applied > 0 && (rlog_conf_at(log, applied) == NULL ||
 			    raft_group_applied_term(g, config) == 0))
 		return "its rows do not say who its members are";
-	if (log->n > 0 && !g->sole_voter &&
+	if ((log->n > 0 || applied > 0) && !g->sole_voter &&
 	    (g->h->rot || g->lost > 0 || g->lost_hard))
 		return "its log lost records to bit rot";
 	if (g->lost > applied)
