@@ -305,8 +305,10 @@ static void proc_role(void *arg, uint16_t group, bool leader)
 	p->leads[group - 1] = leader;
 	sim_trace(sim_cluster_sim(p->at.c), "role node=%u group=%u leader=%d",
 		  p->at.node, group, leader);
-	if (leader)
-		sim_cluster_new_leader(p->at.c, p->at.node);
+	if (!leader)
+		return;
+	sim_cluster_count(p->at.c, SIM_N_TERMS, 1);
+	sim_cluster_new_leader(p->at.c, p->at.node);
 }
 
 static int proc_open_groups(struct proc *p, struct errbuf *e)
