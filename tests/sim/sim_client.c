@@ -24,23 +24,16 @@ static struct client *client_at(const struct sim_clients *cs, unsigned client)
 
 /* --- numbers --- */
 
-static uint64_t life_of(const struct sim_call *call)
-{
-	return call->cs->machines[call->client / call->cs->config.loops].life;
-}
-
 static void stamp_note(struct sim_call *call, uint64_t seq)
 {
 	struct sim_clients *cs = call->cs;
-	uint64_t life = life_of(call);
-
 	for (unsigned i = cs->n_stamps; i-- > 0;) {
 		const struct sim_stamp *s = &cs->stamps[i];
 
 		if (s->call == call && s->session == call->session &&
 		    s->slot == call->slot && s->seq == seq)
 			return;
-		if (s->burnt && s->life == life && s->slot == call->slot)
+		if (s->burnt && s->life == call->life && s->slot == call->slot)
 			sim_fail(cs->c, "client %u: slot %x was given up, and "
 				 "is used again", call->client, call->slot);
 	}
@@ -48,7 +41,7 @@ static void stamp_note(struct sim_call *call, uint64_t seq)
 			      sizeof *cs->stamps);
 	cs->stamps[cs->n_stamps++] = (struct sim_stamp){
 		.call = call, .session = call->session, .slot = call->slot,
-		.seq = seq, .life = life,
+		.seq = seq, .life = call->life,
 	};
 }
 
@@ -62,14 +55,15 @@ static void stamp_burn(struct sim_call *call)
 		}
 }
 
-void *sim_client_whose(const struct sim_clients *cs, uint64_t session,
-		       uint32_t slot, uint64_t seq)
+const struct sim_call *sim_client_whose(const struct sim_clients *cs,
+					uint64_t session, uint32_t slot,
+					uint64_t seq)
 {
 	for (unsigned i = cs->n_stamps; i-- > 0;) {
 		const struct sim_stamp *s = &cs->stamps[i];
 
 		if (s->session == session && s->slot == slot && s->seq == seq)
-			return s->call->owner;
+			return s->call;
 	}
 	return NULL;
 }
@@ -221,31 +215,39 @@ static void call_on_done(void *arg, const struct rpc_reply *reply)
 	call_end(arg, reply);
 }
 
-static void call_cancel(void *arg)
+void sim_call_cancel(struct sim_call *call)
+{
+	sim_cluster_count(call->cs->c, SIM_N_CANCELS, 1);
+	client_cancel(call->call);
+	call_close(call);
+	stamp_burn(call);
+}
+
+/* Who asked does not want to wait. */
+static void call_regret(void *arg)
 {
 	struct sim_call *call = arg;
 
 	if (call->call == NULL || sim_cluster_healing(call->cs->c) ||
 	    call->cs->stopped)
 		return;
-	sim_cluster_count(call->cs->c, SIM_N_CANCELS, 1);
-	client_cancel(call->call);
-	call_end(call, NULL);
+	sim_call_cancel(call);
+	call->done(call, NULL);
 }
 
-struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
-				 struct client_send *send, void *owner,
-				 void (*done)(struct sim_call *call,
-					      const struct rpc_reply *reply))
+static struct sim_call *call_start(struct sim_machine *m, struct client *c,
+				   struct client_send *send, void *owner,
+				   void (*done)(struct sim_call *call,
+						const struct rpc_reply *reply))
 {
 	struct sim_call *call = sim_zalloc(sizeof *call);
-	struct client *c = client_at(cs, client);
 	const struct client_list *last = c->slots.waiting.prev;
+	struct sim_clients *cs = m->cs;
 
 	*call = (struct sim_call){
-		.cs = cs, .client = client, .owner = owner,
-		.write = rpc_info(send->tag)->kind == 'W', .done = done,
-		.healed = sim_cluster_healing(cs->c), .tag = send->tag,
+		.cs = cs, .machine = m, .life = m->life, .client = SIM_NOBODY,
+		.owner = owner, .done = done, .tag = send->tag,
+		.write = rpc_info(send->tag)->kind == 'W',
 		.made_in = client_session(c),
 	};
 	LIST_INSERT_HEAD(&cs->open, call, list);
@@ -259,11 +261,34 @@ struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
 	sim_cluster_count(cs->c, SIM_N_CALLS, 1);
 	sim_cluster_count(cs->c, SIM_N_SLOT_WAITS,
 			  c->slots.waiting.prev != last);
+	return call;
+}
+
+struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
+				 struct client_send *send, void *owner,
+				 void (*done)(struct sim_call *call,
+					      const struct rpc_reply *reply))
+{
+	struct sim_call *call = call_start(
+		&cs->machines[client / cs->config.loops],
+		client_at(cs, client), send, owner, done);
+
+	call->client = client;
+	call->healed = sim_cluster_healing(cs->c);
 	if (sim_chance(sim_of(cs), 20))
 		sim_after(sim_of(cs),
-			  sim_range(sim_of(cs), 0, 400) * SIM_MS, call_cancel,
+			  sim_range(sim_of(cs), 0, 400) * SIM_MS, call_regret,
 			  call);
 	return call;
+}
+
+struct sim_call *sim_machine_send(struct sim_machine *m,
+				  struct client_send *send, void *owner,
+				  void (*done)(struct sim_call *call,
+					       const struct rpc_reply *reply))
+{
+	return call_start(m, client_of(m->set, loop_set_get(m->loops, 0)),
+			  send, owner, done);
 }
 
 uint64_t sim_client_session(const struct sim_clients *cs, unsigned client)
@@ -281,36 +306,79 @@ static void machine_start(struct sim_clients *cs, struct sim_machine *m)
 	};
 	struct errbuf e = { "" };
 
+	m->cs = cs;
 	m->life = ++cs->lives;
 	if (client_set_new(&config, &m->set, &e) != 0)
 		abort();
-	for (unsigned i = 0; cs->config.slots > 0 && i < cs->config.loops; i++)
+	for (unsigned i = 0; cs->config.slots > 0 && i < loop_set_size(m->loops);
+	     i++)
 		client_of(m->set, loop_set_get(m->loops, i))->slots.max =
 			cs->config.slots;
 	client_set_start(m->set, NULL, NULL);
 }
 
+/* Nobody is told. */
+static void machine_close_calls(struct sim_machine *m)
+{
+	struct sim_call *call, *next;
+
+	for (call = LIST_FIRST(&m->cs->open); call != NULL; call = next) {
+		next = LIST_NEXT(call, list);
+		if (call->machine == m)
+			call_close(call);
+	}
+}
+
 /* It is killed, and starts again; then those who waited for it know. */
 static void machine_kill(struct sim_clients *cs, unsigned i)
 {
-	LIST_HEAD(, sim_call) killed = LIST_HEAD_INITIALIZER(killed);
+	struct sim_machine *m = &cs->machines[i];
 	struct sim_call *call, *next;
+	uint64_t life = m->life;
 
 	sim_trace(sim_of(cs), "kill machine=%u", i);
 	sim_cluster_count(cs->c, SIM_N_CLIENT_KILLS, 1);
-	client_set_free(cs->machines[i].set);
+	client_set_free(m->set);
+	LIST_FOREACH(call, &cs->open, list)
+		if (call->machine == m)
+			call->call = NULL;
+	machine_start(cs, m);
 	for (call = LIST_FIRST(&cs->open); call != NULL; call = next) {
 		next = LIST_NEXT(call, list);
-		if (call->client / cs->config.loops != i)
+		if (call->machine != m || call->life != life)
 			continue;
-		LIST_REMOVE(call, list);
-		LIST_INSERT_HEAD(&killed, call, list);
-	}
-	machine_start(cs, &cs->machines[i]);
-	while ((call = LIST_FIRST(&killed)) != NULL) {
 		call_close(call);
 		call->done(call, NULL);
 	}
+}
+
+struct sim_machine *sim_machine_new(struct sim_clients *cs, unsigned node,
+				    struct env *env)
+{
+	struct sim_machine *m = sim_zalloc(sizeof *m);
+
+	m->loops = sim_loops_at(cs->net, node, env);
+	machine_start(cs, m);
+	return m;
+}
+
+void sim_machine_free(struct sim_machine *m)
+{
+	if (m == NULL)
+		return;
+	client_set_free(m->set);
+	machine_close_calls(m);
+	sim_loops_free(m->loops);
+	free(m);
+}
+
+void sim_machine_died(struct sim_machine *m)
+{
+	if (m == NULL)
+		return;
+	sim_loops_died(m->loops);
+	machine_close_calls(m);
+	m->cs->starting = NULL;
 }
 
 void sim_clients_step(struct sim_clients *cs)

@@ -6,7 +6,7 @@
  * loops are the clients of the simulator. They have managers here, who give
  * them sessions and snapshots of who leads, a bit late, and end sessions: of
  * who did not renew them, and others at random. Processes are killed and come
- * again.
+ * again. Processes of stores may have such a client, too.
  *
  * A call ends in one of three ways: it is answered; it is given up, as the
  * client says (UNAVAILABLE, TIMEDOUT; SESSION behind a try that got no answer);
@@ -46,7 +46,9 @@ struct sim_clients;
 struct sim_call {
 	LIST_ENTRY(sim_call) list; /* of those that are open, or that ended */
 	struct sim_clients *cs;
-	unsigned client;
+	struct sim_machine *machine;
+	uint64_t life;      /* of it */
+	unsigned client;    /* SIM_NOBODY: of a store */
 	struct client_call *call; /* NULL: it ended */
 	void *owner;
 	bool write;
@@ -94,12 +96,28 @@ struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
 				 struct client_send *send, void *owner,
 				 void (*done)(struct sim_call *call,
 					      const struct rpc_reply *reply));
+/*
+ * One of the process on node, with its env. free: with the process, after all
+ * of its calls; died: instead, when it aborted.
+ */
+struct sim_machine *sim_machine_new(struct sim_clients *cs, unsigned node,
+				    struct env *env);
+void sim_machine_free(struct sim_machine *m); /* NULL is fine */
+void sim_machine_died(struct sim_machine *m);
+/* The same for a call of such a process, but nobody cancels it. */
+struct sim_call *sim_machine_send(struct sim_machine *m,
+				  struct client_send *send, void *owner,
+				  void (*done)(struct sim_call *call,
+					       const struct rpc_reply *reply));
+/* done will not be called. */
+void sim_call_cancel(struct sim_call *call);
 /* Says reply how it ended? If not it may have been done, or not. */
 bool sim_client_knows(const struct sim_call *call,
 		      const struct rpc_reply *reply);
-/* Owner of the call that has this number; NULL: nobody. */
-void *sim_client_whose(const struct sim_clients *cs, uint64_t session,
-		       uint32_t slot, uint64_t seq);
+/* The call that has this number; NULL: none. */
+const struct sim_call *sim_client_whose(const struct sim_clients *cs,
+					uint64_t session, uint32_t slot,
+					uint64_t seq);
 /* The managers have ended it. */
 bool sim_session_is_over(const struct sim_clients *cs, uint64_t session);
 /* Ends all there are. */

@@ -18,8 +18,9 @@ struct sim_stamp {
 	bool burnt; /* the call was given up */
 };
 
-/* A process; it is killed and comes again. */
+/* A process; those of clients are killed and come again. */
 struct sim_machine {
+	struct sim_clients *cs;
 	struct client_set *set;
 	struct loop_set *loops;
 	uint64_t life; /* of all */

@@ -26,6 +26,7 @@ struct loop {
 	struct sim_links *net;
 	struct env *env;
 	unsigned index;
+	unsigned node; /* SIM_NOBODY: a client's, env is ours */
 };
 
 struct loop_set {
@@ -52,7 +53,10 @@ struct rpc_call {
 	struct rpc_peer_link *link;
 	uint64_t id, epoch;  /* of the link when it was sent */
 	struct buf payload;
-	struct env_timer deadline;
+	struct env_timer timer; /* deadline, or 0 when it is over */
+	bool over;              /* with status, or as it was answered */
+	uint32_t status;
+	struct parcel *answer;  /* ours; NULL: nobody did */
 	rpc_done_fn done;
 	void *arg;
 };
@@ -106,7 +110,8 @@ static bool faulty(const struct sim_links *net, unsigned permille)
 
 /* --- loops --- */
 
-struct loop_set *sim_loops_new(struct sim_links *net, unsigned n)
+static struct loop_set *loops_new(struct sim_links *net, unsigned n,
+				  unsigned node, struct env *env)
 {
 	struct loop_set *set = sim_zalloc(sizeof *set +
 					  n * sizeof set->loops[0]);
@@ -114,17 +119,54 @@ struct loop_set *sim_loops_new(struct sim_links *net, unsigned n)
 	set->n = n;
 	for (unsigned i = 0; i < n; i++)
 		set->loops[i] = (struct loop){
-			.net = net, .index = i,
-			.env = simenv_new(sim_of(net), NULL, SIM_NOBODY),
+			.net = net, .index = i, .node = node,
+			.env = env != NULL ? env
+					   : simenv_new(sim_of(net), NULL,
+							SIM_NOBODY),
 		};
 	return set;
+}
+
+struct loop_set *sim_loops_new(struct sim_links *net, unsigned n)
+{
+	return loops_new(net, n, SIM_NOBODY, NULL);
+}
+
+struct loop_set *sim_loops_at(struct sim_links *net, unsigned node,
+			      struct env *env)
+{
+	return loops_new(net, 1, node, env);
 }
 
 void sim_loops_free(struct loop_set *set)
 {
 	for (unsigned i = 0; i < set->n; i++)
-		simenv_free(set->loops[i].env);
+		if (set->loops[i].node == SIM_NOBODY)
+			simenv_free(set->loops[i].env);
 	free(set);
+}
+
+static bool loops_has(const struct loop_set *set, const struct loop *loop)
+{
+	return loop >= set->loops && loop < set->loops + set->n;
+}
+
+void sim_loops_died(struct loop_set *set)
+{
+	struct sim_links *net = set->loops[0].net;
+	struct rpc_peer_link *l, *l_next;
+	struct rpc_call *c, *c_next;
+
+	for (c = LIST_FIRST(&net->calls); c != NULL; c = c_next) {
+		c_next = LIST_NEXT(c, list);
+		if (loops_has(set, c->link->loop))
+			LIST_REMOVE(c, list);
+	}
+	for (l = LIST_FIRST(&net->links); l != NULL; l = l_next) {
+		l_next = LIST_NEXT(l, list);
+		if (loops_has(set, l->loop))
+			LIST_REMOVE(l, list);
+	}
 }
 
 unsigned loop_set_size(const struct loop_set *set)
@@ -200,12 +242,13 @@ static struct rpc_peer_link *link_find(const struct sim_links *net,
 	return NULL;
 }
 
+/* NULL: it is over. */
 static struct rpc_call *call_find(const struct sim_links *net, uint64_t id)
 {
 	struct rpc_call *c;
 
 	LIST_FOREACH(c, &net->calls, list)
-		if (c->id == id)
+		if (c->id == id && !c->over)
 			return c;
 	return NULL;
 }
@@ -223,48 +266,69 @@ static struct parcel *parcel_new(struct sim_links *net, size_t len)
 static void call_free(struct rpc_call *c)
 {
 	LIST_REMOVE(c, list);
-	env_timer_cancel(c->link->loop->env, &c->deadline);
+	env_timer_cancel(c->link->loop->env, &c->timer);
 	buf_fini(&c->payload);
+	free(c->answer);
 	free(c);
 }
 
-static void call_end(struct rpc_call *c, struct rpc_reply *r,
-		     const struct sim_answer *answer)
+/* The client's loop comes to it. */
+static void call_over(struct rpc_call *c)
 {
-	struct sim_links *net = c->link->loop->net;
-
-	r->request = &c->payload;
-	net->ops->ended(net->user, c->arg, r, answer);
-	c->done(c->arg, r);
-	call_free(c);
+	c->over = true;
+	env_timer_set(c->link->loop->env, &c->timer, 0);
 }
 
 /* Nobody answered. */
 static void call_fail(struct rpc_call *c, uint32_t status)
 {
-	const struct sim_answer none = { 0 };
-	struct rpc_reply r = { .status = status };
-
-	call_end(c, &r, &none);
+	c->status = status;
+	call_over(c);
 }
 
-static void call_on_deadline(struct env_timer *timer)
+static struct body *answer_body(const struct parcel *p)
 {
-	call_fail(CONTAINER_OF(timer, struct rpc_call, deadline),
-		  RPC_STATUS_TIMEDOUT);
+	struct body *b;
+
+	if (p == NULL || p->body == 0)
+		return NULL;
+	b = body_new(p->body);
+	if (b == NULL)
+		abort();
+	memcpy(b->data, p->bytes + p->len, p->body);
+	b->len = (uint32_t)p->body;
+	return b;
+}
+
+static void call_on_timer(struct env_timer *timer)
+{
+	struct rpc_call *c = CONTAINER_OF(timer, struct rpc_call, timer);
+	struct sim_links *net = c->link->loop->net;
+	const struct parcel *p = c->answer;
+	const struct sim_answer none = { 0 };
+	struct rpc_reply r = { .status = c->status, .request = &c->payload,
+			       .body = answer_body(p) };
+	struct rpc_error_rsp e;
+
+	if (!c->over) {
+		r.status = RPC_STATUS_TIMEDOUT;
+		c->over = true;
+	}
+	if (p != NULL) {
+		r.status = p->status;
+		r.payload = p->bytes;
+		r.len = p->len;
+		if (r.status != RPC_STATUS_OK &&
+		    rpc_error_rsp_decode(&e, r.payload, r.len) == 0)
+			r.hint = e.hint;
+	}
+	net->ops->ended(net->user, c->arg, &r, p != NULL ? &p->answer : &none);
+	c->done(c->arg, &r);
+	body_unref(r.body);
+	call_free(c);
 }
 
 /* --- cut links --- */
-
-static struct rpc_call *link_old_call(const struct rpc_peer_link *l)
-{
-	struct rpc_call *c;
-
-	LIST_FOREACH(c, &l->loop->net->calls, list)
-		if (c->link == l && c->epoch < l->epoch)
-			return c;
-	return NULL;
-}
 
 /* The client's end notices. */
 static void link_told(void *arg)
@@ -282,8 +346,9 @@ static void link_told(void *arg)
 	l->up_at = sim_now(s) + sim_range(s, 20, 60) * SIM_MS;
 	if (faulty(p->net, 200))
 		l->dead_until = sim_now(s) + sim_range(s, 100, 4000) * SIM_MS;
-	while ((c = link_old_call(l)) != NULL)
-		call_fail(c, RPC_STATUS_UNAVAILABLE);
+	LIST_FOREACH(c, &p->net->calls, list)
+		if (c->link == l && c->epoch < l->epoch && !c->over)
+			call_fail(c, RPC_STATUS_UNAVAILABLE);
 }
 
 static void link_cut_after(struct rpc_peer_link *l, uint64_t delay)
@@ -322,29 +387,31 @@ void sim_links_died(struct sim_links *net, unsigned node)
 
 /* --- answers --- */
 
+/* The two ends of a link see each other; else it is cut. */
+static bool link_reaches(struct rpc_peer_link *l)
+{
+	unsigned from = l->loop->node;
+
+	if (from == SIM_NOBODY || l->node == SIM_MANAGERS || l->node == from ||
+	    (sim_cluster_reaches(l->loop->net->c, from, l->node) &&
+	     sim_cluster_reaches(l->loop->net->c, l->node, from)))
+		return true;
+	link_cut_after(l, sim_range(sim_of(l->loop->net), 50, 500) * SIM_MS);
+	return false;
+}
+
 static void answer_arrive(void *arg)
 {
 	struct parcel *p = arg;
 	struct rpc_call *c = call_find(p->net, p->call);
-	struct rpc_reply r = { .status = p->status, .payload = p->bytes,
-			       .len = p->len };
-	struct rpc_error_rsp e;
 
-	if (c == NULL || c->link->cut || c->epoch != c->link->epoch)
+	if (c == NULL || c->link->cut || c->epoch != c->link->epoch ||
+	    !link_reaches(c->link))
 		return;
 	c->link->greeted = true;
-	if (r.status != RPC_STATUS_OK &&
-	    rpc_error_rsp_decode(&e, r.payload, r.len) == 0)
-		r.hint = e.hint;
-	if (p->body > 0) {
-		r.body = body_new(p->body);
-		if (r.body == NULL)
-			abort();
-		memcpy(r.body->data, p->bytes + p->len, p->body);
-		r.body->len = (uint32_t)p->body;
-	}
-	call_end(c, &r, &p->answer);
-	body_unref(r.body);
+	c->answer = parcel_new(p->net, p->len + p->body);
+	memcpy(c->answer, p, sizeof *p + p->len + p->body);
+	call_over(c);
 }
 
 /* What p says goes to who waits for p->call, if anybody does. */
@@ -472,6 +539,8 @@ static void request_arrive(void *arg)
 	struct rpc_call *c = call_find(p->net, p->call);
 	uint32_t refusal;
 
+	if (c != NULL && !link_reaches(c->link))
+		return;
 	if (request_is_late(p)) {
 		if (sim_chance(sim_of(p->net), 300))
 			return;
@@ -609,9 +678,8 @@ struct rpc_call *rpc_link_send(struct rpc_peer_link *l, struct rpc_send *send)
 	buf_init(send->payload, 0);
 	c->done = send->done;
 	c->arg = send->arg;
-	c->deadline.cb = call_on_deadline;
-	env_timer_set(l->loop->env, &c->deadline,
-		      send->timeout_ms * SIM_MS);
+	c->timer.cb = call_on_timer;
+	env_timer_set(l->loop->env, &c->timer, send->timeout_ms * SIM_MS);
 	LIST_INSERT_HEAD(&net->calls, c, list);
 	link_send(l, c, send);
 	return c;

@@ -12,7 +12,8 @@
  * after the client was told. It may be some time until it works again. While
  * the cluster heals nothing of this happens but by a death.
  *
- * Callbacks come from events, never inside a call. Aborts when out of memory.
+ * Callbacks come from the loop's env, never inside a call. Aborts when out of
+ * memory.
  */
 #include "common/base/loop.h"
 #include "common/rpc/rpc.h"
@@ -47,7 +48,12 @@ struct sim_links *sim_links_new(struct sim_cluster *c,
 void sim_links_free(struct sim_links *net);
 /* n loops of one process, each with an env of its own. */
 struct loop_set *sim_loops_new(struct sim_links *net, unsigned n);
+/* One loop, of the process on node. env: borrowed */
+struct loop_set *sim_loops_at(struct sim_links *net, unsigned node,
+			      struct env *env);
 void sim_loops_free(struct loop_set *set);
+/* Its process aborted: its links are forgotten, its memory stays. */
+void sim_loops_died(struct loop_set *set);
 
 /* The process on node is gone: connections to it are. */
 void sim_links_died(struct sim_links *net, unsigned node);

@@ -99,11 +99,12 @@ bool real_send(struct op *op)
 struct op *real_op(struct world *w, uint64_t session, uint32_t slot,
 		   uint64_t seq)
 {
-	struct op *op = sim_client_whose(w->real, session, slot, seq);
+	const struct sim_call *call = sim_client_whose(w->real, session, slot,
+						       seq);
 
-	if (op == NULL)
+	if (call == NULL)
 		sim_fail(w->c, "an operation that no client sent");
-	return op;
+	return call->owner;
 }
 
 unsigned real_slot(struct world *w, uint64_t session, uint32_t slot)

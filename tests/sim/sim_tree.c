@@ -47,7 +47,7 @@ static void tree_client(struct sim_cluster *c)
 	struct proc *p;
 
 	sim_manager_step(&w->manager); /* it may take a machine down */
-	tree_clients_step(w);
+	sim_clients_step(w->real);
 	p = sim_cluster_proc(c, (unsigned)sim_rand(s, sim_cluster_size(c)));
 	if (p != NULL && sim_chance(s, 20))
 		proc_check_rows(p);
@@ -338,6 +338,7 @@ static void tree_run(uint64_t seed, unsigned nodes,
 		w->clients[i].from.client = i + 1;
 	w->adversaries = seed / 2 % 4 == 0 ? 0 : 4;
 	w->slots = seed / 7 % 3 == 0 ? 0 : 2;
+	w->real_calls = seed / 3 % 2 == 0;
 	tree_model_init(w);
 	tree_split_begin(w);
 	sim_cluster_run(&config, ret);

@@ -187,6 +187,7 @@ struct tree {
 	struct user clients[TREE_CLIENTS];
 	unsigned adversaries; /* of them; the others are as they are */
 	unsigned slots;       /* that one of those has at once */
+	bool real_calls;      /* shards call each other as they do */
 	struct sim_clients *real; /* NULL: not made */
 	struct sender managers; /* tell shards of ... */
 	uint64_t n_sessions;  /* of those, when they are over */
@@ -246,7 +247,8 @@ struct proc {
 	bool leads[TREE_GROUPS];
 	uint64_t elected[TREE_GROUPS]; /* in this term */
 	LIST_HEAD(, call) calls;
-	struct sender from;
+	struct sender from;         /* of calls to other shards, or ... */
+	struct sim_machine *client; /* NULL before the first */
 	struct tree_bulk bulk;
 };
 
@@ -271,13 +273,14 @@ bool proc_at_rest(const struct proc *p);
 bool tree_check_whole(struct tree *w);
 
 /* --- sim_tree_client.c --- */
-void tree_clients_step(struct tree *w);
+/* Once. */
+void tree_clients_start(struct tree *w);
 void tree_clients_fini(struct tree *w);
 /* False: op's client is none of these. */
 bool tree_client_send(struct op *op);
 /* Is the client of a command a session of such? */
 bool tree_is_session(uint64_t client);
-/* Whose number that is. */
+/* Whose number that is; NULL: of a shard. */
 struct op *tree_client_op(struct tree *w, uint64_t session, uint32_t slot,
 			  uint64_t seq);
 

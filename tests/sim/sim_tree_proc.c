@@ -236,10 +236,12 @@ bool proc_at_rest(const struct proc *p)
 
 /* --- calls to other shards --- */
 
+/* By mail, or through a client. */
 struct tree_call {
 	shard_called_fn done;
 	void *arg;
 	struct mail *m;
+	struct sim_call *call;
 };
 
 static void proc_called(void *arg, uint32_t status, struct wire_bytes payload,
@@ -253,18 +255,33 @@ static void proc_called(void *arg, uint32_t status, struct wire_bytes payload,
 	free(c);
 }
 
+static void proc_answered(struct sim_call *call, const struct rpc_reply *reply)
+{
+	proc_called(call->owner, reply->status,
+		    wire_bytes(reply->payload, reply->len),
+		    wire_bytes(NULL, 0));
+}
+
 static int proc_call(void *arg, uint16_t shard, uint16_t tag,
 		     struct buf *payload, shard_called_fn done, void *done_arg,
 		     void **ret_handle)
 {
 	struct proc *p = arg;
 	struct tree_call *c = sim_zalloc(sizeof *c);
+	struct client_send send = { .tag = tag, .shard = shard,
+				    .payload = payload, .timeout_ms = 5000 };
 
 	c->done = done;
 	c->arg = done_arg;
-	c->m = mail_send(p->w, &p->from, shard, tag, payload, 3 * SIM_S, NULL,
-			 proc_called, c);
 	*ret_handle = c;
+	if (!p->w->real_calls) {
+		c->m = mail_send(p->w, &p->from, shard, tag, payload,
+				 3 * SIM_S, NULL, proc_called, c);
+		return 0;
+	}
+	if (p->client == NULL)
+		p->client = sim_machine_new(p->w->real, p->at.node, p->at.env);
+	c->call = sim_machine_send(p->client, &send, c, proc_answered);
 	return 0;
 }
 
@@ -273,7 +290,10 @@ static void proc_call_cancel(void *arg, void *handle)
 	struct tree_call *c = handle;
 
 	(void)arg;
-	mail_cancel(c->m);
+	if (c->call != NULL)
+		sim_call_cancel(c->call);
+	else
+		mail_cancel(c->m);
 	free(c);
 }
 
@@ -356,6 +376,7 @@ void *proc_start(struct sim_cluster *c, unsigned node, struct env *env)
 	p->w->c = c;
 	config.read_barrier = sim_cluster_frozen(c);
 	sim_proc_init(&p->at, c, node, env);
+	tree_clients_start(p->w);
 	p->from.client = 1000 + p->w->lives++;
 	starting = p;
 	sim_store_lose_rows(&p->at, p->w->doubts, &p->w->images[node],
@@ -407,6 +428,7 @@ void proc_stop(struct sim_cluster *c, unsigned node, void *proc, bool crash)
 	tree_bulk_stop(p, crash);
 	sim_store_close(&p->store, crash);
 	tree_bulk_close(p, crash);
+	sim_machine_free(p->client);
 	free(p);
 }
 
@@ -423,6 +445,7 @@ void proc_died(struct sim_cluster *c, unsigned node, void *proc)
 	entry = NULL;
 	mail_calls_lost(p);
 	sim_clients_died(p->w->real, node);
+	sim_machine_died(p->client);
 	for (struct mail *m = p->w->mails; m != NULL; m = m->next)
 		if (m->from == &p->from)
 			mail_cancel(m);
