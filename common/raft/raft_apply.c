@@ -345,10 +345,11 @@ static bool raft_group_apply(struct raft_group *g)
 		e = rlog_at(&g->log, index);
 		switch (rlog_type(e)) {
 		case RAFT_COMMAND:
-			g->parked = true; /* resume() may come inside */
+			/* resume() may come inside */
+			g->parked = g->halfway = true;
 			if (raft_apply_command(g, index, e) != 0)
 				return !g->parked;
-			g->parked = false;
+			g->parked = g->halfway = false;
 			break;
 		case RAFT_CHANGE:
 			raft_step_configuration(g, index);

@@ -191,6 +191,7 @@ struct raft_group {
 	struct raft_drop *drop;
 
 	bool parked;              /* apply said -EAGAIN */
+	bool halfway;             /* and has not run that command again yet */
 	uint64_t deadline;        /* ms; next RAFT_TIMEOUT */
 	uint64_t quarantine;      /* ms; no votes before */
 

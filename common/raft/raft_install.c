@@ -79,7 +79,7 @@ void raft_install_lags(struct raft_group *g, uint64_t from)
 
 int raft_group_install(struct raft_group *g, const struct raft_base *s)
 {
-	if (g->state != RAFT_GROUP_RUNNING || g->installing || g->parked)
+	if (g->state != RAFT_GROUP_RUNNING || g->installing || g->halfway)
 		return -EAGAIN;
 	if (s->index == 0 || s->index >= RAFT_INDEX_MAX || s->term == 0 ||
 	    s->conf_index == 0 || s->conf_index > s->index ||
@@ -98,7 +98,7 @@ int raft_group_install(struct raft_group *g, const struct raft_base *s)
 void raft_install_begin(struct raft_group *g,
 			const struct raft_base *s)
 {
-	assert(!g->installing && !g->parked);
+	assert(!g->installing && !g->halfway);
 	g->installing = true;
 	g->install_index = s->index;
 	g->install_term = s->term;
@@ -161,7 +161,7 @@ int raft_group_drop(struct raft_group *g, uint64_t removed,
 {
 	const struct rlog_conf *c = rlog_conf_at(&g->log, UINT64_MAX);
 
-	if (g->state != RAFT_GROUP_RUNNING || g->installing || g->parked)
+	if (g->state != RAFT_GROUP_RUNNING || g->installing || g->halfway)
 		return -EAGAIN;
 	if (g->voter && c != NULL && removed <= c->index)
 		return -EBUSY;

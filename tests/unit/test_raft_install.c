@@ -103,6 +103,38 @@ static void test_install(void **state)
 	assert_int_equal(f->n_installs, 1);
 }
 
+/*
+ * A command waits for rows: what it was given is there until it has run again,
+ * not only until that may be. So it goes first.
+ */
+static void test_install_behind_a_parked_command(void **state)
+{
+	struct peers *f = *state;
+	struct raft_drop drop = { .done = NULL };
+	struct raft_base s = snap_of(conf_of(f));
+	uint8_t conf[256];
+
+	memcpy(conf, s.conf.p, s.conf.len);
+	s.conf.p = conf;
+	f->park = true;
+	assert_int_equal(append(f, 1, 1, 2), 0);
+	offer(f);
+	assert_int_equal(raft_group_install(f->group, &s), -EAGAIN);
+	raft_group_resume(f->group);
+	assert_int_equal(raft_group_install(f->group, &s), -EAGAIN);
+	assert_int_equal(raft_group_drop(f->group, UINT64_MAX, &drop),
+			 -EAGAIN);
+	f->park = false;
+	minienv_run(f->mini);
+	assert_int_equal(f->n_applied, 1);
+	assert_int_equal(raft_group_install(f->group, &s), 0);
+	minienv_run(f->mini);
+	assert_int_equal(f->n_installs, 1);
+	raft_group_installed(f->group);
+	minienv_run(f->mini);
+	assert_int_equal(f->group->applied, SNAP);
+}
+
 static void test_install_is_not_needed(void **state)
 {
 	struct peers *f = *state;
@@ -567,6 +599,7 @@ int main(void)
 	cmocka_unit_test_setup_teardown(name, peers_setup, peers_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_install),
+		T(test_install_behind_a_parked_command),
 		T(test_install_is_not_needed),
 		T(test_trap_f_own_snapshot_behind_an_arriving_one),
 		T(test_install_and_power_cuts),
