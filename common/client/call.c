@@ -72,7 +72,9 @@ struct client_call {
 	void *arg;
 };
 
+#ifdef ENABLE_MUTATIONS
 enum client_mutation client_mutation = CLIENT_MUTATE_NONE;
+#endif
 
 static void call_try(struct client_call *call);
 
@@ -116,11 +118,10 @@ static void call_drop_slot(struct client_call *call, bool definite)
 	if (!call->has_slot)
 		return;
 	call->has_slot = false;
-	s->in_use -= client_mutation != CLIENT_MUTATE_KEEP;
-	if (definite || client_mutation == CLIENT_MUTATE_REUSE) {
+	s->in_use -= !CLIENT_MUTATES(KEEP);
+	if (definite || CLIENT_MUTATES(REUSE)) {
 		s->free[s->n_free].slot = call->slot;
-		s->free[s->n_free].seq =
-			call->seq + (client_mutation != CLIENT_MUTATE_SEQ);
+		s->free[s->n_free].seq = call->seq + !CLIENT_MUTATES(SEQ);
 		s->n_free++;
 	}
 	if (client_list_empty(&s->waiting))
@@ -143,7 +144,7 @@ static void call_store(uint8_t *p, uint64_t v, unsigned n)
 static void call_stamp(struct client_call *call)
 {
 	bool again = call->kind == 'W' && call->sent > 0 &&
-		     client_mutation != CLIENT_MUTATE_AGAIN;
+		     !CLIENT_MUTATES(AGAIN);
 	uint8_t *p = call->payload.data;
 
 	call_store(p, call->session, 8);
@@ -246,10 +247,10 @@ static void call_refreshed(void *arg, int status)
 /* It cannot have happened, and does not itself name the session it was in. */
 static bool call_may_move(const struct client_call *call)
 {
-	return call->kind == 'W' && client_mutation != CLIENT_MUTATE_STAY &&
-	       (call->tries == 0 || client_mutation == CLIENT_MUTATE_SESSION) &&
+	return call->kind == 'W' && !CLIENT_MUTATES(STAY) &&
+	       (call->tries == 0 || CLIENT_MUTATES(SESSION)) &&
 	       (call->made_in == 0 || call->made_in == call->session ||
-		client_mutation == CLIENT_MUTATE_NAMED);
+		CLIENT_MUTATES(NAMED));
 }
 
 /*
@@ -292,7 +293,7 @@ static void call_follow(struct client_call *call, const struct rpc_reply *r)
 		call->tag = hop.tag;
 		call->shard = hop.shard;
 		call->sent = 0;
-		call->seq += client_mutation != CLIENT_MUTATE_HOP;
+		call->seq += !CLIENT_MUTATES(HOP);
 		call_try(call);
 		return;
 	}
@@ -374,7 +375,7 @@ static bool call_prepare(struct client_call *call)
 {
 	if (!call_is_mutation(call))
 		return true;
-	if (client_mutation == CLIENT_MUTATE_SLOT && call->has_slot) {
+	if (CLIENT_MUTATES(SLOT) && call->has_slot) {
 		call->slot = call->c->slots.next++;
 		call->seq = 1;
 	}

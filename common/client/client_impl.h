@@ -49,7 +49,10 @@ static inline void client_list_move(struct client_list *to,
 	CLIENT_LIST_INIT(from);
 }
 
-/* Tests only: a rule of call.c that is not kept. */
+/*
+ * A rule of call.c that is not kept. Only where configure was told
+ * --enable-mutations: other builds have nothing of it.
+ */
 enum client_mutation {
 	CLIENT_MUTATE_NONE,
 	CLIENT_MUTATE_REUSE,   /* slots of calls that were given up, too */
@@ -62,7 +65,22 @@ enum client_mutation {
 	CLIENT_MUTATE_NAMED,   /* and who can never be taken there */
 	CLIENT_MUTATE_STAY,    /* nobody goes on */
 };
+#ifdef ENABLE_MUTATIONS
 extern enum client_mutation client_mutation;
+#define CLIENT_MUTATES(what) (client_mutation == CLIENT_MUTATE_##what)
+#else
+#define CLIENT_MUTATES(what) false
+#endif
+/* For tests: from now on, until the next one. False: this build has none. */
+static inline bool client_mutate(enum client_mutation what)
+{
+#ifdef ENABLE_MUTATIONS
+	client_mutation = what;
+	return true;
+#else
+	return what == CLIENT_MUTATE_NONE;
+#endif
+}
 
 struct client_link {
 	char *addr;

@@ -3,8 +3,10 @@
  */
 #include "tests/sim/sim_client_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/lib/mutate.h"
 #include "tests/sim/sim_plant.h"
 
 #define HOPS_MAX 200 /* of a call; others move directories meanwhile */
@@ -397,9 +399,12 @@ struct sim_clients *sim_clients_new(struct sim_cluster *c,
 	if (config->groups > SIM_SHARDS ||
 	    config->clients % config->loops != 0)
 		abort();
-	if (sim_plant > SIM_PLANT_CLIENT)
-		client_mutation = (enum client_mutation)(sim_plant -
-							 SIM_PLANT_CLIENT);
+	if (sim_plant > SIM_PLANT_CLIENT &&
+	    !client_mutate((enum client_mutation)(sim_plant -
+						  SIM_PLANT_CLIENT))) {
+		fprintf(stderr, "SIM_PLANT: " MUTATE_NONE_HERE "\n");
+		exit(2);
+	}
 	cs->c = c;
 	cs->config = *config;
 	cs->net = sim_links_new(c, &link_ops, cs);
