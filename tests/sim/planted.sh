@@ -147,7 +147,7 @@ planted sim_tree range 3 mix
 planted sim_tree pin 3 mix
 planted sim_tree empty 3 mix
 planted sim_tree map 3 mix
-planted sim_tree look 1 disk
+planted sim_tree look 3 storm
 planted sim_tree at 3 mix
 planted sim_tree page 3 mix
 planted sim_tree bare 1 disk
