@@ -61,8 +61,8 @@ check 'only common/raft includes libraft' \
 check "trap E: libraft's callback API is not used" \
 	"$(grep -nE '\braft_(uv_[a-z_]+|start|apply|bootstrap|recover|add|assign|remove)\(|struct raft_(io|fsm)\b' common/raft/*.[ch])"
 check 'planted bugs are compiled in by their macros only' \
-	"$(grep -rnE '\b(raft|seg)_mutation\b' --include='*.[ch]' common $daemons |
-		grep -vE '_(impl|int)\.h:|:enum (raft|seg)_mutation ')"
+	"$(grep -rnE '\b(raft|seg|client)_mutation\b' --include='*.[ch]' common $daemons |
+		grep -vE '_(impl|int)\.h:|:enum (raft|seg|client)_mutation ')"
 check 'only common/rows includes leveldb' "$(outside '<leveldb/' common/rows)"
 check 'only fuse/ includes libfuse' "$(outside '<fuse[a-z0-9_/]*\.h>' fuse)"
 # a main may use libevent for signals
