@@ -16,12 +16,19 @@ static struct sim *sim_of(const struct sim_clients *cs)
 	return sim_cluster_sim(cs->c);
 }
 
-static struct client *client_at(const struct sim_clients *cs, unsigned client)
+/* SIM_NOBODY: of a store, which has one loop. */
+static struct client *machine_client(const struct sim_machine *m,
+				     unsigned client)
 {
-	struct sim_machine *m = &cs->machines[client / cs->config.loops];
+	unsigned i = client == SIM_NOBODY ? 0 : client % m->cs->config.loops;
 
-	return client_of(m->set,
-			 loop_set_get(m->loops, client % cs->config.loops));
+	return client_of(m->set, loop_set_get(m->loops, i));
+}
+
+static struct sim_machine *machine_of(const struct sim_clients *cs,
+				      unsigned client)
+{
+	return &cs->machines[client / cs->config.loops];
 }
 
 /* --- numbers --- */
@@ -237,17 +244,18 @@ static void call_regret(void *arg)
 	call->done(call, NULL);
 }
 
-static struct sim_call *call_start(struct sim_machine *m, struct client *c,
+static struct sim_call *call_start(struct sim_machine *m, unsigned client,
 				   struct client_send *send, void *owner,
 				   void (*done)(struct sim_call *call,
 						const struct rpc_reply *reply))
 {
 	struct sim_call *call = sim_zalloc(sizeof *call);
-	const struct client_list *last = c->slots.waiting.prev;
 	struct sim_clients *cs = m->cs;
+	struct client *c = machine_client(m, client);
+	const struct client_list *last = c->slots.waiting.prev;
 
 	*call = (struct sim_call){
-		.cs = cs, .machine = m, .life = m->life, .client = SIM_NOBODY,
+		.cs = cs, .machine = m, .life = m->life, .client = client,
 		.owner = owner, .done = done, .tag = send->tag,
 		.write = rpc_info(send->tag)->kind == 'W',
 		.made_in = client_session(c),
@@ -271,11 +279,9 @@ struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
 				 void (*done)(struct sim_call *call,
 					      const struct rpc_reply *reply))
 {
-	struct sim_call *call = call_start(
-		&cs->machines[client / cs->config.loops],
-		client_at(cs, client), send, owner, done);
+	struct sim_call *call = call_start(machine_of(cs, client), client,
+					   send, owner, done);
 
-	call->client = client;
 	call->healed = sim_cluster_healing(cs->c);
 	if (sim_chance(sim_of(cs), 20))
 		sim_after(sim_of(cs),
@@ -289,13 +295,12 @@ struct sim_call *sim_machine_send(struct sim_machine *m,
 				  void (*done)(struct sim_call *call,
 					       const struct rpc_reply *reply))
 {
-	return call_start(m, client_of(m->set, loop_set_get(m->loops, 0)),
-			  send, owner, done);
+	return call_start(m, SIM_NOBODY, send, owner, done);
 }
 
 uint64_t sim_client_session(const struct sim_clients *cs, unsigned client)
 {
-	return client_session(client_at(cs, client));
+	return client_session(machine_client(machine_of(cs, client), client));
 }
 
 /* --- processes --- */

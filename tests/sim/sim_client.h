@@ -89,8 +89,8 @@ void sim_clients_step(struct sim_clients *cs);
 /* 0: it has none now. */
 uint64_t sim_client_session(const struct sim_clients *cs, unsigned client);
 /*
- * As client_send() with what is in send, but for done and arg. done: once, reply
- * is NULL when the call was cancelled. Some are, unless all is well.
+ * As client_send() with what is in send, but for done and arg. done: once,
+ * reply is NULL when the call was cancelled. Some are, unless all is well.
  */
 struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
 				 struct client_send *send, void *owner,
