@@ -72,6 +72,7 @@ struct fop {
 	struct stat st;
 	int valid;        /* FUSE_SET_ATTR_* */
 	bool held;        /* an open without check of the name */
+	bool told;        /* a lookup, by a thread that was told ESTALE of f */
 	bool plus;        /* readdirplus */
 	uint64_t number;  /* next entry of a directory to give */
 	uint8_t *out;     /* buffer being filled; owned */

@@ -26,7 +26,7 @@ struct fhandle;
 struct inval;
 struct loop;
 
-/* An OPEN by a thread that was answered ESTALE: see ops_open.c. */
+/* A thread that was answered ESTALE, and of what: see ops_open.c. */
 struct mount_stale {
 	pid_t pid;
 	uint64_t ino;

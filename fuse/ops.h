@@ -49,8 +49,13 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 /* ops_open.c */
 void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 void ops_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
-/* The thread of this request looks a name up: it goes by path. */
-void ops_open_looked_up(fuse_req_t req);
+/*
+ * The thread of op looks a name up: it goes by path, so what it was told of
+ * inodes is over. True: it was told ESTALE of this very directory.
+ */
+bool ops_stale_looked_up(struct fop *op);
+/* It is told ESTALE of op->f now. */
+void ops_stale_note(struct fop *op);
 /* Tells shard leaders again what is open, so that a new one learns it. */
 void ops_open_start(struct mount *m);
 void ops_open_stop(struct mount *m);

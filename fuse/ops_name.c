@@ -60,12 +60,16 @@ static void lookup_on_reply(void *arg, const struct rpc_reply *reply)
 	}
 	/*
 	 * The directory is gone. Its name may lead to another one: ESTALE, and
-	 * the kernel looks that up again. Ours was emptied before it went.
+	 * the kernel looks that up again. Whoever comes back to this one works
+	 * in it, and nothing is in it any more.
 	 */
-	if (reply->status == RPC_STATUS_STALE && op->f->removed) {
-		op->call = NULL;
-		fop_reply_err(op, -ENOENT);
-		return;
+	if (reply->status == RPC_STATUS_STALE) {
+		if (op->f->removed || op->told) {
+			op->call = NULL;
+			fop_reply_err(op, -ENOENT);
+			return;
+		}
+		ops_stale_note(op);
 	}
 	if (!FOP_REPLY(op, reply, lookup_rsp, &rsp))
 		return;
@@ -209,7 +213,7 @@ void ops_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	if (op == NULL)
 		return;
 	op->readonly = true;
-	ops_open_looked_up(req);
+	op->told = ops_stale_looked_up(op);
 	if (strcmp(name, ".") == 0) {
 		self_lookup(op);
 		return;

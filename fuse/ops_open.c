@@ -114,17 +114,7 @@ void ops_close(struct finode *f)
 	}
 }
 
-/* --- stale opens --- */
-
-void ops_open_looked_up(fuse_req_t req)
-{
-	struct mount *m = fop_mount(req);
-	pid_t pid = fuse_req_ctx(req)->pid;
-
-	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
-		if (m->stale[i].pid == pid)
-			m->stale[i].ino = 0;
-}
+/* --- who was told ESTALE --- */
 
 /* Was this thread told ESTALE about this inode? Forgets it. */
 static bool stale_take(struct fop *op)
@@ -139,7 +129,18 @@ static bool stale_take(struct fop *op)
 	return false;
 }
 
-static void stale_note(struct fop *op)
+bool ops_stale_looked_up(struct fop *op)
+{
+	struct mount *m = op->m;
+	bool told = stale_take(op);
+
+	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
+		if (m->stale[i].pid == op->pid)
+			m->stale[i].ino = 0;
+	return told;
+}
+
+void ops_stale_note(struct fop *op)
 {
 	struct mount *m = op->m;
 
@@ -211,7 +212,7 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 	}
 	if (reply->status != RPC_STATUS_OK) {
 		if (reply->status == RPC_STATUS_STALE && !op->held)
-			stale_note(op);
+			ops_stale_note(op);
 		ops_close(f);
 		(void)fop_status(op, reply);
 		return;

@@ -74,6 +74,31 @@ def directories_in_turn(server, a, b):
         run("rm", "-r", a.path("two", "turn"))
 
 
+def within_a_directory_that_is_gone(server, a, b):
+    """Who works in one that somebody else has removed finds nothing in it."""
+    s3 = server.s3()
+    for remove in (lambda: s3.delete("/two/gone/key"), lambda: run("rm", "-r", a.path("two", "gone"))):
+        eq(s3.put("/two/gone/key", "x").status, 200, "PUT")
+        fd = os.open(b.path("two", "gone"), os.O_RDONLY)
+        eq(os.stat("key", dir_fd=fd).st_size, 1, "key")
+        remove()
+        for i in range(3):
+            for what, fn in (
+                ("stat", lambda: os.stat(f"other{i}", dir_fd=fd)),
+                ("open", lambda: os.open("key", os.O_RDONLY, dir_fd=fd)),
+                ("unlink", lambda: os.unlink(f"other{i}", dir_fd=fd)),
+                ("create", lambda: os.open(f"new{i}", os.O_CREAT | os.O_WRONLY, dir_fd=fd)),
+            ):
+                try:
+                    fn()
+                    raise AssertionError(f"{what} in a directory that is gone")
+                except FileNotFoundError:
+                    pass
+        os.close(fd)
+        run("rm", "-rf", b.path("two", "gone"))  # the kernel may believe in it
+        wait_for("the end of what the kernel knows", lambda: not os.path.exists(b.path("two", "gone")), 5)
+
+
 def appends(server, a, b):
     path = "log"
     n = 60
@@ -239,7 +264,7 @@ def main():
     eq(server.s3().put("/two").status, 200, "bucket")
     t = Tap()
     a, b = t.mount(server), t.mount(server)
-    for fn in (close_to_open, s3_and_mount, names_in_turn, directories_in_turn, exchanges, swapped_names, appends, server_gone, waits_through_a_restart):
+    for fn in (close_to_open, s3_and_mount, names_in_turn, directories_in_turn, within_a_directory_that_is_gone, exchanges, swapped_names, appends, server_gone, waits_through_a_restart):
         t.run(fn.__name__.replace("_", " "), fn, server, a, b)
     t.end()
 
