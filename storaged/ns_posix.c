@@ -95,7 +95,6 @@ static int ns_open_name(struct ns_ctx *x, const struct rpc_open *m)
 	return d.ino == m->ino ? 0 : RPC_STATUS_STALE;
 }
 
-/* at: the name was looked at in its shard, then the open comes here. */
 /* With its bytes, when they are few. */
 static int ns_answer_open(struct ns_ctx *x, const struct rpc_open *m,
 			  struct ns_inode *ip)
@@ -118,6 +117,7 @@ static int ns_answer_open(struct ns_ctx *x, const struct rpc_open *m,
 	return rv;
 }
 
+/* at: the name was looked at in its shard, then the open comes here. */
 int ns_do_open(struct ns_ctx *x, const struct rpc_open *m)
 {
 	bool name = !m->held && m->parent != 0 && m->at != m->ino;
