@@ -9,7 +9,7 @@
 #include "tests/lib/mutate.h"
 #include "tests/sim/sim_plant.h"
 
-#define HOPS_MAX 200 /* of a call; others move directories meanwhile */
+#define HOPS_MAX 2000 /* of a call; a page of LIST takes two a directory */
 
 static struct sim *sim_of(const struct sim_clients *cs)
 {

@@ -83,7 +83,7 @@ static void sim_print_counts(const struct sim_plan *p)
 }
 
 /* Seeds in which all that a row is meant for must have happened. */
-#define SIM_ENOUGH 100
+#define SIM_ENOUGH 200
 
 /* Must it happen in that row: for the program, or by its profile's weights? */
 static bool sim_plan_wants(const struct sim_program *program,

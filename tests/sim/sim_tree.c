@@ -389,7 +389,7 @@ int main(int argc, char **argv)
 		{ 0, "snap", SIM_N_AMID_INSTALLS },
 		{ 0, "snap", SIM_N_AMID_TRANSFERS },
 		{ 0, "member", SIM_N_CLEANED },	{ 0, "all", SIM_N_CLEANED },
-		{ 0, "all", SIM_N_ROT },	{ 0, "all", SIM_N_SNAP_FLIPS },
+		{ 4, "all", SIM_N_ROT },	{ 4, "all", SIM_N_SNAP_FLIPS },
 		{ 0, NULL, SIM_N_PAUSES },	{ 0, NULL, SIM_N_CLOCKS },
 		{ 0, NULL, SIM_N_TERMS },
 		{ 0, "member", SIM_N_AMID_CHANGES },
