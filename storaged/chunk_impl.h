@@ -60,6 +60,11 @@ struct chunk_batch {
 	unsigned n_gens;
 };
 
+/* Records that a start did not find: sequences from ... to - 1. */
+struct chunk_lost {
+	uint64_t from, to;
+};
+
 struct chunk_store {
 	struct rows_back *index;
 	struct seg_head *bulk;     /* borrowed */
@@ -86,6 +91,9 @@ struct chunk_store {
 	_Atomic uint64_t changes; /* batches written */
 	uint64_t recovered;
 	uint64_t rot_gen; /* a start lost records from there on; 0: none */
+	struct chunk_lost *lost; /* what it lost */
+	size_t n_lost, cap_lost;
+	int lost_rv;             /* -ENOMEM: not all are there */
 };
 
 struct chunk_put {

@@ -241,6 +241,7 @@ void chunk_store_close(struct chunk_store *cs, bool clean)
 	rows_back_close(cs->index);
 	pthread_mutex_destroy(&cs->lock);
 	mem_free(cs->segments.v);
+	mem_free(cs->lost);
 	mem_free(cs);
 }
 

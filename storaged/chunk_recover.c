@@ -11,6 +11,8 @@
  *
  * Where records were lost a second look is worth it, too: a read may have
  * failed just then, and once the index is saved behind them nobody looks again.
+ * By then a later record may have the name of one that is found so: the bytes
+ * of a put that was refused. It gives the name back.
  */
 #include "storaged/chunk_impl.h"
 
@@ -19,13 +21,26 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
+/* A record of this row was lost, that of old came behind it. */
+static bool recover_is_late(const struct chunk_store *cs, uint64_t seq,
+			    const struct chunk_row *row,
+			    const struct chunk_row *old)
+{
+	bool lost = false;
+
+	for (size_t i = 0; i < cs->n_lost && !lost; i++)
+		lost = seq >= cs->lost[i].from && seq < cs->lost[i].to;
+	return lost && (row->gen != old->gen ? row->gen < old->gen
+					     : row->off < old->off);
+}
+
 /*
  * The first bytes under a name stay, also when others were appended later: a
  * put that was refused for them leaves its record behind. A copy is of bytes
  * that counted when it was made, so it stands for what came before it.
  */
 static int recover_one(struct chunk_store *cs, const struct chunk_id *id,
-		       const struct chunk_row *row, bool copy)
+		       const struct chunk_row *row, const struct seg_rec *rec)
 {
 	struct chunk_row old;
 	int rv = 0;
@@ -39,8 +54,11 @@ static int recover_one(struct chunk_store *cs, const struct chunk_id *id,
 		cs->recovered++;
 		return chunk_batch_put(&cs->batch, id, row);
 	}
-	if (rv != 0 || !copy || (old.gen == row->gen && old.off == row->off))
+	if (rv != 0 || (old.gen == row->gen && old.off == row->off))
 		return rv;
+	if ((rec->flags & CHUNK_IS_COPY) == 0 &&
+	    !recover_is_late(cs, rec->seq, row, &old))
+		return 0;
 	return chunk_batch_move(&cs->batch, id, &old, row);
 }
 
@@ -58,7 +76,7 @@ static int recover_record(struct chunk_store *cs, const struct seg_rec *rec)
 	if (rec->type != SEG_CHUNK || rec->len == 0 || rec->len > WIRE_CHUNK ||
 	    rec->a > UINT32_MAX)
 		return 0;
-	return recover_one(cs, &id, &row, (rec->flags & CHUNK_IS_COPY) != 0);
+	return recover_one(cs, &id, &row, rec);
 }
 
 int chunk_store_recover(struct chunk_store *cs, const struct seg_rec *rec)
@@ -70,6 +88,19 @@ void chunk_store_recover_rot(struct chunk_store *cs, const struct seg_rot *rot)
 {
 	if (cs->rot_gen == 0 || rot->pos.gen < cs->rot_gen)
 		cs->rot_gen = rot->pos.gen;
+	if (cs->n_lost == cs->cap_lost) {
+		size_t cap = cs->cap_lost == 0 ? 16 : cs->cap_lost * 2;
+		struct chunk_lost *p = mem_realloc(cs->lost, cap * sizeof *p);
+
+		if (p == NULL) {
+			cs->lost_rv = -ENOMEM;
+			return;
+		}
+		cs->lost = p;
+		cs->cap_lost = cap;
+	}
+	cs->lost[cs->n_lost++] =
+		(struct chunk_lost){ rot->seq, rot->seq + rot->n };
 }
 
 /* --- a second look --- */
@@ -115,6 +146,8 @@ static int recover_lost(struct chunk_store *cs, const struct seg_info *infos,
 
 	if (cs->rot_gen == 0)
 		return 0;
+	if (cs->lost_rv != 0)
+		return cs->lost_rv;
 	rv = again_from(&a, infos, n, cs->rot_gen);
 	if (rv == 0 && cs->recovered > before)
 		log_info("%llu lost chunks are there at a second look",

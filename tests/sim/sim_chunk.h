@@ -207,6 +207,7 @@ enum plant {
 	PLANT_COUNT,   /* drops count more than there was */
 	PLANT_STAY,    /* no segment is empty */
 	PLANT_ONCE,    /* a start does not look twice */
+	PLANT_KEEP,    /* what took the place of a lost chunk stays there */
 };
 
 #endif

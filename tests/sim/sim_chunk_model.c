@@ -216,7 +216,7 @@ static void model_put_ok(struct op *op)
 	model_have(op->p->w, k, op->version);
 }
 
-/* Other bytes are there, or they may be. */
+/* Other bytes are there, or they may be: rot uncovers what came second. */
 static void model_put_refused(struct op *op)
 {
 	struct chunk *k = op->chunk;
@@ -224,7 +224,7 @@ static void model_put_refused(struct op *op)
 	if (op->how == PUT_BAD_HASH)
 		return;
 	if (op->how != PUT_GOOD || (k->may & ~(1u << op->version)) == 0 ||
-	    (k->have == op->version && !k->absent))
+	    (k->have == op->version && !k->absent && op->p->w->rots == 0))
 		model_fail(op, "a put is refused");
 }
 

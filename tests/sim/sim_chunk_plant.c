@@ -27,6 +27,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "count", .plant = PLANT_COUNT },
 	{ .name = "stay", .plant = PLANT_STAY },
 	{ .name = "once", .plant = PLANT_ONCE },
+	{ .name = "keep", .plant = PLANT_KEEP },
 	{ .name = "ack", .seg = SEG_MUTATE_NO_SYNC },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
@@ -175,8 +176,12 @@ WRAP(int, chunk_store_recover, struct chunk_store *cs,
 WRAP(void, chunk_store_recover_rot, struct chunk_store *cs,
      const struct seg_rot *rot)
 {
+	struct seg_rot own = *rot;
+
+	if (sim_plant == PLANT_KEEP)
+		own.n = 0;
 	if (sim_plant != PLANT_ONCE)
-		__real_chunk_store_recover_rot(cs, rot);
+		__real_chunk_store_recover_rot(cs, &own);
 }
 
 WRAP(uint64_t, chunk_segments_live, const struct chunk_segments *segs,
