@@ -11,9 +11,9 @@
  * in order: all at once would end all at once, and only then could the first one
  * be sent; and other work needs its workers.
  *
- * Failure modes: no row: NOENT; its segment was freed: the row is read again,
- * as the chunk was moved or dropped; bytes without their hash: IO, counted as
- * rot.
+ * Failure modes: no row: NOENT, and those that followed are read for once more;
+ * its segment was freed: the row is read again, as the chunk was moved or
+ * dropped; bytes without their hash: IO, counted as rot.
  */
 #include "storaged/chunk_impl.h"
 
@@ -232,9 +232,33 @@ static void get_run(struct env_work *work)
 	g->status = chunk_read(g->cl->cs, &g->id, &g->whole);
 }
 
+static void get_lead(struct chunk_get *g);
+
+/*
+ * Those that followed a read that found nothing: by then it had looked, maybe
+ * before a put that was answered before they came. They are read for once more.
+ */
+static struct chunk_get *get_take_late(struct chunk_get *leader)
+{
+	struct chunk_get **at = &leader->follower, *late = NULL, *g;
+
+	while ((g = *at) != NULL) {
+		if (g->looked) {
+			at = &g->follower;
+			continue;
+		}
+		*at = g->follower;
+		g->looked = true;
+		g->follower = late;
+		late = g;
+	}
+	return late;
+}
+
 static void get_done(struct env_work *work)
 {
 	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work), *next;
+	struct chunk_get *late;
 	struct chunk_loop *cl = g->cl;
 	struct body *whole = g->whole;
 	uint32_t status = g->status;
@@ -249,6 +273,9 @@ static void get_done(struct env_work *work)
 		cl->gets = g->next;
 	if (g->next != NULL)
 		g->next->prev = g->prev;
+	late = status == RPC_STATUS_NOENT ? get_take_late(g) : NULL;
+	if (late != NULL)
+		get_lead(late);
 	if (whole != NULL && (g->follower != NULL ||
 			      (g->len != 0 && g->len < whole->len)))
 		cache_put(cl, &g->id, whole);
@@ -302,6 +329,25 @@ static void get_queue(struct chunk_get *g)
 	get_start(cl);
 }
 
+static void get_link(struct chunk_get *g)
+{
+	struct chunk_loop *cl = g->cl;
+
+	g->next = cl->gets;
+	if (cl->gets != NULL)
+		cl->gets->prev = g;
+	cl->gets = g;
+}
+
+/* It and its followers, by a read of its own. */
+static void get_lead(struct chunk_get *g)
+{
+	get_link(g);
+	g->work.run = get_run;
+	g->work.done = get_done;
+	get_queue(g);
+}
+
 int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	      uint32_t off, uint32_t len, chunk_done_fn done, void *arg)
 {
@@ -325,22 +371,18 @@ int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 		leader->follower = g;
 		return 0;
 	}
-	g->next = cl->gets;
-	if (cl->gets != NULL)
-		cl->gets->prev = g;
-	cl->gets = g;
 	c = cache_find(cl, &g->id);
 	if (c != NULL) {
+		get_link(g);
 		c->used_ns = env_now_ns(cl->env);
 		g->whole = body_ref(c->body);
 		env_post(cl->env, &g->task);
 	} else if (cl->n_gets > CHUNK_GETS_MAX) {
+		get_link(g);
 		g->status = RPC_STATUS_BUSY;
 		env_post(cl->env, &g->task);
 	} else {
-		g->work.run = get_run;
-		g->work.done = get_done;
-		get_queue(g);
+		get_lead(g);
 	}
 	return 0;
 }

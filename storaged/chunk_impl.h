@@ -134,6 +134,7 @@ struct chunk_get {
 	chunk_done_fn done;
 	void *arg;
 	bool direct;                  /* probably past the page cache */
+	bool looked;                  /* its read began behind it */
 	struct chunk_get *waiting;    /* the next one in its loop's queue */
 	struct chunk_get *follower;   /* gets of the same chunk, meanwhile */
 	struct chunk_get *prev, *next; /* leaders under way */

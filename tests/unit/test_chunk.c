@@ -394,6 +394,80 @@ static void test_read_twice(void **state)
 	world_fini(&w);
 }
 
+static void get_start(struct world *w, unsigned slice, struct reply *r)
+{
+	*r = (struct reply){ .n = 0 };
+	assert_int_equal(chunk_get(w->cl, slice_of(slice), 0, 0, 0, on_reply,
+				   r), 0);
+	assert_int_equal(r->n, 0);
+}
+
+static void on_held(struct env_work *work)
+{
+	(void)work;
+}
+
+/* A get has looked, but its loop has not heard of it. */
+static struct chunk_get *hold_get(struct world *w)
+{
+	struct chunk_get *g = w->cl->gets;
+
+	assert_true(g != NULL && g->next == NULL);
+	g->work.done = on_held;
+	minienv_run(w->m);
+	return g;
+}
+
+static void get_hear(struct chunk_get *g,
+		     void (*done)(struct env_work *work))
+{
+	g->work.done = done;
+	done(&g->work);
+}
+
+/* Whoever follows a read that had looked before a put ended finds its bytes. */
+static void test_follow_late(void **state)
+{
+	void (*done)(struct env_work *work);
+	struct chunk_get *g;
+	struct reply r[4];
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	get_start(&w, 1, &r[0]);
+	done = w.cl->gets->work.done;
+	g = hold_get(&w);
+	assert_int_equal(put(&w, 1, 0), RPC_STATUS_OK);
+	get_start(&w, 1, &r[1]);
+	get_start(&w, 1, &r[2]);
+	get_hear(g, done);
+	assert_int_equal(r[0].status, RPC_STATUS_NOENT);
+	minienv_run(w.m);
+	for (unsigned i = 1; i <= 2; i++) {
+		assert_int_equal(r[i].n, 1);
+		assert_int_equal(r[i].status, RPC_STATUS_OK);
+		body_unref(r[i].body);
+	}
+	/* there is none: each hears it from a read that began behind it */
+	get_start(&w, 2, &r[0]);
+	g = hold_get(&w);
+	get_start(&w, 2, &r[1]);
+	get_start(&w, 2, &r[2]);
+	get_hear(g, done);
+	assert_true(r[0].n == 1 && r[1].n == 0 && r[2].n == 0);
+	g = hold_get(&w);
+	get_start(&w, 2, &r[3]);
+	get_hear(g, done);
+	assert_true(r[1].n == 1 && r[2].n == 1 && r[3].n == 0);
+	minienv_run(w.m);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(r[i].status, RPC_STATUS_NOENT);
+	assert_int_equal(r[3].n, 1);
+	assert_int_equal(w.cl->n_gets, 0);
+	world_fini(&w);
+}
+
 static void test_drop(void **state)
 {
 	struct world w;
@@ -1093,6 +1167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_read_twice),
 		cmocka_unit_test(test_read_many),
+		cmocka_unit_test(test_follow_late),
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_large_slice),
 		cmocka_unit_test(test_same_name),
