@@ -70,16 +70,24 @@ static void compact_begin(struct compact *c, enum compact_why why,
 
 /* --- space --- */
 
-/* What copies may take, and whether the disk is short of space. */
-static uint64_t compact_room(const struct compact *c, bool *ret_short)
+struct compact_room {
+	uint64_t room, spare; /* what copies may take, see compact_choose() */
+	bool is_short;        /* the disk is, of space */
+};
+
+static struct compact_room compact_room(const struct compact *c)
 {
 	uint64_t avail = UINT64_MAX, reserve = 0;
 
 	if (c->config.space != NULL)
 		c->config.space(c->config.arg, &avail, &reserve);
-	*ret_short = avail < reserve + reserve / 2;
-	/* the lower half of the reserve is for those who free by it */
-	return avail > reserve / 2 ? avail - reserve / 2 : 0;
+	return (struct compact_room){
+		/* the lower half of the reserve is for those who free by it: */
+		.room = avail > reserve / 2 ? avail - reserve / 2 : 0,
+		/* and so does one segment at a time */
+		.spare = avail / 2,
+		.is_short = avail < reserve + reserve / 2,
+	};
 }
 
 /* --- a run --- */
@@ -253,15 +261,15 @@ static void compact_consider(struct compact_run *r,
 {
 	struct compact *c = r->c;
 	unsigned head = (unsigned)(r - c->heads);
-	bool is_short;
-	uint64_t room = compact_room(c, &is_short);
-	enum compact_why why = is_short ? COMPACT_SPACE : COMPACT_DEAD;
-	bool due = is_short || compact_is_due(&r->looked, c->config.threshold,
-					      c->config.min_dead);
+	struct compact_room room = compact_room(c);
+	enum compact_why why = room.is_short ? COMPACT_SPACE : COMPACT_DEAD;
+	bool due = room.is_short ||
+		   compact_is_due(&r->looked, c->config.threshold,
+				  c->config.min_dead);
 
 	if (run_rests(r))
 		due = false;
-	n = due ? compact_choose(why, room, targets, n)
+	n = due ? compact_choose(why, room.room, room.spare, targets, n)
 		: compact_empty(targets, n);
 	if (n == 0 || c->running || c->suspended) {
 		mem_free(targets);
@@ -280,7 +288,7 @@ void compact_looked(struct compact_run *r, int rv,
 		    struct compact_target *targets, size_t n)
 {
 	struct compact *c = r->c;
-	bool is_short;
+	struct compact_room room = compact_room(c);
 
 	assert(r->looking);
 	r->looking = false;
@@ -300,7 +308,7 @@ void compact_looked(struct compact_run *r, int rv,
 	}
 	run_drop_targets(r);
 	r->targets = targets;
-	r->n = compact_choose(c->why, compact_room(c, &is_short), targets, n);
+	r->n = compact_choose(c->why, room.room, room.spare, targets, n);
 	if (r->n > c->left)
 		r->n = c->left;
 	c->left -= r->n;
@@ -379,9 +387,8 @@ void compact_done(struct compact_run *r, int rv)
 static void compact_tick(struct env_timer *timer)
 {
 	struct compact *c = CONTAINER_OF(timer, struct compact, timer);
-	bool is_short;
+	bool is_short = compact_room(c).is_short;
 
-	(void)compact_room(c, &is_short);
 	env_timer_set(c->config.env, timer,
 		      is_short ? COMPACT_URGENT_NS : COMPACT_TICK_NS);
 	for (unsigned h = 0; h < c->n_heads && !c->running && !c->suspended;

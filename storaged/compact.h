@@ -123,9 +123,11 @@ void compact_head_stat(const struct compact *c, unsigned head,
 
 /*
  * Keeps the segments that are to be cleaned, those that give most for the
- * least copying first; how many. room: bytes that copies may take.
+ * least copying first; how many. room: bytes that copies may take. When that
+ * is enough for none: one whose copies take no more than spare, so that there
+ * is a way out of a disk that is too full.
  */
-size_t compact_choose(enum compact_why why, uint64_t room,
+size_t compact_choose(enum compact_why why, uint64_t room, uint64_t spare,
 		      struct compact_target *targets, size_t n);
 /* Is so much dead that it shall begin by itself? */
 bool compact_is_due(const struct compact_stat *s, unsigned threshold,

@@ -31,26 +31,42 @@ static bool target_is_worth(const struct compact_target *t, unsigned percent)
 	return t->live * 100 <= t->bytes * percent;
 }
 
-size_t compact_choose(enum compact_why why, uint64_t room,
+/* The one with the least alive, to the front: 1, 0 when that is too much. */
+static size_t choose_one(struct compact_target *targets, size_t n,
+			 uint64_t spare)
+{
+	size_t least = 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (targets[i].live < targets[least].live)
+			least = i;
+	if (n == 0 || targets[least].live > spare)
+		return 0;
+	targets[0] = targets[least];
+	return 1;
+}
+
+size_t compact_choose(enum compact_why why, uint64_t room, uint64_t spare,
 		      struct compact_target *targets, size_t n)
 {
-	size_t kept = 0;
+	size_t kept = 0, worth = 0;
 
 	if (n == 0)
 		return 0;
 	qsort(targets, n, sizeof *targets, target_cmp);
-	for (size_t i = 0; i < n; i++) {
+	while (worth < n && target_is_worth(&targets[worth],
+					    compact_worth[why]))
+		worth++;
+	for (size_t i = 0; i < worth; i++) {
 		struct compact_target t = targets[i];
 
-		if (!target_is_worth(&t, compact_worth[why]))
-			break;
 		if (t.live > room) /* another one may be smaller */
 			continue;
 		/* what is freed makes room for the next */
 		room += t.bytes - (t.live < t.bytes ? t.live : t.bytes);
 		targets[kept++] = t;
 	}
-	return kept;
+	return kept > 0 ? kept : choose_one(targets, worth, spare);
 }
 
 bool compact_is_due(const struct compact_stat *s, unsigned threshold,

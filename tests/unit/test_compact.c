@@ -32,25 +32,50 @@ static void test_choose(void **state)
 
 	(void)state;
 	memcpy(own, t, sizeof t);
-	assert_int_equal(compact_choose(COMPACT_COMMAND, 1000, own, 6), 4);
+	assert_int_equal(compact_choose(COMPACT_COMMAND, 1000, 0, own, 6), 4);
 	assert_int_equal(own[0].gen, 4); /* the least alive first */
 	assert_int_equal(own[1].gen, 3);
 	assert_int_equal(own[2].gen, 5);
 	assert_int_equal(own[3].gen, 2);
 	memcpy(own, t, sizeof t);
-	assert_int_equal(compact_choose(COMPACT_DEAD, 1000, own, 6), 3);
+	assert_int_equal(compact_choose(COMPACT_DEAD, 1000, 0, own, 6), 3);
 	memcpy(own, t, sizeof t);
-	assert_int_equal(compact_choose(COMPACT_SPACE, 1000, own, 6), 5);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 1000, 0, own, 6), 5);
 	/* no room: what is freed first makes room for the rest */
 	memcpy(own, t, sizeof t);
-	assert_int_equal(compact_choose(COMPACT_SPACE, 0, own, 6), 5);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 0, 0, own, 6), 5);
 	own[0] = t[1];
 	own[1] = t[2];
-	assert_int_equal(compact_choose(COMPACT_SPACE, 9, own, 2), 0);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 9, 0, own, 2), 0);
 	own[0] = t[1];
 	own[1] = t[2];
-	assert_int_equal(compact_choose(COMPACT_SPACE, 10, own, 2), 2);
-	assert_int_equal(compact_choose(COMPACT_SPACE, 10, NULL, 0), 0);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 10, 0, own, 2), 2);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 10, 0, NULL, 0), 0);
+}
+
+/* Room for none: for the smallest there may be, if it is worth it. */
+static void test_choose_one(void **state)
+{
+	struct compact_target t[] = {
+		{ 1, 100, 30 }, { 2, 20, 15 }, { 3, 100, 40 }, { 4, 10, 10 },
+	};
+	struct compact_target own[4];
+
+	(void)state;
+	memcpy(own, t, sizeof t);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 9, 14, own, 4), 0);
+	memcpy(own, t, sizeof t);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 9, 15, own, 4), 1);
+	assert_int_equal(own[0].gen, 2);
+	memcpy(own, t, sizeof t);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 9, 1000, own, 4), 1);
+	assert_int_equal(own[0].gen, 2);
+	/* what has room goes first */
+	memcpy(own, t, sizeof t);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 30, 1000, own, 4), 3);
+	assert_int_equal(own[0].gen, 1);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 9, 1000, &t[3], 1), 0);
+	assert_int_equal(compact_choose(COMPACT_SPACE, 9, 1000, NULL, 0), 0);
 }
 
 static void test_due(void **state)
@@ -515,6 +540,16 @@ static void test_short(void **state)
 	w.bulk.t[1].live = 0; /* and the room that it makes */
 	minienv_advance(w.m, 40 * SECOND);
 	assert_int_equal(left(&w.bulk), 0);
+	/* one that fits into half of what is left is a way out */
+	w.avail = 49 * MIB;
+	fill(&w.bulk, 3, 50);
+	w.bulk.t[2].live = 25 * MIB;
+	minienv_advance(w.m, 40 * SECOND);
+	assert_int_equal(left(&w.bulk), 3);
+	w.bulk.t[2].live = 24 * MIB;
+	minienv_advance(w.m, 40 * SECOND);
+	assert_int_equal(left(&w.bulk), 2);
+	assert_int_equal(w.bulk.t[2].gen, 0);
 	world_fini(&w);
 }
 
@@ -522,6 +557,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_choose),
+		cmocka_unit_test(test_choose_one),
 		cmocka_unit_test(test_due),
 		cmocka_unit_test(test_command),
 		cmocka_unit_test(test_command_some),
