@@ -154,7 +154,8 @@ void model_get_ended(struct op *op, uint32_t status, const struct body *body);
 void model_check_ended(struct op *op, uint32_t status, uint32_t len);
 /* A process has recovered; last: sequence of its newest record. */
 void model_started(struct proc *p, uint64_t last);
-void model_index_lost(struct world *w);
+/* A start goes through all records: what was dropped may be back. */
+void model_looked_again(struct world *w);
 /* The index is durable, with all records up to seq. */
 void model_saved(struct world *w, uint64_t seq);
 /* The cleaner appends a copy. */

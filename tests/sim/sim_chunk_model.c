@@ -8,9 +8,10 @@
  *   bytes of one of them, or not at all; what a read showed stays. What a life
  *   did not find comes in no later one.
  * - A slice whose drop was answered is not in the index in this life, and in no
- *   later one once the index was saved behind it: unless that was lost, or the
- *   cleaner had a copy under way (docs/DISK_FORMAT.md, `chunks/`). What comes
- *   back has bytes that were put.
+ *   later one once the index was saved behind it: unless that was lost, or had
+ *   rows of a segment that was freed (the last of it was dropped behind the
+ *   save), or the cleaner had a copy under way (docs/DISK_FORMAT.md,
+ *   `chunks/`). What comes back has bytes that were put.
  * - Bytes that nobody put under that name are never shown. A read fails only
  *   for what the disk did in that time, or has lost for good; chunks are
  *   missing only when starts said that they found records lost, no more than
@@ -446,7 +447,7 @@ void model_check_ended(struct op *op, uint32_t status, uint32_t len)
 
 /* --- what happens to all of them --- */
 
-void model_index_lost(struct world *w)
+void model_looked_again(struct world *w)
 {
 	for (unsigned i = 0; i < w->n_slices; i++)
 		for (unsigned j = 0; j < w->slices[i]->n; j++)

@@ -158,6 +158,9 @@ WRAP(int, chunk_batch_del, struct chunk_batch *b, const struct chunk_id *id,
 {
 	struct chunk_row own = *row;
 
+	/* a start removes rows of segments that were freed */
+	if (sim_chunk_proc->compact == NULL)
+		model_looked_again(sim_chunk_proc->w);
 	if (sim_plant == PLANT_COUNT)
 		own.len += 8;
 	return __real_chunk_batch_del(b, id, &own);

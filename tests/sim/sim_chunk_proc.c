@@ -211,7 +211,7 @@ static void proc_lose_index(struct world *w)
 	w->image = rows_mem_image_new();
 	sim_trace(sim_of(w), "index lost");
 	sim_cluster_count(w->c, SIM_N_REBUILDS, 1);
-	model_index_lost(w);
+	model_looked_again(w);
 }
 
 /* faults: of the disk when it began. */
