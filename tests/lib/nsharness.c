@@ -339,7 +339,8 @@ static uint32_t nsh_mutate(struct nsh *h, uint16_t shard, uint16_t tag,
 			break;
 		wants = h->rep[0].answer.far;
 		wire_vec_init(&h->rep[0].answer.far);
-		if (t.rows.count > 0 && nsh_random(h, 8) == 0) {
+		if (t.rows.count > 0 && i < NSH_ROUNDS / 2 &&
+		    nsh_random(h, 8) == 0) {
 			nsh_txn_end(h, &t); /* gives up, begins anew */
 			nsh_txn_begin(h, &t, shard);
 			h->stats.aborts++;
