@@ -182,7 +182,9 @@ data=${data:-${old_data:-$run/data}}
 s3_port=${s3_port:-8080}
 admin_port=${admin_port:-10020}
 
-if mounted && ! { runs "$(mount_pid)" leo-mount && runs "$(server_pid)" 'leofs server'; }; then
+# a mount goes on with the next server on the same data
+if mounted && ! { runs "$(mount_pid)" leo-mount &&
+	{ runs "$(server_pid)" 'leofs server' || [ "$data" = "$old_data" ]; }; }; then
 	echo 'cleaning up a dead mount ...'
 	unmount
 fi

@@ -34,6 +34,23 @@ def is_gone(pid):
         return True
 
 
+def server_dies(env, ports):
+    """Its mount goes on with the next server, and so do the files that are open there."""
+    server, mount = [int(pid) for pid in env["LEOFS_PIDS"].split()]
+    with open(os.path.join(env["LEOFS_MOUNT"], "demo", "open"), "w+b", buffering=0) as f:
+        f.write(b"before")
+        os.fsync(f.fileno())
+        os.kill(server, signal.SIGKILL)
+        wait_for("its end", lambda: is_gone(server))
+        quickstart(*ports)
+        f.write(b" and after")
+        os.fsync(f.fileno())
+        eq(os.pread(f.fileno(), 100, 0), b"before and after", "the open file")
+    env = environment()
+    eq(int(env["LEOFS_PIDS"].split()[1]), mount, "the same mount")
+    return env
+
+
 def life(data):
     s3_port, admin_port = free_port(), free_port()
     ports = ["--s3-port", s3_port, "--admin-port", admin_port, "--data", data]
@@ -49,6 +66,8 @@ def life(data):
         start = time.monotonic()
         quickstart(*ports)
         assert time.monotonic() - start < 10 * SLOW, "the second run takes seconds"
+        if "LEOFS_MOUNT" in env:
+            env = server_dies(env, ports)
         pids = [int(pid) for pid in env["LEOFS_PIDS"].split()]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
