@@ -399,30 +399,30 @@ static void proc_found(struct proc *p, struct found *ret)
 	rows_iter_free(it);
 }
 
-/* A start that comes to nothing, and another one: nobody sees that it was. */
+struct start {
+	struct model *m;
+	struct crashfs *fs;
+	struct rows_mem_image *image;
+};
+
+static void start_found(struct crash_run *r, void *arg, void *ret_found)
+{
+	const struct start *s = arg;
+	struct proc *p = proc_new(r, s->m, s->fs, s->image);
+
+	proc_found(p, ret_found);
+	if (p->bad[0] != '\0')
+		crash_run_bad(r, p->bad);
+	proc_stop(p);
+}
+
 static void check_again(struct crash_run *r, struct model *m,
 			struct crashfs *fs, struct rows_mem_image *image)
 {
-	uint64_t seed = r->rng;
-	struct found found[2];
+	struct start s = { m, fs, image };
 
 	r->n[AGAIN]++;
-	for (int i = 0; i < 2 && r->bad == 0; i++) {
-		struct proc *p;
-
-		r->rng = seed;
-		p = proc_new(r, m, fs, image);
-		proc_found(p, &found[i]);
-		if (p->bad[0] != '\0')
-			crash_run_bad(r, p->bad);
-		proc_stop(p);
-	}
-	if (r->bad > 0)
-		return;
-	if (found[0].disk != found[1].disk)
-		crash_run_bad(r, "started again, the disk changed");
-	else if (memcmp(&found[0], &found[1], sizeof found[0]) != 0)
-		crash_run_bad(r, "started again, something else is found");
+	crash_run_twice(r, sizeof(struct found), start_found, &s);
 }
 
 static void clean_all(struct proc *p)

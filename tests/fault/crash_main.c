@@ -1,9 +1,11 @@
 #include "tests/fault/crash_main.h"
 
+#include <assert.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +18,26 @@ void crash_run_bad(struct crash_run *r, const char *what)
 {
 	if (r->bad++ == 0)
 		(void)snprintf(r->first_bad, sizeof r->first_bad, "%s", what);
+}
+
+void crash_run_twice(struct crash_run *r, size_t len,
+		     void (*start)(struct crash_run *r, void *arg,
+				   void *ret_found),
+		     void *arg)
+{
+	uint64_t seed = r->rng, found[2][CRASH_FOUND / 8] = { { 0 } };
+
+	assert(len <= sizeof found[0]);
+	for (int i = 0; i < 2 && r->bad == 0; i++) {
+		r->rng = seed;
+		start(r, arg, found[i]);
+	}
+	if (r->bad > 0)
+		return;
+	if (found[0][0] != found[1][0])
+		crash_run_bad(r, "started again, the disk changed");
+	else if (memcmp(found[0], found[1], len) != 0)
+		crash_run_bad(r, "started again, something else is found");
 }
 
 void crash_note(char bad[CRASH_BAD], const char *what, uint64_t a, uint64_t b)

@@ -61,6 +61,16 @@ int crash_main(const struct crash_program *program, int argc, char **argv);
 
 /* A state was not what it must be: this is kept of the first. */
 void crash_run_bad(struct crash_run *r, const char *what);
+/*
+ * A start that comes to nothing, and another one: nobody sees that it was.
+ * start() says in ret_found, len bytes, what it found, a hash of the disk first;
+ * it has the same random numbers both times.
+ */
+#define CRASH_FOUND 1024
+void crash_run_twice(struct crash_run *r, size_t len,
+		     void (*start)(struct crash_run *r, void *arg,
+				   void *ret_found),
+		     void *arg);
 /* Makes bad "what (a, b)" if it is empty. */
 void crash_note(char bad[CRASH_BAD], const char *what, uint64_t a, uint64_t b);
 

@@ -388,9 +388,9 @@ static void check_follow(struct proc *p)
 
 /* What a start found. */
 struct found {
+	uint64_t disk;
 	uint64_t applied[GROUPS], chain[GROUPS], term[GROUPS], vote[GROUPS];
 	uint64_t first[GROUPS], last[GROUPS], entries[GROUPS];
-	uint64_t disk;
 };
 
 static void proc_found(struct proc *p, struct found *ret)
@@ -412,31 +412,32 @@ static void proc_found(struct proc *p, struct found *ret)
 	}
 }
 
-/* A start that comes to nothing, and another one: nobody sees that it was. */
+struct start {
+	struct model *m;
+	struct crashfs *fs;
+	struct rows_mem_image *image;
+	bool partial;
+};
+
+static void start_found(struct crash_run *r, void *arg, void *ret_found)
+{
+	const struct start *s = arg;
+	struct proc *p = proc_recover(r, s->m, s->fs, s->image, true, s->partial);
+
+	proc_found(p, ret_found);
+	if (p->bad[0] != '\0')
+		crash_run_bad(r, p->bad);
+	proc_stop(p);
+}
+
 static void check_again(struct crash_run *r, struct model *m,
 			struct crashfs *fs, struct rows_mem_image *image,
 			bool partial)
 {
-	uint64_t seed = r->rng;
-	struct found found[2];
+	struct start s = { m, fs, image, partial };
 
 	r->n[AGAIN]++;
-	for (int i = 0; i < 2 && r->bad == 0; i++) {
-		struct proc *p;
-
-		r->rng = seed;
-		p = proc_recover(r, m, fs, image, true, partial);
-		proc_found(p, &found[i]);
-		if (p->bad[0] != '\0')
-			crash_run_bad(r, p->bad);
-		proc_stop(p);
-	}
-	if (r->bad > 0)
-		return;
-	if (found[0].disk != found[1].disk)
-		crash_run_bad(r, "started again, the disk changed");
-	else if (memcmp(&found[0], &found[1], sizeof found[0]) != 0)
-		crash_run_bad(r, "started again, something else is found");
+	crash_run_twice(r, sizeof(struct found), start_found, &s);
 }
 
 /* A start on an image, while it is cut. */

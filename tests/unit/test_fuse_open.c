@@ -227,6 +227,13 @@ static int teardown(void **state)
 	return 0;
 }
 
+static void create_and_release(void)
+{
+	create();
+	answer(0, RPC_STATUS_OK, false);
+	release();
+}
+
 /* --- tests --- */
 
 static void test_create(void **state)
@@ -274,9 +281,7 @@ static void test_answered_again_but_gone(void **state)
 static void test_close_waits(void **state)
 {
 	(void)state;
-	create();
-	answer(0, RPC_STATUS_OK, false);
-	release();
+	create_and_release();
 	create();
 	answer(1, RPC_STATUS_OK, false);
 	assert_int_equal(created, 2);
@@ -289,9 +294,7 @@ static void test_close_waits(void **state)
 static void test_close_under_way(void **state)
 {
 	(void)state;
-	create();
-	answer(0, RPC_STATUS_OK, false);
-	release();
+	create_and_release();
 	create();
 	minienv_advance(mini, 30 * MS);
 	assert_int_equal(n_sent, 3);
@@ -312,9 +315,7 @@ static void test_close_under_way(void **state)
 static void test_close_meanwhile(void **state)
 {
 	(void)state;
-	create();
-	answer(0, RPC_STATUS_OK, false);
-	release();
+	create_and_release();
 	create();
 	minienv_advance(mini, 30 * MS);
 	answer(2, RPC_STATUS_OK, false);
@@ -331,9 +332,7 @@ static void test_close_meanwhile(void **state)
 static void test_close_before(void **state)
 {
 	(void)state;
-	create();
-	answer(0, RPC_STATUS_OK, false);
-	release();
+	create_and_release();
 	minienv_advance(mini, 30 * MS);
 	answer(1, RPC_STATUS_OK, false);
 	minienv_advance(mini, MS);
