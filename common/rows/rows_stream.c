@@ -15,7 +15,9 @@
 #include "common/base/mem.h"
 #include "common/base/xxh.h"
 
+#ifdef ENABLE_MUTATIONS
 bool rows_stream_mutation;
+#endif
 
 #define STREAM_MAGIC "LEOROWS1"
 #define STREAM_FIXED 16          /* of a head, and of a block */

@@ -62,7 +62,9 @@ static const struct sim_bug bugs[] = {
 void sim_shard_plant(void)
 {
 	sim_plant_bug(bugs, sizeof bugs / sizeof *bugs);
+#ifdef ENABLE_MUTATIONS
 	rows_stream_mutation = sim_plant == PLANT_BLOCKSUM;
+#endif
 }
 
 /* --- looking --- */
