@@ -306,6 +306,7 @@ static void mknod_fill(struct fop *op, struct rpc_mknod *q)
 		.rdev = op->rdev, .how = op->name->how,
 		.flags = op->flags,
 		.session = client_session(op->m->client),
+		.number = client_open_number(op->m->client),
 	};
 	if (op->text != NULL)
 		q->target = wire_bytes(op->text, strlen(op->text));

@@ -74,7 +74,8 @@ void ops_close_send(struct mount *m)
 
 	while ((f = TAILQ_FIRST(&m->idle)) != NULL) {
 		struct rpc_close q = { .ino = f->ino,
-				       .session = client_session(m->client) };
+				       .session = client_session(m->client),
+				       .number = client_open_number(m->client) };
 
 		idle_take(f);
 		f->closing = true;
@@ -247,6 +248,7 @@ static void open_fill(const struct finode *f, bool held, struct rpc_open *q)
 {
 	*q = (struct rpc_open){
 		.ino = f->ino, .session = client_session(f->m->client),
+		.number = client_open_number(f->m->client),
 		.parent = f->parent, .name = wire_bytes(f->name, f->name_len),
 		.how = f->how, .change = f->attr.change, .held = held,
 	};

@@ -29,7 +29,7 @@ struct gw_get_op {
 	struct client_read *read;
 	bool paused;
 	uint64_t left;  /* body bytes still owed */
-	bool opened;    /* an open is registered: to be closed */
+	uint64_t opened; /* number of the open to be closed; 0: none */
 	uint64_t ino;
 };
 
@@ -56,11 +56,12 @@ static void gw_get_stop(struct gw_req *r)
 
 	client_read_free(op->read);
 	op->read = NULL;
-	if (op->opened) {
+	if (op->opened != 0) {
 		struct rpc_close req = { .ino = op->ino,
-					 .session = client_session(c) };
+					 .session = client_session(c),
+					 .number = op->opened, .object = 1 };
 
-		op->opened = false;
+		op->opened = 0;
 		(void)CLIENT_SEND(c, close, ino_shard(op->ino), &req,
 				  gw_get_closed, NULL);
 	}
@@ -367,6 +368,7 @@ static bool gw_get_send(struct gw_req *r, uint32_t flags, gw_reply_fn fn)
 		.part = op->part,
 		.flags = flags,
 		.session = client_session(r->l->client),
+		.number = op->opened,
 		.len = head ? 0 : GW_GET_FIRST,
 	};
 
@@ -388,12 +390,12 @@ static void gw_get_first(struct gw_req *r, const struct rpc_reply *reply)
 	struct rpc_object_rsp o;
 	uint64_t off, len;
 
-	if (!op->opened && reply->status == RPC_STATUS_OK &&
+	if (op->opened == 0 && reply->status == RPC_STATUS_OK &&
 	    rpc_object_rsp_decode(&o, reply->payload, reply->len) == 0 &&
 	    op->part == 0 &&
 	    s3_range_resolve(op->range, o.attr.size, &off, &len) == 0 &&
 	    len > GW_GET_OPEN) {
-		op->opened = true;
+		op->opened = client_open_number(r->l->client);
 		op->ino = o.attr.ino;
 		(void)gw_get_send(r, RPC_OBJECT_OPEN, gw_get_answer);
 		return;

@@ -200,7 +200,8 @@ tests_sim_sim_shard_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=raft_host_new \
 	-Wl,--wrap=rows_back_checkpoint -Wl,--wrap=raft_snap_loader_step \
 	-Wl,--wrap=raft_snap_load -Wl,--wrap=rows_stream_writer_new \
 	-Wl,--wrap=rows_replaced -Wl,--wrap=opens_count \
-	-Wl,--wrap=opens_end -Wl,--wrap=ns_krefs_flush \
+	-Wl,--wrap=opens_end -Wl,--wrap=opens_del \
+	-Wl,--wrap=ns_krefs_flush \
 	-Wl,--wrap=ns_put_page -Wl,--wrap=ns_part_drop
 TESTS += tests/sim/sim_shard
 

@@ -9,9 +9,10 @@
 
 struct opens_node {
 	struct opens_node *next;
-	uint64_t ino, session;
-	uint64_t count;   /* made */
-	uint64_t pending; /* being made */
+	struct open_id id;  /* number: the highest one that was made */
+	uint64_t pending;   /* being made */
+	uint64_t closed;    /* highest number of a CLOSE, while some are pending */
+	bool made;
 };
 
 void opens_init(struct opens *o)
@@ -53,7 +54,7 @@ static int opens_grow(struct opens *o)
 	for (size_t i = 0; i < o->n_buckets; i++)
 		while ((n = o->buckets[i]) != NULL) {
 			o->buckets[i] = n->next;
-			b = opens_bucket(&grown, n->ino);
+			b = opens_bucket(&grown, n->id.ino);
 			n->next = *b;
 			*b = n;
 		}
@@ -62,22 +63,23 @@ static int opens_grow(struct opens *o)
 	return 0;
 }
 
-static struct opens_node **opens_find(const struct opens *o, uint64_t ino,
-				      uint64_t session)
+static struct opens_node **opens_find(const struct opens *o, struct open_id id)
 {
 	struct opens_node **p;
 
 	if (o->n == 0)
 		return NULL;
-	for (p = opens_bucket(o, ino); *p != NULL; p = &(*p)->next)
-		if ((*p)->ino == ino && (*p)->session == session)
+	for (p = opens_bucket(o, id.ino); *p != NULL; p = &(*p)->next)
+		if ((*p)->id.ino == id.ino && (*p)->id.session == id.session &&
+		    (*p)->id.object == id.object &&
+		    (!id.object || (*p)->id.number == id.number))
 			return p;
 	return NULL;
 }
 
-int opens_begin(struct opens *o, uint64_t ino, uint64_t session)
+int opens_begin(struct opens *o, struct open_id id)
 {
-	struct opens_node **p = opens_find(o, ino, session), *n;
+	struct opens_node **p = opens_find(o, id), *n;
 
 	if (p != NULL) {
 		(*p)->pending++;
@@ -90,8 +92,8 @@ int opens_begin(struct opens *o, uint64_t ino, uint64_t session)
 	n = mem_alloc(sizeof *n);
 	if (n == NULL)
 		return -ENOMEM;
-	p = opens_bucket(o, ino);
-	*n = (struct opens_node){ *p, ino, session, 0, 1 };
+	p = opens_bucket(o, id.ino);
+	*n = (struct opens_node){ .next = *p, .id = id, .pending = 1 };
 	*p = n;
 	o->n++;
 	return 0;
@@ -101,42 +103,67 @@ static void opens_drop(struct opens *o, struct opens_node **p)
 {
 	struct opens_node *n = *p;
 
-	if (n->count > 0 || n->pending > 0)
+	if (n->made || n->pending > 0)
 		return;
 	*p = n->next;
 	mem_free(n);
 	o->n--;
 }
 
-void opens_undo(struct opens *o, uint64_t ino, uint64_t session)
+/* One that was being made is no more; NULL: its session has ended. */
+static struct opens_node **opens_ended(struct opens *o, struct open_id id)
 {
-	struct opens_node **p = opens_find(o, ino, session);
+	struct opens_node **p = opens_find(o, id);
 
 	if (p == NULL || (*p)->pending == 0)
-		return;
+		return NULL;
 	(*p)->pending--;
-	opens_drop(o, p);
+	return p;
 }
 
-int opens_made(struct opens *o, uint64_t ino, uint64_t session, bool once)
+void opens_undo(struct opens *o, struct open_id id)
 {
-	struct opens_node **p = opens_find(o, ino, session);
+	struct opens_node **p = opens_ended(o, id);
 
-	if (p == NULL || (*p)->pending == 0)
+	if (p != NULL)
+		opens_drop(o, p);
+}
+
+/* Does a CLOSE with that number end an open with this one? */
+static bool opens_ends(const struct open_id *id, uint64_t close)
+{
+	return id->object ? id->number == close : id->number < close;
+}
+
+int opens_made(struct opens *o, struct open_id id)
+{
+	struct opens_node **p = opens_ended(o, id), *n;
+
+	if (p == NULL)
 		return -ENOENT;
-	(*p)->pending--;
-	if ((*p)->count == 0 || !once)
-		(*p)->count++;
+	n = *p;
+	if (n->closed != 0 && opens_ends(&id, n->closed)) {
+		opens_drop(o, p);
+		return -ENOENT;
+	}
+	if (!n->made || n->id.number < id.number)
+		n->id.number = id.number;
+	n->made = true;
 	return 0;
 }
 
-int opens_del(struct opens *o, uint64_t ino, uint64_t session)
+int opens_del(struct opens *o, struct open_id id)
 {
-	struct opens_node **p = opens_find(o, ino, session);
+	struct opens_node **p = opens_find(o, id), *n;
 
-	if (p == NULL || (*p)->count == 0)
+	if (p == NULL)
 		return -ENOENT;
-	(*p)->count--;
+	n = *p;
+	if (n->closed < id.number)
+		n->closed = id.number;
+	if (!n->made || !opens_ends(&n->id, id.number))
+		return -ENOENT;
+	n->made = false;
 	opens_drop(o, p);
 	return 0;
 }
@@ -149,7 +176,7 @@ uint64_t opens_end(struct opens *o, uint64_t session)
 		struct opens_node **p = &o->buckets[i], *n;
 
 		while ((n = *p) != NULL) {
-			if (n->session != session) {
+			if (n->id.session != session) {
 				p = &n->next;
 				continue;
 			}
@@ -170,7 +197,7 @@ uint64_t opens_count(const struct opens *o, uint64_t ino)
 		return 0;
 	for (const struct opens_node *n = *opens_bucket(o, ino); n != NULL;
 	     n = n->next)
-		if (n->ino == ino)
-			count += n->count + n->pending;
+		if (n->id.ino == ino)
+			count += n->made + n->pending;
 	return count;
 }

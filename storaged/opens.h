@@ -2,38 +2,45 @@
 #define STORAGED_OPENS_H
 /*
  * Who holds which inode of a shard open: soft state in the memory of the
- * shard's leader (DESIGN section 6). A session may open an inode several
- * times; each open is closed once. One that is being made counts as well, but
- * no CLOSE and no other one that fails takes it away. Loop only.
+ * shard's leader (DESIGN section 6). Of the opens of OPEN and MKNOD a session
+ * has one of each inode, however often it says so, with the highest number it
+ * said: a CLOSE with a higher one ends it. Those of OBJECT are told apart by
+ * their numbers, and each ends with its own CLOSE. So no try of a request that
+ * comes late opens twice or ends what was opened behind it; but an open that
+ * comes after its CLOSE stays until the session ends. One that is being made
+ * counts as well. Loop only.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define OPENS_MAX (1u << 20) /* (inode, session) pairs of a shard */
+#define OPENS_MAX (1u << 20) /* open_ids of a shard */
+
+struct open_id {
+	uint64_t ino, session;
+	uint64_t number; /* rises from request to request of a client */
+	bool object;     /* of OBJECT */
+};
 
 struct opens_node;
 
 struct opens {
 	struct opens_node **buckets; /* by inode */
 	size_t n_buckets;            /* power of two */
-	size_t n;                    /* pairs */
+	size_t n;                    /* nodes */
 };
 
 void opens_init(struct opens *o);
 void opens_fini(struct opens *o); /* empty and usable again afterwards */
 /* An open is being made; 0, -ENOMEM, or -EBUSY when there are OPENS_MAX. */
-int opens_begin(struct opens *o, uint64_t ino, uint64_t session);
+int opens_begin(struct opens *o, struct open_id id);
 /* It is not made after all. */
-void opens_undo(struct opens *o, uint64_t ino, uint64_t session);
-/*
- * It is made; once: the session has one of this inode then, however many it
- * had. 0, or -ENOENT when its session ended meanwhile.
- */
-int opens_made(struct opens *o, uint64_t ino, uint64_t session, bool once);
-/* Takes one open away; 0, or -ENOENT when that session has none. */
-int opens_del(struct opens *o, uint64_t ino, uint64_t session);
-/* Takes all opens of a session away; how many inodes it had. */
+void opens_undo(struct opens *o, struct open_id id);
+/* It is made; 0, or -ENOENT: closed, or its session ended, meanwhile. */
+int opens_made(struct opens *o, struct open_id id);
+/* A CLOSE with that number; 0, or -ENOENT when there is nothing it ends. */
+int opens_del(struct opens *o, struct open_id id);
+/* Takes all opens of a session away; how many it had. */
 uint64_t opens_end(struct opens *o, uint64_t session);
 /* Opens of ino by all sessions. */
 uint64_t opens_count(const struct opens *o, uint64_t ino);

@@ -19,9 +19,9 @@ static bool shard_close_table(struct shard_op *op)
 
 	if (rpc_close_decode(&m, op->payload.p, op->payload.len) != 0)
 		return true; /* it was checked: not reached */
-	op->ino = m.ino;
-	op->session = m.session;
-	(void)opens_del(&op->g->opens, m.ino, m.session);
+	op->open_id = (struct open_id){ m.ino, m.session, m.number,
+					m.object != 0 };
+	(void)opens_del(&op->g->opens, op->open_id);
 	return opens_count(&op->g->opens, m.ino) > 0;
 }
 
@@ -30,7 +30,7 @@ static int shard_close_look(struct shard_op *op, bool *ret_unlinked)
 {
 	/* who holds it decides by the open table, as we left it */
 	struct ns_cmd c = { .shard = op->g->id, .tag = RPC_TAG_getattr };
-	struct rpc_getattr req = { .ino = op->ino };
+	struct rpc_getattr req = { .ino = op->open_id.ino };
 	struct rpc_attr_rsp rsp;
 	struct ns_answer a;
 	struct buf b;
@@ -87,7 +87,8 @@ void shard_close_step(struct shard_op *op)
 		shard_op_finish(op, rpc_status_from_errno(rv));
 		return;
 	}
-	if (!unlinked || opens_count(&op->g->opens, op->ino) > 0) {
+	if (!unlinked ||
+	    opens_count(&op->g->opens, op->open_id.ino) > 0) {
 		shard_close_ok(op);
 		return;
 	}

@@ -88,7 +88,7 @@ struct shard_op {
 	/* the open that this op registers or closes */
 	bool open, registered;
 	unsigned open_round;     /* registered: of the group then */
-	uint64_t ino, session;
+	struct open_id open_id;  /* ino: as soon as it is known */
 	/* values */
 	unsigned installs;       /* of the group when it began */
 	struct body *body;

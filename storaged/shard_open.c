@@ -45,7 +45,8 @@ static void flight_mknod(struct shard_op *op)
 	    (m.flags & RPC_MKNOD_OPEN) == 0)
 		return;
 	op->open = true;
-	op->session = m.session;
+	op->open_id.session = m.session;
+	op->open_id.number = m.number;
 	op->flight = SHARD_FLIGHT_BRING;
 	flight_name(op, m.dir, m.name);
 }
@@ -229,13 +230,14 @@ void shard_kept(struct shard_group *g, uint64_t ino)
 
 int shard_op_register(struct shard_op *op, uint64_t ino)
 {
-	int rv = opens_begin(&op->g->opens, ino, op->session);
+	int rv;
 
+	op->open_id.ino = ino;
+	rv = opens_begin(&op->g->opens, op->open_id);
 	if (rv != 0)
 		return rv;
 	op->registered = true;
 	op->open_round = op->g->open_round;
-	op->ino = ino;
 	return 0;
 }
 
@@ -246,9 +248,7 @@ int shard_op_opened(struct shard_op *op)
 	op->registered = false;
 	if (op->open_round != op->g->open_round)
 		return -ENOENT;
-	/* A mount has one open of an inode, however often it says so. */
-	return opens_made(&op->g->opens, op->ino, op->session,
-			  op->tag != RPC_TAG_object);
+	return opens_made(&op->g->opens, op->open_id);
 }
 
 void shard_op_unregister(struct shard_op *op)
@@ -259,9 +259,9 @@ void shard_op_unregister(struct shard_op *op)
 	op->registered = false;
 	if (!registered || op->open_round != g->open_round)
 		return;
-	opens_undo(&g->opens, op->ino, op->session);
+	opens_undo(&g->opens, op->open_id);
 	/* whoever came meanwhile has left the inode to us */
-	if (opens_count(&g->opens, op->ino) == 0 && g->leader)
+	if (opens_count(&g->opens, op->open_id.ino) == 0 && g->leader)
 		shard_sweep_later(g, SHARD_SWEEP_NS);
 }
 

@@ -45,7 +45,8 @@ static uint32_t shard_read_open(struct shard_op *op)
 
 		rv = rpc_open_decode(&m, op->payload.p, op->payload.len);
 		op->open = rv == 0 && ino_shard(m.ino) == op->g->id;
-		op->session = m.session;
+		op->open_id.session = m.session;
+		op->open_id.number = m.number;
 		if (op->open)
 			rv = shard_op_register(op, m.ino);
 	} else if (op->tag == RPC_TAG_object) {
@@ -53,7 +54,7 @@ static uint32_t shard_read_open(struct shard_op *op)
 
 		rv = rpc_object_decode(&m, op->payload.p, op->payload.len);
 		op->open = rv == 0 && (m.flags & RPC_OBJECT_OPEN) != 0;
-		op->session = m.session;
+		op->open_id = (struct open_id){ 0, m.session, m.number, true };
 	}
 	return rpc_status_from_errno(rv);
 }
@@ -79,7 +80,7 @@ static bool shard_read_reopen(struct shard_op *op)
 	uint64_t ino = shard_read_ino(op);
 	int rv;
 
-	if (op->registered && op->ino == ino)
+	if (op->registered && op->open_id.ino == ino)
 		return false;
 	shard_op_unregister(op);
 	if (ino == 0)

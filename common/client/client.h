@@ -50,6 +50,9 @@ struct client *client_of(struct client_set *set, struct loop *loop);
 
 struct env *client_env(struct client *c);
 uint64_t client_session(struct client *c);
+/* For an open or a close: above all that this client had before, and no other
+ * one's of the session. */
+uint64_t client_open_number(struct client *c);
 /* The newest snapshot, borrowed for this callback (ref to keep). May be NULL
  * before ready. */
 struct cluster *client_cluster(struct client *c);

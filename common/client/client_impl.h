@@ -125,6 +125,7 @@ struct client {
 	uint64_t session;        /* 0 before it is open */
 	uint64_t session_sec;    /* cluster time when it was opened ... */
 	uint64_t session_at;     /* ... and our clock then, ns */
+	uint64_t open_number;    /* of the last open or close */
 	struct client_link *links;
 	unsigned n_links;
 	struct client_list calls; /* client_call, all */

@@ -720,6 +720,11 @@ uint64_t client_session(struct client *c)
 	return c->session;
 }
 
+uint64_t client_open_number(struct client *c)
+{
+	return ++c->open_number << 16 | c->index;
+}
+
 struct cluster *client_cluster(struct client *c)
 {
 	return c->cluster;

@@ -99,10 +99,10 @@ enum {
 /* mode carries S_IFMT: file, dir, symlink, fifo, socket, device */
 #define RPC_MKNOD_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u32, mode) \
 	F(u32, uid) F(u32, gid) F(u64, rdev) F(str, target) F(u32, flags) F(u64, session) \
-	F(u8, how) RPC_WALK(F)
+	F(u8, how) RPC_WALK(F) F(u64, number)
 enum {
 	RPC_MKNOD_EXCL = 1, /* EEXIST when there; else the existing one is returned */
-	RPC_MKNOD_OPEN = 2, /* register an open for `session` as OPEN does */
+	RPC_MKNOD_OPEN = 2, /* register an open for `session` as OPEN does, with `number` */
 };
 /* dir, here and below: the directory behind it; ino 0: not known */
 #define RPC_MKNOD_RSP(F) F(attr, attr) F(u8, created) F(attr, dir)
@@ -110,15 +110,19 @@ enum {
  * STALE when the name does not lead to ino; parent 0 or held (this session has
  * the inode open): the name is not checked. A session has one open of an inode
  * through OPEN and MKNOD, however often it says so (also to tell a new leader)
- * and however many handles it has; one CLOSE ends it.
+ * and however many handles it has; one CLOSE ends it, if its number is above
+ * those of all of them: a client's numbers rise from request to request, so a
+ * try of a CLOSE that comes late does not end what was opened behind it.
  * A file of no more than `want` bytes, whose data_version is not `version`, comes
  * whole with the answer, as READ gives it (covered 0: it does not). A client that
  * is told IO asks without: only the bytes may be bad.
  */
 #define RPC_OPEN_REQ(F) F(u64, ino) F(u64, session) F(u64, parent) F(str, name) \
 	F(u8, how) F(u64, change) F(u8, held) F(u32, want) F(u64, version) \
-	RPC_WALK(F)
-#define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session)
+	RPC_WALK(F) F(u64, number)
+/* object: ends the open that an OBJECT with that number made */
+#define RPC_CLOSE_REQ(F) RPC_MUT(F) F(u64, ino) F(u64, session) F(u64, number) \
+	F(u8, object)
 #define RPC_UNLINK_REQ(F) RPC_MUT(F) F(u64, dir) F(str, name) F(u8, how) F(u8, rmdir) \
 	RPC_WALK(F)
 #define RPC_UNLINK_RSP(F) F(u64, ino) F(u32, nlink) F(attr, dir)
@@ -206,10 +210,10 @@ enum {
  * when len > 0, the extents of [off, off+len) as READ does.
  * suffix: off is ignored, the last len bytes are meant. part: 0 or number.
  * A range behind the end answers len 0.
- * OBJECT_OPEN: register a soft open for `session` (long GETs).
+ * OBJECT_OPEN: register a soft open for `session` (long GETs), one for each `number`.
  */
 #define RPC_OBJECT_REQ(F) F(u64, root) F(str, key) RPC_COND(F) F(u64, off) F(u64, len) \
-	F(u8, suffix) F(u32, flags) F(u64, session) F(u32, part) RPC_WALK(F)
+	F(u8, suffix) F(u32, flags) F(u64, session) F(u32, part) RPC_WALK(F) F(u64, number)
 enum { RPC_OBJECT_OPEN = 1, RPC_OBJECT_WANT_TAGS = 2 };
 /*
  * headers: (lower-case name, value) of stored standard headers;

@@ -122,6 +122,7 @@ planted sim_shard rewrite 3 rot
 planted sim_shard nodir 3 rot
 planted sim_shard blocksum 4 all
 planted sim_shard late 3 calm
+planted sim_shard unnumbered 3 churn
 planted sim_shard majority 7 member
 planted sim_shard callreuse 3 mix
 planted sim_shard callseq 3 mix

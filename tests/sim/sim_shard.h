@@ -192,6 +192,7 @@ enum plant {
 	PLANT_OPENLESS, PLANT_GRACELESS, PLANT_ENDLESS, PLANT_HASTY,
 	PLANT_REVIVE, PLANT_PIECES, PLANT_UNLISTED, PLANT_ASLEEP,
 	PLANT_BLOCKSUM, PLANT_LATE, PLANT_MAJORITY,
+	PLANT_UNNUMBERED,
 };
 
 struct world {
@@ -229,6 +230,7 @@ struct world {
 	unsigned open;        /* operations without an end */
 	unsigned hint[SHARD_GROUPS];
 	uint64_t token;       /* makes values unique */
+	uint64_t number;      /* of the last open or close */
 	uint64_t grace;       /* for clients to tell a new leader their opens */
 	LIST_HEAD(, hold) holds;
 	struct session {

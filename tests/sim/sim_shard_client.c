@@ -319,6 +319,7 @@ static void op_send(struct op *op)
 {
 	struct sim *s = sim_of(op);
 	struct parcel *p = sim_zalloc(sizeof *p);
+	uint64_t way, patience;
 
 	op->tries++;
 	op->in_try = true;
@@ -329,11 +330,15 @@ static void op_send(struct op *op)
 	p->node = sim_try_node(op->w->c, op->w->hint[op->m->group - 1],
 			       op->tries);
 	p->cuts = op_cuts(op);
-	sim_after_owned(s, sim_range(s, 30 * SIM_US,
-				     sim_chance(s, 20) ? 400 * SIM_MS
-						       : 5 * SIM_MS),
-			op_arrive, p);
-	op_after(op, sim_range(s, 200 * SIM_MS, 1500 * SIM_MS), op_lost);
+	way = sim_chance(s, 20) ? 400 * SIM_MS : 5 * SIM_MS;
+	patience = sim_range(s, 200 * SIM_MS, 1500 * SIM_MS);
+	/* a cut connection: the next try may well be there before this one */
+	if (op->tag == RPC_TAG_close && op->tries == 1 && sim_chance(s, 300)) {
+		way = SIM_S;
+		patience = sim_range(s, SIM_MS, 20 * SIM_MS);
+	}
+	sim_after_owned(s, sim_range(s, 30 * SIM_US, way), op_arrive, p);
+	op_after(op, patience, op_lost);
 }
 
 /* --- beginnings --- */

@@ -3,9 +3,9 @@
  * told again now and then, CLOSE, sessions that end with whoever dies, or is
  * cut off and comes back with another one.
  *
- *   OPENING -> HELD <-> told again        -> CLOSING -> [RESTS] -> over
- *      |         |                                        ^
- *      +---------+-- STALE, given up, the session ended --+-> over
+ *   OPENING -> HELD <-> told again        -> CLOSING -> CLOSED -> over
+ *      |         |                                       ^
+ *      +---------+-- STALE, given up, the session ended -+-> over
  *
  * An open is firm once its OPEN was answered, until CLOSE or the end of its
  * session is sent. What the shard promises: no inode that is firmly open loses
@@ -15,8 +15,9 @@
  * term, who knew all opens that it had answered to. In the end nobody holds
  * anything, and no nameless inode is left.
  *
- * RESTS: a try of a CLOSE may come late, so the same session does not open the
- * same inode again until none can.
+ * Tries of a CLOSE may come late, when the same session has the same inode open
+ * again. CLOSED is what a mount remembers of a file for a CREATE whose answer
+ * is under way.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@
 #define HOLDS 2 /* of a client */
 #define REST (3 * SIM_S) /* longest way, and longest pause */
 
-enum hold_state { HOLD_OPENING, HOLD_HELD, HOLD_CLOSING, HOLD_RESTS };
+enum hold_state { HOLD_OPENING, HOLD_HELD, HOLD_CLOSING, HOLD_CLOSED };
 
 struct hold {
 	LIST_ENTRY(hold) link;
@@ -44,7 +45,8 @@ struct hold {
 	bool over;             /* out of the list; freed with its last call */
 	unsigned calls;        /* operations that point here */
 	uint64_t term;         /* of the leader that was told last */
-	uint64_t due;          /* told again; RESTS: over */
+	uint64_t due;          /* told again; CLOSED: over */
+	uint64_t closed;       /* number of its CLOSE */
 };
 
 /* --- life --- */
@@ -95,9 +97,23 @@ static struct hold *hold_of(struct world *w, uint64_t session, uint64_t ino)
 	struct hold *h;
 
 	LIST_FOREACH(h, &w->holds, link)
-		if (h->session == session && h->ino == ino)
+		if (h->session == session && h->ino == ino &&
+		    h->state != HOLD_CLOSED)
 			return h;
 	return NULL;
+}
+
+/* Has a CLOSE been sent since that number? */
+static bool hold_closed_since(struct world *w, uint64_t session, uint64_t ino,
+			      uint64_t number)
+{
+	struct hold *h;
+
+	LIST_FOREACH(h, &w->holds, link)
+		if (h->session == session && h->ino == ino &&
+		    h->closed > number)
+			return true;
+	return false;
 }
 
 static unsigned hold_count(struct world *w, unsigned client)
@@ -106,7 +122,7 @@ static unsigned hold_count(struct world *w, unsigned client)
 	unsigned n = 0;
 
 	LIST_FOREACH(h, &w->holds, link)
-		n += h->client == client && h->state != HOLD_RESTS;
+		n += h->client == client && h->state != HOLD_CLOSED;
 	return n;
 }
 
@@ -183,6 +199,7 @@ static void hold_send_open(struct gen *g, struct hold *h,
 			   const struct ver_row *r)
 {
 	struct rpc_open q = { .ino = h->ino, .session = h->session,
+			      .number = ++g->w->number,
 			      .how = RPC_NAME_FILE, .held = r == NULL };
 	const char *name;
 
@@ -215,7 +232,8 @@ static void hold_created(struct op *op, const struct told *t)
 	}
 	h->ino = rsp.attr.ino;
 	hold_firm(h, t->term);
-	if (op->effect_term == t->term && op->tries == 1)
+	if (op->effect_term == t->term && op->tries == 1 &&
+	    !hold_closed_since(h->w, h->session, h->ino, q.number))
 		return;
 	/*
 	 * Answered from the slot: by a leader who has still to be told, or
@@ -234,6 +252,7 @@ static void gen_create(struct gen *g)
 	struct hold *h = hold_new(g->w, g->client, g->m, 0);
 
 	q.session = h->session;
+	q.number = ++g->w->number;
 	hold_call(h, SEND(g, mknod, &q), hold_created);
 }
 
@@ -315,6 +334,18 @@ void open_gen_unlink(struct gen *g)
 
 /* --- CLOSE --- */
 
+/* Another process opens what was just closed: tries of that may be under way. */
+static void hold_reopen(struct hold *h)
+{
+	const struct ver_row *r = ver_ino(model_told(h->m), h->ino);
+	struct gen g = gen_new(h->w, h->client, h->m);
+
+	if (r != NULL && r->nlink > 0 && !sim_cluster_healing(h->w->c) &&
+	    h->session == h->w->clients[h->client].session &&
+	    hold_of(h->w, h->session, h->ino) == NULL)
+		hold_send_open(&g, hold_new(h->w, h->client, h->m, h->ino), r);
+}
+
 static void hold_closed(struct op *op, const struct told *t)
 {
 	struct hold *h = hold_told(op);
@@ -322,16 +353,18 @@ static void hold_closed(struct op *op, const struct told *t)
 	(void)t; /* not taken back: it ends with the session */
 	if (h == NULL)
 		return;
-	h->state = HOLD_RESTS;
+	h->state = HOLD_CLOSED;
 	h->due = sim_now(sim_cluster_sim(h->w->c)) + REST;
-	if (op->tries == 1)
-		hold_over(h);
+	if (op->tries > 1)
+		hold_reopen(h);
 }
 
 static void hold_close(struct gen *g, struct hold *h)
 {
-	struct rpc_close q = { .ino = h->ino, .session = h->session };
+	struct rpc_close q = { .ino = h->ino, .session = h->session,
+			       .number = ++h->w->number };
 
+	h->closed = q.number;
 	h->state = HOLD_CLOSING;
 	h->firm = false;
 	hold_call(h, SEND(g, close, &q), hold_closed);
@@ -444,7 +477,7 @@ void open_step(struct world *w)
 		next = LIST_NEXT(h, link);
 		if (sim_now(s) < h->due || h->calls > 0)
 			continue;
-		if (h->state == HOLD_RESTS) {
+		if (h->state == HOLD_CLOSED) {
 			hold_over(h);
 		} else if (h->state == HOLD_HELD) {
 			g = gen_new(w, h->client, h->m);

@@ -49,6 +49,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "blocksum", .plant = PLANT_BLOCKSUM },
 	{ .name = "late", .plant = PLANT_LATE },
 	{ .name = "majority", .plant = PLANT_MAJORITY },
+	{ .name = "unnumbered", .plant = PLANT_UNNUMBERED },
 	{ .name = "nohash", .seg = SEG_MUTATE_BODY_HASH },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
@@ -314,6 +315,14 @@ WRAP(uint64_t, opens_count, const struct opens *o, uint64_t ino)
 WRAP(uint64_t, opens_end, struct opens *o, uint64_t session)
 {
 	return sim_plant == PLANT_ENDLESS ? 0 : __real_opens_end(o, session);
+}
+
+/* A CLOSE ends what was opened behind it. */
+WRAP(int, opens_del, struct opens *o, struct open_id id)
+{
+	if (sim_plant == PLANT_UNNUMBERED)
+		id.number = UINT64_MAX;
+	return __real_opens_del(o, id);
 }
 
 /* --- slices --- */

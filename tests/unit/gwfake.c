@@ -239,6 +239,14 @@ uint64_t client_session(struct client *c)
 	return 77;
 }
 
+uint64_t client_open_number(struct client *c)
+{
+	static uint64_t number;
+
+	(void)c;
+	return ++number;
+}
+
 struct fake_refresh {
 	struct env_task task;
 	void (*done)(void *arg, int status);

@@ -77,6 +77,14 @@ uint64_t client_session(struct client *c)
 	return 1;
 }
 
+uint64_t client_open_number(struct client *c)
+{
+	static uint64_t number;
+
+	(void)c;
+	return ++number;
+}
+
 struct cluster *client_cluster(struct client *c)
 {
 	(void)c;

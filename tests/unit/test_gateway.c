@@ -503,7 +503,11 @@ static void test_get_fails(void **state)
 static void test_get_stream(void **state)
 {
 	uint8_t *data = calloc(1, 100000);
+	struct rpc_object object;
+	struct rpc_close close;
+	struct fake_call *c;
 	struct fake_http *h;
+	uint64_t number;
 
 	(void)state;
 	h = fake_request("GET", "/bkt/k", "", "", -1);
@@ -525,9 +529,17 @@ static void test_get_stream(void **state)
 	h = fake_request("GET", "/bkt/k", "", "", -1);
 	answer_object(100 << 20, NULL);
 	assert_int_equal(h->begun, 0);
+	c = fake_find(RPC_TAG_object);
+	assert_int_equal(rpc_object_decode(&object, c->payload.data,
+					   c->payload.len), 0);
+	assert_int_equal(object.flags, RPC_OBJECT_OPEN);
+	number = object.number;
 	answer_object(100 << 20, NULL);
 	fake_abort(h);
-	assert_non_null(fake_find(RPC_TAG_close));
+	c = fake_find(RPC_TAG_close);
+	assert_int_equal(rpc_close_decode(&close, c->payload.data,
+					  c->payload.len), 0);
+	assert_true(close.object == 1 && close.number == number);
 	fake_answer(fake_find(RPC_TAG_close), RPC_STATUS_OK, NULL, NULL);
 	free(data);
 }

@@ -105,7 +105,8 @@ static uint32_t do_unlink(struct world *w, uint64_t dir, const char *name)
 
 static uint32_t do_open(struct world *w, uint64_t ino, uint64_t session)
 {
-	struct rpc_open req = { .ino = ino, .session = session };
+	struct rpc_open req = { .ino = ino, .session = session,
+				.number = ++w->seq };
 	uint32_t status;
 	struct reply r;
 
@@ -115,14 +116,21 @@ static uint32_t do_open(struct world *w, uint64_t ino, uint64_t session)
 	return status;
 }
 
+static void close_try(struct world *w, const struct rpc_close *req)
+{
+	struct reply r;
+
+	CALL(w, close, req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+}
+
 static void do_close(struct world *w, uint64_t ino, uint64_t session)
 {
 	struct rpc_close req = { MUT(w), .ino = ino, .session = session };
-	struct reply r;
 
-	CALL(w, close, &req, &r);
-	assert_int_equal(r.status, RPC_STATUS_OK);
-	reply_fini(&r);
+	req.number = w->seq;
+	close_try(w, &req);
 }
 
 /* 0 = gone, 1 = has no name, 2 = has a name */
@@ -154,6 +162,13 @@ static uint64_t opens_now(struct world *w)
 
 /* --- tests --- */
 
+static int made(struct opens *o, struct open_id id)
+{
+	int rv = opens_begin(o, id);
+
+	return rv != 0 ? rv : opens_made(o, id);
+}
+
 static void test_opens(void **state)
 {
 	struct opens o;
@@ -161,34 +176,70 @@ static void test_opens(void **state)
 	(void)state;
 	opens_init(&o);
 	assert_int_equal(opens_count(&o, 1), 0);
-	assert_int_equal(opens_del(&o, 1, 1), -ENOENT);
-	assert_int_equal(opens_made(&o, 1, 1, false), -ENOENT);
+	assert_int_equal(opens_del(&o, (struct open_id){ 1, 1, 1, false }),
+			 -ENOENT);
+	assert_int_equal(opens_made(&o, (struct open_id){ 1, 1, 1, false }),
+			 -ENOENT);
 	for (uint64_t i = 1; i <= 1000; i++) {
-		assert_int_equal(opens_begin(&o, i, 5), 0);
-		assert_int_equal(opens_begin(&o, i, 5), 0);
-		assert_int_equal(opens_begin(&o, i, 6), 0);
+		struct open_id mount = { i, 6, 10, false };
+		struct open_id get = { i, 5, 11, true };
+		struct open_id get2 = { i, 5, 12, true };
+
+		assert_int_equal(opens_begin(&o, get), 0);
+		assert_int_equal(opens_begin(&o, get2), 0);
+		assert_int_equal(opens_begin(&o, mount), 0);
 		assert_int_equal(opens_count(&o, i), 3);
-		assert_int_equal(opens_del(&o, i, 5), -ENOENT);
-		assert_int_equal(opens_made(&o, i, 5, false), 0);
-		assert_int_equal(opens_made(&o, i, 5, false), 0);
-		assert_int_equal(opens_made(&o, i, 6, true), 0);
-		assert_int_equal(opens_begin(&o, i, 6), 0);
-		opens_undo(&o, i, 6);
-		opens_undo(&o, i, 6); /* of nothing */
-		assert_int_equal(opens_begin(&o, i, 6), 0);
-		assert_int_equal(opens_made(&o, i, 6, true), 0);
+		assert_int_equal(opens_made(&o, get), 0);
+		assert_int_equal(opens_made(&o, get2), 0);
+		assert_int_equal(opens_made(&o, mount), 0);
+		assert_int_equal(made(&o, get2), 0); /* another try */
+		assert_int_equal(opens_begin(&o, mount), 0);
+		opens_undo(&o, mount);
+		opens_undo(&o, mount); /* of nothing */
+		mount.number = 13;
+		assert_int_equal(made(&o, mount), 0);
 	}
-	assert_int_equal(o.n, 2000);
+	assert_int_equal(o.n, 3000);
 	for (uint64_t i = 1; i <= 1000; i++) {
+		struct open_id mount = { i, 6, 12, false };
+		struct open_id get = { i, 5, 11, true };
+
 		assert_int_equal(opens_count(&o, i), 3);
-		assert_int_equal(opens_del(&o, i, 5), 0);
-		assert_int_equal(opens_del(&o, i, 6), 0);
-		assert_int_equal(opens_del(&o, i, 6), -ENOENT);
+		assert_int_equal(opens_del(&o, get), 0);
+		assert_int_equal(opens_del(&o, get), -ENOENT); /* its try */
+		assert_int_equal(opens_count(&o, i), 2);
+		assert_int_equal(opens_del(&o, mount), -ENOENT); /* late */
+		mount.number = 14;
+		assert_int_equal(opens_del(&o, mount), 0);
+		assert_int_equal(opens_del(&o, mount), -ENOENT);
 		assert_int_equal(opens_count(&o, i), 1);
 	}
 	assert_int_equal(o.n, 1000);
+	assert_int_equal(opens_end(&o, 5), 1000);
+	assert_int_equal(o.n, 0);
 	opens_fini(&o);
 	assert_int_equal(opens_count(&o, 1), 0);
+}
+
+/* What a CLOSE ends although it is still being made. */
+static void test_opens_under_way(void **state)
+{
+	struct open_id first = { 1, 6, 10, false }, close = { 1, 6, 11, false };
+	struct open_id next = { 1, 6, 12, false }, get = { 1, 5, 9, true };
+	struct opens o;
+
+	(void)state;
+	opens_init(&o);
+	assert_int_equal(opens_begin(&o, first), 0);
+	assert_int_equal(opens_del(&o, close), -ENOENT);
+	assert_int_equal(made(&o, next), 0);
+	assert_int_equal(opens_made(&o, first), -ENOENT);
+	assert_int_equal(opens_count(&o, 1), 1);
+	assert_int_equal(opens_begin(&o, get), 0);
+	assert_int_equal(opens_del(&o, get), -ENOENT);
+	assert_int_equal(opens_made(&o, get), -ENOENT);
+	assert_int_equal(opens_count(&o, 1), 1);
+	opens_fini(&o);
 }
 
 static char big[20000];
@@ -672,6 +723,7 @@ static void test_object_open(void **state)
 {
 	struct rpc_object req = { .len = 10, .flags = RPC_OBJECT_OPEN,
 				  .session = 5 };
+	struct rpc_close close;
 	struct rpc_delete del;
 	struct rpc_object_rsp rsp;
 	struct world w;
@@ -685,6 +737,7 @@ static void test_object_open(void **state)
 		put(&w, root, "o", big, 5000);
 		req.root = root;
 		req.key = wire_cstr("o");
+		req.number = steps + 1;
 		del = (struct rpc_delete){ MUT(&w), .root = root,
 					   .key = wire_cstr("o") };
 		SEND(&w, delete, &del, &r2);
@@ -696,7 +749,11 @@ static void test_object_open(void **state)
 			assert_int_equal(rpc_object_rsp_decode(
 				&rsp, r.payload.data, r.payload.len), 0);
 			assert_int_equal(look(&w, rsp.attr.ino), 1);
-			do_close(&w, rsp.attr.ino, 5);
+			close = (struct rpc_close){
+				MUT(&w), .ino = rsp.attr.ino, .session = 5,
+				.number = req.number, .object = 1,
+			};
+			close_try(&w, &close);
 			assert_int_equal(look(&w, rsp.attr.ino), 0);
 		}
 		assert_int_equal(opens_now(&w), 0);
@@ -911,6 +968,30 @@ static void test_open_and_failed_open(void **state)
 	}
 }
 
+/* A try of a CLOSE comes when its session has the file open again. */
+static void test_late_close(void **state)
+{
+	struct rpc_close close = { .session = 77 };
+	struct world w;
+	uint64_t root;
+
+	(void)state;
+	world_init(&w);
+	root = world_root(&w, 1);
+	close.ino = make_file(&w, root, "f", 77);
+	close.client = 9;
+	close.slot = 1;
+	close.number = close.seq = ++w.seq;
+	close_try(&w, &close);
+	assert_int_equal(do_open(&w, close.ino, 77), RPC_STATUS_OK);
+	assert_int_equal(do_unlink(&w, root, "f"), RPC_STATUS_OK);
+	close_try(&w, &close);
+	assert_int_equal(look(&w, close.ino), 1);
+	do_close(&w, close.ino, 77);
+	assert_int_equal(look(&w, close.ino), 0);
+	world_fini(&w);
+}
+
 /* The last CLOSE comes while another one tries to open it, and cannot. */
 static void test_close_and_failed_open(void **state)
 {
@@ -920,7 +1001,7 @@ static void test_close_and_failed_open(void **state)
 	for (unsigned steps = 0; steps < 8; steps++) {
 		struct rpc_open fails = { .session = 78, .how = RPC_NAME_FILE,
 					  .name = wire_cstr("f") };
-		struct rpc_close close = { .session = 77 };
+		struct rpc_close close = { .session = 77, .number = 1 };
 		struct reply r1, r2;
 		struct world w;
 
@@ -1096,6 +1177,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_opens),
+		cmocka_unit_test(test_opens_under_way),
+		cmocka_unit_test(test_late_close),
 		cmocka_unit_test(test_put_get),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_power_cuts),
