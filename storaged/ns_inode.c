@@ -124,7 +124,8 @@ int ns_inode_new(struct ns_ctx *x, uint64_t ino, uint32_t mode,
 	ip->r.project = project;
 	ip->r.body = ino;
 	ip->r.atime = ip->r.mtime = ip->r.ctime = ip->r.btime = now;
-	ip->r.data_version = ip->r.change = 1;
+	/* one below the next one: a client sees that nobody else wrote */
+	ip->r.data_version = ip->r.change = ns_next_version(x, 0);
 	ip->r.generation = x->cmd->seed & INT64_MAX;
 	ip->fresh = ip->touched = ip->dirty = ip->dent_dirty = true;
 	ip->next = x->inodes;

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Two mounts and S3 over the same files: close-to-open, and a server that goes away."""
 
+import ctypes
 import errno
+import mmap
 import os
 import subprocess
 import sys
@@ -235,6 +237,40 @@ def swapped_names(server, a, b):
     assert stale[0] <= opens[0] // 8, f"{stale[0]} times ESTALE in {opens[0]} opens"
 
 
+def cached_pages(f):
+    """How many pages of an open file the kernel has."""
+    with mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as m:
+        n = (len(m) + mmap.PAGESIZE - 1) // mmap.PAGESIZE
+        there = (ctypes.c_ubyte * n)()
+        at = (ctypes.c_char * len(m)).from_buffer(m)
+        rv = ctypes.CDLL(None, use_errno=True).mincore(ctypes.byref(at), ctypes.c_size_t(len(m)), there)
+        del at
+        assert rv == 0, os.strerror(ctypes.get_errno())
+        return sum(b & 1 for b in there)
+
+
+def own_writes_stay_cached(server, a, b):
+    """The kernel keeps the pages of a new file; those of one that another mount wrote go."""
+    size = 16 * mmap.PAGESIZE
+    for name in ("own", "others"):
+        with open(a.path("two", name), "xb") as f:
+            f.write(b"1" * size)
+    for i in range(2):  # what was to go in the first turn has gone in the second one
+        with open(a.path("two", "others"), "rb") as others:
+            eq(others.read(), b"%d" % (i + 1) * size, "what is there")
+            with open(b.path("two", "others"), "r+b") as f:
+                f.write(b"%d" % (i + 2) * size)
+            wait_for(
+                "pages of what another mount wrote to go",
+                lambda: os.fstat(others.fileno()) and cached_pages(others) == 0,
+                10,
+            )
+    with open(a.path("two", "own"), "rb") as own:
+        eq(cached_pages(own), 16, "pages of what this mount wrote")
+    for name in ("own", "others"):
+        os.unlink(a.path("two", name))
+
+
 WRITER = """
 import sys
 for i in range(40):
@@ -264,7 +300,7 @@ def main():
     eq(server.s3().put("/two").status, 200, "bucket")
     t = Tap()
     a, b = t.mount(server), t.mount(server)
-    for fn in (close_to_open, s3_and_mount, names_in_turn, directories_in_turn, within_a_directory_that_is_gone, exchanges, swapped_names, appends, server_gone, waits_through_a_restart):
+    for fn in (close_to_open, s3_and_mount, names_in_turn, directories_in_turn, within_a_directory_that_is_gone, exchanges, own_writes_stay_cached, swapped_names, appends, server_gone, waits_through_a_restart):
         t.run(fn.__name__.replace("_", " "), fn, server, a, b)
     t.end()
 
