@@ -83,6 +83,12 @@ tests_unit_test_log_clean_LDFLAGS = -Wl,--wrap=shard_clean_new \
 	-Wl,--wrap=shard_clean_step -Wl,--wrap=shard_clean_count \
 	-Wl,--wrap=shard_clean_free
 TESTS += tests/unit/test_log_clean
+check_PROGRAMS += tests/unit/test_log_doubt
+tests_unit_test_log_doubt_SOURCES = tests/unit/test_log_doubt.c
+tests_unit_test_log_doubt_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_log_doubt_LDFLAGS = -Wl,--wrap=raft_start_n_doubts \
+	-Wl,--wrap=raft_start_doubt
+TESTS += tests/unit/test_log_doubt
 check_PROGRAMS += tests/unit/test_shard_merge
 tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)

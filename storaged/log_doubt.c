@@ -12,7 +12,9 @@
  * Failure modes: a crash in between leaves the rows in doubt, and the next
  * start does it again. A value that has no record: the log behind the rows
  * drops it (what was moved, dropped and freed is not there any more), or its
- * segment was deleted by hand: counted; the rows stay in doubt.
+ * segment was deleted by hand: counted; the rows stay in doubt. Where the scan
+ * lost records a second look is worth it, as a read may have failed just then:
+ * once a START says how far these rows are, nobody looks again.
  */
 #include "storaged/log_doubt.h"
 
@@ -44,6 +46,8 @@ struct log_doubt {
 	struct doubt_value *values;
 	size_t n, cap;
 	uint64_t newest;           /* segment that the scan came to */
+	uint64_t rot_gen;          /* records were lost from there on; 0: none */
+	uint64_t last_seq;         /* of the log */
 	/* settling */
 	struct seg_info *segs;
 	size_t n_segs;
@@ -130,6 +134,41 @@ int log_doubt_record(struct log_doubt *d, const struct seg_rec *rec)
 		.len = (uint32_t)rec->len, .group = rec->group,
 	};
 	return 0;
+}
+
+void log_doubt_rot(struct log_doubt *d, const struct seg_rot *rot)
+{
+	if (d->rot_gen == 0 || rot->pos.gen < d->rot_gen)
+		d->rot_gen = rot->pos.gen;
+}
+
+static int doubt_again(void *arg, const struct seg_rec *rec)
+{
+	struct log_doubt *d = arg;
+
+	/* whole ones; behind the end of the log nothing counts */
+	if (rec->body == NULL || rec->seq > d->last_seq)
+		return 0;
+	return log_doubt_record(d, rec);
+}
+
+/* What was seen before comes twice, which says the same. */
+static int doubt_look_again(struct log_doubt *d, struct seg_head *log)
+{
+	const struct seg_walk walk = {
+		.bodies = true, .on_record = doubt_again, .arg = d,
+	};
+	int rv = 0;
+
+	d->last_seq = seg_head_last_seq(log);
+	for (size_t i = 0; i < d->n_segs && d->rot_gen != 0 && rv == 0; i++) {
+		if (d->segs[i].gen < d->rot_gen)
+			continue;
+		rv = seg_scan_segment(log, d->segs[i].gen, &walk);
+		if (rv == -EIO)
+			rv = 0; /* what cannot be read is lost, as it was */
+	}
+	return rv;
 }
 
 void log_doubt_free(struct log_doubt *d)
@@ -291,12 +330,14 @@ int log_doubt_settle(struct log_doubt *d, struct seg_head *log)
 
 	if (n == 0)
 		return 0;
-	if (d->n > 0)
-		qsort(d->values, d->n, sizeof *d->values, doubt_sort_cmp);
 	d->batch = rows_batch_new();
 	if (d->batch == NULL)
 		return -ENOMEM;
 	rv = seg_segments(log, &d->segs, &d->n_segs);
+	if (rv == 0)
+		rv = doubt_look_again(d, log);
+	if (d->n > 0)
+		qsort(d->values, d->n, sizeof *d->values, doubt_sort_cmp);
 	for (unsigned i = 0; i < n && rv == 0; i++) {
 		uint64_t moved;
 		uint16_t group = raft_start_doubt(d->start, i, &moved);

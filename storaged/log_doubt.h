@@ -14,6 +14,8 @@ int log_doubt_new(const struct raft_start *start, struct rows_back *back,
 		  struct log_doubt **ret_doubt);
 /* Each record of the scan. 0 or -ENOMEM. */
 int log_doubt_record(struct log_doubt *d, const struct seg_rec *rec);
+/* Records that are lost: they are looked for once more. */
+void log_doubt_rot(struct log_doubt *d, const struct seg_rot *rot);
 /*
  * When the log is open, before the groups are: rows in doubt name segments
  * that are there. Values that are nowhere are counted in a warning; who reads

@@ -260,6 +260,7 @@ static void store_on_log_rot(void *arg, const struct seg_rot *rot)
 	struct store *s = arg;
 
 	store_log_rot(s, rot, "the log");
+	log_doubt_rot(s->doubt, rot);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		if (s->loops[i].set != NULL &&
 		    (rec == NULL || rec->type != SEG_ENTRY ||

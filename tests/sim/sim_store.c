@@ -108,6 +108,7 @@ static void store_rot(void *arg, const struct seg_rot *rot)
 
 	sim_proc_check_rot(p, rot);
 	sim_cluster_count(p->c, SIM_N_ROT, 1);
+	log_doubt_rot(p->store->doubt, rot);
 	shard_set_recover_rot(p->store->set, rot);
 }
 
