@@ -281,10 +281,13 @@ struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
 				 void (*done)(struct sim_call *call,
 					      const struct rpc_reply *reply))
 {
-	struct sim_call *call = call_start(machine_of(cs, client), client,
-					   send, owner, done);
+	bool healed = sim_cluster_healing(cs->c);
+	struct sim_call *call;
 
-	call->healed = sim_cluster_healing(cs->c);
+	if (healed)
+		send->timeout_ms = 0;
+	call = call_start(machine_of(cs, client), client, send, owner, done);
+	call->healed = healed;
 	if (sim_chance(sim_of(cs), 20))
 		sim_after(sim_of(cs),
 			  sim_range(sim_of(cs), 0, 400) * SIM_MS, call_regret,

@@ -90,7 +90,8 @@ void sim_clients_step(struct sim_clients *cs);
 uint64_t sim_client_session(const struct sim_clients *cs, unsigned client);
 /*
  * As client_send() with what is in send, but for done and arg. done: once,
- * reply is NULL when the call was cancelled. Some are, unless all is well.
+ * reply is NULL when the call was cancelled. Some are, unless all is well: then
+ * the call has the configured time, and may not be given up.
  */
 struct sim_call *sim_client_send(struct sim_clients *cs, unsigned client,
 				 struct client_send *send, void *owner,

@@ -85,8 +85,6 @@ bool real_send(struct op *op)
 
 	if (op->client < w->adversaries)
 		return false;
-	if (w->heal != HEAL_NOT)
-		send.timeout_ms = 0;
 	buf_init(&b, 0);
 	buf_add(&b, op->payload.data, op->payload.len);
 	(void)sim_client_send(w->real, op->client - w->adversaries, &send, op,

@@ -131,8 +131,6 @@ bool tree_client_send(struct op *op)
 
 	if (op->client < w->adversaries)
 		return false;
-	if (w->heal != HEAL_NOT)
-		send.timeout_ms = 0;
 	buf_init(&b, 0);
 	buf_add(&b, op->hop.request.data, op->hop.request.len);
 	(void)sim_client_send(w->real, op->client - w->adversaries, &send, op,
