@@ -175,7 +175,8 @@ void fatal(const char *fmt, ...)
 	va_start(ap, fmt);
 	log_write(LOG_LEVEL_ERROR, 0, fmt, ap);
 	va_end(ap);
-	exit(fatal_status);
+	/* not exit(): it takes apart what other threads still use */
+	_exit(fatal_status);
 }
 
 void fatal_set_status(int status)
