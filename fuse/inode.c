@@ -86,6 +86,19 @@ struct finode *finode_find(struct mount *m, uint64_t ino)
 	return *finode_slot(&m->inodes, ino);
 }
 
+bool finode_name_is_known(struct mount *m, uint64_t parent,
+			  const uint8_t *comp, size_t len)
+{
+	for (size_t i = 0; i <= m->inodes.mask; i++)
+		for (const struct finode *f = m->inodes.bucket[i]; f != NULL;
+		     f = f->next)
+			if (f->parent == parent && f->lookups > 0 &&
+			    f->name_len == len &&
+			    memcmp(f->name, comp, len) == 0)
+				return true;
+	return false;
+}
+
 struct finode *finode_get(struct mount *m, uint64_t ino)
 {
 	struct finode **slot = finode_slot(&m->inodes, ino);

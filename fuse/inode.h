@@ -99,6 +99,9 @@ struct finode *finode_get(struct mount *m, uint64_t ino);
 struct finode *finode_get_node(struct mount *m, uint64_t node);
 /* Without a reference and without making it; NULL when not here. */
 struct finode *finode_find(struct mount *m, uint64_t ino);
+/* The kernel knows an inode that was last found by that name; looks at all. */
+bool finode_name_is_known(struct mount *m, uint64_t parent,
+			  const uint8_t *comp, size_t len);
 struct finode *finode_ref(struct finode *f);
 void finode_unref(struct finode *f); /* NULL is fine */
 /* The kernel got, or gave back, n lookups. */

@@ -10,6 +10,7 @@ noinst_LIBRARIES += %D%/libleofuse.a
 	%D%/handle.c %D%/handle.h \
 	%D%/inode.c %D%/inode.h \
 	%D%/inval.c %D%/inval.h \
+	%D%/stale.c %D%/stale.h \
 	%D%/mount.c %D%/mount.h \
 	%D%/ops.h \
 	%D%/ops_attr.c %D%/ops_dir.c %D%/ops_io.c %D%/ops_link.c \

@@ -20,6 +20,7 @@
 #include "fuse/handle.h"
 #include "fuse/inval.h"
 #include "fuse/ops.h"
+#include "fuse/stale.h"
 
 #define MOUNT_DRAIN_NS UINT64_C(2000000000)
 #define MOUNT_POLL_NS UINT64_C(5000000)
@@ -39,6 +40,7 @@ static bool mount_is_idle(const struct mount *m)
  */
 static void mount_end_step(struct mount *m)
 {
+	stale_expire(m, UINT64_MAX);
 	ops_close_send(m);
 	if (m->state == MOUNT_STOPPING && inval_quiesce(m) && flush_all(m)) {
 		m->state = MOUNT_DRAINING;

@@ -50,12 +50,11 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 void ops_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 /*
- * The thread of op looks a name up: it goes by path, so what it was told of
- * inodes is over. True: it was told ESTALE of this very directory.
+ * op->f2 was found by name in op->f, for an open() that was told ESTALE before:
+ * opens it, then answers with its entry. When the name leads elsewhere by then
+ * op->f2 is given back, and again(op) called.
  */
-bool ops_stale_looked_up(struct fop *op);
-/* It is told ESTALE of op->f now. */
-void ops_stale_note(struct fop *op);
+void ops_open_ahead(struct fop *op, fop_then_fn again);
 /* Tells shard leaders again what is open, so that a new one learns it. */
 void ops_open_start(struct mount *m);
 void ops_open_stop(struct mount *m);

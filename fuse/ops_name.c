@@ -11,6 +11,7 @@
 
 #include "common/base/mem.h"
 #include "fuse/handle.h"
+#include "fuse/stale.h"
 
 struct finode *ops_found(struct fop *op, const struct wire_attr *attr,
 			 const struct fname *name, bool is_dir)
@@ -47,6 +48,20 @@ static struct wire_bytes ops_name_bytes(const struct fname *n)
 	return wire_bytes(n->comp, n->len);
 }
 
+static void lookup_send(struct fop *op);
+
+/* f is what the name leads to. */
+static void lookup_found(struct fop *op, struct finode *f)
+{
+	if (stale_walks(op) && S_ISREG(f->attr.mode)) {
+		ops_open_ahead(op, lookup_send);
+		return;
+	}
+	if (stale_walks(op))
+		stale_walk_on(op);
+	fop_reply_entry(op, f);
+}
+
 static void lookup_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
@@ -58,18 +73,15 @@ static void lookup_on_reply(void *arg, const struct rpc_reply *reply)
 		fop_reply_err(op, -ENAMETOOLONG);
 		return;
 	}
-	/*
-	 * The directory is gone. Its name may lead to another one: ESTALE, and
-	 * the kernel looks that up again. Whoever comes back to this one works
-	 * in it, and nothing is in it any more.
-	 */
+	/* The directory is gone, see stale.h. */
 	if (reply->status == RPC_STATUS_STALE) {
 		if (op->f->removed || op->told) {
 			op->call = NULL;
 			fop_reply_err(op, -ENOENT);
 			return;
 		}
-		ops_stale_note(op);
+		stale_note_lookup(op, finode_name_is_known(
+			op->m, op->f->ino, op->name->comp, op->name->len));
 	}
 	if (!FOP_REPLY(op, reply, lookup_rsp, &rsp))
 		return;
@@ -80,7 +92,7 @@ static void lookup_on_reply(void *arg, const struct rpc_reply *reply)
 	op->f2 = ops_found(op, &rsp.attr, op->name,
 			   rsp.kind == RPC_NAME_DIR);
 	if (op->f2 != NULL)
-		fop_reply_entry(op, op->f2);
+		lookup_found(op, op->f2);
 }
 
 static void lookup_send(struct fop *op)
@@ -105,7 +117,7 @@ static void bucket_on_attr(void *arg, const struct rpc_reply *reply)
 	if (op->f2 == NULL)
 		return;
 	op->f2->bucket = op->f2->ino;
-	fop_reply_entry(op, op->f2);
+	lookup_found(op, op->f2);
 }
 
 static const struct cluster_bucket *bucket_find(const struct fop *op)
@@ -213,7 +225,7 @@ void ops_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	if (op == NULL)
 		return;
 	op->readonly = true;
-	op->told = ops_stale_looked_up(op);
+	stale_looked_up(op);
 	if (strcmp(name, ".") == 0) {
 		self_lookup(op);
 		return;

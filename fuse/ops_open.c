@@ -16,7 +16,8 @@
  * Failure modes: no memory (the open is taken back); EIO (bytes that cannot be
  * read): the open itself is asked for again; ESTALE: the name leads
  * elsewhere by now. The kernel then looks the path up again and opens what it
- * finds, so a PUT over an open file is seen by the next open. But who opens
+ * finds, so a PUT over an open file is seen by the next open; where names
+ * change so fast that this was in vain, too, see stale.h. But who opens
  * /proc/self/fd/N has no path: the same thread comes back with the same inode
  * and without a LOOKUP in between. Then the name is not checked, if only the
  * inode is open here anyway.
@@ -28,6 +29,7 @@
 #include "fuse/flush.h"
 #include "fuse/handle.h"
 #include "fuse/inval.h"
+#include "fuse/stale.h"
 
 #define OPEN_ASSERT_NS UINT64_C(20000000000)
 #define OPEN_ASSERT_MAX 1000 /* per tick of 1 s */
@@ -115,41 +117,6 @@ void ops_close(struct finode *f)
 	}
 }
 
-/* --- who was told ESTALE --- */
-
-/* Was this thread told ESTALE about this inode? Forgets it. */
-static bool stale_take(struct fop *op)
-{
-	struct mount_stale *stale = op->m->stale;
-
-	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
-		if (stale[i].ino == op->f->ino && stale[i].pid == op->pid) {
-			stale[i].ino = 0;
-			return true;
-		}
-	return false;
-}
-
-bool ops_stale_looked_up(struct fop *op)
-{
-	struct mount *m = op->m;
-	bool told = stale_take(op);
-
-	for (unsigned i = 0; i < MOUNT_STALE_MAX; i++)
-		if (m->stale[i].pid == op->pid)
-			m->stale[i].ino = 0;
-	return told;
-}
-
-void ops_stale_note(struct fop *op)
-{
-	struct mount *m = op->m;
-
-	m->stale[m->stale_next++ % MOUNT_STALE_MAX] = (struct mount_stale){
-		.pid = op->pid, .ino = op->f->ino,
-	};
-}
-
 /* --- open --- */
 
 bool ops_reply_open(struct fop *op, struct finode *f, int open_flags,
@@ -199,6 +166,14 @@ static void open_answer(struct fop *op)
 	fop_end(op);
 }
 
+static void open_made(struct fop *op)
+{
+	if (op->open_flags & O_TRUNC)
+		ops_truncate_open(op, open_answer);
+	else
+		open_answer(op);
+}
+
 static void open_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct fop *op = arg;
@@ -211,9 +186,17 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 		open_call(op);
 		return;
 	}
+	if (op->ahead) { /* one of the two opens */
+		op->ahead = false;
+		ops_close(f);
+		if (reply->status == RPC_STATUS_STALE) {
+			open_made(op);
+			return;
+		}
+	}
 	if (reply->status != RPC_STATUS_OK) {
 		if (reply->status == RPC_STATUS_STALE && !op->held)
-			ops_stale_note(op);
+			stale_note_open(op);
 		ops_close(f);
 		(void)fop_status(op, reply);
 		return;
@@ -228,10 +211,7 @@ static void open_on_reply(void *arg, const struct rpc_reply *reply)
 	finode_update(f, &rsp.attr);
 	if (op->size > 0)
 		op->stream = rstream_of_open(op->m, &rsp, reply->body);
-	if (op->open_flags & O_TRUNC)
-		ops_truncate_open(op, open_answer);
-	else
-		open_answer(op);
+	open_made(op);
 }
 
 /* One open more, which the leader knows of if its CLOSE was not sent yet. */
@@ -254,21 +234,25 @@ static void open_fill(const struct finode *f, bool held, struct rpc_open *q)
 	};
 }
 
+/* The shard of the name looks at it first. */
+static uint16_t open_shard(const struct rpc_open *q)
+{
+	return ino_shard(q->parent != 0 && !q->held ? q->parent : q->ino);
+}
+
 /* op->size: so many bytes may come with the answer. */
 static void open_call(struct fop *op)
 {
 	struct finode *f = op->f;
 	struct rpc_open q;
-	bool named;
 
 	open_fill(f, op->held, &q);
 	q.want = (uint32_t)op->size;
 	q.version = f->kept ? f->kept_version : 0;
-	/* the shard of the name looks at it first */
-	named = q.parent != 0 && !q.held;
-	op->call = FOP_CALL(op, open, ino_shard(named ? q.parent : q.ino),
-			    &q, open_on_reply);
+	op->call = FOP_CALL(op, open, open_shard(&q), &q, open_on_reply);
 	if (op->call == NULL) {
+		if (op->ahead)
+			ops_close(f);
 		ops_close(f);
 		fop_reply_err(op, -ENOMEM);
 	} else {
@@ -285,6 +269,7 @@ static void open_send(struct fop *op)
 		fop_queue_add(&f->open_queue, op);
 		return;
 	}
+	op->ahead = stale_take_ahead(op);
 	/* a CLOSE that is only not sent yet does not count */
 	op->held = stale_take(op) && f->held && f->opens > 0;
 	open_begins(f);
@@ -302,6 +287,59 @@ void ops_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	    op->m->ahead_bytes < op->m->ahead_max / 2)
 		op->size = READER_OPEN_MAX;
 	open_send(op);
+}
+
+/* --- opened by LOOKUP --- */
+
+static void ahead_on_reply(void *arg, const struct rpc_reply *reply)
+{
+	struct fop *op = arg;
+	struct finode *f = op->f2;
+	struct rpc_read_rsp rsp;
+
+	op->call = NULL;
+	if (reply->status == RPC_STATUS_STALE && stale_walks(op)) {
+		ops_close(f);
+		finode_unref(f);
+		op->f2 = NULL;
+		op->after(op);
+		return;
+	}
+	if (reply->status == RPC_STATUS_OK &&
+	    rpc_read_rsp_decode(&rsp, reply->payload, reply->len) == 0) {
+		f->held = true;
+		f->asserted_ns = env_now_ns(op->m->env);
+		finode_update(f, &rsp.attr);
+		stale_ahead(op, f);
+	} else {
+		ops_close(f); /* OPEN tells why */
+	}
+	fop_reply_entry(op, f);
+}
+
+static void ahead_send(struct fop *op)
+{
+	struct finode *f = op->f2;
+	struct rpc_open q;
+
+	if (f->closing) {
+		op->then = ahead_send;
+		fop_queue_add(&f->open_queue, op);
+		return;
+	}
+	open_begins(f);
+	open_fill(f, false, &q);
+	op->call = FOP_CALL(op, open, open_shard(&q), &q, ahead_on_reply);
+	if (op->call == NULL) {
+		ops_close(f);
+		fop_reply_err(op, -ENOMEM);
+	}
+}
+
+void ops_open_ahead(struct fop *op, fop_then_fn again)
+{
+	op->after = again;
+	ahead_send(op);
 }
 
 /* --- opened by CREATE --- */
@@ -429,6 +467,7 @@ static void assert_on_timer(struct env_timer *timer)
 		m->asserted_session = client_session(m->client);
 		assert_all(m, now);
 	}
+	stale_expire(m, now - OPEN_TICK_NS);
 	LIST_FOREACH(h, &m->handles, link) {
 		struct finode *f = h->f;
 

@@ -101,6 +101,21 @@ def within_a_directory_that_is_gone(server, a, b):
         wait_for("the end of what the kernel knows", lambda: not os.path.exists(b.path("two", "gone")), 5)
 
 
+def a_file_that_the_kernel_knew(server, a, b):
+    """... in a directory that went and came again: the kernel asks for it in the one that is gone, twice in one walk."""
+    s3 = server.s3()
+    for what in (os.stat, os.open):
+        args = (os.O_RDONLY,) if what is os.open else ()
+        eq(s3.put("/two/comes/key", "old").status, 200, "PUT")
+        os.stat(b.path("two", "comes", "key"))
+        time.sleep(1.05)  # entry_timeout of the file; that of the directory begins again
+        os.stat(b.path("two", "comes"))
+        eq(s3.delete("/two/comes/key").status, 204, "DELETE")
+        eq(s3.put("/two/comes/key", "new one").status, 200, "PUT")
+        what(b.path("two", "comes", "key"), *args)
+        eq(s3.delete("/two/comes/key").status, 204, "DELETE")
+
+
 def appends(server, a, b):
     path = "log"
     n = 60
@@ -170,39 +185,23 @@ def exchanges(server, a, b):
 
 
 def swapped_names(server, a, b):
-    """Two names change their bytes 1,000 times; no open on another mount sees old ones. The kernel looks a name that
-    leads elsewhere up again, once: where it is changed between that and the open as well, it says ESTALE. That is
-    seldom, though each changes every few ms here, and a program that tries again at once is let in."""
+    """Two names change their bytes 1,000 times; no open on another mount sees old ones, or is told ESTALE."""
     s3 = server.s3()
     names = ["x", "y"]
     for name in names:
         s3.put(f"/two/{name}", "0")
     done = [0]  # swaps that ended
     stop = threading.Event()
-    bad, opens, stale = [], [0], [0]
-
-    def read(name):
-        try:
-            with open(b.path("two", name)) as f:
-                return int(f.read())
-        except OSError as e:
-            if e.errno != errno.ESTALE:
-                raise
-            stale[0] += 1
-            return None
+    bad, opens = [], [0]
 
     def look():
         try:
             while not stop.is_set() and not bad:
                 name = names[opens[0] % 2]
                 least = done[0]
-                for _ in range(8):
-                    got = read(name)
-                    if got is not None:
-                        break
-                if got is None:
-                    bad.append(f"{name}: ESTALE eight times in a row")
-                elif got < least:
+                with open(b.path("two", name)) as f:
+                    got = int(f.read())
+                if got < least:
                     bad.append(f"{name} is {got}, {least} was acknowledged")
                 opens[0] += 1
         except Exception as e:
@@ -223,6 +222,7 @@ def swapped_names(server, a, b):
                     f.write(str(n))
                 if n % 4 == 1:
                     renameat2(a.path("two", "new"), a.path("two", name), RENAME_EXCHANGE)
+                    os.unlink(a.path("two", "new"))  # not emptied: somebody may just have opened it
                 else:
                     os.rename(a.path("two", "new"), a.path("two", name))
             # the two files themselves change places
@@ -232,9 +232,8 @@ def swapped_names(server, a, b):
         stop.set()
         reader.join()
     eq(bad, [], "stale opens")
-    print(f"# {opens[0]} opens amid {n} swaps, {stale[0]} times ESTALE")
+    print(f"# {opens[0]} opens amid {n} swaps")
     assert opens[0] >= 1000, f"only {opens[0]} opens"
-    assert stale[0] <= opens[0] // 8, f"{stale[0]} times ESTALE in {opens[0]} opens"
 
 
 def cached_pages(f):
@@ -300,7 +299,7 @@ def main():
     eq(server.s3().put("/two").status, 200, "bucket")
     t = Tap()
     a, b = t.mount(server), t.mount(server)
-    for fn in (close_to_open, s3_and_mount, names_in_turn, directories_in_turn, within_a_directory_that_is_gone, exchanges, own_writes_stay_cached, swapped_names, appends, server_gone, waits_through_a_restart):
+    for fn in (close_to_open, s3_and_mount, names_in_turn, directories_in_turn, within_a_directory_that_is_gone, a_file_that_the_kernel_knew, exchanges, own_writes_stay_cached, swapped_names, appends, server_gone, waits_through_a_restart):
         t.run(fn.__name__.replace("_", " "), fn, server, a, b)
     t.end()
 

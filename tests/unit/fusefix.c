@@ -51,7 +51,7 @@ void *fuse_req_userdata(fuse_req_t req)
 
 const struct fuse_ctx *fuse_req_ctx(fuse_req_t req)
 {
-	static const struct fuse_ctx ctx = { .uid = 1000 };
+	static const struct fuse_ctx ctx = { .uid = 1000, .pid = 99 };
 
 	(void)req;
 	return &ctx;

@@ -1,7 +1,7 @@
 /*
  * Files that CREATE opens: the shard's leader knows of the open before the
- * kernel gets the handle, whatever CLOSE was on its way. The cluster and
- * libfuse are stubs: requests land in `sent` and are answered when the test
+ * kernel gets the handle, whatever CLOSE was on its way. Files whose names lead
+ * elsewhere by the time they are opened. The cluster and libfuse are stubs: requests land in `sent` and are answered when the test
  * says so.
  */
 #include "tests/unit/fusefix.h"
@@ -31,9 +31,9 @@ static struct {
 	rpc_done_fn done;
 	void *arg;
 } sent[16];
-static unsigned n_sent, created, errors;
+static unsigned n_sent, created, entries, opened, errors;
 static int last_error;
-static struct fuse_file_info given; /* of the last CREATE */
+static struct fuse_file_info given; /* of the last CREATE or OPEN */
 
 struct client_call *client_send_encoded_how(struct client *c, uint16_t tag,
 					    uint16_t shard,
@@ -146,6 +146,22 @@ int fuse_reply_create(fuse_req_t req, const struct fuse_entry_param *e,
 	return 0;
 }
 
+int fuse_reply_entry(fuse_req_t req, const struct fuse_entry_param *e)
+{
+	(void)req;
+	assert_int_equal(e->ino, FILE_INO);
+	entries++;
+	return 0;
+}
+
+int fuse_reply_open(fuse_req_t req, const struct fuse_file_info *fi)
+{
+	(void)req;
+	opened++;
+	given = *fi;
+	return 0;
+}
+
 /* --- fixture --- */
 
 static struct finode *dir;
@@ -158,7 +174,7 @@ static int setup(void **state)
 	TAILQ_INIT(&mount.idle);
 	ops_open_start(&mount);
 	dir = finode_get(&mount, DIR);
-	n_sent = created = errors = 0;
+	n_sent = created = entries = opened = errors = 0;
 	last_error = 0;
 	minienv_advance(mini, MS);
 	return 0;
@@ -178,7 +194,8 @@ static void answer(unsigned i, uint32_t status, bool again)
 	struct wire_attr attr = { .ino = FILE_INO, .mode = 0100644,
 				  .change = 1, .nlink = 1 };
 	struct rpc_mknod_rsp made = { .attr = attr, .created = !again };
-	struct rpc_read_rsp opened = { .attr = attr };
+	struct rpc_lookup_rsp found = { .attr = attr, .kind = RPC_NAME_FILE };
+	struct rpc_read_rsp told = { .attr = attr };
 	struct rpc_empty_rsp closed = { 0 };
 	struct rpc_reply reply = { .status = status, .again = again };
 	struct buf b;
@@ -187,7 +204,9 @@ static void answer(unsigned i, uint32_t status, bool again)
 	assert_int_equal(sent[i].tag == RPC_TAG_mknod
 				 ? rpc_mknod_rsp_encode(&made, &b)
 			 : sent[i].tag == RPC_TAG_open
-				 ? rpc_read_rsp_encode(&opened, &b)
+				 ? rpc_read_rsp_encode(&told, &b)
+			 : sent[i].tag == RPC_TAG_lookup
+				 ? rpc_lookup_rsp_encode(&found, &b)
 				 : rpc_empty_rsp_encode(&closed, &b),
 			 0);
 	reply.payload = b.data;
@@ -226,8 +245,8 @@ static int teardown(void **state)
 		assert_int_equal(sent[before].tag, RPC_TAG_close);
 		answer(before, RPC_STATUS_OK, false);
 	}
-	if (created > 0)
-		finode_forget(&mount, FILE_INO, created);
+	if (created + entries > 0)
+		finode_forget(&mount, FILE_INO, created + entries);
 	finode_unref(dir);
 	ops_open_stop(&mount);
 	flush_fini(&mount);
@@ -351,6 +370,102 @@ static void test_close_before(void **state)
 	release();
 }
 
+/* --- names that lead elsewhere --- */
+
+/* Answers the last request. */
+static void answer_last(uint16_t tag, uint32_t status)
+{
+	assert_int_equal(sent[n_sent - 1].tag, tag);
+	answer(n_sent - 1, status, false);
+}
+
+static void lookup(const char *name, uint32_t status)
+{
+	ops_lookup(REQ, DIR, name);
+	answer_last(RPC_TAG_lookup, status);
+}
+
+static void open_file(uint32_t status)
+{
+	struct fuse_file_info fi = { .flags = 2 };
+
+	ops_open(REQ, FILE_INO, &fi);
+	answer_last(RPC_TAG_open, status);
+}
+
+static void expect_error(int err)
+{
+	assert_int_equal(errors, 1);
+	assert_int_equal(last_error, err);
+	errors = 0;
+}
+
+/* The kernel walks the path again, and the name changes again and again. */
+static void test_opened_ahead(void **state)
+{
+	(void)state;
+	lookup("f", RPC_STATUS_OK);
+	open_file(RPC_STATUS_STALE);
+	expect_error(ESTALE);
+	lookup("f", RPC_STATUS_OK);
+	assert_int_equal(entries, 1);
+	answer_last(RPC_TAG_open, RPC_STATUS_STALE);
+	answer_last(RPC_TAG_lookup, RPC_STATUS_OK);
+	answer_last(RPC_TAG_open, RPC_STATUS_OK);
+	assert_int_equal(entries, 2);
+	open_file(RPC_STATUS_STALE);
+	assert_int_equal(errors, 0);
+	assert_int_equal(opened, 1);
+	release();
+}
+
+/* ... and nobody opens it after all. */
+static void test_opened_ahead_in_vain(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	lookup("f", RPC_STATUS_OK);
+	open_file(RPC_STATUS_STALE);
+	lookup("f", RPC_STATUS_OK);
+	answer_last(RPC_TAG_open, RPC_STATUS_OK);
+	before = n_sent;
+	minienv_advance(mini, 3000 * MS);
+	assert_int_equal(n_sent, before + 1);
+	answer_last(RPC_TAG_close, RPC_STATUS_OK);
+	/* so it is none for who comes later */
+	open_file(RPC_STATUS_STALE);
+	assert_int_equal(opened, 0);
+}
+
+/* A walk that ends with an error is over. */
+static void test_not_opened_ahead(void **state)
+{
+	(void)state;
+	lookup("f", RPC_STATUS_OK);
+	open_file(RPC_STATUS_STALE);
+	lookup("f", RPC_STATUS_NOENT);
+	lookup("f", RPC_STATUS_OK);
+	assert_int_equal(entries, 2);
+}
+
+/* The directory is gone: the kernel looks for another one of its name first. */
+static void test_directory_is_gone(void **state)
+{
+	(void)state;
+	lookup("f", RPC_STATUS_OK);
+	lookup("f", RPC_STATUS_STALE); /* does it still hold? */
+	expect_error(ESTALE);
+	lookup("f", RPC_STATUS_STALE);
+	expect_error(ESTALE);
+	lookup("f", RPC_STATUS_STALE);
+	expect_error(ENOENT);
+	lookup("other", RPC_STATUS_STALE);
+	expect_error(ESTALE);
+	lookup("other", RPC_STATUS_STALE);
+	expect_error(ENOENT);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -362,6 +477,10 @@ int main(void)
 		T(test_close_under_way),
 		T(test_close_meanwhile),
 		T(test_close_before),
+		T(test_opened_ahead),
+		T(test_opened_ahead_in_vain),
+		T(test_not_opened_ahead),
+		T(test_directory_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
