@@ -6,8 +6,8 @@
  * its unlink was durable. What frees it stands in the log behind it, so its
  * records come before anybody knows. An index that was saved has them all
  * behind it. One that is made anew would take them for the first ones of their
- * name, and the segment goes with the next flush. So when all has come, rows
- * that point at no segment go, and what is there is looked through again.
+ * name, and the segment is gone by then. So when all has come, rows that point
+ * at no segment go, and what is there is looked through again.
  *
  * Where records were lost a second look is worth it, too: a read may have
  * failed just then, and once the index is saved behind them nobody looks again.

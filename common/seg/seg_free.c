@@ -11,8 +11,7 @@
  *   after a sync of the segment that has FREED.
  * - behind it the file may be there or not, also again: an unlink that nobody
  *   synced comes back. Recovery does not ask for it (FREED, or a START without
- *   it), hands nothing of it out when a START says so, and unlinks it after its
- *   own first flush.
+ *   it), hands nothing of it out when a START says so, and unlinks it.
  * - a generation is never used twice, so what comes back is never taken for
  *   another one.
  * The unlink fails: the file is void, and goes at the next start. What the

@@ -536,6 +536,46 @@ static int seg_rcv_settle(struct seg_rcv *r)
 	return head->vfs->ops->sync_dir(head->vfs, head->dir);
 }
 
+/* Records in it count, or did until it was freed. */
+static bool seg_rcv_counted(const struct seg_rcv *r, size_t i)
+{
+	return i < r->from || r->ents[i].accepted > 0 || r->ents[i].lost;
+}
+
+static bool seg_rcv_is_void(const struct seg_rcv *r, size_t i)
+{
+	return !seg_rcv_counted(r, i) ||
+	       !seg_ranges_has(&r->must, r->ents[i].gen);
+}
+
+/*
+ * Segments in which nothing counts. What the log says was freed goes at once:
+ * on a full disk there may be no flush before it is gone. Behind the log's end
+ * a file stays until a newer segment is durable: the next start must not use
+ * its generation again.
+ */
+static int seg_rcv_voids(struct seg_rcv *r)
+{
+	struct seg_head *head = r->head;
+
+	if (r->n == 0)
+		return 0;
+	head->voids = mem_calloc(r->n, sizeof(*head->voids));
+	if (head->voids == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->n; i++) {
+		const struct seg_ent *ent = &r->ents[i];
+		bool freed = (ent->out || seg_rcv_counted(r, i)) &&
+			     !seg_ranges_has(&r->must, ent->gen) &&
+			     ent->gen < head->prev_gen;
+
+		if (seg_rcv_is_void(r, i) &&
+		    (!freed || seg_unlink_gen(head, ent->gen) != 0))
+			head->voids[head->n_voids++] = ent->gen;
+	}
+	return 0;
+}
+
 /* Where the head goes on, and what is left from crashes. */
 static int seg_rcv_finish(struct seg_rcv *r)
 {
@@ -545,20 +585,12 @@ static int seg_rcv_finish(struct seg_rcv *r)
 	head->durable = head->seq;
 	head->marked = head->seq;
 	head->last_seq = head->seq;
-	if (r->n > 0) {
-		head->voids = mem_calloc(r->n, sizeof(*head->voids));
-		if (head->voids == NULL)
-			return -ENOMEM;
-	}
 	for (size_t i = 0; i < r->n; i++) {
 		struct seg_ent *ent = &r->ents[i];
-		bool counts = i < r->from || ent->accepted > 0 || ent->lost;
 		int rv;
 
-		if (!counts || !seg_ranges_has(&r->must, ent->gen)) {
-			head->voids[head->n_voids++] = ent->gen;
+		if (seg_rcv_is_void(r, i))
 			continue;
-		}
 		rv = seg_table_add(head, ent->gen, ent->size, SEG_STATE_SEALED,
 				   NULL);
 		if (rv != 0)
@@ -574,7 +606,7 @@ static int seg_rcv_finish(struct seg_rcv *r)
 		}
 	}
 	head->prev_seq = head->seq;
-	return 0;
+	return seg_rcv_voids(r);
 }
 
 int seg_recover(struct seg_head *head, struct errbuf *e)
