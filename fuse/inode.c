@@ -198,12 +198,14 @@ void finode_update(struct finode *f, const struct wire_attr *attr)
 {
 	if (!finode_take_attr(f, attr))
 		return;
-	if (f->kept && f->attr.data_version != f->kept_version) {
-		/* Somebody else wrote: the kernel's pages are old. */
-		f->kept = false;
-		if (f->opens > 0)
-			inval_pages(f->m, finode_node(f));
-	}
+	if (f->kept ? f->attr.data_version == f->kept_version
+		    : f->attr.data_version == f->gone_version)
+		return;
+	/* Somebody else wrote: the kernel's pages are old. */
+	f->kept = false;
+	f->gone_version = f->attr.data_version;
+	if (f->opens > 0)
+		inval_pages(f->m, finode_node(f));
 }
 
 void finode_update_own(struct finode *f, const struct wire_attr *attr)
@@ -213,9 +215,12 @@ void finode_update_own(struct finode *f, const struct wire_attr *attr)
 	bool known = f->known;
 
 	/* One step on from what we knew: nobody else came in between. */
-	if (known && f->kept && f->kept_version == version &&
-	    attr->data_version == version + 1)
-		f->kept_version = attr->data_version;
+	if (known && attr->data_version == version + 1) {
+		if (f->kept && f->kept_version == version)
+			f->kept_version = attr->data_version;
+		if (!f->kept && f->gone_version == version)
+			f->gone_version = attr->data_version;
+	}
 	finode_update(f, attr);
 	if (known && f->told == change && attr->change == change + 1)
 		f->told = attr->change;

@@ -40,6 +40,7 @@ struct finode {
 	uint64_t told;  /* `change` that the kernel was told last */
 	bool kept;      /* the kernel's pages are those of kept_version */
 	uint64_t kept_version; /* data_version */
+	uint64_t gone_version; /* not kept: pages older than that went */
 	bool no_caps;   /* has no security.capability, asked since open */
 	bool removed;   /* directory: rmdir through this mount; stays empty */
 

@@ -428,8 +428,12 @@ void ops_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 static void assert_on_reply(void *arg, const struct rpc_reply *reply)
 {
 	struct finode *f = arg;
+	struct rpc_read_rsp rsp;
 
-	(void)reply; /* failed: told again at the next turn */
+	/* failed: told again at the next turn */
+	if (reply->status == RPC_STATUS_OK &&
+	    rpc_read_rsp_decode(&rsp, reply->payload, reply->len) == 0)
+		finode_update(f, &rsp.attr);
 	f->m->calls--;
 	finode_unref(f);
 }

@@ -254,8 +254,9 @@ def own_writes_stay_cached(server, a, b):
     for name in ("own", "others"):
         with open(a.path("two", name), "xb") as f:
             f.write(b"1" * size)
-    for i in range(2):  # what was to go in the first turn has gone in the second one
-        with open(a.path("two", "others"), "rb") as others:
+    with open(a.path("two", "others"), "rb") as others:
+        for i in range(3):  # what was to go in the first turn has gone in the last one
+            others.seek(0)
             eq(others.read(), b"%d" % (i + 1) * size, "what is there")
             with open(b.path("two", "others"), "r+b") as f:
                 f.write(b"%d" % (i + 2) * size)
