@@ -302,6 +302,7 @@ static void ahead_on_reply(void *arg, const struct rpc_reply *reply)
 		ops_close(f);
 		finode_unref(f);
 		op->f2 = NULL;
+		op->readonly = true;
 		op->after(op);
 		return;
 	}
@@ -327,6 +328,7 @@ static void ahead_send(struct fop *op)
 		fop_queue_add(&f->open_queue, op);
 		return;
 	}
+	op->readonly = false; /* it counts: its end must be heard of */
 	open_begins(f);
 	open_fill(f, false, &q);
 	op->call = FOP_CALL(op, open, open_shard(&q), &q, ahead_on_reply);
