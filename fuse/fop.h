@@ -72,9 +72,11 @@ struct fop {
 	struct stat st;
 	int valid;        /* FUSE_SET_ATTR_* */
 	bool held;        /* an open without check of the name */
-	bool told, told_twice; /* a lookup, see stale.h: ESTALE of f before */
+	/* a lookup, see stale.h: */
+	bool told, told_twice;   /* ESTALE of f before */
+	bool walk_opens, starts; /* for an open(); the first one of its walk */
 	bool ahead;       /* an open that was made ahead, see stale.h */
-	uint64_t walk_ns; /* a lookup, see stale.h: when ESTALE was told; 0: no */
+	uint64_t walk_ns; /* in a second walk: when ESTALE was told; 0: no */
 	bool plus;        /* readdirplus */
 	uint64_t number;  /* next entry of a directory to give */
 	uint8_t *out;     /* buffer being filled; owned */

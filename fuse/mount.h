@@ -28,10 +28,10 @@ struct loop;
 
 /* A thread that was answered ESTALE, and of what: see stale.h. */
 struct mount_stale {
-	pid_t pid;   /* 0: none */
-	uint64_t ino;
-	bool opens;  /* by OPEN */
-	bool twice;  /* by a LOOKUP that another one of its walk follows */
+	pid_t pid;    /* 0: none */
+	uint64_t ino; /* 0: it walks its path again */
+	bool opens;   /* for an open(), to which OPEN said so */
+	bool twice;   /* by a LOOKUP that another one of its walk follows */
 	uint64_t at_ns;
 	struct finode *ahead; /* ref'd: opened for it; NULL: not yet */
 	uint64_t ahead_ns, session; /* of that open */

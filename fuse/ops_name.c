@@ -53,12 +53,11 @@ static void lookup_send(struct fop *op);
 /* f is what the name leads to. */
 static void lookup_found(struct fop *op, struct finode *f)
 {
-	if (stale_walks(op) && S_ISREG(f->attr.mode)) {
+	if (stale_walk_opens(op) && S_ISREG(f->attr.mode)) {
 		ops_open_ahead(op, lookup_send);
 		return;
 	}
-	if (stale_walks(op))
-		stale_walk_on(op);
+	stale_walk_on(op);
 	fop_reply_entry(op, f);
 }
 

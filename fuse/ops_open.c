@@ -298,7 +298,7 @@ static void ahead_on_reply(void *arg, const struct rpc_reply *reply)
 	struct rpc_read_rsp rsp;
 
 	op->call = NULL;
-	if (reply->status == RPC_STATUS_STALE && stale_walks(op)) {
+	if (reply->status == RPC_STATUS_STALE && stale_walk_opens(op)) {
 		ops_close(f);
 		finode_unref(f);
 		op->f2 = NULL;

@@ -1,6 +1,7 @@
 #include "fuse/stale.h"
 
 #define STALE_WALK_NS UINT64_C(1000000000)
+#define STALE_BACK_NS UINT64_C(100000000)  /* from one walk to the next */
 #define STALE_AHEAD_NS UINT64_C(100000000) /* from the LOOKUP to the OPEN */
 
 static void stale_clear(struct mount_stale *s)
@@ -47,10 +48,14 @@ void stale_note_open(struct fop *op)
 
 void stale_note_lookup(struct fop *op, bool known)
 {
-	struct mount_stale *s = stale_new(op);
+	struct mount_stale *s;
 
+	if (op->walk_ns != 0 && !op->starts)
+		return;
+	s = stale_new(op);
 	s->ino = op->f->ino;
 	s->twice = known && !op->told_twice && op->walk_ns == 0;
+	s->at_ns = env_now_ns(op->m->env);
 }
 
 bool stale_take(struct fop *op)
@@ -67,30 +72,38 @@ bool stale_take(struct fop *op)
 
 void stale_looked_up(struct fop *op)
 {
+	uint64_t now = env_now_ns(op->m->env);
 	struct mount_stale *s = NULL;
 
 	while ((s = stale_next(op, s)) != NULL) {
-		if (s->opens)
+		uint64_t age = now - s->at_ns;
+
+		if (s->ino == op->f->ino) {
+			op->told = !s->twice && age < STALE_BACK_NS;
+			op->told_twice = s->twice && age < STALE_BACK_NS;
+		} else if (age < STALE_WALK_NS) {
 			op->walk_ns = s->at_ns;
-		else if (s->ino == op->f->ino && s->twice)
-			op->told_twice = true;
-		else if (s->ino == op->f->ino)
-			op->told = true;
+			op->walk_opens = s->opens;
+			op->starts = s->opens && s->ino != 0;
+		}
 		stale_clear(s);
 	}
 }
 
-bool stale_walks(const struct fop *op)
+bool stale_walk_opens(const struct fop *op)
 {
-	return op->walk_ns != 0 &&
+	return op->walk_opens &&
 	       env_now_ns(op->m->env) - op->walk_ns < STALE_WALK_NS;
 }
 
 void stale_walk_on(struct fop *op)
 {
-	struct mount_stale *s = stale_new(op);
+	struct mount_stale *s;
 
-	s->opens = true;
+	if (op->walk_ns == 0)
+		return;
+	s = stale_new(op);
+	s->opens = op->walk_opens;
 	s->at_ns = op->walk_ns;
 }
 

@@ -15,10 +15,12 @@
  * has no path: it comes back without a LOOKUP.
  *
  * Who looks a name up in a directory that is gone is told so as well: its path
- * may lead to another one by now. Whoever comes back to this one works in it
- * (it is its current directory, say), and nothing is in it any more. But where
- * the kernel knew an inode by that name it asks twice in one walk, first whether
- * that still holds; only in the second walk it does not.
+ * may lead to another one by now. Whoever comes back to this one at once works
+ * in it (it is its current directory, say), and nothing is in it any more:
+ * ENOENT. But where the kernel knew an inode by that name it asks twice in one
+ * walk, first whether that still holds; only in the second walk it does not.
+ * And in a second walk that came by path ESTALE is the last word, so whoever
+ * comes back then is another call.
  */
 #include "fuse/ops.h"
 
@@ -30,13 +32,13 @@ void stale_note_lookup(struct fop *op, bool known);
  * between; forgets it. */
 bool stale_take(struct fop *op);
 /*
- * The thread of op looks a name up in op->f: it goes by path. Sets op->walk_ns,
- * op->told (it has come back to this very directory), op->told_twice.
+ * The thread of op looks a name up in op->f: it goes by path. Sets op->told (it
+ * has come back to this very directory) or told_twice, or walk_ns and others.
  */
 void stale_looked_up(struct fop *op);
-/* The walk that op is part of may go on: not for too long. */
-bool stale_walks(const struct fop *op);
-/* It found a directory. */
+/* What a lookup finds is for an open() that was told ESTALE. */
+bool stale_walk_opens(const struct fop *op);
+/* It found something else: the walk, if op is part of one, may go on. */
 void stale_walk_on(struct fop *op);
 /* It found a file, and an open of f was made for it. */
 void stale_ahead(struct fop *op, struct finode *f);

@@ -464,6 +464,31 @@ static void test_directory_is_gone(void **state)
 	expect_error(ESTALE);
 	lookup("other", RPC_STATUS_STALE);
 	expect_error(ENOENT);
+	/* whoever comes back later is another call */
+	lookup("other", RPC_STATUS_STALE);
+	expect_error(ESTALE);
+	minienv_advance(mini, 200 * MS);
+	lookup("other", RPC_STATUS_STALE);
+	expect_error(ESTALE);
+}
+
+/* Another one of its name, found in the second walk, is gone by then, too. */
+static void test_directory_is_gone_again(void **state)
+{
+	struct finode *old;
+
+	(void)state;
+	old = finode_get(&mount, DIR + 1);
+	ops_lookup(REQ, DIR + 1, "f");
+	answer_last(RPC_TAG_lookup, RPC_STATUS_STALE);
+	expect_error(ESTALE);
+	lookup("f", RPC_STATUS_STALE); /* the last word of that call */
+	expect_error(ESTALE);
+	lookup("f", RPC_STATUS_STALE); /* and the next one looks again */
+	expect_error(ESTALE);
+	lookup("f", RPC_STATUS_OK);
+	assert_int_equal(entries, 1);
+	finode_unref(old);
 }
 
 int main(void)
@@ -481,6 +506,7 @@ int main(void)
 		T(test_opened_ahead_in_vain),
 		T(test_not_opened_ahead),
 		T(test_directory_is_gone),
+		T(test_directory_is_gone_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
