@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "common/base/mem.h"
 
 #include "gateway/s3_xml.h"
@@ -133,7 +134,12 @@ void gw_fail_msg(struct gw_req *r, enum s3_err e, const char *message)
 
 void gw_fail_status(struct gw_req *r, uint32_t status, enum s3_context ctx)
 {
-	gw_fail(r, s3_error_from_status(status, ctx));
+	enum s3_err err = s3_error_from_status(status, ctx);
+
+	if (err == S3_ERR_INTERNAL) /* which says nothing to the client */
+		log_warnx("request=%s failed: %s", r->id,
+			  rpc_status_name(status));
+	gw_fail(r, err);
 }
 
 /* Calls fn for each known checksum of a kvs vector. */

@@ -63,6 +63,7 @@ void rpc_server_route(struct rpc_server *s, char kind, rpc_route_fn fn,
 		      void *arg);
 /*
  * Who we are, told in HELLO; requests for another store end with WRONG_STORE.
+ * Who is no store (zero) says so of those that it has no handler for.
  * Before listening and before any link to this server sends.
  */
 void rpc_server_identify(struct rpc_server *s, struct wire_u128 cluster,

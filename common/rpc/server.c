@@ -170,15 +170,18 @@ static unsigned server_loop_of(struct rpc_server *s, const struct rpc_msg *m,
 static uint32_t server_check(struct rpc_server *s, const struct rpc_msg *m,
 			     const struct rpc_info *info)
 {
+	bool other = (m->store.hi | m->store.lo) != 0 &&
+		     (m->store.hi != s->store.hi ||
+		      m->store.lo != s->store.lo);
+
 	if (rpc_server_closing(s))
 		return RPC_STATUS_UNAVAILABLE;
+	/* who is no store does not even know the message */
 	if (info == NULL || s->handlers[m->req.tag].fn == NULL)
-		return RPC_STATUS_UNKNOWN_MSG;
+		return other ? RPC_STATUS_WRONG_STORE : RPC_STATUS_UNKNOWN_MSG;
 	if ((info->roles & m->req.role) == 0)
 		return RPC_STATUS_DENIED;
-	if ((m->store.hi | m->store.lo) != 0 &&
-	    (s->store.hi | s->store.lo) != 0 &&
-	    (m->store.hi != s->store.hi || m->store.lo != s->store.lo))
+	if (other && (s->store.hi | s->store.lo) != 0)
 		return RPC_STATUS_WRONG_STORE;
 	if (info->check(m->req.payload, m->req.payload_len) != 0)
 		return RPC_STATUS_BADMSG;

@@ -94,7 +94,8 @@ int fixture_serve(struct fixture *f)
 	if (rv != 0)
 		return rv;
 	rpc_server_identify(f->server, (struct wire_u128){ 1, 2 },
-			    (struct wire_u128){ 3, 4 });
+			    f->is_manager ? (struct wire_u128){ 0, 0 }
+					  : (struct wire_u128){ 3, 4 });
 	rpc_server_route(f->server, 'R', route, f);
 	rpc_server_route(f->server, 'C', route, f);
 	rpc_server_handle(f->server, RPC_TAG_getattr, on_getattr, f);

@@ -41,6 +41,7 @@ struct fixture {
 	unsigned n_loops;
 	bool local;
 	uint32_t role;
+	bool is_manager; /* no store */
 	struct loop_set *loops;
 	struct rpc_server *server;
 	struct side sides[LOOPS_MAX];

@@ -494,8 +494,9 @@ static void refuse_start(struct side *s)
 		  side_enc_getattr, &(struct rpc_getattr){ 0 });
 	side_send(s, RPC_TAG_session_renew, 0, NULL, refuse_done, &slots[2],
 		  enc_short, "abc");
+	/* for another store, which knows the message */
 	buf_init(&out, 0);
-	send.tag = RPC_TAG_session_renew;
+	send.tag = RPC_TAG_session_open;
 	rpc_link_send(s->link, &send);
 	side_send(s, RPC_TAG_session_renew, 0, NULL, refuse_done, &slots[4],
 		  enc_huge, NULL);
@@ -509,13 +510,14 @@ static void test_refusals(void **state)
 	};
 
 	(void)state;
-	for (unsigned local = 0; local < 2; local++) {
-		struct fixture f = { .role = RPC_ROLE_STORAGE };
+	for (unsigned i = 0; i < 4; i++) {
+		struct fixture f = { .role = RPC_ROLE_STORAGE,
+				     .is_manager = i / 2 != 0 };
 
-		fixture_run(&f, 1, local != 0, refuse_start);
-		for (unsigned i = 0; i < 5; i++) {
-			assert_int_equal(f.sides[0].count[i], 1);
-			assert_int_equal(f.sides[0].status[i], want[i]);
+		fixture_run(&f, 1, i % 2 != 0, refuse_start);
+		for (unsigned k = 0; k < 5; k++) {
+			assert_int_equal(f.sides[0].count[k], 1);
+			assert_int_equal(f.sides[0].status[k], want[k]);
 		}
 	}
 }
