@@ -53,8 +53,21 @@ static void garbage_random(struct sim *s, struct buf *b)
 	}
 }
 
+/* Those between may have been lost: then an earlier one is the next. */
+static bool garbage_fits(const struct raft_host *h, uint64_t from,
+			 const struct raft_wire_frame *f)
+{
+	const struct raft_peer *p = h->peers;
+
+	while (p != NULL && p->id != from)
+		p = p->next;
+	return p != NULL && f->session == p->in_session &&
+	       f->number == p->in_number + 1;
+}
+
 /* A frame as it was sent, but not the next one. */
-static void garbage_turn(struct sim *s, const uint8_t *frame, size_t len,
+static void garbage_turn(struct sim *s, const struct raft_host *h,
+			 uint64_t from, const uint8_t *frame, size_t len,
 			 struct buf *b)
 {
 	struct raft_wire_frame f;
@@ -72,18 +85,20 @@ static void garbage_turn(struct sim *s, const uint8_t *frame, size_t len,
 	}
 	if (f.session == 0)
 		f.session = 1;
+	f.number += garbage_fits(h, from, &f);
 	(void)raft_wire_frame_encode(&f, b);
 }
 
 /* What it must be refused with; 0: it turned out to be a frame. */
-static int garbage_make(struct sim *s, const uint8_t *frame, size_t len,
+static int garbage_make(struct sim *s, const struct raft_host *h,
+			uint64_t from, const uint8_t *frame, size_t len,
 			struct buf *b)
 {
 	struct raft_wire_frame f;
 	uint64_t how = sim_rand(s, 5);
 
 	if (how == 4) {
-		garbage_turn(s, frame, len, b);
+		garbage_turn(s, h, from, frame, len, b);
 		return -ESTALE;
 	}
 	if (how == 0) {
@@ -108,7 +123,8 @@ void sim_garbage(struct sim_proc *p, uint64_t from, const uint8_t *frame,
 	int want, rv;
 
 	buf_init(&b, 0);
-	want = garbage_make(sim_cluster_sim(p->c), frame, len, &b);
+	want = garbage_make(sim_cluster_sim(p->c), p->host, from, frame, len,
+			    &b);
 	if (b.err != 0)
 		abort();
 	if (want != 0) {
