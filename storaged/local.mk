@@ -83,6 +83,11 @@ tests_unit_test_log_clean_LDFLAGS = -Wl,--wrap=shard_clean_new \
 	-Wl,--wrap=shard_clean_step -Wl,--wrap=shard_clean_count \
 	-Wl,--wrap=shard_clean_free
 TESTS += tests/unit/test_log_clean
+check_PROGRAMS += tests/unit/test_shard_open
+tests_unit_test_shard_open_SOURCES = tests/unit/test_shard_open.c \
+	$(SHARDWORLD_SOURCES)
+tests_unit_test_shard_open_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_shard_open
 check_PROGRAMS += tests/unit/test_log_doubt
 tests_unit_test_log_doubt_SOURCES = tests/unit/test_log_doubt.c
 tests_unit_test_log_doubt_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)

@@ -10,6 +10,8 @@
 
 #include "tests/lib/shardworld.h"
 
+char world_big[WORLD_BIG];
+
 static void on_role(void *arg, uint16_t group, bool leader)
 {
 	struct world *w = arg;
@@ -158,6 +160,8 @@ void world_init_tuned(struct world *w,
 		      void (*tune)(struct world *w, struct shard_config *c),
 		      void *user)
 {
+	for (size_t i = 0; i < sizeof world_big; i++)
+		world_big[i] = (char)(i * 7 + i / 251);
 	memset(w, 0, sizeof *w);
 	w->tune = tune;
 	w->user = user;
@@ -230,4 +234,54 @@ uint64_t world_root(struct world *w, uint64_t bucket)
 						    r.payload.len), 0);
 	reply_fini(&r);
 	return rsp.ino;
+}
+
+void world_put_request(struct world *w, uint64_t root, const char *key,
+		       const char *bytes, size_t len, struct wire_vec *v,
+		       struct rpc_put *ret)
+{
+	struct wire_extent e = { .len = len, .kind = WIRE_EXT_INLINE };
+
+	wire_vec_init(v);
+	wire_vec_add_extent(v, &e);
+	*ret = (struct rpc_put){
+		MUT(w), .root = root, .key = wire_cstr(key), .umask = 022,
+		.size = len, .etag = wire_cstr("d41d8cd9"),
+		.extents = wire_vec_bytes(v), .data = wire_bytes(bytes, len),
+	};
+}
+
+void world_put(struct world *w, uint64_t root, const char *key,
+	       const char *bytes, size_t len)
+{
+	struct wire_vec v;
+	struct rpc_put req;
+	struct reply r;
+
+	world_put_request(w, root, key, bytes, len, &v, &req);
+	CALL(w, put, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	reply_fini(&r);
+	wire_vec_fini(&v);
+}
+
+uint32_t world_get(struct world *w, uint64_t root, const char *key,
+		   const char *bytes, size_t len)
+{
+	struct rpc_object req = { .root = root, .key = wire_cstr(key),
+				  .len = 1 << 20 };
+	uint32_t status;
+	struct reply r;
+
+	CALL(w, object, &req, &r);
+	status = r.status;
+	if (status == RPC_STATUS_OK) {
+		assert_non_null(r.body);
+		assert_int_equal(r.body->len, len);
+		assert_memory_equal(r.body->data, bytes, len);
+	} else {
+		assert_null(r.body);
+	}
+	reply_fini(&r);
+	return status;
 }

@@ -89,4 +89,17 @@ void world_send_loose(struct world *w, uint16_t tag, const struct buf *b,
 /* A new bucket's root. */
 uint64_t world_root(struct world *w, uint64_t bucket);
 
+#define WORLD_BIG 20000
+extern char world_big[WORLD_BIG]; /* bytes that tell where they are */
+
+/* An object with these bytes in the request; v is the caller's to free. */
+void world_put_request(struct world *w, uint64_t root, const char *key,
+		       const char *bytes, size_t len, struct wire_vec *v,
+		       struct rpc_put *ret);
+void world_put(struct world *w, uint64_t root, const char *key,
+	       const char *bytes, size_t len);
+/* The status; with OK these bytes came. */
+uint32_t world_get(struct world *w, uint64_t root, const char *key,
+		   const char *bytes, size_t len);
+
 #endif
