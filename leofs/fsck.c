@@ -1,15 +1,11 @@
 #include "leofs/fsck.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/loop.h"
 #include "common/wire/status.h"
 #include "managerd/mgr_fsck.h"
-
-#define FSCK_WAIT_NS 10000000u
-#define FSCK_TRIES 3000u
 
 static void fsck_print(const struct fsck_result *r)
 {
@@ -44,21 +40,11 @@ static void fsck_done(void *arg, const struct fsck_result *r)
 	loop_set_stop(f->set);
 }
 
-/* The manager learns its own cluster a moment after the shards lead. */
-static void fsck_try(struct env_timer *timer)
+void fsck_run(struct fsck *f)
 {
-	struct fsck *f = CONTAINER_OF(timer, struct fsck, timer);
 	unsigned flags = FSCK_ALONE | (f->read ? FSCK_READ : 0);
 	int rv = mgr_fsck_start(f->manager, flags, fsck_done, f);
 
-	if (rv == -EAGAIN && ++f->tries < FSCK_TRIES)
-		env_timer_set(f->env, timer, FSCK_WAIT_NS);
-	else if (rv != 0)
+	if (rv != 0)
 		fsck_fail(f, strerror(-rv));
-}
-
-void fsck_run(struct fsck *f)
-{
-	f->timer.cb = fsck_try;
-	env_timer_set(f->env, &f->timer, 0);
 }

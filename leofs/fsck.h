@@ -6,19 +6,14 @@
  */
 #include <stdbool.h>
 
-#include "common/base/env.h"
-
 struct loop_set;
 struct manager;
 
 struct fsck {
 	struct loop_set *set; /* stopped when it is over */
-	struct env *env;
 	struct manager *manager;
 	bool read;
 	int status; /* 0 clean, 1 findings, 2 could not look */
-	unsigned tries;
-	struct env_timer timer;
 };
 
 /* All shards lead: recounts, prints to standard output, stops the loops. */

@@ -302,6 +302,7 @@ static int server_open(struct server *s, struct errbuf *e)
 		.durability = (uint8_t)(CLUSTER_DURABILITY_DISK +
 					s->conf.durability),
 		.lease_ms = (uint32_t)s->conf.lease_ms,
+		.alone = s->is_fsck,
 	};
 	struct storaged_config sc = {
 		.loops = s->set,
@@ -344,7 +345,6 @@ static int server_start(struct server *s, struct errbuf *e)
 
 	if (s->is_fsck) {
 		s->fsck.set = s->set;
-		s->fsck.env = loop_env(loop_set_get(s->set, 0));
 		s->fsck.manager = s->manager;
 		return manager_start(s->manager, server_manager_up, s, e);
 	}

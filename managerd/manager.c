@@ -317,6 +317,7 @@ int manager_open(const struct manager_config *config,
 	m->server = config->server;
 	m->dir = mem_strdup(config->dir);
 	m->conf_dir = mem_strdup(config->conf_dir);
+	m->alone = config->alone;
 	m->rpc_addr = mem_strdup(config->rpc_addr);
 	m->region = mem_strdup(config->region != NULL ? config->region
 						      : "us-east-1");
@@ -352,7 +353,7 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg,
 		.manager = m->rpc_addr,
 		.role = RPC_ROLE_MANAGER,
 		.kind = "manager",
-		.local = m->rpc_addr,
+		.local = m->alone ? NULL : m->rpc_addr,
 		.server = m->server,
 	};
 	int rv;

@@ -24,6 +24,8 @@ struct manager_config {
 	const char *region;    /* default "us-east-1" */
 	uint32_t lease_ms;     /* of a session; 0 = 30 s */
 	uint8_t durability;    /* of a new cluster, CLUSTER_DURABILITY_* */
+	bool alone;            /* all stores are in this process, whatever
+				* address they had when they served */
 };
 
 /* Opens or creates (first start: cluster id, first user, credentials). */

@@ -77,10 +77,16 @@ struct fsck_texts {
 	size_t n, cap;
 };
 
+/* The answer to it may come when the run is gone. */
+struct fsck_wish {
+	struct fsck_run *f;
+};
+
 struct fsck_run {
 	struct manager *m;
 	struct client *client;
 	struct cluster *cluster; /* a reference: shards and copies */
+	struct fsck_wish *wish;  /* until it is known */
 	enum fsck_step step;
 	struct buf next;         /* PAGE: go on behind this row */
 	struct fsck_copy *copies;
@@ -100,7 +106,6 @@ struct fsck_run {
 	unsigned n_slices;
 	uint32_t swept;          /* the store's: msgs.h */
 	bool ended;
-	struct env_task begin;
 	void (*done)(void *arg, const struct fsck_result *result);
 	void *arg;
 	struct fsck_result result;
@@ -772,9 +777,22 @@ static void fsck_step(struct fsck_run *f)
 	}
 }
 
-static void fsck_begin(struct env_task *task)
+static void fsck_begin(void *arg, int status)
 {
-	fsck_step(CONTAINER_OF(task, struct fsck_run, begin));
+	struct fsck_wish *wish = arg;
+	struct fsck_run *f = wish->f;
+
+	mem_free(wish);
+	if (f == NULL)
+		return;
+	f->wish = NULL;
+	if (status != 0) {
+		fsck_end(f, rpc_status_from_errno(status));
+		return;
+	}
+	f->cluster = cluster_ref(client_cluster(f->client));
+	f->result.shards = f->cluster->n_shards;
+	fsck_step(f);
 }
 
 static void fsck_free(struct fsck_run *f)
@@ -789,6 +807,8 @@ static void fsck_free(struct fsck_run *f)
 	fsck_texts_fini(&f->kept);
 	mem_free(f->copies);
 	buf_fini(&f->next);
+	if (f->wish != NULL)
+		f->wish->f = NULL;
 	cluster_unref(f->cluster);
 	mem_free(f);
 }
@@ -797,32 +817,32 @@ int mgr_fsck_start(struct manager *m, unsigned flags,
 		   void (*done)(void *arg, const struct fsck_result *result),
 		   void *arg)
 {
-	struct client *client = client_of(m->clients, m->loop);
-	struct cluster *cluster = client_cluster(client);
 	struct fsck_run *f;
 
 	if (m->fsck != NULL && (!m->fsck->ended || m->fsck->under_way > 0))
 		return -EBUSY;
-	if (cluster == NULL)
-		return -EAGAIN;
 	f = mem_zalloc(sizeof *f);
 	if (f == NULL)
 		return -ENOMEM;
+	f->wish = mem_zalloc(sizeof *f->wish);
+	if (f->wish == NULL) {
+		mem_free(f);
+		return -ENOMEM;
+	}
 	fsck_free(m->fsck);
 	m->fsck = f;
 	f->m = m;
-	f->client = client;
-	f->cluster = cluster_ref(cluster);
+	f->client = client_of(m->clients, m->loop);
+	f->wish->f = f;
 	f->done = done;
 	f->arg = arg;
 	buf_init(&f->next, 0);
 	f->result.state = FSCK_RUNNING;
 	f->result.read = flags & FSCK_READ;
 	f->alone = flags & FSCK_ALONE;
-	f->result.shards = cluster->n_shards;
 	f->result.started_ns = (uint64_t)env_wall_ns(m->env);
-	f->begin.run = fsck_begin;
-	env_post(m->env, &f->begin);
+	/* as it is now: a store may have joined this moment */
+	client_refresh(f->client, UINT64_MAX, fsck_begin, f->wish);
 	return 0;
 }
 

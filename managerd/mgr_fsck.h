@@ -58,8 +58,7 @@ struct fsck_result {
 
 /*
  * Begins a run; done(arg, result) when it ends, unless NULL (not when the
- * manager is closed first). 0, -EBUSY (one runs), -ENOMEM, -EAGAIN (the
- * cluster is not known yet).
+ * manager is closed first). 0, -EBUSY (one runs), -ENOMEM.
  */
 int mgr_fsck_start(struct manager *m, unsigned flags,
 		   void (*done)(void *arg, const struct fsck_result *result),

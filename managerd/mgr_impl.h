@@ -73,6 +73,7 @@ struct manager {
 	uint64_t applied, passed, passed_term;
 	struct rows_txn *passed_txn;
 	bool leading;
+	bool alone;                 /* manager_config */
 	void (*ready)(void *arg);
 	void *ready_arg;
 

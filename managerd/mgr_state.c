@@ -748,6 +748,7 @@ static int mgr_store_answer(struct mgr_ctx *c, const struct mgr_row_store *row)
 	return rv;
 }
 
+/* Without an address: the answer alone, to one that recounts and serves nobody. */
 static int mgr_do_store_join(struct mgr_ctx *c, const struct mgr_store_join *m)
 {
 	uint8_t key[MGR_KEY_MAX], id[16];
@@ -767,6 +768,9 @@ static int mgr_do_store_join(struct mgr_ctx *c, const struct mgr_store_join *m)
 	rv = mgr_read_store(c->t, mgr_key(key, 'O', id, sizeof id), &row);
 	if (rv != 0 && rv != -ENOENT)
 		return rv;
+	if (m->addr.len == 0)
+		return rv == 0 ? mgr_store_answer(c, &row) :
+				 mgr_refuse(c, RPC_STATUS_NOENT);
 	buf_init(&ring, 0);
 	if (rv == -ENOENT) {
 		row = (struct mgr_row_store){

@@ -34,6 +34,7 @@ struct storaged {
 	char *addr;
 	char host[65];
 	uint64_t epoch;
+	bool is_check;
 	struct env_timer timer;
 	void (*ready)(void *arg);
 	void *ready_arg;
@@ -113,7 +114,7 @@ int storaged_open(const struct storaged_config *config,
 		.orphans_grace_ns = config->settings.orphans_grace_ms * 1000000,
 		.is_check = config->is_check,
 		.manager = config->manager,
-		.addr = config->addr,
+		.addr = config->is_check ? NULL : config->addr,
 		.spread_names = config->spread_names,
 		.dir_split_names = config->settings.dir_split_names,
 		.read_barrier =
@@ -125,6 +126,7 @@ int storaged_open(const struct storaged_config *config,
 		return errbuf_set(e, -ENOMEM, "out of memory");
 	s->env = loop_env(loop);
 	s->timer.cb = storaged_on_timer;
+	s->is_check = config->is_check;
 	s->addr = mem_strdup(config->addr);
 	(void)gethostname(s->host, sizeof s->host - 1);
 	rv = s->addr == NULL ? errbuf_set(e, -ENOMEM, "out of memory") : 0;
@@ -190,6 +192,14 @@ static void storaged_on_join(void *arg, const struct rpc_reply *reply)
 	struct storaged *s = arg;
 	struct rpc_store_join_rsp rsp;
 
+	if (reply->status == RPC_STATUS_NOENT) { /* to one that only asks */
+		if (store_raft_id(s->store) != 0)
+			fatal("the managers do not know this store, which was "
+			      "part of a cluster: one of the two is not from "
+			      "here");
+		storaged_up(s);
+		return;
+	}
 	if (reply->status == RPC_STATUS_NOTSUP)
 		fatal("the managers refuse this store: another one is already "
 		      "part of the cluster, and one is what this version can "
@@ -231,7 +241,7 @@ static void storaged_join(struct storaged *s)
 {
 	struct rpc_store_join req = {
 		.store = store_id(s->store),
-		.addr = wire_cstr(s->addr),
+		.addr = wire_cstr(s->is_check ? "" : s->addr),
 		.host = wire_cstr(s->host),
 	};
 	struct buf b;

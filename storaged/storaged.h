@@ -71,7 +71,8 @@ struct storaged_config {
 	const char *manager;       /* address of the managers */
 	bool manager_is_local;     /* they are in this process, on `server` */
 	struct storaged_settings settings;
-	bool is_check;             /* store.h */
+	bool is_check;             /* store.h; asks to be told its shards, and
+				    * leaves no address with the managers */
 	uint64_t spread_names;     /* store_config.spread_names */
 };
 

@@ -25,7 +25,8 @@ struct store_config {
 	struct rpc_server *server; /* handlers are registered here */
 	const char *dir;
 	const char *manager;       /* to reach other shards; NULL: none */
-	const char *addr;          /* our own, as the managers know it */
+	const char *addr;          /* our own, as the managers know it; NULL: all
+				    * are in this process */
 	/*
 	 * Names in a shard from which on its new directories go to shards with
 	 * fewer; 0 = 1,000,000, 1: to any shard from the first one on.

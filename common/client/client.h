@@ -27,7 +27,8 @@ struct client_config {
 	uint32_t timeout_ms;  /* whole operation with retries; 0 = 30 s */
 	/*
 	 * In-process servers: a store or manager whose address equals `local`
-	 * is reached through server without a socket. May be NULL.
+	 * is reached through server without a socket; with a server and
+	 * without a name, all of them.
 	 */
 	const char *local;
 	struct rpc_server *server;

@@ -129,8 +129,8 @@ static struct rpc_peer_link *client_link_new(struct client *c,
 	l->addr = mem_dup(addr.p, addr.len);
 	if (l->addr == NULL)
 		return NULL;
-	here = set->local != NULL && set->server != NULL &&
-	       strcmp(l->addr, set->local) == 0;
+	here = set->server != NULL && (set->local == NULL ||
+				       strcmp(l->addr, set->local) == 0);
 	if (rpc_link_new(c->loop, l->addr, set->role,
 			 here ? set->server : NULL, &l->link) != 0) {
 		mem_free(l->addr);

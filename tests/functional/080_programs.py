@@ -87,6 +87,44 @@ def no_two_on_one_store():
     server.stop()
 
 
+def joined(server):
+    wait_for("the store to join", lambda: server.adm_json("status")["stores"])
+
+
+def fsck_leaves_no_address():
+    """To the managers the store is where leo-storaged served it, not where it was checked."""
+    server = Server(shape="daemons")
+    managerd = server.procs[0].popen.args
+    joined(server)
+    server.stop()  # leofs fsck among it
+    server.procs = []
+    server._spawn("leo-managerd", managerd)
+    wait_for("the manager", lambda: server.adm("status", check=False).returncode == 0)
+    eq([s["address"] for s in server.adm_json("status")["stores"]], [f"unix:{server.data}/store.sock"], "stores")
+    server.kill()
+    server.start()
+    joined(server)
+    server.stop()
+
+
+def fsck_of_no_store():
+    """Managers that no store joined: clean as long as there is none that ever did."""
+    server = Server(shape="daemons")
+    joined(server)
+    server.kill()
+    server.fsck_wanted = False
+    shutil.rmtree(server.data + "/manager")
+    managerd = server.procs[0].popen.args
+    server.procs = []
+    server._spawn("leo-managerd", managerd)
+    wait_for("the manager", lambda: server.adm("status", check=False).returncode == 0)
+    server.kill()
+    p = run(LEOFS, "fsck", "--data", server.data, check=False)
+    assert p.returncode == 2 and "do not know this store" in p.stderr, p.stderr
+    shutil.rmtree(server.data + "/store")
+    eq(run(LEOFS, "fsck", "--data", server.data, check=False).returncode, 0, "exit of leofs fsck")
+
+
 def clear_refusals():
     server = Server()
     p = run(LEOFS, "server", "--data", server.data, check=False)
@@ -172,6 +210,8 @@ def main():
         configuration,
         reads_without_leases,
         no_two_on_one_store,
+        fsck_leaves_no_address,
+        fsck_of_no_store,
         clear_refusals,
         admin_commands,
     ):

@@ -266,6 +266,9 @@ static void test_stores(void **state)
 	struct rpc_store_join_rsp rsp;
 
 	init_cluster(f);
+	/* one that only asks is told, and leaves nothing */
+	assert_int_equal(APPLY(f, store_join, .store = { 7, 8 }, .shards = 8),
+			 RPC_STATUS_NOENT);
 	join_store(f);
 	assert_int_equal(rpc_store_join_rsp_decode(&rsp,
 						   f->answer.payload.data,
