@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "fuse/ending.h"
 #include "fuse/escape.h"
 #include "fuse/reader.h"
 
@@ -54,6 +55,25 @@ void fop_end(struct fop *op)
 		fop_free(op);
 }
 
+/* Waits for what it may as well never hear of? */
+static bool fop_is_asking(const struct fop *op)
+{
+	return op->call != NULL && op->readonly;
+}
+
+/* The program goes; what may change something ends without it. */
+static void fop_leave(struct fop *op)
+{
+	if (fop_is_asking(op)) {
+		client_cancel(op->call);
+		op->call = NULL;
+		fop_reply_err(op, -EINTR);
+	} else {
+		fuse_reply_err(op->req, EINTR);
+		op->req = NULL;
+	}
+}
+
 static void fop_interrupt_task(struct env_task *task)
 {
 	struct fop *op = CONTAINER_OF(task, struct fop, task);
@@ -65,24 +85,22 @@ static void fop_interrupt_task(struct env_task *task)
 	}
 	if (fop_is_gone(op))
 		return;
-	if (op->call != NULL && op->readonly) {
-		client_cancel(op->call);
-		op->call = NULL;
-		fop_reply_err(op, -EINTR);
-	} else {
+	if (fop_is_asking(op) && ending_of(op->pid) == ENDING_YES)
+		fop_leave(op);
+	else
 		env_timer_set(op->m->env, &op->intr, FOP_INTR_NS);
-	}
 }
 
-/* The program goes; what is under way ends without it. */
 static void fop_on_intr_timer(struct env_timer *timer)
 {
 	struct fop *op = CONTAINER_OF(timer, struct fop, intr);
 
 	if (op->ended || fop_is_gone(op))
 		return;
-	fuse_reply_err(op->req, EINTR);
-	op->req = NULL;
+	if (ending_of(op->pid) != ENDING_NO)
+		fop_leave(op);
+	else
+		env_timer_set(op->m->env, &op->intr, FOP_INTR_NS);
 }
 
 /* --- time --- */

@@ -10,9 +10,11 @@
  * requests for one call of a program: a thread whose request ran into that
  * limit just before is not made to wait once more.
  *
- * Interrupted (a signal): an RPC that changes nothing is given up, EINTR. What
- * may change something goes on; when it has no answer FOP_INTR_NS later the
- * program gets EINTR, and the request goes on without it (fop_is_gone()).
+ * Interrupted by a signal that ends it (ending.h): an RPC that changes nothing is
+ * given up, EINTR. What may change something goes on; when it has no answer
+ * FOP_INTR_NS later the program gets EINTR, and the request goes on without it
+ * (fop_is_gone()). Other signals change nothing; as the kernel tells of the first
+ * one alone, they are looked at again every FOP_INTR_NS.
  * Loop only.
  */
 #include "fuse/mount.h"
@@ -48,9 +50,9 @@ struct fop {
 	uid_t uid;                /* who asks */
 	gid_t gid;
 	pid_t pid;                /* the thread */
-	bool readonly;            /* may end with EINTR */
+	bool readonly;            /* changes nothing */
 	bool kills;               /* not of root: set-id bits go with bytes */
-	struct env_timer intr;    /* interrupted: gone when it fires */
+	struct env_timer intr;    /* interrupted: time to look again */
 	bool ended;               /* answered; the task still points here */
 	bool task_queued;
 	struct env_task task;     /* interrupt */

@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libleofuse.a
 	%D%/commit.c %D%/commit.h \
 	%D%/device.c \
 	%D%/dircur.c %D%/dircur.h \
+	%D%/ending.c %D%/ending.h \
 	%D%/escape.c %D%/escape.h \
 	%D%/flush.c %D%/flush.h \
 	%D%/fop.c %D%/fop.h \
@@ -31,9 +32,12 @@ install-exec-hook:
 uninstall-hook:
 	rm -f $(DESTDIR)$(sbindir)/mount.leofs
 
-check_PROGRAMS += tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
+check_PROGRAMS += tests/unit/test_fuse_ending \
+	tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
 	tests/unit/test_fuse_dircur tests/unit/test_fuse_options \
 	tests/unit/test_fuse_flush tests/unit/test_fuse_reader
+tests_unit_test_fuse_ending_SOURCES = tests/unit/test_fuse_ending.c
+tests_unit_test_fuse_ending_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
 tests_unit_test_fuse_escape_SOURCES = tests/unit/test_fuse_escape.c
 tests_unit_test_fuse_escape_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
 tests_unit_test_fuse_wbuf_SOURCES = tests/unit/test_fuse_wbuf.c
@@ -56,6 +60,7 @@ tests_unit_test_fuse_open_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE_CFLAGS)
 tests_unit_test_fuse_open_SOURCES = tests/unit/test_fuse_open.c $(FUSEFIX)
 tests_unit_test_fuse_open_LDADD = $(LIB_FUSE) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_fuse_open
-TESTS += tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
+TESTS += tests/unit/test_fuse_ending \
+	tests/unit/test_fuse_escape tests/unit/test_fuse_wbuf \
 	tests/unit/test_fuse_dircur tests/unit/test_fuse_options \
 	tests/unit/test_fuse_flush tests/unit/test_fuse_reader

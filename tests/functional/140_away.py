@@ -63,23 +63,21 @@ def spawn(mount, i, code):
     return p
 
 
-def fill(mount):
+def fill(server, mount):
     os.makedirs(mount.path("d", "e", "f", "g"))
     os.mkdir(mount.path("d", "e", "empty"))
     for path in ("file", "e/f/g/file"):
         with open(mount.path("d", path), "w") as f:
             f.write("bytes")
-    with open(mount.path("d", "large"), "wb") as f:
-        f.write(os.urandom(6 << 20))
+    # by another door: the kernel has none of its pages
+    eq(server.s3().put("/away/d/large", os.urandom(6 << 20)).status, 200, "PUT")
 
 
 def one_deadline(server):
     """Whatever the kernel asks for it, a call takes timeout=."""
     mount = Mount(server, "/away", "timeout=3")
-    fill(mount)
+    fill(server, mount)
     children = {name: spawn(mount, i, code) for i, (name, code) in enumerate(CALLS.items())}
-    with open(mount.path("d", "large"), "rb") as f:
-        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     time.sleep(1.1)  # what the kernel believes of names is over: entry_timeout
     server.kill()
     for p in children.values():
@@ -113,8 +111,6 @@ def signals(server):
     """A signal ends a call that waits, and the mount does not mind."""
     mount = Mount(server, "/away", "timeout=60")
     children = [spawn(mount, i, code) for i, code in enumerate(CALLS.values())]
-    with open(mount.path("d", "large"), "rb") as f:
-        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     time.sleep(1.1)
     server.kill()
     for p in children:
@@ -124,7 +120,8 @@ def signals(server):
         wait_for(f"{name} to wait for the server", lambda: waits_in_a_call(p))
     start = time.monotonic()
     for i, p in enumerate(children):
-        p.send_signal(signal.SIGKILL if i % 2 else signal.SIGINT)
+        # the kernel ends a read for nothing but what kills: not SIGINT for that
+        p.send_signal((signal.SIGINT, signal.SIGKILL, signal.SIGALRM)[i % 3])
     for name, p in zip(CALLS, children):
         p.communicate(timeout=60)
         took = time.monotonic() - start
@@ -138,6 +135,41 @@ def signals(server):
     }, names
     mount.umount()
     server.fsck()
+
+
+TIMED = """
+import os, signal, sys
+os.chdir(sys.argv[1])
+signal.signal(signal.SIGALRM, lambda *args: None)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+open('f', 'w').close()
+for i in range(400):
+    if i == 200:
+        print('half', flush=True)
+    # those that Python does not try again
+    os.stat('f'); os.chmod('f', 0o600 + i % 8); os.rename('f', 'g'); os.link('g', 'f'); os.unlink('g')
+    os.mkdir('dir'); os.rmdir('dir'); os.symlink('x', 'link'); os.readlink('link'); os.unlink('link')
+    os.setxattr('f', 'user.a', b'x'); os.truncate('f', i)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print('works', flush=True)
+"""
+
+
+def timers(server):
+    """Signals of timers, children and windows end no call, however long it waits."""
+    mount = Mount(server, "/away", "timeout=60")
+    os.mkdir(mount.path("timed"))
+    p = subprocess.Popen(
+        [sys.executable, "-c", TIMED, mount.path("timed")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    eq(p.stdout.readline(), "half\n", "with a timer of 1 ms")
+    server.kill()
+    time.sleep(2.5)  # the mount looks again every second
+    server.start()
+    eq(p.communicate(timeout=120 * SLOW)[0], "works\n", "with a server that was away")
+    eq(os.listdir(mount.path("timed")), ["f"], "what is left")
+    mount.umount()
 
 
 LOAD = """
@@ -201,7 +233,7 @@ def main():
     server = Server()
     eq(server.s3().put("/away").status, 200, "bucket")
     t.mount(server).umount()
-    for fn in (one_deadline, signals, restarts_under_load):
+    for fn in (one_deadline, signals, timers, restarts_under_load):
         t.run(fn.__name__.replace("_", " "), fn, server)
     t.end()
 

@@ -1,0 +1,94 @@
+/* Which signals that wait for a program end its calls: a child that is stopped
+ * keeps what it is sent, as one does that waits in a call. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fuse/ending.h"
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* A child that handles `handled`, blocks `blocked` (0: none), and is stopped. */
+static pid_t stopped_child(int handled, int blocked)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct sigaction sa = { .sa_handler = on_signal };
+		sigset_t set;
+
+		sigaction(handled, &sa, NULL);
+		sigemptyset(&set);
+		if (blocked != 0)
+			sigaddset(&set, blocked);
+		sigprocmask(SIG_SETMASK, &set, NULL);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	return pid;
+}
+
+/* What is said of it once sig was sent. */
+static enum ending sent(int sig, int blocked)
+{
+	pid_t pid = stopped_child(sig, blocked);
+	enum ending ends;
+
+	assert_int_equal(ending_of(pid), ENDING_NO);
+	assert_int_equal(kill(pid, sig), 0);
+	ends = ending_of(pid);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	return ends;
+}
+
+static void test_handled_signals(void **state)
+{
+	static const int ending[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	static const int others[] = { SIGALRM, SIGCHLD, SIGURG,  SIGWINCH,
+				      SIGPROF, SIGUSR1, SIGUSR2, SIGPIPE,
+				      SIGIO,   SIGTSTP };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof ending / sizeof *ending; i++) {
+		assert_int_equal(sent(ending[i], 0), ENDING_YES);
+		assert_int_equal(sent(ending[i], ending[i]), ENDING_NO);
+	}
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		assert_int_equal(sent(others[i], 0), ENDING_NO);
+}
+
+static void test_nobody_known(void **state)
+{
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		_exit(0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(ending_of(pid), ENDING_MAYBE);
+	assert_int_equal(ending_of(0), ENDING_MAYBE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_handled_signals),
+		cmocka_unit_test(test_nobody_known),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
