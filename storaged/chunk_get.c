@@ -4,7 +4,8 @@
  * Happy path: a worker finds the row, reads the chunk whole and compares its
  * hash; the part that is wanted is answered. Gets of the same chunk that come
  * meanwhile follow the first one. A chunk that was read for a part of it stays
- * for a moment: readers go through it in pieces. A large chunk comes past the
+ * for a moment: readers go through it in pieces. Its hashes stay longer: with
+ * them other parts are read alone (chunk_piece.c). A large chunk comes past the
  * page cache, which costs most of a read and would keep what nobody may ask for
  * again, unless it was read lately (chunk_seen.h): then through it, and is
  * found there from then on. Of those that come past it some are read at a time,
@@ -80,51 +81,43 @@ static void cache_tick(struct env_timer *timer)
 
 /* --- gets --- */
 
-/* The part of whole that g wants. */
-static uint32_t get_part(const struct chunk_get *g, struct body *whole,
-			 struct body **ret_body)
+/* The part that g wants of b, which begins at `base` of the chunk. */
+static uint32_t get_part(const struct chunk_get *g, struct body *b,
+			 uint32_t base, struct body **ret_body)
 {
-	uint32_t len = g->len;
+	uint32_t off = g->off - base, len = g->len;
 	struct body *part;
 
-	if (g->off >= whole->len)
+	if (off >= b->len)
 		return RPC_STATUS_INVAL;
-	if (len == 0 || len > whole->len - g->off)
-		len = whole->len - g->off;
-	if (len == whole->len) {
-		*ret_body = body_ref(whole);
+	if (len == 0 || len > b->len - off)
+		len = b->len - off;
+	if (len == b->len) {
+		*ret_body = body_ref(b);
 		return RPC_STATUS_OK;
 	}
 	part = body_new(len);
 	if (part == NULL)
 		return RPC_STATUS_NOMEM;
-	memcpy(part->data, whole->data + g->off, len);
+	memcpy(part->data, b->data + off, len);
 	part->len = len;
 	*ret_body = part;
 	return RPC_STATUS_OK;
 }
 
-static void get_finish(struct chunk_get *g, uint32_t status,
-		       struct body *whole)
+static void get_finish(struct chunk_get *g, uint32_t status, struct body *b,
+		       uint32_t base)
 {
 	struct chunk_store *cs = g->cl->cs;
 	struct body *body = NULL;
 
 	if (status == RPC_STATUS_OK)
-		status = get_part(g, whole, &body);
+		status = get_part(g, b, base, &body);
 	if (body != NULL)
 		cs->stats.get_bytes += body->len;
 	g->cl->n_gets--;
 	g->done(g->arg, status, body);
 	mem_free(g);
-}
-
-static uint64_t read_hash(const struct chunk_id *id)
-{
-	uint8_t key[CHUNK_KEY];
-
-	chunk_key(id, key);
-	return XXH3_64bits(key, sizeof key);
 }
 
 /* In pieces: each is hashed while the processor has it in its cache. */
@@ -173,7 +166,7 @@ static int read_at(struct chunk_store *cs, const struct chunk_id *id,
 	if (b == NULL)
 		return -ENOMEM;
 	if (row->len < CHUNK_DIRECT_MIN ||
-	    chunk_seen_note(&cs->seen, read_hash(id), row->len))
+	    chunk_seen_note(&cs->seen, chunk_id_hash(id), row->len))
 		rv = read_cached(cs, row, b);
 	else
 		rv = read_direct(cs, row, b);
@@ -185,8 +178,8 @@ static int read_at(struct chunk_store *cs, const struct chunk_id *id,
 }
 
 /* The cleaner may have moved it after the row was read. */
-uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
-		    struct body **ret_body)
+static uint32_t read_whole(struct chunk_store *cs, const struct chunk_id *id,
+			   struct wire_u128 *ret_hash, struct body **ret_body)
 {
 	struct chunk_row row;
 	int rv;
@@ -199,6 +192,7 @@ uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
 		if (rv != -ENOENT)
 			break;
 	}
+	*ret_hash = row.hash;
 	if (rv == 0 || rv == -ENOMEM)
 		return rpc_status_from_errno(rv);
 	cs->stats.rot++;
@@ -209,6 +203,25 @@ uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
 		 (unsigned long long)id->slice.lo, id->index,
 		 (unsigned long long)row.gen, (unsigned long long)row.off);
 	return RPC_STATUS_IO;
+}
+
+uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
+		    struct body **ret_body)
+{
+	struct wire_u128 hash;
+
+	return read_whole(cs, id, &hash, ret_body);
+}
+
+uint32_t chunk_read_part(struct chunk_store *cs, struct chunk_get *g)
+{
+	struct wire_u128 hash;
+	uint32_t status = read_whole(cs, &g->id, &hash, &g->body);
+
+	if (status == RPC_STATUS_OK && g->body->len >= chunk_sums_min)
+		chunk_sums_put(&cs->sums, &g->id, hash, g->body->data,
+			       g->body->len);
+	return status;
 }
 
 /* Hands gets to workers, in order. */
@@ -229,10 +242,33 @@ static void get_run(struct env_work *work)
 {
 	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work);
 
-	g->status = chunk_read(g->cl->cs, &g->id, &g->whole);
+	if (chunk_piece_is_part(g))
+		g->status = chunk_read_part(g->cl->cs, g);
+	else
+		g->status = chunk_read(g->cl->cs, &g->id, &g->body);
 }
 
 static void get_lead(struct chunk_get *g);
+
+static void get_link(struct chunk_get *g)
+{
+	struct chunk_loop *cl = g->cl;
+
+	g->next = cl->gets;
+	if (cl->gets != NULL)
+		cl->gets->prev = g;
+	cl->gets = g;
+}
+
+static void get_unlink(struct chunk_get *g)
+{
+	if (g->prev != NULL)
+		g->prev->next = g->next;
+	else
+		g->cl->gets = g->next;
+	if (g->next != NULL)
+		g->next->prev = g->prev;
+}
 
 /*
  * Those that followed a read that found nothing: by then it had looked, maybe
@@ -260,19 +296,14 @@ static void get_done(struct env_work *work)
 	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work), *next;
 	struct chunk_get *late;
 	struct chunk_loop *cl = g->cl;
-	struct body *whole = g->whole;
+	struct body *whole = g->body;
 	uint32_t status = g->status;
 
 	if (g->direct) {
 		cl->n_direct--;
 		get_start(cl);
 	}
-	if (g->prev != NULL)
-		g->prev->next = g->next;
-	else
-		cl->gets = g->next;
-	if (g->next != NULL)
-		g->next->prev = g->prev;
+	get_unlink(g);
 	late = status == RPC_STATUS_NOENT ? get_take_late(g) : NULL;
 	if (late != NULL)
 		get_lead(late);
@@ -281,26 +312,30 @@ static void get_done(struct env_work *work)
 		cache_put(cl, &g->id, whole);
 	for (; g != NULL; g = next) {
 		next = g->follower;
-		get_finish(g, status, whole);
+		get_finish(g, status, whole, 0);
 	}
 	body_unref(whole);
 }
 
-/* From the cache, or refused: g->whole or g->status says. */
+/* One without followers: g->body or g->status says. */
+static void get_end(struct chunk_get *g)
+{
+	struct body *body = g->body;
+
+	get_unlink(g);
+	get_finish(g, g->status, body, g->base);
+	body_unref(body);
+}
+
+/* From the cache, or refused. */
 static void get_task(struct env_task *task)
 {
-	struct chunk_get *g = CONTAINER_OF(task, struct chunk_get, task);
-	struct chunk_loop *cl = g->cl;
-	struct body *whole = g->whole;
+	get_end(CONTAINER_OF(task, struct chunk_get, task));
+}
 
-	if (g->prev != NULL)
-		g->prev->next = g->next;
-	else
-		cl->gets = g->next;
-	if (g->next != NULL)
-		g->next->prev = g->prev;
-	get_finish(g, g->status, whole);
-	body_unref(whole);
+static void get_piece_done(struct env_work *work)
+{
+	get_end(CONTAINER_OF(work, struct chunk_get, work));
 }
 
 static struct chunk_get *get_leader(struct chunk_loop *cl,
@@ -308,7 +343,7 @@ static struct chunk_get *get_leader(struct chunk_loop *cl,
 {
 	struct chunk_get *g = cl->gets;
 
-	while (g != NULL && (g->work.run == NULL || !chunk_id_eq(&g->id, id)))
+	while (g != NULL && (g->work.run != get_run || !chunk_id_eq(&g->id, id)))
 		g = g->next;
 	return g;
 }
@@ -319,7 +354,7 @@ static void get_queue(struct chunk_get *g)
 	struct chunk_loop *cl = g->cl;
 
 	g->direct = g->len >= CHUNK_DIRECT_MIN &&
-		    !chunk_seen_has(&cl->cs->seen, read_hash(&g->id));
+		    !chunk_seen_has(&cl->cs->seen, chunk_id_hash(&g->id));
 	if (!g->direct) {
 		env_work(cl->env, &g->work);
 		return;
@@ -327,16 +362,6 @@ static void get_queue(struct chunk_get *g)
 	*cl->queue_tail = g;
 	cl->queue_tail = &g->waiting;
 	get_start(cl);
-}
-
-static void get_link(struct chunk_get *g)
-{
-	struct chunk_loop *cl = g->cl;
-
-	g->next = cl->gets;
-	if (cl->gets != NULL)
-		cl->gets->prev = g;
-	cl->gets = g;
 }
 
 /* It and its followers, by a read of its own. */
@@ -375,12 +400,17 @@ int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	if (c != NULL) {
 		get_link(g);
 		c->used_ns = env_now_ns(cl->env);
-		g->whole = body_ref(c->body);
+		g->body = body_ref(c->body);
 		env_post(cl->env, &g->task);
 	} else if (cl->n_gets > CHUNK_GETS_MAX) {
 		get_link(g);
 		g->status = RPC_STATUS_BUSY;
 		env_post(cl->env, &g->task);
+	} else if (chunk_piece_fits(cl, g)) {
+		get_link(g);
+		g->work.run = chunk_piece_run;
+		g->work.done = get_piece_done;
+		env_work(cl->env, &g->work);
 	} else {
 		get_lead(g);
 	}
@@ -405,8 +435,8 @@ void chunk_get_fini(struct chunk_loop *cl)
 		while (g != NULL) {
 			struct chunk_get *next = g->follower;
 
-			body_unref(g->whole);
-			get_finish(g, RPC_STATUS_UNAVAILABLE, NULL);
+			body_unref(g->body);
+			get_finish(g, RPC_STATUS_UNAVAILABLE, NULL, 0);
 			g = next;
 		}
 	}

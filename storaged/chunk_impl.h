@@ -4,10 +4,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "common/base/xxh.h"
 #include "common/wire/msgs.h"
 #include "common/wire/status.h"
 #include "storaged/chunk.h"
 #include "storaged/chunk_seen.h"
+#include "storaged/chunk_sums.h"
 #include "storaged/compact.h"
 
 #define CHUNK_HASH_INLINE (256u << 10) /* longer ones are a worker's */
@@ -17,6 +19,10 @@
 #define CHUNK_DIRECT_MAX 2u            /* of them read at a time, per loop */
 #define CHUNK_CACHE 2u                 /* whole chunks kept per loop */
 #define CHUNK_CACHE_NS 2000000000u
+#define CHUNK_PART_MAX (1u << 20)      /* longer gets read the whole chunk */
+#define CHUNK_NEAR 2u                  /* pieces: so near is reading on */
+#define CHUNK_ENDS 8u                  /* of parts, noted per loop */
+#define CHUNK_SUMS_MAX 65536u          /* chunks: 32 MiB of memory */
 #define CHUNK_SAVE_NS 30000000000u
 #define CHUNK_SAVE_RETRY_NS 200000000u
 #define CHUNK_SAVE_SOON_NS 5000000u    /* the same when somebody waits */
@@ -88,6 +94,7 @@ struct chunk_store {
 			dropped, live, live_bytes;
 	} stats;
 	struct chunk_seen seen;   /* large ones that were read */
+	struct chunk_sums sums;   /* of those of which parts were read */
 	_Atomic uint64_t changes; /* batches written */
 	uint64_t recovered;
 	uint64_t rot_gen; /* a start lost records from there on; 0: none */
@@ -127,7 +134,8 @@ struct chunk_get {
 	struct chunk_loop *cl;
 	struct chunk_id id;
 	uint32_t off, len;
-	struct body *whole;           /* set by the worker */
+	struct body *body;            /* set by the worker: all, or pieces */
+	uint32_t base;                /* where it begins in the chunk */
 	uint32_t status;
 	struct env_work work;
 	struct env_task task;
@@ -138,6 +146,12 @@ struct chunk_get {
 	struct chunk_get *waiting;    /* the next one in its loop's queue */
 	struct chunk_get *follower;   /* gets of the same chunk, meanwhile */
 	struct chunk_get *prev, *next; /* leaders under way */
+};
+
+/* Where a part ended that was read; off 0: nothing. */
+struct chunk_end {
+	struct chunk_id id;
+	uint32_t off;
 };
 
 struct chunk_cached {
@@ -165,6 +179,8 @@ struct chunk_loop {
 	struct chunk_cached cache[CHUNK_CACHE];
 	struct env_timer cache_timer;
 	bool cache_armed;
+	struct chunk_end ends[CHUNK_ENDS];
+	unsigned next_end;
 	/* saving */
 	struct env_timer save_timer;
 	struct env_work save_work;
@@ -225,6 +241,15 @@ uint64_t chunk_segments_live(const struct chunk_segments *s, uint64_t gen);
 void chunk_save_soon(struct chunk_loop *cl, void (*done)(void *arg),
 		     void *arg);
 
+/* --- chunk_piece.c: parts of long chunks --- */
+bool chunk_piece_is_part(const struct chunk_get *g);
+/* Is it to be read by its pieces? Loop; asked once of each get. */
+bool chunk_piece_fits(struct chunk_loop *cl, const struct chunk_get *g);
+/* Sets body and base, or status; worker. */
+void chunk_piece_run(struct env_work *work);
+/* chunk_get.c: the whole chunk for a part of it, whose sums stay; worker. */
+uint32_t chunk_read_part(struct chunk_store *cs, struct chunk_get *g);
+
 /* --- chunk_get.c, chunk_check.c, chunk_drop.c, chunk_clean.c: loop --- */
 void chunk_get_init(struct chunk_loop *cl);
 void chunk_get_fini(struct chunk_loop *cl);
@@ -245,6 +270,13 @@ static inline void chunk_key(const struct chunk_id *id, uint8_t out[CHUNK_KEY])
 	chunk_store_be(out, id->slice.hi, 8);
 	chunk_store_be(out + 8, id->slice.lo, 8);
 	chunk_store_be(out + 16, id->index, 4);
+}
+static inline uint64_t chunk_id_hash(const struct chunk_id *id)
+{
+	uint8_t key[CHUNK_KEY];
+
+	chunk_key(id, key);
+	return XXH3_64bits(key, sizeof key);
 }
 
 #endif

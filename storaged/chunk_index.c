@@ -172,6 +172,7 @@ int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store)
 	}
 	pthread_mutex_init(&cs->lock, NULL);
 	cs->index = index;
+	chunk_sums_init(&cs->sums, CHUNK_SUMS_MAX);
 	rv = chunk_seen_init(&cs->seen, daemon_memory() / 2);
 	if (rv == 0)
 		rv = chunk_batch_init(&cs->batch, cs);
@@ -238,6 +239,7 @@ void chunk_store_close(struct chunk_store *cs, bool clean)
 		log_warn(rv, "index of chunks cannot be saved");
 	chunk_batch_fini(&cs->batch);
 	chunk_seen_fini(&cs->seen);
+	chunk_sums_fini(&cs->sums);
 	rows_back_close(cs->index);
 	pthread_mutex_destroy(&cs->lock);
 	mem_free(cs->segments.v);

@@ -19,8 +19,11 @@ noinst_LIBRARIES += %D%/libstoraged.a
 	%D%/chunk.c %D%/chunk.h %D%/chunk_batch.c %D%/chunk_check.c \
 	%D%/chunk_clean.c %D%/chunk_drop.c %D%/chunk_get.c \
 	%D%/chunk_impl.h %D%/chunk_index.c %D%/chunk_recover.c \
+	%D%/chunk_piece.c \
 	%D%/chunk_seen.c \
 	%D%/chunk_seen.h \
+	%D%/chunk_sums.c \
+	%D%/chunk_sums.h \
 	%D%/compact.c %D%/compact.h %D%/compact_policy.c \
 	%D%/log_clean.c %D%/log_clean.h %D%/log_doubt.c %D%/log_doubt.h \
 	%D%/opens.c %D%/opens.h %D%/orphans.c %D%/orphans.h \
@@ -60,11 +63,14 @@ tests_unit_test_compact_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
 tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c
 tests_unit_test_chunk_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
 	$(LIB_STORAGED) $(CMOCKA_LIBS)
-check_PROGRAMS += tests/unit/test_chunk_seen
+check_PROGRAMS += tests/unit/test_chunk_seen tests/unit/test_chunk_sums
+tests_unit_test_chunk_sums_SOURCES = tests/unit/test_chunk_sums.c
+tests_unit_test_chunk_sums_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
+	$(CMOCKA_LIBS)
 tests_unit_test_chunk_seen_SOURCES = tests/unit/test_chunk_seen.c
 tests_unit_test_chunk_seen_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
 	$(CMOCKA_LIBS)
-TESTS += tests/unit/test_chunk_seen
+TESTS += tests/unit/test_chunk_seen tests/unit/test_chunk_sums
 tests_unit_test_orphans_SOURCES = tests/unit/test_orphans.c
 tests_unit_test_orphans_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
 	$(LIB_STORAGED) $(CMOCKA_LIBS)
@@ -230,7 +236,7 @@ tests_sim_sim_chunk_LDFLAGS = $(SIM_WRAP) -Wl,--wrap=daemon_memory \
 	-Wl,--wrap=chunk_batch_fini -Wl,--wrap=chunk_index_get \
 	-Wl,--wrap=chunk_batch_move -Wl,--wrap=chunk_batch_del \
 	-Wl,--wrap=chunk_store_recover -Wl,--wrap=chunk_store_recover_rot \
-	-Wl,--wrap=chunk_segments_live \
+	-Wl,--wrap=chunk_segments_live -Wl,--wrap=chunk_sums_ok \
 	-Wl,--wrap=chunk_hash_ok -Wl,--wrap=seg_append \
 	-Wl,--wrap=seg_scan_segment -Wl,--wrap=seg_free_segment
 TESTS += tests/sim/sim_chunk

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """quickstart.sh: start, second run, kill -9, stop, ports in use; as a newcomer."""
 
+import fcntl
 import os
 import shlex
 import sys
@@ -9,6 +10,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from leo import *
 
 RUN = os.path.join(TOP, "run")
+
+
+def alone():
+    """One at a time in a checkout, which has one run/: two suites may run in it."""
+    fd = os.open(TOP, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd  # ends with the process
 
 
 def quickstart(*args, check=True):
@@ -149,6 +157,7 @@ def bad_ports():
 
 def main():
     t = Tap()
+    lock = alone()
     if os.path.exists(os.path.join(RUN, "server.pid")):
         skip_all("a quick start of yours is running")
     data = os.path.join(tmpdir(), "data")
@@ -158,6 +167,7 @@ def main():
     t.run("late failure", late_failure, os.path.join(tmpdir(), "late"))
     t.run("full disk", full_disk, os.path.join(tmpdir(), "small"))
     t.run("bad ports", bad_ports)
+    os.close(lock)
     t.end()
 
 

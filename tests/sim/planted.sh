@@ -166,6 +166,7 @@ planted sim_chunk count 1 calm
 planted sim_chunk stay 1 calm
 planted sim_chunk once 1 glitch
 planted sim_chunk keep 1 glitch
+planted sim_chunk piece 1 rot
 planted sim_chunk rewrite 1 store
 planted sim_chunk rotend 1 rot
 planted sim_chunk early 1 store

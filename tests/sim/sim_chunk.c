@@ -378,6 +378,7 @@ int main(int argc, char **argv)
 		{ 0, NULL, SIM_N_DROPPED_AMID }, { 0, NULL, SIM_N_STALE },
 		{ 0, NULL, SIM_N_FREED },	{ 0, NULL, SIM_N_SUSPENDED },
 		{ 0, NULL, SIM_N_BY_ITSELF },	{ 0, NULL, SIM_N_STARTS_TWICE },
+		{ 0, NULL, SIM_N_PIECES },
 		{ 0, "store", SIM_N_START_CUTS },
 		{ 0, "store", SIM_N_DEATHS },	{ 0, "store", SIM_N_DIRECT },
 		{ 0, "disk", SIM_N_DIRECT },	{ 0, "calm", SIM_N_DIRECT },
@@ -398,6 +399,8 @@ int main(int argc, char **argv)
 		.nodes = 1,
 	};
 
+	chunk_sums_piece = 64; /* its chunks are short */
+	chunk_sums_min = 128;
 	sim_chunk_plant();
 	return sim_main(&program, argc, argv);
 }

@@ -209,6 +209,7 @@ enum plant {
 	PLANT_STAY,    /* no segment is empty */
 	PLANT_ONCE,    /* a start does not look twice */
 	PLANT_KEEP,    /* what took the place of a lost chunk stays there */
+	PLANT_PIECE,   /* pieces are not compared */
 };
 
 #endif

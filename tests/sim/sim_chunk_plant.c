@@ -28,6 +28,7 @@ static const struct sim_bug bugs[] = {
 	{ .name = "stay", .plant = PLANT_STAY },
 	{ .name = "once", .plant = PLANT_ONCE },
 	{ .name = "keep", .plant = PLANT_KEEP },
+	{ .name = "piece", .plant = PLANT_PIECE },
 	{ .name = "ack", .seg = SEG_MUTATE_NO_SYNC },
 	{ .name = "rewrite", .seg = SEG_MUTATE_NO_REWRITE },
 	{ .name = "rotend", .seg = SEG_MUTATE_ROT_IS_END },
@@ -198,6 +199,15 @@ WRAP(uint64_t, chunk_segments_live, const struct chunk_segments *segs,
 WRAP(bool, chunk_hash_ok, const struct body *body, struct wire_u128 hash)
 {
 	return sim_plant == PLANT_NOHASH || __real_chunk_hash_ok(body, hash);
+}
+
+WRAP(bool, chunk_sums_ok, struct chunk_sums *s, const struct chunk_id *id,
+     struct wire_u128 hash, unsigned first, const void *data, size_t len)
+{
+	bool ok = __real_chunk_sums_ok(s, id, hash, first, data, len);
+
+	sim_cluster_count(sim_chunk_proc->w->c, SIM_N_PIECES, ok);
+	return ok || sim_plant == PLANT_PIECE;
 }
 
 /* --- segments --- */

@@ -192,6 +192,7 @@ struct sim_config {
 	X(NO_ROOM, "kept from a full disk") \
 	X(CHECKS, "checks") \
 	X(BY_ROT, "reads that met rot") \
+	X(PIECES, "reads of pieces of chunks") \
 	X(CHUNKS_LOST, "chunks lost to it") \
 	X(SAVES, "saved indexes") \
 	X(REBUILDS, "lost indexes") \

@@ -394,6 +394,211 @@ static void test_read_twice(void **state)
 	world_fini(&w);
 }
 
+/* --- parts of long chunks --- */
+
+enum { PARTS_LEN = 2 * CHUNK_DIRECT_MIN - 1234 };
+
+static void put_parts(struct world *w, uint8_t *bytes, uint64_t seed)
+{
+	struct body *b = body_new(PARTS_LEN);
+	struct reply r = { .n = 0 };
+	XXH128_hash_t h;
+
+	for (size_t i = 0; i < PARTS_LEN; i++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		bytes[i] = (uint8_t)(seed >> 56);
+	}
+	memcpy(b->data, bytes, PARTS_LEN);
+	b->len = PARTS_LEN;
+	h = XXH3_128bits(b->data, b->len);
+	assert_int_equal(chunk_put(w->cl, slice_of(1), 0,
+				   (struct wire_u128){ h.high64, h.low64 }, b,
+				   on_reply, &r), 0);
+	body_unref(b);
+	minienv_run(w->m);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+}
+
+/* Its status; what comes must be right. read: bytes that the disk was asked for. */
+static uint32_t get_part_of(struct world *w, const uint8_t *bytes,
+			    uint32_t off, uint32_t len, uint64_t *ret_read)
+{
+	struct crashfs_stats before, after;
+	struct reply r = { .n = 0 };
+
+	crashfs_get_stats(w->fs, &before);
+	assert_int_equal(chunk_get(w->cl, slice_of(1), 0, off, len, on_reply,
+				   &r), 0);
+	minienv_run(w->m);
+	crashfs_get_stats(w->fs, &after);
+	*ret_read = after.read_bytes - before.read_bytes;
+	assert_int_equal(r.n, 1);
+	if (r.status == RPC_STATUS_OK) {
+		assert_int_equal(r.body->len, len < PARTS_LEN - off ?
+						      len : PARTS_LEN - off);
+		assert_memory_equal(r.body->data, bytes + off, r.body->len);
+		body_unref(r.body);
+	}
+	return r.status;
+}
+
+/* What the little cache has goes. */
+static void forget(struct world *w)
+{
+	minienv_advance(w->m, 3 * SECOND);
+	minienv_advance(w->m, 3 * SECOND);
+}
+
+/* After a first read the pieces that a part touches are enough. */
+static void test_parts(void **state)
+{
+	static const uint32_t parts[][3] = { /* offset, length, pieces */
+		{ 5 * CHUNK_SUMS_PIECE, 1, 1 },
+		{ 9 * CHUNK_SUMS_PIECE - 1, 1, 1 },
+		{ 14 * CHUNK_SUMS_PIECE - 1, 2, 2 },
+		{ 20 * CHUNK_SUMS_PIECE, CHUNK_SUMS_PIECE, 1 },
+		{ 30 * CHUNK_SUMS_PIECE + 7, CHUNK_PART_MAX, 17 },
+		{ 0, 8192, 1 },
+	};
+	uint8_t *bytes = malloc(PARTS_LEN);
+	struct world w;
+	uint64_t read;
+
+	(void)state;
+	world_init(&w);
+	put_parts(&w, bytes, 1);
+	assert_int_equal(get_part_of(&w, bytes, 100, 100, &read),
+			 RPC_STATUS_OK);
+	assert_true(read >= PARTS_LEN);
+	/* it is still in memory as a whole */
+	assert_int_equal(get_part_of(&w, bytes, 3000000, 100, &read),
+			 RPC_STATUS_OK);
+	assert_int_equal(read, 0);
+	forget(&w);
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		assert_int_equal(get_part_of(&w, bytes, parts[i][0],
+					     parts[i][1], &read),
+				 RPC_STATUS_OK);
+		assert_int_equal(read, parts[i][2] * CHUNK_SUMS_PIECE);
+	}
+	/* up to the end, and behind it */
+	assert_int_equal(get_part_of(&w, bytes, PARTS_LEN - 10, 100, &read),
+			 RPC_STATUS_OK);
+	assert_true(read < CHUNK_SUMS_PIECE);
+	assert_int_equal(get_part_of(&w, bytes, PARTS_LEN, 100, &read),
+			 RPC_STATUS_INVAL);
+	assert_true(read < CHUNK_SUMS_PIECE);
+	/* what is as good as all of it, and who reads on: the whole */
+	assert_int_equal(get_part_of(&w, bytes, 0, CHUNK_PART_MAX + 1, &read),
+			 RPC_STATUS_OK);
+	assert_true(read >= PARTS_LEN);
+	forget(&w);
+	assert_int_equal(get_part_of(&w, bytes, 8192, 8192, &read),
+			 RPC_STATUS_OK);
+	assert_true(read >= PARTS_LEN);
+	assert_int_equal(get_part_of(&w, bytes, 16384, 8192, &read),
+			 RPC_STATUS_OK);
+	assert_int_equal(read, 0);
+	world_fini(&w);
+	free(bytes);
+}
+
+/* A bit that flips is met in its piece alone, and never handed out. */
+static void test_parts_rot(void **state)
+{
+	struct crashfs_faults flip = { .flip_read_at = 1 };
+	struct chunk_id id = { slice_of(1), 0 };
+	uint8_t *bytes = malloc(PARTS_LEN);
+	struct chunk_row row;
+	struct world w;
+	uint64_t read;
+	char path[48];
+
+	(void)state;
+	world_init(&w);
+	put_parts(&w, bytes, 2);
+	assert_int_equal(get_part_of(&w, bytes, 0, 1, &read), RPC_STATUS_OK);
+	forget(&w);
+	/* once: the whole chunk says that it is right */
+	crashfs_set_faults(w.fs, &flip);
+	assert_int_equal(get_part_of(&w, bytes, 500000, 1, &read),
+			 RPC_STATUS_OK);
+	assert_true(read >= PARTS_LEN);
+	assert_int_equal(stats_of(&w).rot, 0);
+	forget(&w);
+	assert_int_equal(chunk_index_get(w.cs, &id, &row), 0);
+	snprintf(path, sizeof path, "bulk/%016llx.seg",
+		 (unsigned long long)row.gen);
+	assert_int_equal(crashfs_flip(w.fs, path, row.off + 1000000, 3), 0);
+	assert_int_equal(get_part_of(&w, bytes, 2000000, 10, &read),
+			 RPC_STATUS_OK);
+	assert_true(read < PARTS_LEN);
+	assert_int_equal(get_part_of(&w, bytes, 1000000, 1, &read),
+			 RPC_STATUS_IO);
+	assert_int_equal(stats_of(&w).rot, 1);
+	/* in its piece, too; and all of it */
+	assert_int_equal(get_part_of(&w, bytes, 1000100, 10, &read),
+			 RPC_STATUS_IO);
+	assert_int_equal(get_part_of(&w, bytes, 0, PARTS_LEN, &read),
+			 RPC_STATUS_IO);
+	/* another process knows no sums */
+	world_power_cut(&w, 4);
+	assert_int_equal(get_part_of(&w, bytes, 2000000, 10, &read),
+			 RPC_STATUS_IO);
+	world_fini(&w);
+	free(bytes);
+}
+
+/* Parts of one chunk at once, while the cleaner moves it, and cut short. */
+static void test_parts_at_once(void **state)
+{
+	enum { N = 20 };
+	uint8_t *bytes = malloc(PARTS_LEN);
+	struct reply r[N] = { { .n = 0 } };
+	struct world w;
+	uint64_t read;
+	unsigned told = 0;
+
+	(void)state;
+	world_init(&w);
+	put_parts(&w, bytes, 3);
+	put_large(&w, 2);
+	assert_int_equal(get_part_of(&w, bytes, 0, 1, &read), RPC_STATUS_OK);
+	forget(&w);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < N; i++) {
+			r[i] = (struct reply){ .n = 0 };
+			assert_int_equal(chunk_get(w.cl, slice_of(1), 0,
+						   i * 200000 + 1, 5000,
+						   on_reply, &r[i]), 0);
+		}
+		if (round == 1)
+			break;
+		drop(&w, 2, 1); /* its segment is worth it now */
+		compact_start(w.compact, UINT64_MAX);
+		minienv_run(w.m);
+		for (unsigned i = 0; i < N; i++) {
+			assert_int_equal(r[i].n, 1);
+			assert_int_equal(r[i].status, RPC_STATUS_OK);
+			assert_memory_equal(r[i].body->data,
+					    bytes + i * 200000 + 1,
+					    r[i].body->len);
+			body_unref(r[i].body);
+		}
+		forget(&w);
+	}
+	while (r[0].n == 0)
+		assert_true(minienv_step(w.m));
+	world_fini(&w);
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(r[i].n, 1);
+		told += r[i].status == RPC_STATUS_UNAVAILABLE;
+		body_unref(r[i].body);
+	}
+	assert_true(told > 0);
+	free(bytes);
+}
+
 static void get_start(struct world *w, unsigned slice, struct reply *r)
 {
 	*r = (struct reply){ .n = 0 };
@@ -1166,6 +1371,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_read_twice),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_parts_rot),
+		cmocka_unit_test(test_parts_at_once),
 		cmocka_unit_test(test_read_many),
 		cmocka_unit_test(test_follow_late),
 		cmocka_unit_test(test_drop),
