@@ -4,6 +4,10 @@
  * object. No byte moves.
  *
  * Only x-amz-mp-object-size needs a look at the stored parts before that.
+ *
+ * Failure modes: a client that lost the answer asks again, when the upload is
+ * gone: if the object under the key has the ETag that the listed parts make, it
+ * is what was asked for, and it hears so.
  */
 #include "gateway/gw.h"
 
@@ -14,6 +18,7 @@
 #include "common/base/mem.h"
 
 #include "gateway/gw_mpu.h"
+#include "gateway/s3_md5.h"
 #include "gateway/s3_xml.h"
 
 #define GW_MIN_PART (5u << 20)
@@ -73,26 +78,13 @@ void gw_xml_key(struct buf *out, struct wire_bytes key)
 		s3_xml_element(out, "Key", key);
 }
 
-static void gw_complete_done(struct gw_req *r, const struct rpc_reply *reply)
+static void gw_complete_answer(struct gw_req *r, struct wire_bytes etag,
+			       struct wire_bytes sums,
+			       struct wire_bytes sum_type)
 {
-	struct gw_complete_op *op = r->op;
-	struct rpc_put_rsp rsp;
 	struct wire_bytes host = gw_header(r, "host");
 	struct buf xml;
 
-	if (reply->status != RPC_STATUS_OK) {
-		/* of the key, when it is If-Match that found nothing */
-		gw_fail_status(r, reply->status,
-			       reply->status == RPC_STATUS_NOENT &&
-					       op->cond.if_match.len > 0 ?
-				       S3_CTX_WRITE :
-				       S3_CTX_UPLOAD);
-		return;
-	}
-	if (rpc_put_rsp_decode(&rsp, reply->payload, reply->len) != 0) {
-		gw_fail(r, S3_ERR_INTERNAL);
-		return;
-	}
 	buf_init(&xml, 0);
 	s3_xml_open_top(&xml, "CompleteMultipartUploadResult");
 	s3_xml_open(&xml, "Location");
@@ -103,16 +95,88 @@ static void gw_complete_done(struct gw_req *r, const struct rpc_reply *reply)
 	s3_xml_close(&xml, "Location");
 	s3_xml_element(&xml, "Bucket", r->name.bucket);
 	gw_xml_key(&xml, r->name.key);
-	s3_xml_etag(&xml, "ETag", rsp.etag);
-	gw_xml_sums(&xml, rsp.sums);
-	if (rsp.sum_type.len > 0)
-		s3_xml_element(&xml, "ChecksumType", rsp.sum_type);
+	s3_xml_etag(&xml, "ETag", etag);
+	gw_xml_sums(&xml, sums);
+	if (sum_type.len > 0)
+		s3_xml_element(&xml, "ChecksumType", sum_type);
 	s3_xml_close(&xml, "CompleteMultipartUploadResult");
 	gw_reply_xml(r, 200, &xml);
 	buf_fini(&xml);
 }
 
+/* --- an upload that is gone --- */
+
+/* The ETag that the listed parts make; false: they are no MD5s. */
+static bool gw_complete_etag(const struct gw_complete_op *op, char *out,
+			     size_t size)
+{
+	uint8_t digest[16];
+	char hex[33];
+	struct s3_md5 md5;
+
+	s3_md5_init(&md5);
+	for (unsigned i = 0; i < op->list.n_parts; i++) {
+		struct wire_bytes etag = op->list.parts[i].etag;
+
+		if (etag.len == 34 && etag.p[0] == '"' && etag.p[33] == '"')
+			etag = wire_bytes(etag.p + 1, 32);
+		if (s3_hex_decode(etag, digest, sizeof digest) != 0)
+			return false;
+		s3_md5_add(&md5, digest, sizeof digest);
+	}
+	s3_md5_end(&md5, digest);
+	s3_hex(digest, sizeof digest, hex);
+	snprintf(out, size, "%s-%u", hex, op->list.n_parts);
+	return true;
+}
+
+static void gw_complete_seen(struct gw_req *r, const struct rpc_reply *reply)
+{
+	struct rpc_object_rsp o;
+	char etag[48];
+
+	if (reply->status == RPC_STATUS_OK &&
+	    rpc_object_rsp_decode(&o, reply->payload, reply->len) != 0)
+		gw_fail(r, S3_ERR_INTERNAL);
+	else if (reply->status == RPC_STATUS_OK &&
+		 gw_complete_etag(r->op, etag, sizeof etag) &&
+		 wire_bytes_eq(o.etag, wire_cstr(etag)))
+		gw_complete_answer(r, o.etag, o.sums, o.sum_type);
+	else if (reply->status == RPC_STATUS_OK ||
+		 reply->status == RPC_STATUS_NOENT)
+		gw_fail(r, S3_ERR_NO_UPLOAD);
+	else
+		gw_fail_status(r, reply->status, S3_CTX_OBJECT);
+}
+
+static void gw_complete_failed(struct gw_req *r, uint32_t status)
+{
+	struct gw_complete_op *op = r->op;
+	struct rpc_object req = { .root = gw_root(r), .key = r->name.key };
+
+	if (status == RPC_STATUS_NO_UPLOAD)
+		(void)GW_SEND(r, object, gw_shard(r), &req, gw_complete_seen);
+	else /* of the key, when it is If-Match that found nothing */
+		gw_fail_status(r, status,
+			       status == RPC_STATUS_NOENT &&
+					       op->cond.if_match.len > 0 ?
+				       S3_CTX_WRITE :
+				       S3_CTX_UPLOAD);
+}
+
 /* --- the record --- */
+
+static void gw_complete_done(struct gw_req *r, const struct rpc_reply *reply)
+{
+	struct rpc_put_rsp rsp;
+
+	if (reply->status != RPC_STATUS_OK)
+		gw_complete_failed(r, reply->status);
+	else if (rpc_put_rsp_decode(&rsp, reply->payload, reply->len) != 0)
+		gw_fail(r, S3_ERR_INTERNAL);
+	else
+		gw_complete_answer(r, rsp.etag, rsp.sums, rsp.sum_type);
+}
 
 static void gw_complete_parts(struct gw_complete_op *op, struct wire_vec *parts)
 {
@@ -227,7 +291,7 @@ static void gw_complete_parts_done(struct gw_req *r,
 	enum s3_err e;
 
 	if (reply->status != RPC_STATUS_OK) {
-		gw_fail_status(r, reply->status, S3_CTX_UPLOAD);
+		gw_complete_failed(r, reply->status);
 		return;
 	}
 	if (rpc_mpu_parts_rsp_decode(&rsp, reply->payload, reply->len) != 0) {

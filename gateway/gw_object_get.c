@@ -475,7 +475,7 @@ static void gw_attributes_done(struct gw_req *r, const struct rpc_reply *reply)
 	}
 	if (gw_wants(r, "ObjectParts") && o.parts > 0) {
 		s3_xml_open(&xml, "ObjectParts");
-		s3_xml_u64(&xml, "TotalPartsCount", o.parts);
+		s3_xml_u64(&xml, "PartsCount", o.parts);
 		s3_xml_close(&xml, "ObjectParts");
 	}
 	if (gw_wants(r, "StorageClass"))

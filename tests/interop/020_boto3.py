@@ -119,6 +119,9 @@ def main():
                    MultipartUpload={"Parts": parts[::-1]}), "InvalidPartOrder", "order")
         s3.complete_multipart_upload(Bucket="pyt", Key="manual", UploadId=up, MultipartUpload={"Parts": parts})
         eq(s3.head_object(Bucket="pyt", Key="manual")["ContentLength"], (5 << 20) + 100, "size")
+        s3.complete_multipart_upload(Bucket="pyt", Key="manual", UploadId=up, MultipartUpload={"Parts": parts})  # again
+        a = s3.get_object_attributes(Bucket="pyt", Key="manual", ObjectAttributes=["ObjectParts", "ObjectSize"])
+        eq((a["ObjectParts"]["TotalPartsCount"], a["ObjectSize"]), (2, (5 << 20) + 100), "attributes")
         part2 = s3.get_object(Bucket="pyt", Key="manual", PartNumber=2)
         eq((part2["PartsCount"], part2["Body"].read()), (2, b"\2" * 100), "part 2")
         up = s3.create_multipart_upload(Bucket="pyt", Key="gone")["UploadId"]
