@@ -22,7 +22,9 @@
 #define CHUNK_PART_MAX (1u << 20)      /* longer gets read the whole chunk */
 #define CHUNK_NEAR 2u                  /* pieces: so near is reading on */
 #define CHUNK_ENDS 8u                  /* of parts, noted per loop */
-#define CHUNK_SUMS_MAX 65536u          /* chunks: 32 MiB of memory */
+#define CHUNK_SUMS_MAX 65536u          /* chunks: 32 MiB ... */
+#define CHUNK_SUMS_SHARE 256u          /* ... or less of memory than that */
+#define CHUNK_SUMS_BYTES 512u          /* of a long one */
 #define CHUNK_SAVE_NS 30000000000u
 #define CHUNK_SAVE_RETRY_NS 200000000u
 #define CHUNK_SAVE_SOON_NS 5000000u    /* the same when somebody waits */

@@ -161,6 +161,14 @@ static int chunk_index_remove(const char *path)
 	return rv;
 }
 
+/* Chunks of which hashes of pieces are kept. */
+static size_t chunk_sums_max(void)
+{
+	uint64_t fit = daemon_memory() / CHUNK_SUMS_SHARE / CHUNK_SUMS_BYTES;
+
+	return fit < CHUNK_SUMS_MAX ? (size_t)fit : CHUNK_SUMS_MAX;
+}
+
 int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store)
 {
 	struct chunk_store *cs = mem_zalloc(sizeof *cs);
@@ -172,7 +180,7 @@ int chunk_store_new(struct rows_back *index, struct chunk_store **ret_store)
 	}
 	pthread_mutex_init(&cs->lock, NULL);
 	cs->index = index;
-	chunk_sums_init(&cs->sums, CHUNK_SUMS_MAX);
+	chunk_sums_init(&cs->sums, chunk_sums_max());
 	rv = chunk_seen_init(&cs->seen, daemon_memory() / 2);
 	if (rv == 0)
 		rv = chunk_batch_init(&cs->batch, cs);

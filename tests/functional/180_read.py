@@ -94,6 +94,50 @@ def anywhere(file, seed):
             file.check(f, rng.randrange(SIZE), rng.choice([1, 4096, 70000, MIB, 9 * MIB]))
 
 
+def bytes_read(file):
+    """By the server, in all kinds of calls."""
+    with open(f"/proc/{file.server.procs[0].pid}/io") as f:
+        return int(f.readline().split()[1])  # rchar
+
+
+def here_and_there(file, seed):
+    """A few bytes at a time, by several, through both doors, while the cleaner works: what was read of
+    a chunk before costs no second read of all of it."""
+    file.fresh(server=True)
+    for at in range(0, SIZE, 4 * MIB):  # each chunk is met once
+        eq(file.server.s3().get("/read/file", Range=f"bytes={at}-{at}").body, file.bytes[at : at + 1], f"{at}")
+    time.sleep(5)  # whole chunks leave memory 2 to 4 s later
+    failed, n, length = [], 150, 3000
+    before = bytes_read(file)
+
+    def read(door, seed):
+        rng = random.Random(seed)
+        try:
+            s3 = file.server.s3()
+            with file.open() as f:
+                os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                for _ in range(n):
+                    at = rng.randrange(SIZE - length)
+                    if door == "s3":
+                        got = s3.get("/read/file", Range=f"bytes={at}-{at + length - 1}").body
+                    else:
+                        got = os.pread(f.fileno(), length, at)
+                    assert got == file.bytes[at : at + length], f"other bytes at {at}, {door}"
+        except BaseException as err:
+            failed.append(err)
+
+    threads = [threading.Thread(target=read, args=(("s3", "mount")[i % 2], seed + i)) for i in range(6)]
+    for th in threads:
+        th.start()
+    file.server.adm("compact-start", check=False)
+    for th in threads:
+        th.join()
+    eq(failed, [], "readers")
+    each = (bytes_read(file) - before) // (6 * n)
+    print(f"# {each} bytes read for each {length}")
+    assert each < MIB, f"{each} bytes read for each {length}"
+
+
 def server_dies(file):
     file.fresh()
     with file.open() as f:
@@ -160,6 +204,7 @@ def main():
     t.run("three times", again_and_again, file)
     t.run("six at once", several, file)
     t.run("anywhere", anywhere, file, seed)
+    t.run("here and there", here_and_there, file, seed)
     t.run("the server dies", server_dies, file)
     t.run("the file changes", changes, file)
     t.run("small files", small, file)
