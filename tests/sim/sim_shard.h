@@ -144,6 +144,7 @@ struct slot {
 	uint32_t number;      /* of the session `client` of a real client */
 	struct op *op;
 	uint64_t applied[SHARD_GROUPS]; /* seq of the last one there */
+	uint64_t refused[SHARD_GROUPS]; /* highest one, as its session is over */
 	uint64_t answer[SHARD_GROUPS];
 };
 

@@ -381,9 +381,15 @@ static bool model_slot(struct model *m, const struct ns_cmd *c,
 	*ret_mark = (struct slot_mark){ .slot = UINT_MAX };
 	if (o.slot == UINT_MAX)
 		return true;
-	if (model_refused(m, c, a))
-		return false;
 	s = &m->w->slots[o.slot];
+	if (model_refused(m, c, a)) {
+		if (s->refused[g] < o.seq)
+			s->refused[g] = o.seq;
+		return false;
+	}
+	/* what was refused by its command is in the slot as well */
+	if (o.seq < s->refused[g] && a->status == RPC_STATUS_BADMSG)
+		return false;
 	if (o.seq < s->applied[g]) {
 		if (a->status != RPC_STATUS_BADMSG)
 			sim_fail(m->w->c, "an old number is taken");
