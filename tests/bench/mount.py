@@ -47,6 +47,7 @@ OTHERS = {
     "clone": "git clone of 2,400 files",
     "write": "sequential write of 2 GiB and fsync, MB",
     "seqread": "sequential read of 2 GiB, MB",
+    "randread": "read of 8 KiB somewhere in 2 GiB, 1",
 }
 MIB = 1 << 20
 TICK = os.sysconf("SC_CLK_TCK")
@@ -229,6 +230,24 @@ class Bench:
             leo.eq(n, self.stream_bytes(), "bytes read")
 
         return self.timed(t, self.stream_bytes() / 1e6, drain)
+
+    def randread(self, t):
+        """Twice as many reads as there are chunks of 4 MiB, before the measured ones."""
+        path = os.path.join(t.dir, "stream")
+        if not os.path.exists(path):
+            self.write(t)
+        t.fresh()
+        rng, size = random.Random(8), self.stream_bytes()
+
+        def reads(n):
+            with open(os.path.join(t.dir, "stream"), "rb", buffering=0) as f:
+                os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                for _ in range(n):
+                    leo.eq(len(os.pread(f.fileno(), 8192, rng.randrange(size // 8192) * 8192)), 8192, "bytes read")
+
+        reads(size // (2 * MIB))
+        n = 200 if self.args.quick else 20000
+        return self.timed(t, n, lambda: reads(n))
 
     # --- the table ---
 
