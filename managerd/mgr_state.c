@@ -748,7 +748,7 @@ static int mgr_store_answer(struct mgr_ctx *c, const struct mgr_row_store *row)
 	return rv;
 }
 
-/* Without an address: the answer alone, to one that recounts and serves nobody. */
+/* Without an address: the answer alone, to one that recounts and serves none. */
 static int mgr_do_store_join(struct mgr_ctx *c, const struct mgr_store_join *m)
 {
 	uint8_t key[MGR_KEY_MAX], id[16];

@@ -419,7 +419,7 @@ static void put_parts(struct world *w, uint8_t *bytes, uint64_t seed)
 	assert_int_equal(r.status, RPC_STATUS_OK);
 }
 
-/* Its status; what comes must be right. read: bytes that the disk was asked for. */
+/* Its status; what comes must be right. read: bytes asked of the disk. */
 static uint32_t get_part_of(struct world *w, const uint8_t *bytes,
 			    uint32_t off, uint32_t len, uint64_t *ret_read)
 {
