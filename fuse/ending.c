@@ -1,13 +1,11 @@
 #include "fuse/ending.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ENDING_BIT(sig) (UINT64_C(1) << ((sig) - 1))
 /* End a call even where the program handles them. */
@@ -20,43 +18,43 @@
 	 ENDING_BIT(SIGTSTP) | ENDING_BIT(SIGTTIN) | ENDING_BIT(SIGTTOU) | \
 	 ENDING_BIT(SIGURG) | ENDING_BIT(SIGWINCH))
 
-/* The mask behind "\nNAME:" of proc(5); false: there is none. */
-static bool ending_mask(const char *status, const char *name, uint64_t *ret)
+/* Is line that of the mask `name` of proc(5)? */
+static bool ending_mask(const char *line, const char *name, uint64_t *ret)
 {
-	const char *at = strstr(status, name);
+	size_t n = strlen(name);
 	char *end;
 
-	if (at == NULL)
+	if (strncmp(line, name, n) != 0)
 		return false;
-	at += strlen(name);
-	*ret = strtoull(at, &end, 16);
-	return end != at;
+	*ret = strtoull(line + n, &end, 16);
+	return end != line + n && *end == '\n';
 }
 
 /* Who is killed closes its files with that signal still among the shared ones;
  * the KILL that the kernel adds for each of its threads is gone by then. */
 enum ending ending_of(pid_t tid)
 {
-	char path[32], status[4096];
+	char path[32], *line = NULL;
 	uint64_t own, shared, blocked, caught, pending;
-	ssize_t n;
-	int fd;
+	unsigned found = 0;
+	size_t cap = 0;
+	FILE *f;
 
 	if (tid <= 0)
 		return ENDING_MAYBE;
 	snprintf(path, sizeof path, "/proc/%ld/status", (long)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	f = fopen(path, "re");
+	if (f == NULL)
 		return ENDING_MAYBE;
-	n = read(fd, status, sizeof status - 1);
-	close(fd);
-	if (n < 0)
-		return ENDING_MAYBE;
-	status[n] = '\0';
-	if (!ending_mask(status, "\nSigPnd:", &own) ||
-	    !ending_mask(status, "\nShdPnd:", &shared) ||
-	    !ending_mask(status, "\nSigBlk:", &blocked) ||
-	    !ending_mask(status, "\nSigCgt:", &caught))
+	/* by lines: that of a user's groups, before these, may be long */
+	while (found < 4 && getline(&line, &cap, f) > 0)
+		found += ending_mask(line, "SigPnd:", &own) ||
+			 ending_mask(line, "ShdPnd:", &shared) ||
+			 ending_mask(line, "SigBlk:", &blocked) ||
+			 ending_mask(line, "SigCgt:", &caught);
+	free(line);
+	fclose(f);
+	if (found < 4)
 		return ENDING_MAYBE;
 	pending = (own | shared) & ~blocked;
 	return (pending & (ENDING_HANDLED | ~(caught | ENDING_HARMLESS))) != 0

@@ -373,8 +373,8 @@ void reader_fini(struct reader *r)
 
 /*
  * Where a stream of about `window` bytes from off on shall end: long ones on
- * the end of a chunk, as streams write them. A part of a chunk costs the store
- * as much as the whole.
+ * the end of a chunk, as streams write them. A long part of a chunk costs the
+ * store as much as the whole.
  */
 static uint64_t reader_stop(uint64_t off, uint32_t window)
 {

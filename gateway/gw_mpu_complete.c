@@ -6,8 +6,9 @@
  * Only x-amz-mp-object-size needs a look at the stored parts before that.
  *
  * Failure modes: a client that lost the answer asks again, when the upload is
- * gone: if the object under the key has the ETag that the listed parts make, it
- * is what was asked for, and it hears so.
+ * gone: if the object under the key was made by it (an upload's id ends with the
+ * inode number of what it makes) and has the ETag that the listed parts make,
+ * the client hears of it.
  */
 #include "gateway/gw.h"
 
@@ -116,11 +117,8 @@ static bool gw_complete_etag(const struct gw_complete_op *op, char *out,
 
 	s3_md5_init(&md5);
 	for (unsigned i = 0; i < op->list.n_parts; i++) {
-		struct wire_bytes etag = op->list.parts[i].etag;
-
-		if (etag.len == 34 && etag.p[0] == '"' && etag.p[33] == '"')
-			etag = wire_bytes(etag.p + 1, 32);
-		if (s3_hex_decode(etag, digest, sizeof digest) != 0)
+		if (s3_hex_decode(op->list.parts[i].etag, digest,
+				  sizeof digest) != 0)
 			return false;
 		s3_md5_add(&md5, digest, sizeof digest);
 	}
@@ -132,6 +130,7 @@ static bool gw_complete_etag(const struct gw_complete_op *op, char *out,
 
 static void gw_complete_seen(struct gw_req *r, const struct rpc_reply *reply)
 {
+	struct gw_complete_op *op = r->op;
 	struct rpc_object_rsp o;
 	char etag[48];
 
@@ -139,7 +138,8 @@ static void gw_complete_seen(struct gw_req *r, const struct rpc_reply *reply)
 	    rpc_object_rsp_decode(&o, reply->payload, reply->len) != 0)
 		gw_fail(r, S3_ERR_INTERNAL);
 	else if (reply->status == RPC_STATUS_OK &&
-		 gw_complete_etag(r->op, etag, sizeof etag) &&
+		 o.attr.ino == op->upload.lo &&
+		 gw_complete_etag(op, etag, sizeof etag) &&
 		 wire_bytes_eq(o.etag, wire_cstr(etag)))
 		gw_complete_answer(r, o.etag, o.sums, o.sum_type);
 	else if (reply->status == RPC_STATUS_OK ||

@@ -353,7 +353,8 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg,
 		.manager = m->rpc_addr,
 		.role = RPC_ROLE_MANAGER,
 		.kind = "manager",
-		.local = m->alone ? NULL : m->rpc_addr,
+		.local = m->rpc_addr,
+		.all_local = m->alone,
 		.server = m->server,
 	};
 	int rv;
@@ -405,7 +406,7 @@ void manager_close(struct manager *m)
 		return;
 	mgr_drain(m);
 	mgr_admin_stop(m);
-	client_set_free(m->clients);
+	client_set_free(m->clients); /* calls back no more */
 	mgr_fsck_free(m);
 	mgr_sessions_free(m);
 	mgr_watch_stop(m);

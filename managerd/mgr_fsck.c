@@ -77,16 +77,10 @@ struct fsck_texts {
 	size_t n, cap;
 };
 
-/* The answer to it may come when the run is gone. */
-struct fsck_wish {
-	struct fsck_run *f;
-};
-
 struct fsck_run {
 	struct manager *m;
 	struct client *client;
 	struct cluster *cluster; /* a reference: shards and copies */
-	struct fsck_wish *wish;  /* until it is known */
 	enum fsck_step step;
 	struct buf next;         /* PAGE: go on behind this row */
 	struct fsck_copy *copies;
@@ -779,13 +773,8 @@ static void fsck_step(struct fsck_run *f)
 
 static void fsck_begin(void *arg, int status)
 {
-	struct fsck_wish *wish = arg;
-	struct fsck_run *f = wish->f;
+	struct fsck_run *f = arg;
 
-	mem_free(wish);
-	if (f == NULL)
-		return;
-	f->wish = NULL;
 	if (status != 0) {
 		fsck_end(f, rpc_status_from_errno(status));
 		return;
@@ -807,8 +796,6 @@ static void fsck_free(struct fsck_run *f)
 	fsck_texts_fini(&f->kept);
 	mem_free(f->copies);
 	buf_fini(&f->next);
-	if (f->wish != NULL)
-		f->wish->f = NULL;
 	cluster_unref(f->cluster);
 	mem_free(f);
 }
@@ -824,16 +811,10 @@ int mgr_fsck_start(struct manager *m, unsigned flags,
 	f = mem_zalloc(sizeof *f);
 	if (f == NULL)
 		return -ENOMEM;
-	f->wish = mem_zalloc(sizeof *f->wish);
-	if (f->wish == NULL) {
-		mem_free(f);
-		return -ENOMEM;
-	}
 	fsck_free(m->fsck);
 	m->fsck = f;
 	f->m = m;
 	f->client = client_of(m->clients, m->loop);
-	f->wish->f = f;
 	f->done = done;
 	f->arg = arg;
 	buf_init(&f->next, 0);
@@ -842,7 +823,7 @@ int mgr_fsck_start(struct manager *m, unsigned flags,
 	f->alone = flags & FSCK_ALONE;
 	f->result.started_ns = (uint64_t)env_wall_ns(m->env);
 	/* as it is now: a store may have joined this moment */
-	client_refresh(f->client, UINT64_MAX, fsck_begin, f->wish);
+	client_refresh(f->client, UINT64_MAX, fsck_begin, f);
 	return 0;
 }
 

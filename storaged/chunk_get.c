@@ -213,17 +213,6 @@ uint32_t chunk_read(struct chunk_store *cs, const struct chunk_id *id,
 	return read_whole(cs, id, &hash, ret_body);
 }
 
-uint32_t chunk_read_part(struct chunk_store *cs, struct chunk_get *g)
-{
-	struct wire_u128 hash;
-	uint32_t status = read_whole(cs, &g->id, &hash, &g->body);
-
-	if (status == RPC_STATUS_OK && g->body->len >= chunk_sums_min)
-		chunk_sums_put(&cs->sums, &g->id, hash, g->body->data,
-			       g->body->len);
-	return status;
-}
-
 /* Hands gets to workers, in order. */
 static void get_start(struct chunk_loop *cl)
 {
@@ -241,11 +230,14 @@ static void get_start(struct chunk_loop *cl)
 static void get_run(struct env_work *work)
 {
 	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work);
+	struct chunk_store *cs = g->cl->cs;
+	struct wire_u128 hash;
 
-	if (chunk_piece_is_part(g))
-		g->status = chunk_read_part(g->cl->cs, g);
-	else
-		g->status = chunk_read(g->cl->cs, &g->id, &g->body);
+	g->status = read_whole(cs, &g->id, &hash, &g->body);
+	if (g->status == RPC_STATUS_OK && g->body->len >= chunk_sums_min &&
+	    chunk_piece_is_part(g, g->body->len))
+		chunk_sums_put(&cs->sums, &g->id, hash, g->body->data,
+			       g->body->len);
 }
 
 static void get_lead(struct chunk_get *g);
@@ -268,6 +260,7 @@ static void get_unlink(struct chunk_get *g)
 		g->cl->gets = g->next;
 	if (g->next != NULL)
 		g->next->prev = g->prev;
+	g->prev = g->next = NULL;
 }
 
 /*
@@ -333,11 +326,6 @@ static void get_task(struct env_task *task)
 	get_end(CONTAINER_OF(task, struct chunk_get, task));
 }
 
-static void get_piece_done(struct env_work *work)
-{
-	get_end(CONTAINER_OF(work, struct chunk_get, work));
-}
-
 static struct chunk_get *get_leader(struct chunk_loop *cl,
 				    const struct chunk_id *id)
 {
@@ -364,6 +352,18 @@ static void get_queue(struct chunk_get *g)
 	get_start(cl);
 }
 
+/* Behind one that reads its chunk whole; false: there is none. */
+static bool get_follow(struct chunk_get *g)
+{
+	struct chunk_get *leader = get_leader(g->cl, &g->id);
+
+	if (leader == NULL)
+		return false;
+	g->follower = leader->follower;
+	leader->follower = g;
+	return true;
+}
+
 /* It and its followers, by a read of its own. */
 static void get_lead(struct chunk_get *g)
 {
@@ -373,10 +373,23 @@ static void get_lead(struct chunk_get *g)
 	get_queue(g);
 }
 
+static void get_piece_done(struct env_work *work)
+{
+	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work);
+
+	if (!g->failed) {
+		get_end(g);
+		return;
+	}
+	get_unlink(g);
+	if (!get_follow(g))
+		get_lead(g);
+}
+
 int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	      uint32_t off, uint32_t len, chunk_done_fn done, void *arg)
 {
-	struct chunk_get *g = mem_zalloc(sizeof *g), *leader;
+	struct chunk_get *g = mem_zalloc(sizeof *g);
 	struct chunk_cached *c;
 
 	if (g == NULL)
@@ -390,12 +403,8 @@ int chunk_get(struct chunk_loop *cl, struct wire_u128 slice, uint32_t index,
 	g->task.run = get_task;
 	cl->n_gets++;
 	cl->cs->stats.gets++;
-	leader = get_leader(cl, &g->id);
-	if (leader != NULL && cl->n_gets <= CHUNK_GETS_MAX) {
-		g->follower = leader->follower;
-		leader->follower = g;
+	if (cl->n_gets <= CHUNK_GETS_MAX && get_follow(g))
 		return 0;
-	}
 	c = cache_find(cl, &g->id);
 	if (c != NULL) {
 		get_link(g);

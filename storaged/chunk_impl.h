@@ -145,6 +145,7 @@ struct chunk_get {
 	void *arg;
 	bool direct;                  /* probably past the page cache */
 	bool looked;                  /* its read began behind it */
+	bool failed;                  /* by pieces: the whole has to tell */
 	struct chunk_get *waiting;    /* the next one in its loop's queue */
 	struct chunk_get *follower;   /* gets of the same chunk, meanwhile */
 	struct chunk_get *prev, *next; /* leaders under way */
@@ -244,13 +245,12 @@ void chunk_save_soon(struct chunk_loop *cl, void (*done)(void *arg),
 		     void *arg);
 
 /* --- chunk_piece.c: parts of long chunks --- */
-bool chunk_piece_is_part(const struct chunk_get *g);
+/* A small part of a chunk of len bytes? */
+bool chunk_piece_is_part(const struct chunk_get *g, size_t len);
 /* Is it to be read by its pieces? Loop; asked once of each get. */
 bool chunk_piece_fits(struct chunk_loop *cl, const struct chunk_get *g);
-/* Sets body and base, or status; worker. */
+/* Sets body and base, or status, or failed; worker. */
 void chunk_piece_run(struct env_work *work);
-/* chunk_get.c: the whole chunk for a part of it, whose sums stay; worker. */
-uint32_t chunk_read_part(struct chunk_store *cs, struct chunk_get *g);
 
 /* --- chunk_get.c, chunk_check.c, chunk_drop.c, chunk_clean.c: loop --- */
 void chunk_get_init(struct chunk_loop *cl);

@@ -6,8 +6,8 @@
  * compares each. Several gets of one chunk are read side by side.
  *
  * Who reads on from where another get has just ended, maybe past what is written
- * anew elsewhere, is better off with the whole chunk, which stays for a moment
- * (chunk_get.c).
+ * anew elsewhere, or the same once more, is better off with the whole chunk,
+ * which stays for a moment (chunk_get.c).
  *
  * Failure modes: the sums went meanwhile, or a piece does not have its own: the
  * chunk is read whole, and what that says counts.
@@ -16,35 +16,37 @@
 
 #include <errno.h>
 
-/* Reads on where a part had ended, or soon behind? Notes where this one will. */
+/*
+ * Reads on where a part had ended or soon behind, or up to there once more?
+ * Notes where this one will end.
+ */
 static bool piece_goes_on(struct chunk_loop *cl, const struct chunk_get *g)
 {
-	struct chunk_end *e;
-	bool goes_on = false;
+	uint32_t near = CHUNK_NEAR * chunk_sums_piece, end = g->off + g->len;
 
-	for (unsigned i = 0; i < CHUNK_ENDS && !goes_on; i++) {
-		e = &cl->ends[i];
-		goes_on = e->off != 0 && e->off <= g->off &&
-			  g->off - e->off <= CHUNK_NEAR * chunk_sums_piece &&
-			  chunk_id_eq(&e->id, &g->id);
-		if (goes_on)
-			e->off = g->off + g->len;
+	for (unsigned i = 0; i < CHUNK_ENDS; i++) {
+		struct chunk_end *e = &cl->ends[i];
+
+		if (e->off == 0 || !chunk_id_eq(&e->id, &g->id))
+			continue;
+		if (e->off != end && (g->off < e->off || g->off - e->off > near))
+			continue;
+		e->off = end;
+		return true;
 	}
-	if (!goes_on)
-		cl->ends[cl->next_end++ % CHUNK_ENDS] =
-			(struct chunk_end){ g->id, g->off + g->len };
-	return goes_on;
+	cl->ends[cl->next_end++ % CHUNK_ENDS] = (struct chunk_end){ g->id, end };
+	return false;
 }
 
-bool chunk_piece_is_part(const struct chunk_get *g)
+bool chunk_piece_is_part(const struct chunk_get *g, size_t len)
 {
-	return g->len != 0 && g->len <= CHUNK_PART_MAX;
+	return g->len != 0 && g->len <= CHUNK_PART_MAX && g->len <= len / 2;
 }
 
 bool chunk_piece_fits(struct chunk_loop *cl, const struct chunk_get *g)
 {
-	return chunk_piece_is_part(g) && !piece_goes_on(cl, g) &&
-	       chunk_sums_has(&cl->cs->sums, &g->id);
+	return chunk_piece_is_part(g, chunk_sums_len(&cl->cs->sums, &g->id)) &&
+	       !piece_goes_on(cl, g);
 }
 
 /* The pieces that g's part touches. 0, -EINVAL (behind the end), -ENOENT
@@ -83,14 +85,13 @@ static int piece_read_at(struct chunk_store *cs, struct chunk_get *g,
 void chunk_piece_run(struct env_work *work)
 {
 	struct chunk_get *g = CONTAINER_OF(work, struct chunk_get, work);
-	struct chunk_store *cs = g->cl->cs;
 	struct chunk_row row;
-	int rv = chunk_index_get(cs, &g->id, &row);
+	int rv = chunk_index_get(g->cl->cs, &g->id, &row);
 
 	if (rv == 0)
-		rv = piece_read_at(cs, g, &row);
+		rv = piece_read_at(g->cl->cs, g, &row);
 	if (rv == -EINVAL || rv == -ENOMEM)
 		g->status = rpc_status_from_errno(rv);
-	else if (rv != 0)
-		g->status = chunk_read_part(cs, g);
+	else
+		g->failed = rv != 0;
 }

@@ -64,6 +64,11 @@ static struct chunk_sum **sums_slot(const struct chunk_sums *s,
 	return to;
 }
 
+static bool sums_same(struct wire_u128 a, struct wire_u128 b)
+{
+	return a.hi == b.hi && a.lo == b.lo;
+}
+
 /* NULL: not there; the lock is held. */
 static struct chunk_sum *sums_find(struct chunk_sums *s,
 				   const struct chunk_id *id)
@@ -73,13 +78,31 @@ static struct chunk_sum *sums_find(struct chunk_sums *s,
 	return sum != NULL && chunk_id_eq(&sum->id, id) ? sum : NULL;
 }
 
+/* Are they there? Then they are used now. */
+static bool sums_touch(struct chunk_sums *s, const struct chunk_id *id,
+		       struct wire_u128 hash)
+{
+	struct chunk_sum *sum;
+	bool there;
+
+	(void)pthread_mutex_lock(&s->lock);
+	sum = sums_find(s, id);
+	there = sum != NULL && sums_same(sum->hash, hash);
+	if (there)
+		sum->used = ++s->uses;
+	(void)pthread_mutex_unlock(&s->lock);
+	return there;
+}
+
 void chunk_sums_put(struct chunk_sums *s, const struct chunk_id *id,
 		    struct wire_u128 hash, const void *data, size_t len)
 {
 	size_t n = (len + chunk_sums_piece - 1) / chunk_sums_piece;
-	struct chunk_sum *sum = mem_alloc(sizeof *sum + n * sizeof *sum->sums);
-	struct chunk_sum **slot, *old = sum;
+	struct chunk_sum **slot, *old, *sum;
 
+	if (sums_touch(s, id, hash))
+		return;
+	old = sum = mem_alloc(sizeof *sum + n * sizeof *sum->sums);
 	if (sum == NULL)
 		return;
 	sum->id = *id;
@@ -103,14 +126,16 @@ void chunk_sums_put(struct chunk_sums *s, const struct chunk_id *id,
 	mem_free(old);
 }
 
-bool chunk_sums_has(struct chunk_sums *s, const struct chunk_id *id)
+size_t chunk_sums_len(struct chunk_sums *s, const struct chunk_id *id)
 {
-	bool has;
+	const struct chunk_sum *sum;
+	size_t len;
 
 	(void)pthread_mutex_lock(&s->lock);
-	has = sums_find(s, id) != NULL;
+	sum = sums_find(s, id);
+	len = sum == NULL ? 0 : sum->len;
 	(void)pthread_mutex_unlock(&s->lock);
-	return has;
+	return len;
 }
 
 /* Copies up to n of id's from `first` on; how many there are. */
@@ -123,7 +148,7 @@ static size_t sums_copy(struct chunk_sums *s, const struct chunk_id *id,
 
 	(void)pthread_mutex_lock(&s->lock);
 	sum = sums_find(s, id);
-	if (sum != NULL && sum->hash.hi == hash.hi && sum->hash.lo == hash.lo)
+	if (sum != NULL && sums_same(sum->hash, hash))
 		have = (sum->len + chunk_sums_piece - 1) / chunk_sums_piece;
 	have = have > first ? have - first : 0;
 	n = have < n ? have : n;

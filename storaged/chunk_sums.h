@@ -37,12 +37,13 @@ struct chunk_sums {
 void chunk_sums_init(struct chunk_sums *s, size_t max);
 void chunk_sums_fini(struct chunk_sums *s); /* zeros are fine */
 /*
- * Keeps those of a chunk whose len bytes at data have that hash. Nothing
- * happens when there is no memory.
+ * Keeps those of a chunk whose len bytes at data have that hash, unless they
+ * are there. Nothing happens when there is no memory.
  */
 void chunk_sums_put(struct chunk_sums *s, const struct chunk_id *id,
 		    struct wire_u128 hash, const void *data, size_t len);
-bool chunk_sums_has(struct chunk_sums *s, const struct chunk_id *id);
+/* Bytes of a chunk whose sums are there; 0: they are not. */
+size_t chunk_sums_len(struct chunk_sums *s, const struct chunk_id *id);
 /*
  * Are the len bytes at data those of the chunk with this hash from piece
  * `first` on? False, too, when its sums are not there. Whole pieces: len ends

@@ -43,7 +43,8 @@ int ns_do_mpu_create(struct ns_ctx *x, const struct rpc_mpu_create *m)
 		rv = ns_next_ino(x, &row.ino);
 	if (rv != 0)
 		return rv;
-	/* random before unique: nobody guesses another's upload */
+	/* random before unique: nobody guesses another's upload; the gateway
+	 * knows by the number what the upload has made */
 	rsp.upload = (struct wire_u128){ x->cmd->seed, row.ino };
 	ns_key_upload(&k, x->shard, m->root, m->key, rsp.upload);
 	rv = ns_put_upload(x, ns_key_get(&k), &row);

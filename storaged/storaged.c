@@ -114,7 +114,7 @@ int storaged_open(const struct storaged_config *config,
 		.orphans_grace_ns = config->settings.orphans_grace_ms * 1000000,
 		.is_check = config->is_check,
 		.manager = config->manager,
-		.addr = config->is_check ? NULL : config->addr,
+		.addr = config->addr,
 		.spread_names = config->spread_names,
 		.dir_split_names = config->settings.dir_split_names,
 		.read_barrier =
@@ -192,7 +192,7 @@ static void storaged_on_join(void *arg, const struct rpc_reply *reply)
 	struct storaged *s = arg;
 	struct rpc_store_join_rsp rsp;
 
-	if (reply->status == RPC_STATUS_NOENT) { /* to one that only asks */
+	if (reply->status == RPC_STATUS_NOENT && s->is_check) {
 		if (store_raft_id(s->store) != 0)
 			fatal("the managers do not know this store, which was "
 			      "part of a cluster: one of the two is not from "

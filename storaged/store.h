@@ -25,8 +25,7 @@ struct store_config {
 	struct rpc_server *server; /* handlers are registered here */
 	const char *dir;
 	const char *manager;       /* to reach other shards; NULL: none */
-	const char *addr;          /* our own, as the managers know it; NULL: all
-				    * are in this process */
+	const char *addr;          /* our own, as the managers know it */
 	/*
 	 * Names in a shard from which on its new directories go to shards with
 	 * fewer; 0 = 1,000,000, 1: to any shard from the first one on.
@@ -48,7 +47,8 @@ struct store_config {
 		    struct buf *payload, orphans_done_fn done, void *done_arg);
 	void *send_arg;
 	uint64_t orphans_period_ns, orphans_grace_ns;
-	bool is_check;             /* nothing is compacted, or looked for */
+	bool is_check;             /* nothing is compacted, or looked for; every
+				    * store is in this process */
 };
 
 /*

@@ -30,6 +30,7 @@ int store_calls_new(struct store *s, const struct store_config *config,
 		.timeout_ms = STORE_CALL_MS,
 		.local = config->addr,
 		.server = config->server,
+		.all_local = config->is_check,
 	};
 
 	if (config->manager == NULL) /* tests: one store alone */

@@ -27,11 +27,11 @@ struct client_config {
 	uint32_t timeout_ms;  /* whole operation with retries; 0 = 30 s */
 	/*
 	 * In-process servers: a store or manager whose address equals `local`
-	 * is reached through server without a socket; with a server and
-	 * without a name, all of them.
+	 * is reached through server without a socket. May be NULL.
 	 */
 	const char *local;
 	struct rpc_server *server;
+	bool all_local; /* all of them are there, whatever their address */
 };
 
 /* One client per loop of config->loops. Strings are copied. 0 or -errno. */

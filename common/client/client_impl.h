@@ -164,6 +164,7 @@ struct client_set {
 	struct loop_set *loops; /* borrowed */
 	unsigned n;
 	char *manager, *kind, *local;
+	bool all_local;
 	uint32_t role, timeout_ms;
 	size_t mem_max; /* of all large bodies of the process */
 	/* While others starve, a test may shorten both: */

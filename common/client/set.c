@@ -129,8 +129,8 @@ static struct rpc_peer_link *client_link_new(struct client *c,
 	l->addr = mem_dup(addr.p, addr.len);
 	if (l->addr == NULL)
 		return NULL;
-	here = set->server != NULL && (set->local == NULL ||
-				       strcmp(l->addr, set->local) == 0);
+	here = set->all_local || (set->local != NULL && set->server != NULL &&
+				  strcmp(l->addr, set->local) == 0);
 	if (rpc_link_new(c->loop, l->addr, set->role,
 			 here ? set->server : NULL, &l->link) != 0) {
 		mem_free(l->addr);
@@ -583,6 +583,7 @@ int client_set_new(const struct client_config *config,
 	set->n = n;
 	set->role = config->role;
 	set->server = config->server;
+	set->all_local = config->all_local;
 	client_mem_limits(set);
 	set->timeout_ms = config->timeout_ms == 0 ? CLIENT_TIMEOUT_MS :
 						    config->timeout_ms;

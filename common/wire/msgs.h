@@ -74,6 +74,7 @@ enum { RPC_CHANNEL_SMALL = 0, RPC_CHANNEL_BODY = 1 };
 #define RPC_BUCKET_CREATE_RSP(F) F(u64, version)
 #define RPC_BUCKET_DELETE_REQ(F) RPC_MUT(F) F(str, name) F(str, owner)
 #define RPC_BUCKET_DELETE_RSP(F) F(u64, version)
+/* addr empty: only asks, as one that recounts does; NOENT: no store of theirs */
 #define RPC_STORE_JOIN_REQ(F) F(u128, store) F(str, addr) F(str, host) F(u64, total) F(u64, avail)
 #define RPC_STORE_JOIN_RSP(F) F(u64, raft_id) F(u64, epoch) F(blob, shards) /* u16 each */
 /* heads: (str name, u64 segments, u64 bytes on the disk, u64 alive); counts: u64 each (counts.h) */

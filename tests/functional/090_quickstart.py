@@ -15,7 +15,15 @@ RUN = os.path.join(TOP, "run")
 def alone():
     """One at a time in a checkout, which has one run/: two suites may run in it."""
     fd = os.open(TOP, os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+
+    def locked():
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+
+    wait_for("the quick start of another suite in this checkout", locked, 60)
     return fd  # ends with the process
 
 

@@ -144,7 +144,9 @@ struct slot {
 	uint32_t number;      /* of the session `client` of a real client */
 	struct op *op;
 	uint64_t applied[SHARD_GROUPS]; /* seq of the last one there */
-	uint64_t refused[SHARD_GROUPS]; /* highest one, as its session is over */
+	/* highest one that was, as its session is over; stays when the tail
+	 * of a log is lost, which only allows what nobody hears */
+	uint64_t refused[SHARD_GROUPS];
 	uint64_t answer[SHARD_GROUPS];
 };
 

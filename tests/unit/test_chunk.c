@@ -549,12 +549,13 @@ static void test_parts_rot(void **state)
 	free(bytes);
 }
 
-/* Parts of one chunk at once, while the cleaner moves it, and cut short. */
+/* Parts of one chunk at once, none behind another; and cut short. */
 static void test_parts_at_once(void **state)
 {
 	enum { N = 20 };
 	uint8_t *bytes = malloc(PARTS_LEN);
 	struct reply r[N] = { { .n = 0 } };
+	struct crashfs_stats before, after;
 	struct world w;
 	uint64_t read;
 	unsigned told = 0;
@@ -562,9 +563,9 @@ static void test_parts_at_once(void **state)
 	(void)state;
 	world_init(&w);
 	put_parts(&w, bytes, 3);
-	put_large(&w, 2);
 	assert_int_equal(get_part_of(&w, bytes, 0, 1, &read), RPC_STATUS_OK);
 	forget(&w);
+	crashfs_get_stats(w.fs, &before);
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned i = 0; i < N; i++) {
 			r[i] = (struct reply){ .n = 0 };
@@ -574,9 +575,11 @@ static void test_parts_at_once(void **state)
 		}
 		if (round == 1)
 			break;
-		drop(&w, 2, 1); /* its segment is worth it now */
-		compact_start(w.compact, UINT64_MAX);
 		minienv_run(w.m);
+		crashfs_get_stats(w.fs, &after);
+		assert_in_range(after.read_bytes - before.read_bytes,
+				N * CHUNK_SUMS_PIECE,
+				N * 2 * CHUNK_SUMS_PIECE);
 		for (unsigned i = 0; i < N; i++) {
 			assert_int_equal(r[i].n, 1);
 			assert_int_equal(r[i].status, RPC_STATUS_OK);
@@ -597,6 +600,88 @@ static void test_parts_at_once(void **state)
 	}
 	assert_true(told > 0);
 	free(bytes);
+}
+
+/* Who wants all of it, or the same part again and again, shares one read. */
+static void test_parts_shared(void **state)
+{
+	enum { N = 10 };
+	uint8_t *bytes = malloc(PARTS_LEN);
+	struct crashfs_stats before, after;
+	struct reply r[N];
+	struct world w;
+	uint64_t read;
+
+	(void)state;
+	world_init(&w);
+	put_parts(&w, bytes, 4);
+	assert_int_equal(get_part_of(&w, bytes, 0, 1, &read), RPC_STATUS_OK);
+	forget(&w);
+	assert_int_equal(get_part_of(&w, bytes, 70000, 500, &read),
+			 RPC_STATUS_OK);
+	assert_int_equal(read, CHUNK_SUMS_PIECE);
+	assert_int_equal(get_part_of(&w, bytes, 70000, 500, &read),
+			 RPC_STATUS_OK);
+	assert_true(read >= PARTS_LEN);
+	assert_int_equal(get_part_of(&w, bytes, 70000, 500, &read),
+			 RPC_STATUS_OK);
+	assert_int_equal(read, 0);
+	forget(&w);
+	crashfs_get_stats(w.fs, &before);
+	for (unsigned i = 0; i < N; i++) {
+		r[i] = (struct reply){ .n = 0 };
+		assert_int_equal(chunk_get(w.cl, slice_of(1), 0, 0, PARTS_LEN,
+					   on_reply, &r[i]), 0);
+	}
+	minienv_run(w.m);
+	crashfs_get_stats(w.fs, &after);
+	assert_in_range(after.read_bytes - before.read_bytes, PARTS_LEN,
+			PARTS_LEN + 8192);
+	for (unsigned i = 0; i < N; i++) {
+		assert_ptr_equal(r[i].body, r[0].body);
+		body_unref(r[i].body);
+	}
+	world_fini(&w);
+	free(bytes);
+}
+
+/* As short as that: a part of it is, and all of it is not, one by pieces. */
+static void test_parts_short(void **state)
+{
+	struct body *b = body_new(CHUNK_SUMS_MIN);
+	struct reply r = { .n = 0 };
+	XXH128_hash_t h;
+	struct world w;
+	uint64_t read;
+
+	(void)state;
+	world_init(&w);
+	b->len = CHUNK_SUMS_MIN;
+	memset(b->data, 7, b->len);
+	h = XXH3_128bits(b->data, b->len);
+	assert_int_equal(chunk_put(w.cl, slice_of(1), 0,
+				   (struct wire_u128){ h.high64, h.low64 }, b,
+				   on_reply, &r), 0);
+	minienv_run(w.m);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(get_part_of(&w, b->data, 0, CHUNK_SUMS_MIN,
+					     &read), RPC_STATUS_OK);
+		assert_true(read >= CHUNK_SUMS_MIN);
+		assert_int_equal(chunk_sums_len(&w.cs->sums,
+						&(struct chunk_id){
+							slice_of(1), 0 }), 0);
+	}
+	assert_int_equal(get_part_of(&w, b->data, 0, 100, &read),
+			 RPC_STATUS_OK);
+	forget(&w);
+	assert_int_equal(get_part_of(&w, b->data, 0, 100, &read),
+			 RPC_STATUS_OK);
+	assert_int_equal(read, CHUNK_SUMS_PIECE);
+	assert_int_equal(get_part_of(&w, b->data, 0, CHUNK_SUMS_MIN, &read),
+			 RPC_STATUS_OK);
+	assert_true(read >= CHUNK_SUMS_MIN);
+	body_unref(b);
+	world_fini(&w);
 }
 
 static void get_start(struct world *w, unsigned slice, struct reply *r)
@@ -1374,6 +1459,8 @@ int main(void)
 		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_parts_rot),
 		cmocka_unit_test(test_parts_at_once),
+		cmocka_unit_test(test_parts_shared),
+		cmocka_unit_test(test_parts_short),
 		cmocka_unit_test(test_read_many),
 		cmocka_unit_test(test_follow_late),
 		cmocka_unit_test(test_drop),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <grp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
-/* A child that handles `handled`, blocks `blocked` (0: none), and is stopped. */
+/* A child that handles `handled` and blocks `blocked` (0: none), stopped. */
 static pid_t stopped_child(int handled, int blocked)
 {
 	pid_t pid = fork();
@@ -28,7 +29,8 @@ static pid_t stopped_child(int handled, int blocked)
 		struct sigaction sa = { .sa_handler = on_signal };
 		sigset_t set;
 
-		sigaction(handled, &sa, NULL);
+		if (handled != 0)
+			sigaction(handled, &sa, NULL);
 		sigemptyset(&set);
 		if (blocked != 0)
 			sigaddset(&set, blocked);
@@ -42,9 +44,8 @@ static pid_t stopped_child(int handled, int blocked)
 }
 
 /* What is said of it once sig was sent. */
-static enum ending sent(int sig, int blocked)
+static enum ending sent_to(pid_t pid, int sig)
 {
-	pid_t pid = stopped_child(sig, blocked);
 	enum ending ends;
 
 	assert_int_equal(ending_of(pid), ENDING_NO);
@@ -53,6 +54,11 @@ static enum ending sent(int sig, int blocked)
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	return ends;
+}
+
+static enum ending sent(int sig, int blocked)
+{
+	return sent_to(stopped_child(sig, blocked), sig);
 }
 
 static void test_handled_signals(void **state)
@@ -71,6 +77,37 @@ static void test_handled_signals(void **state)
 		assert_int_equal(sent(others[i], 0), ENDING_NO);
 }
 
+/* What kills nobody ends nothing, without a handler either. */
+static void test_harmless_signals(void **state)
+{
+	static const int harmless[] = { SIGTSTP, SIGTTIN, SIGTTOU };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+		assert_int_equal(sent_to(stopped_child(0, 0), harmless[i]),
+				 ENDING_NO);
+}
+
+/* The line of the groups, before those of the signals, is of any length. */
+static void test_many_groups(void **state)
+{
+	static gid_t groups[2000];
+
+	(void)state;
+	for (size_t i = 0; i < 2000; i++)
+		groups[i] = (gid_t)(4000000000u + i);
+	if (geteuid() != 0) {
+		print_message("# skipped: only root sets groups\n");
+		skip();
+	}
+	for (size_t n = 0; n <= 2000; n += n < 290 || n >= 320 ? 10 : 1) {
+		assert_int_equal(setgroups(n, groups), 0);
+		assert_int_equal(sent(SIGALRM, 0), ENDING_NO);
+		assert_int_equal(sent(SIGTERM, 0), ENDING_YES);
+	}
+	assert_int_equal(setgroups(0, groups), 0);
+}
+
 static void test_nobody_known(void **state)
 {
 	pid_t pid = fork();
@@ -87,6 +124,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_handled_signals),
+		cmocka_unit_test(test_harmless_signals),
+		cmocka_unit_test(test_many_groups),
 		cmocka_unit_test(test_nobody_known),
 	};
 

@@ -260,10 +260,36 @@ static void test_retry_is_answered(void **state)
 			 RPC_STATUS_BUCKET_OWNED);
 }
 
+static void on_synced(void *arg, int status)
+{
+	struct fixture *f = arg;
+
+	f->loaded = status == 0;
+	loop_set_stop(f->set);
+}
+
+/* Of the cluster's record; it rises with every change. */
+static uint64_t cluster_version(struct fixture *f)
+{
+	uint64_t version = 0;
+	struct buf out;
+
+	f->loaded = false;
+	rows_sync(f->rows, on_synced, f);
+	loop_set_run(f->set);
+	assert_true(f->loaded);
+	buf_init(&out, 0);
+	assert_int_equal(mgr_snapshot(f->back, &out, &version), 0);
+	buf_fini(&out);
+	assert_true(version > 0);
+	return version;
+}
+
 static void test_stores(void **state)
 {
 	struct fixture *f = *state;
 	struct rpc_store_join_rsp rsp;
+	uint64_t version;
 
 	init_cluster(f);
 	/* one that only asks is told, and leaves nothing */
@@ -276,6 +302,16 @@ static void test_stores(void **state)
 			 0);
 	assert_int_equal(rsp.raft_id, 1);
 	assert_int_equal(rsp.shards.len, 16);
+	version = cluster_version(f);
+	assert_int_equal(APPLY(f, store_join, .store = { 7, 8 }, .shards = 8),
+			 RPC_STATUS_OK);
+	assert_int_equal(rpc_store_join_rsp_decode(&rsp,
+						   f->answer.payload.data,
+						   f->answer.payload.len),
+			 0);
+	assert_int_equal(rsp.raft_id, 1);
+	assert_int_equal(rsp.shards.len, 16);
+	assert_int_equal(cluster_version(f), version);
 	join_store(f); /* the same one again */
 	assert_int_equal(rpc_store_join_rsp_decode(&rsp,
 						   f->answer.payload.data,
@@ -305,14 +341,6 @@ static void test_sessions_never_repeat(void **state)
 		assert_true(rsp.session > last);
 		last = rsp.session;
 	}
-}
-
-static void on_synced(void *arg, int status)
-{
-	struct fixture *f = arg;
-
-	f->loaded = status == 0;
-	loop_set_stop(f->set);
 }
 
 static void test_snapshot(void **state)
