@@ -268,16 +268,22 @@ static void on_synced(void *arg, int status)
 	loop_set_stop(f->set);
 }
 
+/* What was applied is where a snapshot finds it. */
+static void sync_rows(struct fixture *f)
+{
+	f->loaded = false;
+	rows_sync(f->rows, on_synced, f);
+	loop_set_run(f->set);
+	assert_true(f->loaded);
+}
+
 /* Of the cluster's record; it rises with every change. */
 static uint64_t cluster_version(struct fixture *f)
 {
 	uint64_t version = 0;
 	struct buf out;
 
-	f->loaded = false;
-	rows_sync(f->rows, on_synced, f);
-	loop_set_run(f->set);
-	assert_true(f->loaded);
+	sync_rows(f);
 	buf_init(&out, 0);
 	assert_int_equal(mgr_snapshot(f->back, &out, &version), 0);
 	buf_fini(&out);
@@ -354,9 +360,7 @@ static void test_snapshot(void **state)
 	join_store(f);
 	begin(f, "zz1", "admin", RPC_STATUS_OK);
 	begin(f, "aa1", "admin", RPC_STATUS_OK);
-	rows_sync(f->rows, on_synced, f);
-	loop_set_run(f->set);
-	assert_true(f->loaded);
+	sync_rows(f);
 	buf_init(&out, 0);
 	assert_int_equal(mgr_snapshot(f->back, &out, &version), 0);
 	assert_int_equal(cluster_decode(out.data, out.len, &c), 0);
@@ -380,10 +384,7 @@ static bool is_loose(struct fixture *f, const char *bucket)
 	struct buf out;
 	bool loose;
 
-	f->loaded = false;
-	rows_sync(f->rows, on_synced, f);
-	loop_set_run(f->set);
-	assert_true(f->loaded);
+	sync_rows(f);
 	buf_init(&out, 0);
 	assert_int_equal(mgr_snapshot(f->back, &out, &version), 0);
 	assert_int_equal(cluster_decode(out.data, out.len, &c), 0);
