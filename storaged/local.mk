@@ -50,19 +50,32 @@ check_PROGRAMS += tests/unit/test_store_shard tests/unit/test_shard_queue \
 	tests/unit/test_store tests/unit/test_chunk tests/unit/test_compact \
 	tests/unit/test_orphans
 SHARDWORLD_SOURCES = tests/lib/shardworld.c tests/lib/shardworld.h
-LIB_SHARDWORLD = tests/lib/libcrash.a tests/lib/libfault.a $(LIB_STORAGED)
+LIB_WORLD = tests/lib/libcrash.a tests/lib/libfault.a $(LIB_STORAGED)
 tests_unit_test_store_shard_SOURCES = tests/unit/test_store_shard.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_store_shard_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_store_shard_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_queue_SOURCES = tests/unit/test_shard_queue.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_queue_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_queue_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_compact_SOURCES = tests/unit/test_compact.c \
 	tests/lib/minienv.c tests/lib/minienv.h
 tests_unit_test_compact_LDADD = $(LIB_STORAGED) $(CMOCKA_LIBS)
-tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c
-tests_unit_test_chunk_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
-	$(LIB_STORAGED) $(CMOCKA_LIBS)
+CHUNKWORLD_SOURCES = tests/lib/chunkworld.c tests/lib/chunkworld.h
+tests_unit_test_chunk_SOURCES = tests/unit/test_chunk.c $(CHUNKWORLD_SOURCES)
+tests_unit_test_chunk_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
+check_PROGRAMS += tests/unit/test_chunk_clean tests/unit/test_chunk_get \
+	tests/unit/test_chunk_start
+tests_unit_test_chunk_clean_SOURCES = tests/unit/test_chunk_clean.c \
+	$(CHUNKWORLD_SOURCES)
+tests_unit_test_chunk_clean_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
+tests_unit_test_chunk_get_SOURCES = tests/unit/test_chunk_get.c \
+	$(CHUNKWORLD_SOURCES)
+tests_unit_test_chunk_get_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
+tests_unit_test_chunk_start_SOURCES = tests/unit/test_chunk_start.c \
+	$(CHUNKWORLD_SOURCES)
+tests_unit_test_chunk_start_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
+TESTS += tests/unit/test_chunk_clean tests/unit/test_chunk_get \
+	tests/unit/test_chunk_start
 check_PROGRAMS += tests/unit/test_chunk_seen tests/unit/test_chunk_sums
 tests_unit_test_chunk_sums_SOURCES = tests/unit/test_chunk_sums.c
 tests_unit_test_chunk_sums_LDADD = tests/lib/libfault.a $(LIB_STORAGED) \
@@ -77,14 +90,14 @@ tests_unit_test_orphans_LDADD = tests/lib/libcrash.a tests/lib/libfault.a \
 check_PROGRAMS += tests/unit/test_shard_snap
 tests_unit_test_shard_snap_SOURCES = tests/unit/test_shard_snap.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_snap_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_snap_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_snap_LDFLAGS = -Wl,--wrap=raft_group_install \
 	-Wl,--wrap=raft_group_installed
 TESTS += tests/unit/test_shard_snap
 check_PROGRAMS += tests/unit/test_log_clean
 tests_unit_test_log_clean_SOURCES = tests/unit/test_log_clean.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_log_clean_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_log_clean_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_log_clean_LDFLAGS = -Wl,--wrap=shard_clean_new \
 	-Wl,--wrap=shard_clean_step -Wl,--wrap=shard_clean_count \
 	-Wl,--wrap=shard_clean_free
@@ -92,37 +105,37 @@ TESTS += tests/unit/test_log_clean
 check_PROGRAMS += tests/unit/test_shard_open
 tests_unit_test_shard_open_SOURCES = tests/unit/test_shard_open.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_open_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_open_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_shard_open
 check_PROGRAMS += tests/unit/test_log_doubt
 tests_unit_test_log_doubt_SOURCES = tests/unit/test_log_doubt.c
-tests_unit_test_log_doubt_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_log_doubt_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_log_doubt_LDFLAGS = -Wl,--wrap=raft_start_n_doubts \
 	-Wl,--wrap=raft_start_doubt
 TESTS += tests/unit/test_log_doubt
 check_PROGRAMS += tests/unit/test_shard_merge
 tests_unit_test_shard_merge_SOURCES = tests/unit/test_shard_merge.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_merge_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_merge_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 TESTS += tests/unit/test_shard_merge
 check_PROGRAMS += tests/unit/test_shard_read
 tests_unit_test_shard_read_SOURCES = tests/unit/test_shard_read.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_read_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_read_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_read_LDFLAGS = -Wl,--wrap=raft_group_can_read \
 	-Wl,--wrap=raft_group_barrier -Wl,--wrap=raft_group_term
 TESTS += tests/unit/test_shard_read
 check_PROGRAMS += tests/unit/test_shard_far
 tests_unit_test_shard_far_SOURCES = tests/unit/test_shard_far.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_far_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_far_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_far_LDFLAGS = -Wl,--wrap=raft_submit \
 	-Wl,--wrap=ns_cmd_encode
 TESTS += tests/unit/test_shard_far
 check_PROGRAMS += tests/unit/test_shard_split
 tests_unit_test_shard_split_SOURCES = tests/unit/test_shard_split.c \
 	$(SHARDWORLD_SOURCES)
-tests_unit_test_shard_split_LDADD = $(LIB_SHARDWORLD) $(CMOCKA_LIBS)
+tests_unit_test_shard_split_LDADD = $(LIB_WORLD) $(CMOCKA_LIBS)
 tests_unit_test_shard_split_LDFLAGS = -Wl,--wrap=raft_submit
 TESTS += tests/unit/test_shard_split
 tests_unit_test_store_SOURCES = tests/unit/test_store.c
