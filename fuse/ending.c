@@ -32,12 +32,32 @@ static bool ending_mask(const char *line, const char *name, uint64_t *ret)
 
 /* Who is killed closes its files with that signal still among the shared ones;
  * the KILL that the kernel adds for each of its threads is gone by then. */
-enum ending ending_of(pid_t tid)
+enum ending ending_read(FILE *status)
 {
-	char path[32], *line = NULL;
 	uint64_t own, shared, blocked, caught, pending;
 	unsigned found = 0;
+	char *line = NULL;
 	size_t cap = 0;
+
+	/* by lines: that of a user's groups, before these, may be long */
+	while (found < 4 && getline(&line, &cap, status) > 0)
+		found += ending_mask(line, "SigPnd:", &own) ||
+			 ending_mask(line, "ShdPnd:", &shared) ||
+			 ending_mask(line, "SigBlk:", &blocked) ||
+			 ending_mask(line, "SigCgt:", &caught);
+	free(line);
+	if (found < 4)
+		return ENDING_MAYBE;
+	pending = (own | shared) & ~blocked;
+	return (pending & (ENDING_HANDLED | ~(caught | ENDING_HARMLESS))) != 0
+		       ? ENDING_YES
+		       : ENDING_NO;
+}
+
+enum ending ending_of(pid_t tid)
+{
+	enum ending ending;
+	char path[32];
 	FILE *f;
 
 	if (tid <= 0)
@@ -46,18 +66,7 @@ enum ending ending_of(pid_t tid)
 	f = fopen(path, "re");
 	if (f == NULL)
 		return ENDING_MAYBE;
-	/* by lines: that of a user's groups, before these, may be long */
-	while (found < 4 && getline(&line, &cap, f) > 0)
-		found += ending_mask(line, "SigPnd:", &own) ||
-			 ending_mask(line, "ShdPnd:", &shared) ||
-			 ending_mask(line, "SigBlk:", &blocked) ||
-			 ending_mask(line, "SigCgt:", &caught);
-	free(line);
+	ending = ending_read(f);
 	fclose(f);
-	if (found < 4)
-		return ENDING_MAYBE;
-	pending = (own | shared) & ~blocked;
-	return (pending & (ENDING_HANDLED | ~(caught | ENDING_HARMLESS))) != 0
-		       ? ENDING_YES
-		       : ENDING_NO;
+	return ending;
 }

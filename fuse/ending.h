@@ -6,6 +6,7 @@
  * any other disk. What kills the program does, and HUP, INT, QUIT and TERM even
  * where it handles them.
  */
+#include <stdio.h>
 #include <sys/types.h>
 
 enum ending {
@@ -19,5 +20,7 @@ enum ending {
  * nobody known. Reads /proc/TID/status.
  */
 enum ending ending_of(pid_t tid);
+/* What such a file says. */
+enum ending ending_read(FILE *status);
 
 #endif
