@@ -426,8 +426,8 @@ static void fsck_on_again(void *arg, const struct rpc_reply *reply)
 
 		if (fsck_get_chunk(&r, &now) != 0)
 			break;
-		if (now.index == c->index && now.slice.hi == c->slice.hi &&
-		    now.slice.lo == c->slice.lo &&
+		if (now.index == c->index &&
+		    wire_u128_eq(now.slice, c->slice) &&
 		    (c->status != RPC_STATUS_OK || now.len > c->got)) {
 			fsck_find(f, fsck_copy_text(f, c));
 			break;

@@ -53,7 +53,7 @@ static int chunk_index_one(struct chunk_batch *b, struct chunk_put *p,
 	if (rv == -ENOENT)
 		return chunk_batch_put(b, &p->id, &row);
 	/* stored before: what was appended now is garbage */
-	if (rv == 0 && (hash.hi != p->hash.hi || hash.lo != p->hash.lo))
+	if (rv == 0 && !wire_u128_eq(hash, p->hash))
 		p->status = RPC_STATUS_BAD_DIGEST;
 	return rv;
 }

@@ -35,8 +35,7 @@
 static inline bool chunk_id_eq(const struct chunk_id *a,
 			       const struct chunk_id *b)
 {
-	return a->slice.hi == b->slice.hi && a->slice.lo == b->slice.lo &&
-	       a->index == b->index;
+	return wire_u128_eq(a->slice, b->slice) && a->index == b->index;
 }
 
 /* Row of the index. */

@@ -302,8 +302,7 @@ int chunk_store_slices(struct chunk_store *cs, struct wire_u128 from,
 		return rv;
 	*ret_next = (struct wire_u128){ UINT64_MAX, UINT64_MAX };
 	while ((rv = chunk_index_next(it, &id, &row)) == 0) {
-		if (n > 0 && id.slice.hi == ret[n - 1].hi &&
-		    id.slice.lo == ret[n - 1].lo)
+		if (n > 0 && wire_u128_eq(id.slice, ret[n - 1]))
 			continue;
 		*ret_next = id.slice;
 		if (n == max ||

@@ -64,11 +64,6 @@ static struct chunk_sum **sums_slot(const struct chunk_sums *s,
 	return to;
 }
 
-static bool sums_same(struct wire_u128 a, struct wire_u128 b)
-{
-	return a.hi == b.hi && a.lo == b.lo;
-}
-
 /* NULL: not there; the lock is held. */
 static struct chunk_sum *sums_find(struct chunk_sums *s,
 				   const struct chunk_id *id)
@@ -87,7 +82,7 @@ static bool sums_touch(struct chunk_sums *s, const struct chunk_id *id,
 
 	(void)pthread_mutex_lock(&s->lock);
 	sum = sums_find(s, id);
-	there = sum != NULL && sums_same(sum->hash, hash);
+	there = sum != NULL && wire_u128_eq(sum->hash, hash);
 	if (there)
 		sum->used = ++s->uses;
 	(void)pthread_mutex_unlock(&s->lock);
@@ -148,7 +143,7 @@ static size_t sums_copy(struct chunk_sums *s, const struct chunk_id *id,
 
 	(void)pthread_mutex_lock(&s->lock);
 	sum = sums_find(s, id);
-	if (sum != NULL && sums_same(sum->hash, hash))
+	if (sum != NULL && wire_u128_eq(sum->hash, hash))
 		have = (sum->len + chunk_sums_piece - 1) / chunk_sums_piece;
 	have = have > first ? have - first : 0;
 	n = have < n ? have : n;

@@ -142,8 +142,7 @@ static int ns_extent_join(struct ns_ctx *x, struct ns_extent *a,
 	if (a->kind != b->kind || ns_extent_end(a) != b->pos)
 		return 0;
 	if (a->kind == NS_EXT_CHUNKS || a->kind == NS_EXT_VALUE) {
-		if (a->id.hi != b->id.hi || a->id.lo != b->id.lo ||
-		    a->off + a->len != b->off)
+		if (!wire_u128_eq(a->id, b->id) || a->off + a->len != b->off)
 			return 0;
 		if (a->kind == NS_EXT_VALUE &&
 		    (a->gen != b->gen || a->at != b->at))
@@ -276,8 +275,7 @@ bool ns_extents_has(const struct ns_extents *list, struct wire_u128 slice)
 	for (unsigned i = 0; i < list->n; i++) {
 		const struct ns_extent *e = &list->v[i];
 
-		if (e->kind == NS_EXT_CHUNKS && e->id.lo == slice.lo &&
-		    e->id.hi == slice.hi)
+		if (e->kind == NS_EXT_CHUNKS && wire_u128_eq(e->id, slice))
 			return true;
 	}
 	return false;

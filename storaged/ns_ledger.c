@@ -24,8 +24,7 @@ static struct ns_account *ns_ledger_place(struct ns_ledger *l, uint8_t kind,
 	uint64_t i = ns_ledger_mix(kind, id) & (l->cap - 1);
 
 	while (l->v[i].kind != 0 &&
-	       (l->v[i].kind != kind || l->v[i].id.hi != id.hi ||
-		l->v[i].id.lo != id.lo))
+	       (l->v[i].kind != kind || !wire_u128_eq(l->v[i].id, id)))
 		i = (i + 1) & (l->cap - 1);
 	return &l->v[i];
 }

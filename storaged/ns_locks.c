@@ -68,7 +68,7 @@ const struct ns_lock *ns_locks_find(const struct ns_locks *l,
 		return NULL;
 	key = ns_key_both(key);
 	for (k = l->by_key[ns_locks_hash(key)]; k != NULL; k = k->next)
-		if (ns_lock_is(k, key) && !ns_txn_eq(k->txn, txn) &&
+		if (ns_lock_is(k, key) && !wire_u128_eq(k->txn, txn) &&
 		    (k->mode == RPC_LOCK_ALL || mode == RPC_LOCK_ALL))
 			return k;
 	return NULL;
@@ -82,7 +82,7 @@ static int ns_locks_add(struct ns_locks *l, struct wire_u128 txn,
 	key = ns_key_both(key);
 	chain = &l->by_key[ns_locks_hash(key)];
 	for (k = *chain; k != NULL; k = k->next)
-		if (ns_lock_is(k, key) && ns_txn_eq(k->txn, txn)) {
+		if (ns_lock_is(k, key) && wire_u128_eq(k->txn, txn)) {
 			if (mode > k->mode)
 				k->mode = mode;
 			return 0;
@@ -106,7 +106,7 @@ static void ns_locks_drop(struct ns_locks *l, struct wire_u128 txn)
 		struct ns_lock **at = &l->by_key[i], *k;
 
 		while ((k = *at) != NULL) {
-			if (!ns_txn_eq(k->txn, txn)) {
+			if (!wire_u128_eq(k->txn, txn)) {
 				at = &k->next;
 				continue;
 			}
@@ -166,7 +166,7 @@ struct ns_party *ns_locks_party(struct ns_locks *l, struct wire_u128 txn,
 {
 	struct ns_party *p = l->parties;
 
-	while (p != NULL && (p->own != own || !ns_txn_eq(p->txn, txn)))
+	while (p != NULL && (p->own != own || !wire_u128_eq(p->txn, txn)))
 		p = p->next;
 	return p;
 }
@@ -202,7 +202,7 @@ static void ns_party_drop(struct ns_locks *l, struct wire_u128 txn, bool own)
 	struct ns_party **at = &l->parties, *p;
 
 	while ((p = *at) != NULL) {
-		if (p->own == own && ns_txn_eq(p->txn, txn)) {
+		if (p->own == own && wire_u128_eq(p->txn, txn)) {
 			*at = p->next;
 			mem_free(p);
 			return;

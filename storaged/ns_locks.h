@@ -71,9 +71,4 @@ bool ns_locks_is_split(const struct ns_locks *l, uint64_t dir);
 struct ns_party *ns_locks_party(struct ns_locks *l, struct wire_u128 txn,
 				bool own);
 
-static inline bool ns_txn_eq(struct wire_u128 a, struct wire_u128 b)
-{
-	return a.hi == b.hi && a.lo == b.lo;
-}
-
 #endif

@@ -316,7 +316,7 @@ int ns_do_merge(struct ns_ctx *x, const struct rpc_merge *m)
 	rv = ns_merge_print(rg->list, i, j, &print);
 	if (rv != 0)
 		return rv;
-	if (i == j || print.hi != m->print.hi || print.lo != m->print.lo)
+	if (i == j || !wire_u128_eq(print, m->print))
 		return RPC_STATUS_PRECONDITION;
 	rv = ns_extent_of_data(x, m->data, 0, m->len, &e);
 	if (rv == 0)

@@ -52,8 +52,7 @@ int ns_kref_add(struct ns_ctx *x, struct wire_u128 slice, int64_t refs)
 {
 	unsigned i = x->n_k;
 
-	while (i > 0 && (x->k[i - 1].slice.lo != slice.lo ||
-			 x->k[i - 1].slice.hi != slice.hi))
+	while (i > 0 && !wire_u128_eq(x->k[i - 1].slice, slice))
 		i--;
 	if (i == 0) {
 		if (x->n_k == x->cap_k) {

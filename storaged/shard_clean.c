@@ -329,8 +329,7 @@ static const struct clean_value *clean_find(const struct shard_clean *c,
 	for (unsigned i = 0; i < c->n_values; i++) {
 		const struct ns_value_at *old = &c->values[i].old;
 
-		if (clean_same(old, v) && old->hash.hi == v->hash.hi &&
-		    old->hash.lo == v->hash.lo)
+		if (clean_same(old, v) && wire_u128_eq(old->hash, v->hash))
 			return &c->values[i];
 	}
 	return NULL;

@@ -80,7 +80,7 @@ bool shard_far_pending(const struct shard_group *g, struct wire_u128 txn)
 {
 	const struct shard_far *f = g->fars;
 
-	while (f != NULL && !ns_txn_eq(f->txn, txn))
+	while (f != NULL && !wire_u128_eq(f->txn, txn))
 		f = f->next;
 	return f != NULL;
 }

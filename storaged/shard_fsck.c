@@ -98,8 +98,8 @@ static int fsck_again_each(void *arg, const struct ns_ref *ref)
 {
 	struct fsck_again *a = arg;
 
-	if (!ref->is_value || ref->value.hash.hi != a->ref->value.hash.hi ||
-	    ref->value.hash.lo != a->ref->value.hash.lo)
+	if (!ref->is_value ||
+	    !wire_u128_eq(ref->value.hash, a->ref->value.hash))
 		return 0;
 	a->found = true;
 	a->rv = fsck_value(a->p, &ref->value);
@@ -210,8 +210,7 @@ static void fsck_put_chunks(struct fsck_page *p, struct wire_vec *out)
 		struct wire_writer w;
 
 		if (last != NULL && last->index == c->index &&
-		    last->slice.hi == c->slice.hi &&
-		    last->slice.lo == c->slice.lo)
+		    wire_u128_eq(last->slice, c->slice))
 			continue;
 		last = c;
 		w = wire_vec_add(out);

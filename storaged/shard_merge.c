@@ -61,8 +61,7 @@ static int merge_read_chunk(struct shard_set *set, const struct ns_piece *p,
 		if (n > end - off)
 			n = end - off;
 		if (last->body == NULL || last->index != index ||
-		    last->slice.hi != p->slice.hi ||
-		    last->slice.lo != p->slice.lo) {
+		    !wire_u128_eq(last->slice, p->slice)) {
 			body_unref(last->body);
 			*last = (struct merge_chunk){ p->slice, index, NULL };
 			last->body = set->config.chunk(set->config.arg,

@@ -309,7 +309,7 @@ static void party_remember(struct shard_group *g)
 	for (struct ns_party *p = g->locks->parties; p != NULL; p = p->next) {
 		const struct shard_end *e = g->ends;
 
-		while (e != NULL && !ns_txn_eq(e->txn, p->txn))
+		while (e != NULL && !wire_u128_eq(e->txn, p->txn))
 			e = e->next;
 		if (p->own && e == NULL)
 			p->busy = false;
@@ -499,7 +499,7 @@ void shard_locks_ended(struct shard_group *g, const struct ns_cmd *c)
 		if (op->tag == RPC_TAG_txn_lock &&
 		    rpc_txn_lock_decode(&m, op->payload.p, op->payload.len) ==
 			    0 &&
-		    ns_txn_eq(m.txn, end.txn))
+		    wire_u128_eq(m.txn, end.txn))
 			shard_op_finish(op, RPC_STATUS_LOCKED);
 	}
 }

@@ -170,8 +170,7 @@ static int take_move(void *arg, const struct ns_value_at *v)
 		const struct take_place *p =
 			&t->places[(t->next_place + i) % t->n_places];
 
-		if (p->hash.hi != v->hash.hi || p->hash.lo != v->hash.lo ||
-		    p->len != v->len)
+		if (!wire_u128_eq(p->hash, v->hash) || p->len != v->len)
 			continue;
 		t->next_place = (t->next_place + i) % t->n_places;
 		ns_value_move(t->row.data, v->at, p->gen, p->off);

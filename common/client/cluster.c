@@ -180,7 +180,7 @@ const struct cluster_store *cluster_find_store(const struct cluster *c,
 					       struct wire_u128 id)
 {
 	for (unsigned i = 0; i < c->n_stores; i++)
-		if (c->stores[i].id.hi == id.hi && c->stores[i].id.lo == id.lo)
+		if (wire_u128_eq(c->stores[i].id, id))
 			return &c->stores[i];
 	return NULL;
 }

@@ -156,8 +156,7 @@ static int start_look(struct raft_start *s, uint16_t group, const char *suffix,
 
 	if (rv == 0 && ret->group != group)
 		rv = -EBADMSG;
-	if (rv == 0 && (ret->store.hi != s->store.hi ||
-			ret->store.lo != s->store.lo))
+	if (rv == 0 && !wire_u128_eq(ret->store, s->store))
 		rv = errbuf_set(s->e, -EINVAL, "%s is of another store", path);
 	mem_free(path);
 	return rv;

@@ -171,8 +171,7 @@ static uint32_t server_check(struct rpc_server *s, const struct rpc_msg *m,
 			     const struct rpc_info *info)
 {
 	bool other = (m->store.hi | m->store.lo) != 0 &&
-		     (m->store.hi != s->store.hi ||
-		      m->store.lo != s->store.lo);
+		     !wire_u128_eq(m->store, s->store);
 
 	if (rpc_server_closing(s))
 		return RPC_STATUS_UNAVAILABLE;

@@ -230,7 +230,6 @@ bool seg_hdr_decode(const uint8_t *p, uint64_t seed, uint64_t gen,
 		    uint64_t off, struct seg_hdr *ret);
 struct wire_u128 seg_hash(const void *p, size_t len);
 struct wire_u128 seg_hash_iov(const struct iovec *iov, int niov);
-bool seg_hash_eq(struct wire_u128 a, struct wire_u128 b);
 void seg_start_encode(const struct seg_start *s, uint8_t *out);
 /* False when len is too short. */
 bool seg_start_decode(const uint8_t *p, size_t len, struct seg_start *ret);

@@ -91,11 +91,6 @@ struct wire_u128 seg_hash_iov(const struct iovec *iov, int niov)
 	return (struct wire_u128){ h.high64, h.low64 };
 }
 
-bool seg_hash_eq(struct wire_u128 a, struct wire_u128 b)
-{
-	return a.hi == b.hi && a.lo == b.lo;
-}
-
 void seg_start_encode(const struct seg_start *s, uint8_t *out)
 {
 	memcpy(out, s->store_id, 16);

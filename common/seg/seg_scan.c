@@ -104,7 +104,7 @@ const uint8_t *seg_scan_body(struct seg_scan *s, const struct seg_hdr *h)
 	if (p == NULL || h->type == SEG_PAD ||
 	    SEG_MUTATES(BODY_HASH))
 		return p;
-	return seg_hash_eq(seg_hash(p, (size_t)h->len), h->hash) ? p : NULL;
+	return wire_u128_eq(seg_hash(p, (size_t)h->len), h->hash) ? p : NULL;
 }
 
 /* Offset in p of the first 8-aligned magic, or len. */

@@ -46,6 +46,10 @@ struct wire_u128 {
 	uint64_t hi, lo;
 };
 typedef struct wire_u128 wire_u128_t;
+static inline bool wire_u128_eq(struct wire_u128 a, struct wire_u128 b)
+{
+	return a.hi == b.hi && a.lo == b.lo;
+}
 
 /* A value and a C string literal as wire_bytes. */
 static inline struct wire_bytes wire_bytes(const void *p, size_t len)

@@ -41,7 +41,7 @@ static int on_record(void *arg, const struct seg_rec *rec)
 
 	FUZZ_MUST(rec->len <= SEG_BODY_MAX);
 	if (rec->body != NULL)
-		FUZZ_MUST(seg_hash_eq(seg_hash(rec->body - fixed,
+		FUZZ_MUST(wire_u128_eq(seg_hash(rec->body - fixed,
 					       (size_t)rec->len + fixed),
 				      rec->hash));
 	if (rec->type == SEG_START)

@@ -187,7 +187,7 @@ static int seglog_on_record(void *arg, const struct seg_rec *rec)
 		seglog_bad(l, "not the next one", rec->a);
 	else if (rec->type != want.type || rec->flags != want.flags ||
 		 rec->group != want.group || rec->b != want.b ||
-		 !seg_hash_eq(rec->id, want.id) || rec->len != it->len)
+		 !wire_u128_eq(rec->id, want.id) || rec->len != it->len)
 		seglog_bad(l, "fields differ", rec->a);
 	if (it->pos.gen != 0 && (it->pos.gen != rec->pos.gen ||
 				 it->pos.off != rec->pos.off))
