@@ -17,7 +17,8 @@ enum ending {
 
 /*
  * Of the signals that wait for the thread tid and that it does not block; tid 0:
- * nobody known. Reads /proc/TID/status.
+ * nobody known. Reads /proc/TID/status, which waits for no lock that a thread
+ * may hold while it waits for us.
  */
 enum ending ending_of(pid_t tid);
 /* What such a file says. */

@@ -81,11 +81,11 @@ static void cache_tick(struct env_timer *timer)
 
 /* --- gets --- */
 
-/* The part that g wants of b, which begins at `base` of the chunk. */
+/* The part that g wants of b, which begins at g->base of the chunk. */
 static uint32_t get_part(const struct chunk_get *g, struct body *b,
-			 uint32_t base, struct body **ret_body)
+			 struct body **ret_body)
 {
-	uint32_t off = g->off - base, len = g->len;
+	uint32_t off = g->off - g->base, len = g->len;
 	struct body *part;
 
 	if (off >= b->len)
@@ -105,14 +105,13 @@ static uint32_t get_part(const struct chunk_get *g, struct body *b,
 	return RPC_STATUS_OK;
 }
 
-static void get_finish(struct chunk_get *g, uint32_t status, struct body *b,
-		       uint32_t base)
+static void get_finish(struct chunk_get *g, uint32_t status, struct body *b)
 {
 	struct chunk_store *cs = g->cl->cs;
 	struct body *body = NULL;
 
 	if (status == RPC_STATUS_OK)
-		status = get_part(g, b, base, &body);
+		status = get_part(g, b, &body);
 	if (body != NULL)
 		cs->stats.get_bytes += body->len;
 	g->cl->n_gets--;
@@ -305,7 +304,7 @@ static void get_done(struct env_work *work)
 		cache_put(cl, &g->id, whole);
 	for (; g != NULL; g = next) {
 		next = g->follower;
-		get_finish(g, status, whole, 0);
+		get_finish(g, status, whole);
 	}
 	body_unref(whole);
 }
@@ -316,7 +315,7 @@ static void get_end(struct chunk_get *g)
 	struct body *body = g->body;
 
 	get_unlink(g);
-	get_finish(g, g->status, body, g->base);
+	get_finish(g, g->status, body);
 	body_unref(body);
 }
 
@@ -445,7 +444,7 @@ void chunk_get_fini(struct chunk_loop *cl)
 			struct chunk_get *next = g->follower;
 
 			body_unref(g->body);
-			get_finish(g, RPC_STATUS_UNAVAILABLE, NULL, 0);
+			get_finish(g, RPC_STATUS_UNAVAILABLE, NULL);
 			g = next;
 		}
 	}

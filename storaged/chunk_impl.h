@@ -136,7 +136,7 @@ struct chunk_get {
 	struct chunk_id id;
 	uint32_t off, len;
 	struct body *body;            /* set by the worker: all, or pieces */
-	uint32_t base;                /* where it begins in the chunk */
+	uint32_t base;                /* where pieces begin in the chunk */
 	uint32_t status;
 	struct env_work work;
 	struct env_task task;

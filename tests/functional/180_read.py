@@ -106,7 +106,6 @@ def here_and_there(file, seed):
     file.fresh(server=True)
     for at in range(0, SIZE, 4 * MIB):  # each chunk is met once
         eq(file.server.s3().get("/read/file", Range=f"bytes={at}-{at}").body, file.bytes[at : at + 1], f"{at}")
-    time.sleep(5)  # whole chunks leave memory 2 to 4 s later
     failed, n, length = [], 150, 3000
     before = bytes_read(file)
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -234,6 +235,25 @@ uint64_t world_root(struct world *w, uint64_t bucket)
 						    r.payload.len), 0);
 	reply_fini(&r);
 	return rsp.ino;
+}
+
+uint64_t world_file(struct world *w, uint64_t dir, const char *name,
+		    uint64_t session)
+{
+	struct rpc_mknod req = {
+		MUT(w), .dir = dir, .name = wire_cstr(name),
+		.mode = S_IFREG | 0644, .session = session,
+		.flags = RPC_MKNOD_EXCL | (session != 0 ? RPC_MKNOD_OPEN : 0),
+	};
+	struct rpc_mknod_rsp rsp;
+	struct reply r;
+
+	CALL(w, mknod, &req, &r);
+	assert_int_equal(r.status, RPC_STATUS_OK);
+	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r.payload.data,
+					      r.payload.len), 0);
+	reply_fini(&r);
+	return rsp.attr.ino;
 }
 
 void world_put_request(struct world *w, uint64_t root, const char *key,

@@ -89,6 +89,10 @@ void world_send_loose(struct world *w, uint16_t tag, const struct buf *b,
 /* A new bucket's root. */
 uint64_t world_root(struct world *w, uint64_t bucket);
 
+/* A new file's inode; session 0: not opened. */
+uint64_t world_file(struct world *w, uint64_t dir, const char *name,
+		    uint64_t session);
+
 #define WORLD_BIG 20000
 extern char world_big[WORLD_BIG]; /* bytes that tell where they are */
 

@@ -205,21 +205,10 @@ static void tune(struct world *w, struct shard_config *config)
 
 static void fix_init(struct fix *f)
 {
-	struct rpc_mknod req = { .name = wire_cstr("f"),
-				 .mode = S_IFREG | 0644 };
-	struct rpc_mknod_rsp rsp;
-	struct reply r;
-
 	memset(f, 0, sizeof *f);
 	world_init_tuned(&f->w, tune, f);
 	f->root = world_root(&f->w, 1);
-	req.dir = f->root;
-	CALL(&f->w, mknod, &req, &r);
-	assert_int_equal(r.status, RPC_STATUS_OK);
-	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r.payload.data,
-					      r.payload.len), 0);
-	f->file = rsp.attr.ino;
-	reply_fini(&r);
+	f->file = world_file(&f->w, f->root, "f", 0);
 }
 
 static void fix_fini(struct fix *f)

@@ -18,25 +18,6 @@
 #include "storaged/opens.h"
 #include "tests/lib/shardworld.h"
 
-static uint64_t make_file(struct world *w, uint64_t dir, const char *name,
-			  uint64_t session)
-{
-	struct rpc_mknod req = {
-		MUT(w), .dir = dir, .name = wire_cstr(name),
-		.mode = S_IFREG | 0644, .session = session,
-		.flags = RPC_MKNOD_EXCL | (session != 0 ? RPC_MKNOD_OPEN : 0),
-	};
-	struct rpc_mknod_rsp rsp;
-	struct reply r;
-
-	CALL(w, mknod, &req, &r);
-	assert_int_equal(r.status, RPC_STATUS_OK);
-	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r.payload.data,
-					      r.payload.len), 0);
-	reply_fini(&r);
-	return rsp.attr.ino;
-}
-
 static uint32_t do_unlink(struct world *w, uint64_t dir, const char *name)
 {
 	struct rpc_unlink req = { MUT(w), .dir = dir,
@@ -199,7 +180,7 @@ static void test_unlink_open(void **state)
 	(void)state;
 	world_init(&w);
 	root = world_root(&w, 1);
-	ino = make_file(&w, root, "f", 77);
+	ino = world_file(&w, root, "f", 77);
 	assert_int_equal(opens_now(&w), 1);
 	assert_int_equal(do_open(&w, ino, 78), RPC_STATUS_OK);
 	assert_int_equal(do_unlink(&w, root, "f"), RPC_STATUS_OK);
@@ -210,13 +191,13 @@ static void test_unlink_open(void **state)
 	assert_int_equal(look(&w, ino), 0);
 	assert_int_equal(opens_now(&w), 0);
 	/* not open: gone at once; a failed open leaves nothing */
-	other = make_file(&w, root, "g", 0);
+	other = world_file(&w, root, "g", 0);
 	assert_int_equal(do_unlink(&w, root, "g"), RPC_STATUS_OK);
 	assert_int_equal(look(&w, other), 0);
 	assert_true(do_open(&w, other, 77) != RPC_STATUS_OK);
 	assert_int_equal(opens_now(&w), 0);
 	/* open, close, then unlink */
-	other = make_file(&w, root, "h", 77);
+	other = world_file(&w, root, "h", 77);
 	do_close(&w, other, 77);
 	assert_int_equal(look(&w, other), 2);
 	assert_int_equal(do_unlink(&w, root, "h"), RPC_STATUS_OK);
@@ -242,7 +223,7 @@ static void test_open_races(void **state)
 	world_init(&w);
 	root = world_root(&w, 1);
 	for (unsigned steps = 0; steps < 20; steps++) {
-		open.ino = make_file(&w, root, "f", 0);
+		open.ino = world_file(&w, root, "f", 0);
 		unlink = (struct rpc_unlink){ MUT(&w), .dir = root,
 					      .name = wire_cstr("f") };
 		SEND(&w, unlink, &unlink, &r1);
@@ -315,7 +296,7 @@ static void test_unlink_both_names(void **state)
 		struct rpc_delete del = { MUT(&w), .root = link.dir,
 					  .key = wire_cstr("b") };
 
-		link.ino = ino = make_file(&w, link.dir, "a", 77);
+		link.ino = ino = world_file(&w, link.dir, "a", 77);
 		link.client = 9;
 		link.slot = 1;
 		link.seq = ++w.seq;
@@ -358,7 +339,7 @@ static void test_kept_instead(void **state)
 	(void)state;
 	world_init(&w);
 	root = world_root(&w, 1);
-	ino = make_file(&w, root, "f", 77);
+	ino = world_file(&w, root, "f", 77);
 	world_put_request(&w, root, "f", "new", 3, &v, &put);
 	put.client = 9;
 	put.slot = 1;
@@ -393,8 +374,8 @@ static void test_rename_of_linked(void **state)
 	(void)state;
 	world_init(&w);
 	link.dir = rename.dir = rename.dir2 = world_root(&w, 1);
-	link.ino = make_file(&w, link.dir, "a", 0);
-	ino = make_file(&w, link.dir, "open", 77);
+	link.ino = world_file(&w, link.dir, "a", 0);
+	ino = world_file(&w, link.dir, "open", 77);
 	link.seq = ++w.seq;
 	SEND(&w, link, &link, &r1);
 	rename.client = 9;
@@ -463,8 +444,8 @@ static void grace(uint64_t grace_ns, uint64_t seconds)
 	world_init(&w);
 	w.grace_ns = grace_ns;
 	root = world_root(&w, 1);
-	held = make_file(&w, root, "held", 77);
-	lost = make_file(&w, root, "lost", 78);
+	held = world_file(&w, root, "held", 77);
+	lost = world_file(&w, root, "lost", 78);
 	world_power_cut(&w, 9);
 	assert_int_equal(opens_now(&w), 0);
 	assert_int_equal(do_unlink(&w, root, "held"), RPC_STATUS_OK);
@@ -513,7 +494,7 @@ static void test_kept_late(void **state)
 		world_init(&w);
 		w.grace_ns = 7ull * SECOND;
 		root = world_root(&w, 1);
-		ino = make_file(&w, root, "f", 0);
+		ino = world_file(&w, root, "f", 0);
 		world_power_cut(&w, 9);
 		unlink = (struct rpc_unlink){ MUT(&w), .dir = root,
 					      .name = wire_cstr("f") };
@@ -554,9 +535,9 @@ static void test_session_end(void **state)
 	(void)state;
 	world_init(&w);
 	root = world_root(&w, 1);
-	own = make_file(&w, root, "own", 77);
-	both = make_file(&w, root, "both", 77);
-	named = make_file(&w, root, "named", 77);
+	own = world_file(&w, root, "own", 77);
+	both = world_file(&w, root, "both", 77);
+	named = world_file(&w, root, "named", 77);
 	assert_int_equal(do_open(&w, both, 78), RPC_STATUS_OK);
 	assert_int_equal(do_unlink(&w, root, "own"), RPC_STATUS_OK);
 	assert_int_equal(do_unlink(&w, root, "both"), RPC_STATUS_OK);
@@ -639,7 +620,7 @@ static void test_open_and_failed_open(void **state)
 		world_init(&w);
 		fails.parent = world_root(&w, 1);
 		fails.ino = holds.ino =
-			make_file(&w, fails.parent, "f", 0);
+			world_file(&w, fails.parent, "f", 0);
 		SEND(&w, open, &fails, &r1);
 		for (unsigned i = 0; i < steps; i++)
 			(void)minienv_step(w.m);
@@ -666,7 +647,7 @@ static void test_late_close(void **state)
 	(void)state;
 	world_init(&w);
 	root = world_root(&w, 1);
-	close.ino = make_file(&w, root, "f", 77);
+	close.ino = world_file(&w, root, "f", 77);
 	close.client = 9;
 	close.slot = 1;
 	close.number = close.seq = ++w.seq;
@@ -695,7 +676,7 @@ static void test_close_and_failed_open(void **state)
 
 		world_init(&w);
 		fails.parent = world_root(&w, 1);
-		fails.ino = close.ino = make_file(&w, fails.parent, "f", 77);
+		fails.ino = close.ino = world_file(&w, fails.parent, "f", 77);
 		assert_int_equal(do_unlink(&w, fails.parent, "f"),
 				 RPC_STATUS_OK);
 		SEND(&w, open, &fails, &r1);

@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -77,23 +76,6 @@ static uint64_t late_reads(struct fix *f)
 	return s.late_reads;
 }
 
-static uint64_t make_file(struct world *w, uint64_t dir, const char *name)
-{
-	struct rpc_mknod req = {
-		MUT(w), .dir = dir, .name = wire_cstr(name),
-		.mode = S_IFREG | 0600, .flags = RPC_MKNOD_EXCL,
-	};
-	struct rpc_mknod_rsp rsp;
-	struct reply r;
-
-	CALL(w, mknod, &req, &r);
-	assert_int_equal(r.status, RPC_STATUS_OK);
-	assert_int_equal(rpc_mknod_rsp_decode(&rsp, r.payload.data,
-					      r.payload.len), 0);
-	reply_fini(&r);
-	return rsp.attr.ino;
-}
-
 static void set_mode(struct fix *f, uint32_t mode)
 {
 	struct rpc_setattr req = {
@@ -117,7 +99,7 @@ static int setup(void **state)
 	world_init(&f->w);
 	f->root = world_root(&f->w, 1);
 	for (unsigned i = 0; i < NAMES; i++)
-		f->file = make_file(&f->w, f->root, names[i]);
+		f->file = world_file(&f->w, f->root, names[i], 0);
 	assert_int_equal(shard_set_checkpoint(f->w.set, NULL, NULL), 0);
 	minienv_run(f->w.m);
 	world_power_cut(&f->w, 2);
@@ -203,7 +185,7 @@ static void check_waits(struct fix *f)
 	assert_int_equal(late_reads(f), 1);
 	raft.scripted = false; /* whoever it was that wrote */
 	set_mode(f, 0640);
-	(void)make_file(&f->w, f->root, "d");
+	(void)world_file(&f->w, f->root, "d", 0);
 	raft.scripted = true;
 	assert_int_equal(f->r.n, 0);
 }
@@ -214,7 +196,7 @@ static void test_under_the_lease(void **state)
 
 	point_read(f);
 	minienv_run(f->w.m);
-	check_mode(f, 0600);
+	check_mode(f, 0644);
 	reply_fini(&f->r);
 	page_read(f);
 	minienv_run(f->w.m);
@@ -244,7 +226,7 @@ static void test_pause_behind_the_rows(void **state)
 
 	point_read(f);
 	minienv_run(f->w.m);
-	check_mode(f, 0600);
+	check_mode(f, 0644);
 	reply_fini(&f->r);
 	raft.asked = 0;
 	raft.pause_at = 2;
